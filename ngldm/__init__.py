@@ -1,0 +1,3 @@
+"""ngldm: non-Gaussian latent diffusion models."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,174 @@
+"""Autoencoders between images and latents. Trained first, then frozen.
+
+Images are float (B, C, H, W) in [-1, 1]; latents are float (B, c, h, w), unbounded and not yet standardised
+(`ngldm.latents` does that).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ngldm.errors import InputError, unknown
+
+KINDS = ("paper", "kl", "identity")
+
+
+class Autoencoder(nn.Module):
+    """What every kind offers: `encode`, `decode`, `loss` and the latent's shape."""
+
+    latent_shape: tuple[int, int, int]  # (c, h, w)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) in [-1, 1] to latents (B, c, h, w)."""
+        raise TypeError(f"{type(self).__name__} does not encode")
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Latents (B, c, h, w) to images (B, C, H, W), nominally in [-1, 1] but not clipped."""
+        raise TypeError(f"{type(self).__name__} does not decode")
+
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The training loss of a batch of images, a scalar. `generator` draws what a kind needs at random."""
+        return F.mse_loss(self.decode(self.encode(x)), x)
+
+
+class IdentityAutoencoder(Autoencoder):
+    """Pixels as latents: diffusion in image space, to compare with."""
+
+    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.latent_shape = image_shape
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z
+
+
+class PaperAutoencoder(Autoencoder):
+    """The paper's shape: images (C, S, S) to latents (c, s, s) with s a little below S (32 to 24 for CIFAR-10).
+
+    The paper gives the shapes only. Each unpadded 3x3 convolution takes two pixels off a side, so (S - s) / 2 of
+    them lead from S to s without striding or resampling, and as many transposed ones lead back.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_channels: int, latent_size: int, width: int
+    ) -> None:
+        super().__init__()
+        channels, height, side = image_shape
+        steps, odd = divmod(side - latent_size, 2)
+        if odd or steps < 1 or latent_size < 1 or height != side:
+            raise InputError(
+                f"autoencoder.latent_size: {latent_size} does not fit images of {height}x{side}; kind 'paper' "
+                "needs square images and a latent side smaller by an even number (32 to 24, 8 to 6)"
+            )
+        self.latent_shape = (latent_channels, latent_size, latent_size)
+        down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.SiLU()]
+        up: list[nn.Module] = [nn.Conv2d(latent_channels, width, 3, padding=1), nn.SiLU()]
+        for _ in range(steps):
+            down += [nn.Conv2d(width, width, 3), nn.SiLU()]
+            up += [nn.ConvTranspose2d(width, width, 3), nn.SiLU()]
+        self.encoder = nn.Sequential(*down, nn.Conv2d(width, latent_channels, 3, padding=1))
+        self.decoder = nn.Sequential(*up, nn.Conv2d(width, channels, 3, padding=1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        z: Tensor = self.encoder(x)
+        return z
+
+    def decode(self, z: Tensor) -> Tensor:
+        x: Tensor = self.decoder(z)
+        return x
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions with GroupNorm and SiLU before each, and a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        groups = next(g for g in (8, 4, 2, 1) if channels % g == 0)
+        self.layers = nn.Sequential(
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            nn.GroupNorm(groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class KLAutoencoder(Autoencoder):
+    """A downsampling variational autoencoder with a small KL weight (Rombach et al. 2022).
+
+    `encode` gives the posterior's mean; the loss adds `kl_weight` times the KL divergence from N(0, 1) per image
+    dimension. Each level halves the side, so the image's sides must be multiples of 2**levels.
+    """
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], latent_channels: int, levels: int, width: int, kl_weight: float
+    ) -> None:
+        super().__init__()
+        channels, height, side = image_shape
+        if height % 2**levels or side % 2**levels:
+            raise InputError(
+                f"autoencoder.levels: {levels} does not fit images of {height}x{side}; each side must be a "
+                f"multiple of 2**levels = {2**levels}"
+            )
+        self.kl_weight = kl_weight
+        self.latent_shape = (latent_channels, height // 2**levels, side // 2**levels)
+        down: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1)]
+        up: list[nn.Module] = [nn.Conv2d(latent_channels, width, 3, padding=1), ConvBlock(width)]
+        for _ in range(levels):
+            down += [ConvBlock(width), nn.Conv2d(width, width, 3, stride=2, padding=1)]
+            up += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, padding=1), ConvBlock(width)]
+        self.encoder = nn.Sequential(*down, ConvBlock(width), nn.Conv2d(width, 2 * latent_channels, 3, padding=1))
+        self.decoder = nn.Sequential(*up, nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance of q(z|x), each (B, c, h, w)."""
+        mean, logvar = self.encoder(x).chunk(2, dim=1)
+        return mean, logvar.clamp(-30.0, 20.0)
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.posterior(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        x: Tensor = self.decoder(z)
+        return x
+
+    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        mean, logvar = self.posterior(x)
+        eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        reconstruction = F.mse_loss(self.decode(mean + (0.5 * logvar).exp() * eps), x)
+        kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum() / x.numel()
+        return reconstruction + self.kl_weight * kl
+
+
+def build_autoencoder(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Autoencoder:
+    """The autoencoder that a configuration names.
+
+    Args:
+        config: `kind`, one of `KINDS`; for "paper" also latent_channels, latent_size, width; for "kl"
+            latent_channels, levels, width, kl_weight. Other keys are ignored.
+        image_shape: (C, H, W).
+
+    Raises:
+        InputError: on an unknown kind, or a latent that the image's size does not allow.
+    """
+    kind = config["kind"]
+    if kind == "identity":
+        return IdentityAutoencoder(image_shape)
+    if kind == "paper":
+        return PaperAutoencoder(image_shape, config["latent_channels"], config["latent_size"], config["width"])
+    if kind == "kl":
+        return KLAutoencoder(
+            image_shape, config["latent_channels"], config["levels"], config["width"], config["kl_weight"]
+        )
+    raise unknown("autoencoder.kind", kind, KINDS)

@@ -1,0 +1,127 @@
+"""The latent cache: encoded once, standardised per channel, memory-mapped.
+
+Standardising (mean 0, variance 1 per channel over the training split) makes noise of unit variance fair whatever
+the autoencoder's scale; `LatentStatistics` undoes it before decoding.
+
+On disk: train.npy, test.npy (N, c, h, w) float32, and statistics.json.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ngldm.autoencoder import Autoencoder
+from ngldm.errors import InputError
+from ngldm.files import atomic_directory, read_json, require, write_json
+from ngldm.images import UInt8Array, to_float
+
+MIN_STD = 1e-6  # a channel that never varies (an unused one) is left unscaled, not blown up
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation of each latent channel over the training split; (c,) float32 each."""
+
+    mean: Tensor
+    std: Tensor
+
+    def standardise(self, z: Tensor) -> Tensor:
+        """(B, c, h, w) latents to mean 0, variance 1 per channel."""
+        return (z - self.mean.to(z)[:, None, None]) / self.std.to(z)[:, None, None]
+
+    def unstandardise(self, z: Tensor) -> Tensor:
+        """The inverse of `standardise`."""
+        return z * self.std.to(z)[:, None, None] + self.mean.to(z)[:, None, None]
+
+
+@dataclass(frozen=True)
+class Latents:
+    """A cache opened for reading: memory-mapped standardised latents of both splits."""
+
+    train: NDArray[np.float32]
+    test: NDArray[np.float32]
+    statistics: LatentStatistics
+
+
+@torch.no_grad()
+def _encode(
+    autoencoder: Autoencoder,
+    images: UInt8Array,
+    path: Path,
+    batch_size: int,
+    device: torch.device,
+    progress: Callable[[int], None],
+) -> NDArray[np.float32]:
+    shape = (len(images), *autoencoder.latent_shape)
+    out: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for start in range(0, len(images), batch_size):
+        batch = to_float(images[start : start + batch_size]).to(device)
+        out[start : start + len(batch)] = autoencoder.encode(batch).float().cpu().numpy()
+        progress(len(batch))
+    return out
+
+
+def _statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatistics:
+    """Two passes in float64 over a memory-mapped array: mean, then variance about it."""
+    channels, per_channel = latents.shape[1], latents.size / latents.shape[1]
+    chunks = [slice(start, start + batch_size) for start in range(0, len(latents), batch_size)]
+    mean = sum((latents[c].sum((0, 2, 3), dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
+    squares = (np.square(latents[c] - mean[:, None, None], dtype=np.float64).sum((0, 2, 3)) for c in chunks)
+    std = np.sqrt(sum(squares, np.zeros(channels)) / per_channel)
+    return LatentStatistics(
+        torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float()
+    )
+
+
+def build_cache(
+    autoencoder: Autoencoder,
+    train: UInt8Array,
+    test: UInt8Array,
+    path: Path,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int], None] = lambda count: None,
+) -> None:
+    """Encode both splits, standardise them and write the cache's folder, whole or not at all.
+
+    Never holds more than `batch_size` images in memory. `progress` is told the number of images of each batch.
+    """
+    autoencoder.eval()
+    with atomic_directory(path) as folder:
+        arrays = [
+            _encode(autoencoder, images, folder / f"{split}.npy", batch_size, torch.device(device), progress)
+            for split, images in (("train", train), ("test", test))
+        ]
+        statistics = _statistics(arrays[0], batch_size)
+        for array in arrays:
+            for start in range(0, len(array), batch_size):
+                part = slice(start, start + batch_size)
+                array[part] = statistics.standardise(torch.from_numpy(array[part])).numpy()
+            array.flush()  # type: ignore[attr-defined]
+        write_json(
+            folder / "statistics.json",
+            {"mean": statistics.mean.tolist(), "std": statistics.std.tolist(), "latent_shape": arrays[0].shape[1:]},
+        )
+
+
+def open_cache(path: Path) -> Latents:
+    """A saved cache.
+
+    Raises:
+        InputError: the folder or one of its files is missing or damaged.
+    """
+    content = read_json(require(path, "the stage `latents`") / "statistics.json")
+    try:
+        train, test = (
+            np.load(require(path / f"{split}.npy"), mmap_mode="r", allow_pickle=False) for split in ("train", "test")
+        )
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a whole latent cache ({error}); run the stage `latents` again") from error
+    return Latents(train, test, LatentStatistics(torch.tensor(content["mean"]), torch.tensor(content["std"])))
