@@ -4,14 +4,19 @@ Images are float (B, C, H, W) in [-1, 1]; latents are float (B, c, h, w), unboun
 (`ngldm.latents` does that).
 """
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngldm.checkpoint import load_tensors, save_tensors
 from ngldm.errors import InputError, unknown
+from ngldm.images import UInt8Array, to_float, to_uint8
 
 KINDS = ("paper", "kl", "identity")
 
@@ -20,6 +25,7 @@ class Autoencoder(nn.Module):
     """What every kind offers: `encode`, `decode`, `loss` and the latent's shape."""
 
     latent_shape: tuple[int, int, int]  # (c, h, w)
+    settings: Mapping[str, Any]  # what `build_autoencoder` made it from
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to latents (B, c, h, w)."""
@@ -55,9 +61,7 @@ class PaperAutoencoder(Autoencoder):
     them lead from S to s without striding or resampling, and as many transposed ones lead back.
     """
 
-    def __init__(
-        self, image_shape: tuple[int, int, int], latent_channels: int, latent_size: int, width: int
-    ) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latent_channels: int, latent_size: int, width: int) -> None:
         super().__init__()
         channels, height, side = image_shape
         steps, odd = divmod(side - latent_size, 2)
@@ -112,7 +116,12 @@ class KLAutoencoder(Autoencoder):
     """
 
     def __init__(
-        self, image_shape: tuple[int, int, int], latent_channels: int, levels: int, width: int, kl_weight: float
+        self,
+        image_shape: tuple[int, int, int],
+        latent_channels: int,
+        levels: int,
+        width: int,
+        kl_weight: float,
     ) -> None:
         super().__init__()
         channels, height, side = image_shape
@@ -162,6 +171,12 @@ def build_autoencoder(config: Mapping[str, Any], image_shape: tuple[int, int, in
     Raises:
         InputError: on an unknown kind, or a latent that the image's size does not allow.
     """
+    model = _make(config, image_shape)
+    model.settings = dict(config)
+    return model
+
+
+def _make(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Autoencoder:
     kind = config["kind"]
     if kind == "identity":
         return IdentityAutoencoder(image_shape)
@@ -172,3 +187,40 @@ def build_autoencoder(config: Mapping[str, Any], image_shape: tuple[int, int, in
             image_shape, config["latent_channels"], config["levels"], config["width"], config["kl_weight"]
         )
     raise unknown("autoencoder.kind", kind, KINDS)
+
+
+def save_autoencoder(model: Autoencoder, path: Path) -> None:
+    """Write weights and settings to one file, whole or not at all."""
+    save_tensors(dict(model.state_dict()), {"autoencoder": model.settings}, path)
+
+
+def load_autoencoder(path: Path, image_shape: tuple[int, int, int]) -> Autoencoder:
+    """What `save_autoencoder` wrote, for images of that shape (C, H, W), ready to encode and decode.
+
+    Raises:
+        InputError: the file is missing, damaged, or does not fit the images.
+    """
+    tensors, state = load_tensors(path, made_by="the stage `autoencoder`")
+    if "autoencoder" not in state:
+        raise InputError(f"{path}: holds no autoencoder")
+    model = build_autoencoder(state["autoencoder"], image_shape)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise InputError(f"{path}: its weights do not fit images of shape {image_shape} ({error})") from error
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def reconstruction_psnr(model: Autoencoder, images: UInt8Array, batch_size: int = 256) -> float:
+    """Peak signal-to-noise ratio, in dB, of the 8-bit reconstructions of uint8 images (N, H, W, C).
+
+    Infinite for a perfect reconstruction is reported as 100.
+    """
+    squared = 0.0
+    for start in range(0, len(images), batch_size):
+        batch = np.asarray(images[start : start + batch_size])
+        decoded = to_uint8(model.decode(model.encode(to_float(batch))))
+        squared += float(np.square(decoded.astype(np.float64) - batch).sum())
+    mse = squared / images.size
+    return min(100.0, 10.0 * math.log10(255.0**2 / mse)) if mse else 100.0

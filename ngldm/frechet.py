@@ -81,9 +81,7 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
     return within - 2.0 * kxy.mean()
 
 
-def kid(
-    features1: Tensor, features2: Tensor, subset_size: int = 1000, num_subsets: int = 100, seed: int = 0
-) -> Kid:
+def kid(features1: Tensor, features2: Tensor, subset_size: int = 1000, num_subsets: int = 100, seed: int = 0) -> Kid:
     """Kernel Inception distance (Binkowski et al. 2018), unbiased for any sample size.
 
     Args:

@@ -73,9 +73,7 @@ def _statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatisti
     mean = sum((latents[c].sum((0, 2, 3), dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
     squares = (np.square(latents[c] - mean[:, None, None], dtype=np.float64).sum((0, 2, 3)) for c in chunks)
     std = np.sqrt(sum(squares, np.zeros(channels)) / per_channel)
-    return LatentStatistics(
-        torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float()
-    )
+    return LatentStatistics(torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float())
 
 
 def build_cache(
@@ -105,7 +103,11 @@ def build_cache(
             array.flush()  # type: ignore[attr-defined]
         write_json(
             folder / "statistics.json",
-            {"mean": statistics.mean.tolist(), "std": statistics.std.tolist(), "latent_shape": arrays[0].shape[1:]},
+            {
+                "mean": statistics.mean.tolist(),
+                "std": statistics.std.tolist(),
+                "latent_shape": arrays[0].shape[1:],
+            },
         )
 
 

@@ -213,5 +213,7 @@ def uniform() -> Base:
 def gumbel() -> Base:
     """Gumbel (of maxima), shifted by Euler's constant and scaled by sqrt(6)/pi."""
     return Base(
-        Gumbel(_real(0.0), _real(1.0)), skewness=12.0 * math.sqrt(6.0) * ZETA_3 / math.pi**3, excess_kurtosis=2.4
+        Gumbel(_real(0.0), _real(1.0)),
+        skewness=12.0 * math.sqrt(6.0) * ZETA_3 / math.pi**3,
+        excess_kurtosis=2.4,
     )

@@ -85,9 +85,7 @@ class ResBlock(nn.Module):
         self.norm2 = group_norm(out_channels)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
-        self.skip = (
-            nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
-        )
+        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -191,9 +189,7 @@ class UNet(nn.Module):
                 skips.append(channels)
 
         last = len(widths) - 1
-        self.middle = nn.ModuleList(
-            [*stage(channels, channels, last), ResBlock(channels, channels, time_dim, dropout)]
-        )
+        self.middle = nn.ModuleList([*stage(channels, channels, last), ResBlock(channels, channels, time_dim, dropout)])
 
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):

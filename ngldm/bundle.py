@@ -1,0 +1,106 @@
+"""The model file: one safetensors that says of itself all that generating images (`ngldm.generate`) needs.
+
+Weights of the EMA U-Net and of the autoencoder are its tensors, with the latents' statistics; the metadata names the
+networks' settings, the schedule and, by name and parameters, the noise. A Laplace model cannot be
+sampled with Gaussian noise by accident.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ngldm.autoencoder import Autoencoder, build_autoencoder
+from ngldm.checkpoint import load_tensors, save_tensors, strip_prefix
+from ngldm.errors import InputError
+from ngldm.images import UInt8Array, to_uint8
+from ngldm.latents import LatentStatistics
+from ngldm.noise import Noise, make_noise
+from ngldm.schedules import Schedule, make_schedule
+from ngldm.unet import UNet
+
+FORMAT = "ngldm-bundle-1"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model and everything that sampling from it needs.
+
+    Attributes:
+        config: what the file's metadata says: noise, schedule, unet, autoencoder, image_shape (C, H, W), dataset.
+    """
+
+    config: Mapping[str, Any]
+    unet: UNet
+    autoencoder: Autoencoder
+    statistics: LatentStatistics
+    noise: Noise
+    schedule: Schedule
+
+    @classmethod
+    def build(
+        cls,
+        config: Mapping[str, Any],
+        autoencoder: Autoencoder | None = None,
+        statistics: LatentStatistics | None = None,
+    ) -> "Bundle":
+        """A bundle with a fresh U-Net.
+
+        Args:
+            config: `noise` (name, params), `schedule`, `unet`, `autoencoder` (each the arguments of its maker),
+                `image_shape` (C, H, W) and, for the record, `dataset`.
+            autoencoder, statistics: trained ones; without them, fresh weights, mean 0 and deviation 1.
+        """
+        schedule = make_schedule(**config["schedule"])
+        autoencoder = autoencoder or build_autoencoder(config["autoencoder"], tuple(config["image_shape"]))
+        channels = autoencoder.latent_shape[0]
+        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **config["unet"])
+        statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
+        noise = make_noise(config["noise"]["name"], config["noise"]["params"])
+        return cls(config, unet, autoencoder, statistics, noise, schedule)
+
+    def to(self, device: torch.device | str) -> "Bundle":
+        """Move the networks; in place, returned for chaining."""
+        self.unet.to(device)
+        self.autoencoder.to(device)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor) -> UInt8Array:
+        """Standardised latents (B, c, h, w) to uint8 images (B, H, W, C)."""
+        return to_uint8(self.autoencoder.decode(self.statistics.unstandardise(latents)))
+
+    def save(self, path: Path) -> None:
+        """Write the file, whole or not at all."""
+        modules: dict[str, nn.Module] = {"unet": self.unet, "autoencoder": self.autoencoder}
+        tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
+        tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
+        save_tensors(tensors, {"format": FORMAT, **self.config}, path)
+
+
+def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
+    """A saved model, ready to generate.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format, or its weights do not fit its own settings.
+    """
+    tensors, config = load_tensors(path, made_by="the stage `train`")
+    if config.get("format") != FORMAT:
+        raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
+    bundle = Bundle.build(config)
+    try:
+        bundle.unet.load_state_dict(strip_prefix(tensors, "unet."))
+        bundle.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
+        statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
+    except (RuntimeError, KeyError) as error:
+        raise InputError(f"{path}: its weights do not fit its own settings ({error})") from error
+    bundle.unet.eval()
+    bundle.autoencoder.eval()
+    return replace(bundle, statistics=statistics).to(device)

@@ -1,0 +1,299 @@
+"""params.yaml, typed and validated as a whole before any work starts.
+
+Hydra composes the file from conf/; DVC hands it to the stages. Units and ranges stand in the field descriptions.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from ngldm.errors import InputError
+from ngldm.files import atomic_path
+
+PARAMS_FILE = Path("params.yaml")
+# Pydantic checks types and ranges without importing torch, so that an error answers at once; names that live in
+# registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # no "-": it separates noise from sampler
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Fit(Section):
+    """Settings of the training loop, for each of the networks."""
+
+    max_steps: PositiveInt = Field(description="optimiser steps")
+    batch_size: PositiveInt = Field(description="images per step")
+    lr: Positive = Field(description="AdamW's learning rate after warm-up")
+    weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
+    warmup_steps: int = Field(ge=0, description="steps over which lr rises linearly from 0")
+    lr_schedule: Literal["constant", "cosine"] = Field(description="lr after warm-up: constant, or a cosine to 0")
+    ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
+    grad_clip: Positive = Field(description="largest global gradient norm")
+    precision: Literal["fp32", "bf16"] = Field(description="forward and backward pass; master weights are float32")
+    log_every: PositiveInt = Field(description="steps between two reports")
+    eval_every: PositiveInt = Field(description="steps between two held-out losses")
+
+
+class TrainParams(Fit):
+    checkpoint_every: PositiveInt = Field(description="steps between two saves; what a crash can lose")
+    export: Literal["last", "best"] = Field(
+        description="EMA weights that go into the model file: of the last step, or of the best held-out loss"
+    )
+
+
+class DatasetParams(Section):
+    name: Literal["digits"] = Field(description="which data set")
+    test_size: PositiveInt = Field(description="images kept for the test split")
+    seed: int = Field(ge=0, description="seed of the split")
+
+
+class AutoencoderParams(Section):
+    kind: Literal["paper", "kl", "identity"] = Field(description="architecture; identity is pixel space")
+    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
+    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
+    levels: PositiveInt = Field(description="halvings of the side (kl)")
+    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
+    kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
+    fit: Fit
+
+
+class ScheduleParams(Section):
+    name: Literal["constant", "linear", "quadratic", "cosine"] = Field(description="shape of beta_t in t")
+    num_train_timesteps: PositiveInt = Field(description="T")
+    beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
+    beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
+
+
+class UNetParams(Section):
+    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
+    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
+    attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
+    attention_head_dim: PositiveInt = Field(description="channels per attention head")
+    time_embedding: Literal["sinusoidal", "siren"] = Field(description="how t enters")
+    dropout: Fraction = Field(description="dropout probability in each block")
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> "UNetParams":
+        for level in self.attention_levels:
+            if level >= len(self.widths):
+                raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
+            if self.widths[level] % self.attention_head_dim:
+                raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
+        return self
+
+
+class SamplerOptions(Section):
+    """One sampler of the comparison; the label in `samplers` is its name in files and tables."""
+
+    method: Literal["ancestral", "ddim"] = Field(description="algorithm")
+    num_inference_steps: PositiveInt = Field(description="network calls per image, at most T")
+    eta: float | None = Field(default=None, ge=0.0, le=1.0, description="noise added by each step (ddim), 0 to 1")
+    variance: Literal["beta", "posterior"] | None = Field(default=None, description="nu^2 of each step (ancestral)")
+
+    @model_validator(mode="after")
+    def _options_fit_method(self) -> "SamplerOptions":
+        allowed = {"ancestral": {"variance"}, "ddim": {"eta"}}[self.method]
+        for key in ("eta", "variance"):
+            if getattr(self, key) is not None and key not in allowed:
+                raise ValueError(f"{key}: not an option of method {self.method!r}, which has {sorted(allowed)}")
+        return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments for `Bundle.generate`."""
+        return self.model_dump(exclude_none=True)
+
+
+class SampleParams(Section):
+    num_images: PositiveInt = Field(description="images per noise and sampler")
+    batch_size: PositiveInt = Field(description="images per network call")
+    seed: int = Field(ge=0, description="seed of the set; each image has its own seed from it")
+    trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
+    trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
+
+
+class ReferenceParams(Section):
+    width: PositiveInt = Field(description="channels of the classifier's first layer")
+    dim: PositiveInt = Field(description="length of the classifier's feature vector")
+    fit: Fit
+
+
+class EvaluateParams(Section):
+    extractor: Literal["classifier", "inception"] = Field(description="network that gives the features")
+    inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
+    batch_size: PositiveInt = Field(description="images per call of the extractor")
+    kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
+    kid_subsets: PositiveInt = Field(description="KID subsets")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    recipe: str = Field(description="which conf/recipe this is; a label in MLflow and the report")
+    experiment: str = Field(min_length=1, description="MLflow experiment")
+    seed: int = Field(ge=0, description="seed of all training")
+    dataset: DatasetParams
+    noises: Annotated[list[Label], Field(min_length=1)] = Field(description="the distributions to compare")
+    noise_options: dict[Label, dict[str, Any]] = Field(
+        description="for each label in noises: its distribution and that one's parameters"
+    )
+    autoencoder: AutoencoderParams
+    latents: "LatentsParams"
+    schedule: ScheduleParams
+    unet: UNetParams
+    train: TrainParams
+    samplers: Annotated[list[Label], Field(min_length=1)] = Field(description="the samplers to compare")
+    sampler_options: dict[Label, SamplerOptions]
+    sample: SampleParams
+    reference: ReferenceParams
+    evaluate: EvaluateParams
+
+    @model_validator(mode="after")
+    def _labels_have_options(self) -> "Params":
+        for key in ("noises", "samplers"):
+            labels, options = getattr(self, key), getattr(self, key[:-1] + "_options")
+            for index, label in enumerate(labels):
+                if label not in options:
+                    raise ValueError(
+                        f"{key}[{index}]: {label!r} has no entry in {key[:-1]}_options, which has: "
+                        f"{', '.join(sorted(options))}. To add one: -S {key[:-1]}=<a file of conf/{key[:-1]}>"
+                    )
+                if label in labels[:index]:
+                    raise ValueError(f"{key}[{index}]: {label!r} is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _distributions_named(self) -> "Params":
+        for label, options in self.noise_options.items():
+            if not isinstance(options.get("distribution"), str):
+                raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _steps_within_t(self) -> "Params":
+        for label, options in self.sampler_options.items():
+            if options.num_inference_steps > self.schedule.num_train_timesteps:
+                raise ValueError(
+                    f"sampler_options.{label}.num_inference_steps: {options.num_inference_steps} is above "
+                    f"schedule.num_train_timesteps = {self.schedule.num_train_timesteps}; use 1 to that"
+                )
+        return self
+
+    def noise_arguments(self, label: str) -> dict[str, Any]:
+        """`name` and `params` for `ngldm.noise.make_noise`."""
+        options = dict(self.noise_options[label])
+        return {"name": options.pop("distribution"), "params": options}
+
+
+class LatentsParams(Section):
+    batch_size: PositiveInt = Field(description="images per call of the encoder")
+
+
+Params.model_rebuild()
+
+
+def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:
+    """Validate the content of a params file.
+
+    Raises:
+        InputError: one line per fault, with key path, value and what is allowed.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_describe(fault) for fault in error.errors()]
+        raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or says something that is not allowed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the repository's root")
+    try:
+        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC writes it: PyYAML would read 1e-05 as a string
+    except YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    return parse_params(content, str(path))
+
+
+def _describe(fault: Any) -> str:
+    path = ".".join(str(part) for part in fault["loc"])
+    kind, value = fault["type"], fault["input"]
+    message = fault["msg"].removeprefix("Value error, ")
+    if kind == "value_error":  # our own: they name the key and the value themselves
+        return f"{path}.{message}" if path else message
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key; {_siblings(fault['loc'])}"
+    if kind == "missing":
+        return f"{path}: missing"
+    return f"{path}: {value!r} is not allowed: {message[0].lower()}{message[1:]}"
+
+
+def _siblings(loc: tuple[Any, ...]) -> str:
+    model: Any = Params
+    for part in loc[:-1]:
+        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+        if annotation is None:  # a label inside a mapping such as sampler_options
+            continue
+        options = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Section)]
+        model = options[0] if options else annotation
+    return f"known here: {', '.join(getattr(model, 'model_fields', {}))}"
+
+
+def describe(section: BaseModel, prefix: str = "") -> list[str]:
+    """Each parameter on a line: key path, value, meaning."""
+    lines = []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            lines += describe(value, f"{prefix}{key}.")
+        elif isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
+            for label, entry in value.items():
+                lines += describe(entry, f"{prefix}{key}.{label}.")
+        elif value is not None or not field.description or field.is_required():
+            meaning = f"  # {field.description}" if field.description else ""
+            lines.append(f"{prefix}{key}: {value}{meaning}")
+    return lines
+
+
+def check_noises(params: Params) -> None:
+    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
+
+    Raises:
+        InputError: an unknown distribution or parameter, or a distribution without finite variance.
+    """
+    from ngldm.noise import make_noise
+
+    for label in params.noise_options:
+        try:
+            make_noise(**params.noise_arguments(label))
+        except InputError as error:
+            raise InputError(f"noise_options.{label}: {error}") from None
+
+
+def compose_params(path: Path, overrides: list[str]) -> None:
+    """Write a params file from conf/ with overrides, by the code that `dvc exp run` uses.
+
+    Raises:
+        InputError: Hydra cannot compose it; its message names the choices. The file stays as it was.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.utils.hydra import compose_and_dump
+
+    with atomic_path(path) as temporary:
+        try:
+            compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
+        except DvcException as error:
+            raise InputError(f"conf: {error}: {error.__cause__ or ''}") from error

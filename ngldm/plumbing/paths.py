@@ -1,0 +1,49 @@
+"""Where each stage writes. dvc.yaml names the same paths; a test holds the two equal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ngldm.errors import unknown
+
+DATASET = Path("data/dataset")
+AUTOENCODER = Path("models/autoencoder.safetensors")
+AUTOENCODER_METRICS = Path("metrics/autoencoder.json")
+AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
+LATENTS = Path("data/latents")
+REFERENCE = Path("data/reference")
+REFERENCE_METRICS = Path("metrics/reference.json")
+REPORTS = Path("reports")
+
+
+def model(noise: str) -> Path:
+    return Path("models") / noise / "model.safetensors"
+
+
+def train_metrics(noise: str) -> Path:
+    return Path("metrics/train") / f"{noise}.json"
+
+
+def train_plot(noise: str) -> Path:
+    return Path("plots/train") / f"{noise}.csv"
+
+
+def samples(noise: str, sampler: str) -> Path:
+    return Path("samples") / f"{noise}-{sampler}"
+
+
+def sample_metrics(noise: str, sampler: str) -> Path:
+    return Path("metrics/sample") / f"{noise}-{sampler}.json"
+
+
+def evaluate_metrics(noise: str, sampler: str) -> Path:
+    return Path("metrics/evaluate") / f"{noise}-{sampler}.json"
+
+
+def require_label(kind: str, label: str, allowed: Sequence[str]) -> None:
+    """Check a command's --noise or --sampler against params.yaml.
+
+    Raises:
+        InputError: params.yaml does not list it.
+    """
+    if label not in allowed:
+        raise unknown(kind, label, allowed)

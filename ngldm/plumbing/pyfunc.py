@@ -1,0 +1,58 @@
+"""The MLflow model: a bundle behind `predict`. MLflow stores and runs this file as code, so that no pickle is involved.
+
+model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
+images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
+"""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.models import ModelSignature
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from ngldm.bundle import load_bundle
+from ngldm.generate import generate
+
+DEFAULT_METHOD, DEFAULT_STEPS = "ddim", 50
+
+
+def signature(image_shape: tuple[int, int, int]) -> ModelSignature:
+    """Inputs n and seed; uint8 images (n, H, W, C) out; the sampler as parameters.
+
+    Args:
+        image_shape: (C, H, W).
+    """
+    channels, height, width = image_shape
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
+        params=ParamSchema(
+            [
+                ParamSpec("method", DataType.string, DEFAULT_METHOD),
+                ParamSpec("num_inference_steps", DataType.long, DEFAULT_STEPS),
+            ]
+        ),
+    )
+
+
+class Generator(PythonModel):
+    """Generates images; see the module's docstring."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        self.bundle = load_bundle(Path(context.artifacts["bundle"]))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+        """Images for each row of (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
+        options = {"method": DEFAULT_METHOD, "num_inference_steps": DEFAULT_STEPS, **(params or {})}
+        steps = min(options.pop("num_inference_steps"), self.bundle.schedule.num_train_timesteps)
+        rows = zip(model_input["n"], model_input["seed"], strict=True)
+        images = [
+            generate(self.bundle, int(n), seed=int(seed), num_inference_steps=steps, **options) for n, seed in rows
+        ]
+        return np.concatenate(images)
+
+
+mlflow.models.set_model(Generator())

@@ -1,0 +1,70 @@
+"""Stage `evaluate@<noise>-<sampler>`: score one set of images, record scores and pictures in MLflow."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.params import load_params
+
+
+def evaluate(
+    noise: Annotated[str, typer.Option(help="Which of params.yaml's noises.")],
+    sampler: Annotated[str, typer.Option(help="Which of params.yaml's samplers.")],
+    device: Device = "auto",
+) -> None:
+    """Frechet distance and KID of the generated images to the training images."""
+    params = load_params()
+    paths.require_label("noise", noise, params.noises)
+    paths.require_label("sampler", sampler, params.samplers)
+    target = resolve_device(device)
+    be_deterministic()
+    import torch
+
+    from ngldm.features import extract, make_extractor
+    from ngldm.files import read_json, write_json
+    from ngldm.frechet import Moments, frechet_distance, kid
+    from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
+    from ngldm.plumbing.tracking import Store
+    from ngldm.reference import load_reference
+
+    config = params.evaluate
+    images, trajectory = load_images(paths.samples(noise, sampler))
+    about = read_json(paths.samples(noise, sampler) / "samples.json")
+    reference = load_reference(paths.REFERENCE)
+    extractor = make_extractor(
+        config.extractor,
+        classifier=paths.REFERENCE / "classifier.safetensors",
+        inception=config.inception_weights,
+        device=target,
+    )
+    reference.require_extractor(extractor.weights_sha256)
+    with progress(f"features {noise} {sampler}", len(images)) as advance:
+        features = torch.cat(list(extract(extractor, images, config.batch_size, advance)))
+    moments = Moments(extractor.dim).update(features)
+    distance = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
+    kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
+    write_json(
+        paths.evaluate_metrics(noise, sampler),
+        {extractor.metric: distance, "kid": kernel.mean, "kid_std": kernel.std, "num_samples": len(images)},
+    )
+    store = Store(params.experiment)
+    run = store.run_of_model(params, noise, about["model_sha256"], sampler)
+    run.metrics({f"{extractor.metric}.{sampler}": distance, f"kid.{sampler}": kernel.mean})
+    with tempfile.TemporaryDirectory() as folder:
+        for name, picture in (("samples", sample_grid(images)), ("trajectory", trajectory_grid(trajectory))):
+            file = Path(folder) / f"{name}-{sampler}.png"
+            save_png(picture, file)
+            run.image(file, "images")
+    context = {"reference": reference.about, "num_images": len(images)}
+    store.update_best(noise, about["model_sha256"], distance, context)
+    run.finish()
+    print(f"{noise} {sampler}: {extractor.metric} {distance:.3f}, KID {kernel.mean:.5f} +- {kernel.std:.5f}")
+
+
+main = command(evaluate)
+if __name__ == "__main__":
+    main()

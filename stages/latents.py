@@ -1,0 +1,26 @@
+"""Stage `latents`: encode every image once, standardise, cache."""
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.params import load_params
+
+
+def latents(device: Device = "auto") -> None:
+    """Encode the data set with the trained autoencoder into a standardised, memory-mapped cache."""
+    params = load_params()
+    from ngldm.autoencoder import load_autoencoder
+    from ngldm.datasets import open_dataset
+    from ngldm.latents import build_cache, open_cache
+
+    target = resolve_device(device)
+    be_deterministic()
+    data = open_dataset(paths.DATASET)
+    autoencoder = load_autoencoder(paths.AUTOENCODER, data.image_shape).to(target)
+    with progress("latents", len(data.train) + len(data.test)) as advance:
+        build_cache(autoencoder, data.train, data.test, paths.LATENTS, params.latents.batch_size, target, advance)
+    print(f"latents of shape {open_cache(paths.LATENTS).train.shape[1:]} in {paths.LATENTS}")
+
+
+main = command(latents)
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Stage `reference`: what generated images are compared with: features and their statistics of the real ones."""
+
+import time
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.fitting import fit_with_progress
+from ngldm.plumbing.params import load_params
+
+
+def reference(device: Device = "auto") -> None:
+    """Train the classifier on the labels if it is the extractor; store the training images' features and statistics.
+
+    The test images' distance to the training images is the floor: what a perfect generator could be expected to reach.
+    """
+    params = load_params()
+    target = resolve_device(device)
+    be_deterministic()
+    import torch
+
+    from ngldm.datasets import open_dataset
+    from ngldm.ema import EMA
+    from ngldm.features import Classifier, accuracy, classifier_loss, extract, make_extractor, save_classifier
+    from ngldm.files import atomic_directory, write_json
+    from ngldm.frechet import Moments, frechet_distance
+    from ngldm.images import to_float
+    from ngldm.reference import save_reference
+    from ngldm.training import Split, stream_seed
+
+    config, scoring, data = params.reference, params.evaluate, open_dataset(paths.DATASET)
+    metrics: dict[str, float] = {}
+    start = time.perf_counter()
+    with atomic_directory(paths.REFERENCE) as folder:
+        classifier = folder / "classifier.safetensors"
+        if scoring.extractor == "classifier":
+            torch.manual_seed(stream_seed(params.seed, "classifier"))
+            model = Classifier(data.image_shape, data.num_classes, config.width, config.dim)
+            ema = EMA(model, config.fit.ema_decay)
+            split = Split(
+                len(data.train),
+                lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
+            )
+            fit_with_progress(
+                "classifier", model, ema, classifier_loss, split, config.fit, seed=params.seed, device=target
+            )
+            trained: Classifier = ema.model.to("cpu")  # type: ignore[assignment]
+            trained.standardise(data.train)
+            metrics["accuracy"] = accuracy(trained, data.test, data.test_labels)
+            save_classifier(trained, classifier)
+        extractor = make_extractor(
+            scoring.extractor, classifier=classifier, inception=scoring.inception_weights, device=target
+        )
+        moments = {}
+        with progress("features", len(data.train) + len(data.test)) as advance:
+            for split_name, images in (("train", data.train), ("test", data.test)):
+                features = list(extract(extractor, images, scoring.batch_size, advance))
+                moments[split_name] = Moments(extractor.dim)
+                for batch in features:
+                    moments[split_name].update(batch)
+                if split_name == "train":
+                    save_reference(folder, moments["train"], torch.cat(features))
+        floor = frechet_distance(moments["train"].mean, moments["train"].cov, moments["test"].mean, moments["test"].cov)
+        metrics[f"floor_{extractor.metric}"] = floor
+        about = {
+            "extractor": extractor.name,
+            "metric": extractor.metric,
+            "weights_sha256": extractor.weights_sha256,
+            "num_images": len(data.train),
+            "floor": floor,
+            "floor_num_images": len(data.test),
+            **metrics,
+        }
+        write_json(folder / "reference.json", about)
+    write_json(paths.REFERENCE_METRICS, {**metrics, "seconds": time.perf_counter() - start})
+    print(" ".join(f"{key} {value:.4f}" for key, value in metrics.items()))
+
+
+main = command(reference)
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Stage `sample@<noise>-<sampler>`: images from a trained model."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.params import load_params
+
+
+def sample(
+    noise: Annotated[str, typer.Option(help="Which of params.yaml's noises.")],
+    sampler: Annotated[str, typer.Option(help="Which of params.yaml's samplers.")],
+    device: Device = "auto",
+) -> None:
+    """Generate images with one sampler: one uint8 array, a seed per image, and a trajectory from noise to image."""
+    params = load_params()
+    paths.require_label("noise", noise, params.noises)
+    paths.require_label("sampler", sampler, params.samplers)
+    target = resolve_device(device)
+    be_deterministic()
+    import numpy as np
+
+    from ngldm.bundle import load_bundle
+    from ngldm.files import atomic_directory, sha256_file, write_json
+    from ngldm.generate import generate_batches, trajectory
+
+    config, options = params.sample, params.sampler_options[sampler].arguments()
+    bundle = load_bundle(paths.model(noise), target)
+    channels, height, width = bundle.config["image_shape"]
+    with atomic_directory(paths.samples(noise, sampler)) as folder:
+        shape = (config.num_images, height, width, channels)
+        images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        start, done = time.perf_counter(), 0
+        total = config.num_images * options["num_inference_steps"]
+        with progress(f"sample {noise} {sampler}", total, "network calls") as advance:
+            batches = generate_batches(
+                bundle, config.num_images, config.batch_size, advance, seed=config.seed, **options
+            )
+            for batch in batches:
+                images[done : done + len(batch)] = batch
+                done += len(batch)
+        images.flush()
+        seconds = time.perf_counter() - start
+        frames = trajectory(bundle, config.trajectory_images, config.trajectory_frames, seed=config.seed, **options)
+        np.save(folder / "trajectory.npy", frames)
+        about = {"noise": noise, "sampler": options, "seed": config.seed, "num_images": config.num_images}
+        write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(paths.model(noise))})
+    write_json(paths.sample_metrics(noise, sampler), {"sample_seconds": seconds})
+    print(f"{noise} {sampler}: {config.num_images} images in {seconds:.1f} s; {paths.samples(noise, sampler)}")
+
+
+main = command(sample)
+if __name__ == "__main__":
+    main()
