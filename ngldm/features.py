@@ -204,7 +204,7 @@ class InceptionExtractor:
 
     @torch.inference_mode()
     def __call__(self, images: UInt8Array) -> Tensor:
-        x = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
+        x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)
         out: Tensor = self.model(x)[0][:, :, 0, 0].cpu()

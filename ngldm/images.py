@@ -15,7 +15,7 @@ UInt8Array = NDArray[np.uint8]
 
 def to_float(images: UInt8Array) -> Tensor:
     """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def to_uint8(images: Tensor) -> UInt8Array:

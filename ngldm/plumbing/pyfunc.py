@@ -44,7 +44,7 @@ class Generator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         self.bundle = load_bundle(Path(context.artifacts["bundle"]))
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
         """Images for each row of (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
         options = {"method": DEFAULT_METHOD, "num_inference_steps": DEFAULT_STEPS, **(params or {})}
         steps = min(options.pop("num_inference_steps"), self.bundle.schedule.num_train_timesteps)
