@@ -90,6 +90,10 @@ class Checkpointer:
         result: dict = state
         return result
 
+    def load(self, name: str, part: str) -> dict[str, Tensor]:
+        """Weights of one module in `name` ("last" or "best")."""
+        return strip_prefix(load_tensors(self.folder / f"{name}.safetensors")[0], f"{part}.")
+
 
 def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, under the rest of their names."""

@@ -1,8 +1,8 @@
 """Feature extractors: uint8 images to vectors, between which `ngldm.frechet` measures.
 
-`inception` is the network of FID (through pytorch-fid); its distance is called `fid`, and nothing else's is. `classifier` is
-a small network trained on the data set's own labels, for small or grey images on which Inception features mean little;
-its distance is called `fd_classifier`.
+`inception` is the network of FID (through pytorch-fid); its distance is called `fid`, and nothing else's is.
+`classifier` is a small network trained on the data set's own labels, for small or grey images on which Inception
+features mean little; its distance is called `fd_classifier`.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from ngldm.files import sha256_file
 from ngldm.images import UInt8Array, to_float
 
 EXTRACTORS = ("classifier", "inception")
-# SHA-256 of the weights that pytorch-fid downloads begins with what their file name says, pt_inception-2015-12-05-6726825d.
+# The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
 FID_WEIGHTS_PREFIX = "6726825d"
 
 

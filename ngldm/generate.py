@@ -1,6 +1,7 @@
 """Images from a bundle: one seed per image, so that an image does not depend on the batch that it is made in."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,11 @@ def generate_batches(
     """`generate` in batches of at most `batch_size`. `progress` is told the images of each network call."""
     for first in range(0, num_images, batch_size):
         count = min(batch_size, num_images - first)
-        yield generate(bundle, count, first=first, callback=lambda step, n=count: progress(n), **options)
+        yield generate(bundle, count, first=first, callback=partial(_advance, progress, count), **options)
+
+
+def _advance(progress: Callable[[int], None], count: int, step: Step) -> None:
+    progress(count)
 
 
 def trajectory(bundle: Bundle, num_images: int, num_frames: int, **options: Any) -> UInt8Array:

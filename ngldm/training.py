@@ -1,7 +1,7 @@
 """One training loop for every network here: it yields reports, the caller logs them.
 
-All randomness of step k follows from (seed, k): batches, timesteps, noise, dropout. So the state of a run is its weights,
-its optimiser and its step, and a resumed run equals an uninterrupted one bit for bit.
+All randomness of step k follows from (seed, k): batches, timesteps, noise, dropout. So the state of a run is its
+weights, its optimiser and its step, and a resumed run equals an uninterrupted one bit for bit.
 """
 
 import hashlib
@@ -124,7 +124,7 @@ def _send(batch: Batch, device: Any) -> Batch:
 
 def fit(
     model: nn.Module,
-    ema: EMA,
+    ema: EMA[Any],
     loss_fn: LossFunction,
     train: Split,
     config: FitConfig,
@@ -217,7 +217,7 @@ def _mean_loss(losses: list[Tensor], step: int) -> float:
 def _train_step(
     accelerator: Any,
     model: nn.Module,
-    ema: EMA,
+    ema: EMA[Any],
     optimizer: torch.optim.Optimizer,
     loss_fn: LossFunction,
     train: Split,

@@ -33,7 +33,7 @@ class SinusoidalEmbedding(nn.Module):
 
     def forward(self, t: Tensor) -> Tensor:
         angles = t.float()[:, None] * self.frequencies[None]
-        out: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1).to(self.mlp[0].weight.dtype))
+        out: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
         return out
 
 
@@ -56,7 +56,7 @@ class SirenEmbedding(nn.Module):
         nn.init.uniform_(self.second.weight, -math.sqrt(6.0 / dim), math.sqrt(6.0 / dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        x = (2.0 * t.float() / self.num_train_timesteps - 1.0)[:, None].to(self.first.weight.dtype)
+        x = (2.0 * t.float() / self.num_train_timesteps - 1.0)[:, None]
         return torch.sin(self.second(torch.sin(self.omega_0 * self.first(x))))
 
 
@@ -116,6 +116,21 @@ class Attention(nn.Module):
         return out
 
 
+class Stage(nn.Module):
+    """A residual block and, where the level has it, self-attention."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, time_dim: int, dropout: float, head_dim: int | None
+    ) -> None:
+        super().__init__()
+        self.block = ResBlock(in_channels, out_channels, time_dim, dropout)
+        self.attention = Attention(out_channels, head_dim) if head_dim else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        out: Tensor = self.attention(self.block(x, emb))
+        return out
+
+
 class Upsample(nn.Module):
     """Nearest-neighbour resize to a given size, then a convolution."""
 
@@ -169,37 +184,35 @@ class UNet(nn.Module):
         else:
             raise unknown("unet.time_embedding", time_embedding, TIME_EMBEDDINGS)
 
-        def stage(cin: int, cout: int, level: int) -> nn.ModuleList:
-            attention = Attention(cout, attention_head_dim) if level in attention_levels else nn.Identity()
-            return nn.ModuleList([ResBlock(cin, cout, time_dim, dropout), attention])
+        def stage(cin: int, cout: int, level: int) -> Stage:
+            head_dim = attention_head_dim if level in attention_levels else None
+            return Stage(cin, cout, time_dim, dropout, head_dim)
 
         self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
-        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        # One list in the order of the data for each way; `forward` tells the kinds of layers apart.
+        self.down = nn.ModuleList()
         skips = [widths[0]]
         channels = widths[0]
         for level, width in enumerate(widths):
-            blocks = nn.ModuleList()
-            for _ in range(blocks_per_level):
-                blocks.append(stage(channels, width, level))
-                channels = width
-                skips.append(channels)
-            self.down.append(blocks)
-            if level < len(widths) - 1:
-                self.downsample.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
-                skips.append(channels)
-
-        last = len(widths) - 1
-        self.middle = nn.ModuleList([*stage(channels, channels, last), ResBlock(channels, channels, time_dim, dropout)])
-
-        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for level, width in reversed(list(enumerate(widths))):
-            blocks = nn.ModuleList()
-            for _ in range(blocks_per_level + 1):
-                blocks.append(stage(channels + skips.pop(), width, level))
-                channels = width
-            self.up.append(blocks)
             if level > 0:
-                self.upsample.append(Upsample(channels, channels))
+                self.down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
+                skips.append(channels)
+            for _ in range(blocks_per_level):
+                self.down.append(stage(channels, width, level))
+                channels = width
+                skips.append(channels)
+
+        self.middle = nn.ModuleList(
+            [stage(channels, channels, len(widths) - 1), ResBlock(channels, channels, time_dim, dropout)]
+        )
+
+        self.up = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(blocks_per_level + 1):
+                self.up.append(stage(channels + skips.pop(), width, level))
+                channels = width
+            if level > 0:
+                self.up.append(Upsample(channels, channels))
 
         self.norm_out = group_norm(channels)
         self.conv_out = zero_init(nn.Conv2d(channels, in_channels, 3, padding=1))
@@ -217,19 +230,15 @@ class UNet(nn.Module):
         emb = F.silu(self.time_embedding(t))
         h = self.conv_in(x)
         skips = [h]
-        for level, blocks in enumerate(self.down):
-            for block, attention in blocks:  # type: ignore[misc]
-                h = attention(block(h, emb))
-                skips.append(h)
-            if level < len(self.downsample):
-                h = self.downsample[level](h)
-                skips.append(h)
-        block, attention, last = self.middle
-        h = last(attention(block(h, emb)), emb)
-        for level, blocks in enumerate(self.up):
-            for block, attention in blocks:  # type: ignore[misc]
-                h = attention(block(torch.cat([h, skips.pop()], dim=1), emb))
-            if level < len(self.upsample):
-                h = self.upsample[level](h, skips[-1].shape[-2:])
+        for layer in self.down:
+            h = layer(h, emb) if isinstance(layer, Stage) else layer(h)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, emb)
+        for layer in self.up:
+            if isinstance(layer, Upsample):
+                h = layer(h, skips[-1].shape[-2:])
+            else:
+                h = layer(torch.cat([h, skips.pop()], dim=1), emb)
         out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
         return out

@@ -34,7 +34,7 @@ def autoencoder(device: Device = "auto") -> None:
             ema,
             lambda net, batch, generator: net.loss(batch, generator),
             Split(len(data.train), lambda index: to_float(data.train[index])),
-            config.fit,
+            config=config.fit,
             seed=params.seed,
             device=target,
             heldout=Split(len(data.test), lambda index: to_float(data.test[index])),

@@ -41,9 +41,9 @@ def reference(device: Device = "auto") -> None:
                 lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
             )
             fit_with_progress(
-                "classifier", model, ema, classifier_loss, split, config.fit, seed=params.seed, device=target
+                "classifier", model, ema, classifier_loss, split, config=config.fit, seed=params.seed, device=target
             )
-            trained: Classifier = ema.model.to("cpu")  # type: ignore[assignment]
+            trained: Classifier = ema.model.to("cpu")
             trained.standardise(data.train)
             metrics["accuracy"] = accuracy(trained, data.test, data.test_labels)
             save_classifier(trained, classifier)

@@ -289,11 +289,11 @@ def compose_params(path: Path, overrides: list[str]) -> None:
     Raises:
         InputError: Hydra cannot compose it; its message names the choices. The file stays as it was.
     """
-    from dvc.exceptions import DvcException
     from dvc.utils.hydra import compose_and_dump
+    from hydra.errors import HydraException
 
     with atomic_path(path) as temporary:
         try:
             compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
-        except DvcException as error:
-            raise InputError(f"conf: {error}: {error.__cause__ or ''}") from error
+        except HydraException as error:
+            raise InputError(f"conf: {error}") from error

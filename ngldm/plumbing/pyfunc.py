@@ -5,7 +5,6 @@ images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_infe
 """
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np

@@ -1,18 +1,22 @@
 """All MLflow calls. One run per trained distribution; scoring appends to the run of the model that it scores.
 
 A run is found by the SHA-256 of its model file, kept as a tag: an identifier that follows from the content, so that no
-run id has to travel through DVC's outputs and change their hashes. A model scored again with other sampler settings gets a
-run of its own beside the first, since MLflow's params cannot change.
+run id has to travel through DVC's outputs and change their hashes. A model scored again with other sampler settings
+gets a run of its own beside the first, since MLflow's params cannot change.
 
 Tracking never stops the work: when the store fails, one warning says so and the stage goes on without it.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,11 +59,9 @@ class Store:
 
     def _connect(self, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-        import logging
-
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        logging.getLogger("alembic").setLevel(logging.ERROR)
         import mlflow
         from mlflow.exceptions import MlflowException
 
@@ -101,6 +103,21 @@ class Store:
         run.params({"noise": noise, **flatten(training_params(params, noise))})
         return run
 
+    @contextmanager
+    def training_run(self, params: Params, noise: str, key: str) -> Iterator["Run"]:
+        """A new run for one training, ended as FINISHED, or as FAILED or KILLED if the block raises.
+
+        Args:
+            key: the training's fingerprint, kept as a tag.
+        """
+        run = self.create_run(params, noise, noise, {"ngldm.fingerprint": key})
+        try:
+            yield run
+        except BaseException as error:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        run.finish()
+
     def run_of_model(self, params: Params, noise: str, sha: str, sampler: str) -> "Run":
         """The run to which a model's scores belong: the one that trained it, or a new one if that has other scores.
 
@@ -129,7 +146,8 @@ class Store:
         return run
 
     def log_model(self, run: "Run", bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> None:
-        """Log the model file as a pyfunc with signature and register it as ngldm-<noise>."""
+        """Log the model file as a pyfunc, register it as ngldm-<noise>, tag run and version with its hash."""
+        run.tags({MODEL_TAG: sha256_file(bundle)})
         if self.client is None or run.id is None:
             return
 
@@ -139,7 +157,9 @@ class Store:
             from ngldm.plumbing.pyfunc import signature
 
             package = Path(__file__).parents[1]
-            with mlflow.start_run(run_id=run.id):
+            sha = sha256_file(bundle)
+            with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
+                warnings.simplefilter("ignore")  # advice on type hints and examples, a screenful for each model
                 info = mlflow.pyfunc.log_model(
                     name="model",
                     python_model=str(package / "plumbing" / "pyfunc.py"),
@@ -149,9 +169,7 @@ class Store:
                     pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "numpy", "safetensors", "mlflow")],
                     registered_model_name=f"ngldm-{noise}",
                 )
-            self.client.set_model_version_tag(
-                f"ngldm-{noise}", str(info.registered_model_version), MODEL_TAG, sha256_file(bundle)
-            )
+            self.client.set_model_version_tag(f"ngldm-{noise}", str(info.registered_model_version), MODEL_TAG, sha)
 
         self.attempt(log, None)
 
@@ -193,24 +211,30 @@ class Run:
             run_id = self.id
             self.store.attempt(lambda: action(self.store.client, run_id), None)
 
-    def params(self, content: Mapping[str, Any]) -> None:
-        from mlflow.entities import Param
+    def _log(self, kind: str, entity: str, rows: list[tuple[Any, ...]]) -> None:
+        def log(client: Any, run_id: str) -> None:
+            import mlflow.entities
 
-        batch = [Param(key, str(value)) for key, value in content.items()]
-        self._do(lambda client, run_id: client.log_batch(run_id, params=batch))
+            make = getattr(mlflow.entities, entity)
+            for start in range(0, len(rows), 100):  # the server's limit for params and tags
+                client.log_batch(run_id, **{kind: [make(*row) for row in rows[start : start + 100]]})
+
+        self._do(log)
+
+    def params(self, content: Mapping[str, Any]) -> None:
+        self._log("params", "Param", [(key, str(value)) for key, value in content.items()])
 
     def metrics(self, content: Mapping[str, float | None], step: int = 0) -> None:
-        from mlflow.entities import Metric
-
+        """Entries that are None are left out."""
         now = int(time.time() * 1000)
-        batch = [Metric(key, float(value), now, step) for key, value in content.items() if value is not None]
-        self._do(lambda client, run_id: client.log_batch(run_id, metrics=batch))
+        self._log("metrics", "Metric", [(k, float(v), now, step) for k, v in content.items() if v is not None])
 
     def tags(self, content: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
+        self._log("tags", "RunTag", list(content.items()))
 
-        batch = [RunTag(key, value) for key, value in content.items()]
-        self._do(lambda client, run_id: client.log_batch(run_id, tags=batch))
+    def report(self, report: Any) -> None:
+        """A report of the training loop, as metrics train.* at its step."""
+        self.metrics({f"train.{k}": v for k, v in vars(report).items() if k != "step"}, report.step)
 
     def image(self, file: Path, folder: str) -> None:
         self._do(lambda client, run_id: client.log_artifact(run_id, str(file), folder))
