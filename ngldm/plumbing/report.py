@@ -5,7 +5,6 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ruamel.yaml import YAML
 
 from ngldm.files import atomic_directory, read_json, require
@@ -103,7 +102,7 @@ def plot_training(params: Params, path: Path) -> None:
         held = [(int(r["step"]), float(r["heldout_loss"])) for r in reports if r["heldout_loss"]]
         right.plot(*zip(*held, strict=True), label=noise, marker="o", markersize=3, **look)
     left.set(title="training loss", xlabel="step", ylabel="mean squared error of eps", yscale="log")
-    right.set(title="held-out loss of the EMA weights", xlabel="step", yscale="log")
+    right.set(title="held-out loss of the EMA weights", xlabel="step")
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
@@ -112,19 +111,35 @@ def plot_training(params: Params, path: Path) -> None:
     plt.close(figure)
 
 
-def overview_grid(params: Params, sampler: str, columns: int = 16) -> np.ndarray:
-    """Two rows of samples of each noise, below one another, in the order of params.noises."""
-    firsts = [load_images(paths.samples(noise, sampler))[0][: 2 * columns] for noise in params.noises]
-    count = min(len(images) for images in firsts) // columns * columns or min(len(images) for images in firsts)
-    images = np.concatenate([images[:count] for images in firsts])
-    return sample_grid(images, rows=-(-len(images) // columns), columns=columns)
+def plot_overview(params: Params, path: Path, rows: int = 3, columns: int = 12) -> None:
+    """The first images of every noise (down) and sampler (across): the same seeds, so the same places, throughout."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shape = (len(params.noises), len(params.samplers))
+    figure, axes = plt.subplots(
+        *shape, figsize=(5.2 * shape[1], 1.4 * shape[0] + 0.3), layout="constrained", squeeze=False
+    )
+    for row, noise in enumerate(params.noises):
+        for column, sampler in enumerate(params.samplers):
+            images = load_images(paths.samples(noise, sampler))[0]
+            cell, picture = axes[row][column], sample_grid(images, rows, columns)
+            cell.imshow(picture, cmap="gray" if picture.shape[-1] == 1 else None, vmin=0, vmax=255)
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+        axes[row][0].set_ylabel(noise.replace("_", "\n"))
+    for column, sampler in enumerate(params.samplers):
+        axes[0][column].set_title(f"{sampler}, {params.sampler_options[sampler].num_inference_steps} steps")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def write_pictures(params: Params, folder: Path) -> None:
     """All PNG files of the report."""
     plot_training(params, folder / "training.png")
-    for sampler in params.samplers:
-        save_png(overview_grid(params, sampler), folder / f"overview-{sampler}.png")
+    plot_overview(params, folder / "overview.png")
     for noise in params.noises:
         for sampler in params.samplers:
             images, frames = load_images(paths.samples(noise, sampler))
