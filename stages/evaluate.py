@@ -2,18 +2,15 @@
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
 from ngldm.plumbing.params import load_params
 
 
 def evaluate(
-    noise: Annotated[str, typer.Option(help="Which of params.yaml's noises.")],
-    sampler: Annotated[str, typer.Option(help="Which of params.yaml's samplers.")],
+    noise: NoiseLabel,
+    sampler: SamplerLabel,
     device: Device = "auto",
 ) -> None:
     """Frechet distance and KID of the generated images to the training images."""

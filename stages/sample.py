@@ -1,18 +1,15 @@
 """Stage `sample@<noise>-<sampler>`: images from a trained model."""
 
 import time
-from typing import Annotated
-
-import typer
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
 from ngldm.plumbing.params import load_params
 
 
 def sample(
-    noise: Annotated[str, typer.Option(help="Which of params.yaml's noises.")],
-    sampler: Annotated[str, typer.Option(help="Which of params.yaml's samplers.")],
+    noise: NoiseLabel,
+    sampler: SamplerLabel,
     device: Device = "auto",
 ) -> None:
     """Generate images with one sampler: one uint8 array, a seed per image, and a trajectory from noise to image."""

@@ -1,17 +1,15 @@
 """Stage `train@<noise>`: Algorithm 1 for one noise distribution."""
 
 import time
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, resolve_device
+from ngldm.plumbing.command import Device, NoiseLabel, be_deterministic, command, resolve_device
 from ngldm.plumbing.fitting import fit_with_progress, write_history
 from ngldm.plumbing.params import load_params
 
 
-def train(noise: Annotated[str, typer.Option(help="Which of params.yaml's noises.")], device: Device = "auto") -> None:
+def train(noise: NoiseLabel, device: Device = "auto") -> None:
     """Train the U-Net on the cached latents with one noise distribution; write the model file."""
     params = load_params()
     paths.require_label("noise", noise, params.noises)

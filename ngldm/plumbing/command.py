@@ -16,6 +16,8 @@ Device = Annotated[
     str,
     typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
 ]
+NoiseLabel = Annotated[str, typer.Option("--noise", help="Which of params.yaml's noises.")]
+SamplerLabel = Annotated[str, typer.Option("--sampler", help="Which of params.yaml's samplers.")]
 
 
 def run(app: Callable[[], Any]) -> None:

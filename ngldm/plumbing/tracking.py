@@ -73,7 +73,8 @@ class Store:
         if found is None:
             location = None if uri else (root / "mlartifacts" / experiment).as_uri()
             try:
-                self.experiment_id = client.create_experiment(experiment, artifact_location=location)
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
+                self.experiment_id = client.create_experiment(experiment, location, kind)
             except MlflowException:  # another process was faster
                 self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
         else:
