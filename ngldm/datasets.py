@@ -105,7 +105,7 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    name = read_json(require(path, "the stage `download`") / "dataset.json")["name"]
+    name = read_json(require(path, "the stage `download`") / "dataset.json", "name")["name"]
     arrays = {}
     for key in (*SPLITS, *(f"{split}_labels" for split in SPLITS)):
         file = require(path / f"{key}.npy", "the stage `download`")

@@ -46,16 +46,19 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+def read_json(path: Path, *keys: str) -> Any:
+    """The content of a JSON file; with `keys`, of one that holds an object with at least those.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing, is not JSON, or lacks the keys.
     """
     try:
-        return json.loads(require(path).read_text())
-    except json.JSONDecodeError as error:
+        content = json.loads(require(path).read_bytes())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
+    if keys and not (isinstance(content, dict) and set(keys) <= set(content)):
+        raise InputError(f"{path}: must hold a JSON object with the keys {', '.join(keys)}")
+    return content
 
 
 def require(path: Path, made_by: str = "the stage before this one (`dvc repro` runs all that are needed)") -> Path:

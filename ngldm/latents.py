@@ -117,7 +117,7 @@ def open_cache(path: Path) -> Latents:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    content = read_json(require(path, "the stage `latents`") / "statistics.json")
+    content = read_json(require(path, "the stage `latents`") / "statistics.json", "mean", "std")
     try:
         train, test = (
             np.load(require(path / f"{split}.npy"), mmap_mode="r", allow_pickle=False) for split in ("train", "test")

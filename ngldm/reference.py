@@ -60,7 +60,7 @@ def load_reference(path: Path) -> Reference:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    about = read_json(require(path, "the stage `reference`") / "reference.json")
+    about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256", "metric")
     statistics, features = require(path / "statistics.npz"), require(path / "features.npy")
     try:
         with np.load(statistics, allow_pickle=False) as file:

@@ -30,7 +30,7 @@ def evaluate(
 
     config = params.evaluate
     images, trajectory = load_images(paths.samples(noise, sampler))
-    about = read_json(paths.samples(noise, sampler) / "samples.json")
+    about = read_json(paths.samples(noise, sampler) / "samples.json", "model_sha256")
     reference = load_reference(paths.REFERENCE)
     extractor = make_extractor(
         config.extractor,
