@@ -94,7 +94,10 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
     tensors, config = load_tensors(path, made_by="the stage `train`")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
-    bundle = Bundle.build(config)
+    try:
+        bundle = Bundle.build(config)
+    except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
+        raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
     try:
         bundle.unet.load_state_dict(strip_prefix(tensors, "unet."))
         bundle.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngldm.checkpoint import load_tensors, save_tensors, strip_prefix
+from ngldm.checkpoint import load_tensors, save_tensors
 from ngldm.errors import InputError, unknown
 from ngldm.files import sha256_file
 from ngldm.images import UInt8Array, to_float
@@ -134,11 +134,14 @@ class ClassifierExtractor:
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         tensors, state = load_tensors(path, made_by="the stage `reference`")
-        settings = state["classifier"]
-        self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
-        self.model.load_state_dict(strip_prefix(tensors, ""))
+        try:
+            settings = dict(state["classifier"])
+            self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
+            self.model.load_state_dict(tensors)
+            self.dim = settings["dim"]
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise InputError(f"{path}: holds no classifier of this version ({error})") from error
         self.model.eval().to(device)
-        self.dim = settings["dim"]
         self.device = device
         self.weights_sha256 = sha256_file(path)
 
@@ -198,7 +201,7 @@ class InceptionExtractor:
         except Exception as error:  # torch.load and load_state_dict raise many types for a damaged or foreign file
             raise InputError(
                 f"evaluate.inception_weights: {weights} does not hold the weights of pytorch-fid's InceptionV3 "
-                f"({str(error).splitlines()[0]})"
+                f"({type(error).__name__}: {str(error)[:200]})"
             ) from error
         self.device = device
 

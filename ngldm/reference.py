@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -60,11 +61,11 @@ def load_reference(path: Path) -> Reference:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256", "metric")
+    about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256")
     statistics, features = require(path / "statistics.npz"), require(path / "features.npy")
     try:
         with np.load(statistics, allow_pickle=False) as file:
             mu, sigma = torch.from_numpy(file["mu"]), torch.from_numpy(file["sigma"])
         return Reference(mu, sigma, torch.from_numpy(np.load(features, allow_pickle=False)), about)
-    except (ValueError, EOFError, OSError, KeyError) as error:
+    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
         raise InputError(f"{path}: damaged ({error}); run the stage `reference` again") from error

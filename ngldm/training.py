@@ -136,14 +136,11 @@ def fit(
 ) -> Iterator[Report]:
     """Train `model` in place, and `ema` with it, yielding a report every `log_every` steps and at the end.
 
-    AdamW, warm-up, gradient clipping, mixed precision with float32 master weights (accelerate). With a checkpointer,
+    AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights. With a checkpointer,
     the run goes on from `last` if one of the same fingerprint is unfinished, saves `last` at its interval and, with
     `heldout`, `best` whenever the held-out loss improves.
     """
-    from accelerate import Accelerator
-
     device = torch.device(device)
-    accelerator = Accelerator(mixed_precision="bf16" if config.precision == "bf16" else "no", cpu=device.type == "cpu")
     model.to(device)
     ema.model.to(device)
     optimizer = torch.optim.AdamW(
@@ -174,7 +171,7 @@ def fit(
 
     model.train()
     for step in range(state["step"], config.max_steps):
-        loss, grad_norm = _train_step(accelerator, model, ema, optimizer, loss_fn, train, config, seed, step, device)
+        loss, grad_norm = _train_step(model, ema, optimizer, loss_fn, train, config, seed, step, device)
         losses.append(loss)
         count, last = step + 1, step + 1 == config.max_steps
         evaluated = None
@@ -215,7 +212,6 @@ def _mean_loss(losses: list[Tensor], step: int) -> float:
 
 
 def _train_step(
-    accelerator: Any,
     model: nn.Module,
     ema: EMA[Any],
     optimizer: torch.optim.Optimizer,
@@ -232,9 +228,9 @@ def _train_step(
     torch.manual_seed(stream_seed(seed, "dropout", step))
     generator = torch.Generator().manual_seed(stream_seed(seed, "step", step))
     batch = _send(train.fetch(batch_indices(train.size, config.batch_size, seed, step)), device)
-    with accelerator.autocast():
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         loss = loss_fn(model, batch, generator).mean()
-    accelerator.backward(loss)
+    loss.backward()
     grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)

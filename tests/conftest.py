@@ -1,7 +1,10 @@
 """Fixtures shared by all tests."""
 
+import os
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist runs two test processes; threads on top only get in the way
 
 import pytest
 from ruamel.yaml import YAML

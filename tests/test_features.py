@@ -205,13 +205,14 @@ def test_make_extractor_makes_the_named_one_or_lists_them(classifier_file: Path)
 # --- the reference
 
 
+ABOUT = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": "a" * 64}
 FEATURES = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
 def reference(tmp_path: Path) -> Path:
     save_reference(tmp_path, Moments(6).update(FEATURES), FEATURES)
-    write_json(tmp_path / "reference.json", {"extractor": "classifier", "weights_sha256": "a" * 64})
+    write_json(tmp_path / "reference.json", ABOUT)
     return tmp_path
 
 
@@ -221,7 +222,7 @@ def test_a_reference_comes_back(reference: Path) -> None:
     assert torch.equal(loaded.sigma, moments.cov)
     assert torch.equal(loaded.features, FEATURES)
     assert loaded.mu.dtype == loaded.sigma.dtype == torch.float64
-    assert loaded.about == {"extractor": "classifier", "weights_sha256": "a" * 64}
+    assert loaded.about == ABOUT
 
 
 def test_pytorch_fid_reads_the_statistics(reference: Path) -> None:
@@ -233,7 +234,7 @@ def test_pytorch_fid_reads_the_statistics(reference: Path) -> None:
 def test_at_most_ten_thousand_features_are_kept(tmp_path: Path) -> None:
     many = torch.arange(10_001.0)[:, None]
     save_reference(tmp_path, Moments(1).update(many), many)
-    write_json(tmp_path / "reference.json", {})
+    write_json(tmp_path / "reference.json", ABOUT)
     assert torch.equal(load_reference(tmp_path).features, many[:10_000])
 
 

@@ -23,7 +23,7 @@ from ngldm.noise import Base, Noise, make_noise, noise_names, register
 
 SQRT_3 = 1.7320508075688772
 GUMBEL_SCALE = 0.7796968012336761  # sqrt(6) / pi
-GUMBEL_SHIFT = -0.4500532075456  # -gamma sqrt(6) / pi
+GUMBEL_SHIFT = -0.45005320754569466  # -gamma sqrt(6) / pi
 
 ORACLES = {
     "gaussian": stats.norm(0.0, 1.0),
@@ -32,6 +32,16 @@ ORACLES = {
     "exponential_uncentred": stats.expon(0.0, 1.0),
     "uniform": stats.uniform(-SQRT_3, 2 * SQRT_3),
     "gumbel": stats.gumbel_r(GUMBEL_SHIFT, GUMBEL_SCALE),
+}
+# Central moments of order 2, 3, 4, 6, 8, for standard errors: (2k)! / 2^k, numbers of derangements, 3^k / (2k + 1), and
+# for Gumbel from the cumulants (n - 1)! zeta(n) (sqrt(6) / pi)^n.
+CENTRAL_MOMENTS = {
+    "gaussian": {2: 1.0, 3: 0.0, 4: 3.0, 6: 15.0, 8: 105.0},
+    "laplace": {2: 1.0, 3: 0.0, 4: 6.0, 6: 90.0, 8: 2520.0},
+    "exponential": {2: 1.0, 3: 2.0, 4: 9.0, 6: 265.0, 8: 14833.0},
+    "exponential_uncentred": {2: 1.0, 3: 2.0, 4: 9.0, 6: 265.0, 8: 14833.0},
+    "uniform": {2: 1.0, 3: 0.0, 4: 9 / 5, 6: 27 / 7, 8: 9.0},
+    "gumbel": {2: 1.0, 3: 1.1395470994, 4: 5.4, 6: 91.414247, 8: 3091.02294},
 }
 NAMES = sorted(ORACLES)
 STANDARD = [name for name in NAMES if name != "exponential_uncentred"]
@@ -69,9 +79,8 @@ def moment_sampled(x: torch.Tensor, mean: float, order: int) -> float:
 
 def standard_error(name: str, order: int, size: int) -> float:
     """Of the mean of z^k over `size` draws: sqrt(Var(z^k) / size), Var(z^k) = E z^2k - (E z^k)^2, z centred."""
-    centred = "exponential" if name == "exponential_uncentred" else name
-    raw = ORACLES[centred].moment
-    return math.sqrt((raw(2 * order) - raw(order) ** 2) / size)
+    moments = {1: 0.0, **CENTRAL_MOMENTS[name]}
+    return math.sqrt((moments[2 * order] - moments[order] ** 2) / size)
 
 
 @pytest.fixture
@@ -159,8 +168,8 @@ def test_samples_are_the_quantiles_of_the_uniforms(name: str, monkeypatch: pytes
         ("exponential_uncentred", 0.5, 0.6931471805599453),
         ("uniform", 0.0, -1.7320508075688772),
         ("uniform", 1.0 - 2.0**-53, 1.7320508075688772),
-        ("gumbel", 0.36787944117144233, -0.4500532075456),  # F(mu) = 1/e, mu = -gamma sqrt(6) / pi
-        ("gumbel", 0.5, -0.1642852034691),  # a Gumbel of maxima: median below the mean
+        ("gumbel", 0.36787944117144233, -0.45005320754569466),  # F(mu) = 1/e, mu = -gamma sqrt(6) / pi
+        ("gumbel", 0.5, -0.16428425575735861),  # a Gumbel of maxima: median below the mean
     ],
 )
 def test_appendix_b_in_numbers(name: str, uniform: float, quantile: float, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,7 +305,7 @@ class TestParameters:
             make_noise("student", {"dof": 10.0})
 
     def test_one_that_the_distribution_rejects_is_an_input_error(self) -> None:
-        with pytest.raises(InputError, match="noise 'student' does not accept {'df': -1.0}"):
+        with pytest.raises(InputError, match=r"noise 'student' does not accept \{'df': -1\.0\}"):
             make_noise("student", {"df": -1.0})
 
     @pytest.mark.parametrize("df", [1.0, 1.5, 2.0])
@@ -307,7 +316,7 @@ class TestParameters:
 
 def test_distribution_without_mean_is_refused(registry: dict) -> None:
     register("cauchy")(lambda: Base(Cauchy(0.0, 1.0), skewness=0.0, excess_kurtosis=0.0))
-    with pytest.raises(InputError, match="noise 'cauchy' with {} has mean nan"):
+    with pytest.raises(InputError, match=r"noise 'cauchy' with \{\} has mean nan"):
         make_noise("cauchy")
 
 
@@ -358,6 +367,7 @@ def test_entry_point_adds_a_noise(registry: dict, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "ngldm_test_plugin", raising=False)
     use_entry_point(monkeypatch, "ngldm_test_plugin")
     noise = make_noise("plugged", {"loc": 3.0})
-    assert (noise.mean, noise.variance, noise.excess_kurtosis) == (0.0, 1.0, 3.0)
+    assert (noise.mean, noise.excess_kurtosis) == (0.0, 3.0)
+    assert noise.variance == pytest.approx(1.0, rel=1e-12)
     assert noise_names() == sorted([*NAMES, "plugged"])
     monkeypatch.delitem(sys.modules, "ngldm_test_plugin")

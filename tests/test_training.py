@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -32,14 +31,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate() -> Iterator[None]:
-    """accelerate keeps its precision for the life of the process; no test may depend on the one before it."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    yield
-    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @dataclass(frozen=True)
@@ -162,7 +153,6 @@ def assert_same_checkpoint(ours: Path, theirs: Path) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Run]:
     """Runs that nothing interrupted, with and without a held-out split (that is, saving `best` or not)."""
-    AcceleratorState._reset_state(reset_partial_state=True)
     runs = {with_heldout: whole(tmp_path_factory.mktemp("whole"), with_heldout) for with_heldout in (True, False)}
     return runs.__getitem__
 
@@ -413,12 +403,7 @@ def test_bf16_computes_in_bf16_and_keeps_float32_weights() -> None:
     assert seen == {torch.bfloat16}
     assert {p.dtype for network in (model, ema.model) for p in network.parameters()} == {torch.float32}
     assert all(math.isfinite(report.loss) for report in reports)
-    assert not torch.equal(model.weight, fit_line_in_fp32().weight)
-
-
-def fit_line_in_fp32() -> nn.Linear:
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return fit_line(CONFIG)[0]
+    assert not torch.equal(model.weight, fit_line(CONFIG)[0].weight)
 
 
 @pytest.mark.parametrize("precisions", [("fp32", "bf16"), ("bf16", "fp32")])
