@@ -182,7 +182,7 @@ def fit(
             report = Report(
                 step=count,
                 epoch=count * config.batch_size / train.size,
-                loss=_mean_loss(losses, count),
+                loss=_mean_loss(losses, count, float(grad_norm), evaluated),
                 lr=lr_at(config, step),
                 grad_norm=float(grad_norm),
                 images_per_second=(count - done) * config.batch_size / (now - since),
@@ -204,10 +204,11 @@ def _fresh_state() -> dict[str, Any]:
     return {"step": 0, "best": None, "losses": [], "history": []}
 
 
-def _mean_loss(losses: list[Tensor], step: int) -> float:
+def _mean_loss(losses: list[Tensor], step: int, *others: float | None) -> float:
+    """Mean of the losses since the last report; it and `others` (gradient norm, held-out loss) must be finite."""
     mean = float(torch.stack(losses).double().mean())
-    if not math.isfinite(mean):
-        raise InputError(f"the training loss is {mean} at step {step}: training has diverged; lower the lr")
+    if not all(math.isfinite(value) for value in (mean, *others) if value is not None):
+        raise InputError(f"training has diverged at step {step} (loss {mean}): lower the lr")
     return mean
 
 

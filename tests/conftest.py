@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # pytest-xdist runs two test processes; threads on top only get in the way
+# pytest-xdist runs two processes; threads on top of them only get in each other's way. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from ruamel.yaml import YAML

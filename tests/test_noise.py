@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch.distributions import Cauchy, Exponential, Laplace, StudentT
+from torch.distributions import Bernoulli, Cauchy, Exponential, Laplace, StudentT
 
 import ngldm.noise
 from ngldm.errors import InputError
@@ -318,6 +318,12 @@ def test_distribution_without_mean_is_refused(registry: dict) -> None:
     register("cauchy")(lambda: Base(Cauchy(0.0, 1.0), skewness=0.0, excess_kurtosis=0.0))
     with pytest.raises(InputError, match=r"noise 'cauchy' with \{\} has mean nan"):
         make_noise("cauchy")
+
+
+def test_constant_is_refused(registry: dict) -> None:
+    register("never")(lambda: Base(Bernoulli(0.0), skewness=0.0, excess_kurtosis=0.0))
+    with pytest.raises(InputError, match=r"noise 'never' with \{\} has mean 0.0 and variance 0.0"):
+        make_noise("never")
 
 
 def test_double_registration_is_refused_and_keeps_the_first(registry: dict) -> None:

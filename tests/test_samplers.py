@@ -165,9 +165,9 @@ def test_optimal_model_brings_gaussian_noise_to_the_data(
 ) -> None:
     """N(0, 1) ends at N(m, s^2).
 
-    Bounds: 5 standard errors, s / sqrt(n) for the mean and s / sqrt(2 n) for the standard deviation, and 2 % of s for
-    discretisation: 500 steps, each wrong by O(beta_t) in the variance it adds, and abar_T = 4e-5 not 0, which shifts
-    the start by m sqrt(abar_T) = 0.6 % of m.
+    Bounds: 5 standard errors, s / sqrt(n) for the mean and s / sqrt(2 n) for the standard deviation, and for
+    discretisation 2 % of s: the start ignores m sqrt(abar_T), at most 2.5 % of s here, of which ddim keeps half, and
+    500 steps are wrong by up to 1 % of s in the noise they add.
     """
     n, schedule = 8192, make_schedule("linear", 1000)
     source = noise_source(make_noise("gaussian"), (n,), torch.Generator().manual_seed(1))

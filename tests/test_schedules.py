@@ -203,3 +203,17 @@ def test_from_betas_out_of_range(value: float) -> None:
 def test_inference_steps_out_of_range(value: int) -> None:
     with pytest.raises(InputError, match=f"num_inference_steps: {value} must lie between 1 and .* = 10"):
         inference_timesteps(10, value)
+
+
+@pytest.mark.xfail(strict=True, reason="not refused yet; every sampler then divides by zero")
+@pytest.mark.parametrize(
+    "betas",
+    [
+        pytest.param(torch.full((1000,), 0.9), id="abar_T underflows to 0"),
+        pytest.param(torch.tensor([1e-17, 0.1], dtype=torch.float64), id="abar_1 rounds to 1"),
+    ],
+)
+def test_betas_beyond_float64_are_refused(betas: torch.Tensor) -> None:
+    """abar_t must decrease strictly from 1 and stay positive, as `Schedule` says."""
+    with pytest.raises(InputError):
+        Schedule.from_betas(betas)
