@@ -158,6 +158,8 @@ def make_noise(name: str, params: Mapping[str, Any] | None = None) -> Noise:
             f"noise {name!r} with {params} has mean {mean} and variance {variance}; diffusion noise needs a finite "
             "mean and a finite, positive variance (Theorem 1)"
         )
+    if base.draw is None and type(base.distribution).icdf is Distribution.icdf:
+        raise InputError(f"noise {name!r}: {type(base.distribution).__name__} has no icdf; register it with a `draw`")
     shift, scale = (mean, 1.0 / math.sqrt(variance)) if entry.standardise else (0.0, 1.0)
     return Noise(
         name=name,

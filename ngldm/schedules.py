@@ -64,6 +64,11 @@ class Schedule:
             raise InputError("schedule: every beta_t must lie strictly between 0 and 1")
         betas = torch.cat([torch.zeros(1, dtype=torch.float64), betas.double()])
         abar = torch.cumprod(1.0 - betas, dim=0)
+        if not (bool((abar.diff() < 0).all()) and float(abar[-1]) > 0):
+            raise InputError(
+                "schedule: beyond float64: abar_T underflows to 0 or a beta_t is too small to matter; "
+                "use fewer steps, a smaller beta_end or a larger beta_start"
+            )
         return cls(betas, 1.0 - betas, abar, abar.sqrt(), (1.0 - abar).sqrt())
 
 

@@ -283,7 +283,8 @@ def student(registry: dict) -> dict:
 
     @register("student")
     def factory(df: float, loc: float = 0.0) -> Base:
-        return Base(StudentT(torch.tensor(df, dtype=torch.float64), loc), skewness=0.0, excess_kurtosis=6 / (df - 4))
+        distribution = StudentT(torch.tensor(df, dtype=torch.float64), loc)
+        return Base(distribution, 0.0, 6 / (df - 4), draw=lambda shape, generator, device: distribution.sample(shape))
 
     return registry
 
@@ -318,6 +319,12 @@ def test_distribution_without_mean_is_refused(registry: dict) -> None:
     register("cauchy")(lambda: Base(Cauchy(0.0, 1.0), skewness=0.0, excess_kurtosis=0.0))
     with pytest.raises(InputError, match=r"noise 'cauchy' with \{\} has mean nan"):
         make_noise("cauchy")
+
+
+def test_distribution_without_icdf_needs_a_draw(registry: dict) -> None:
+    register("student_without_draw")(lambda: Base(StudentT(torch.tensor(5.0)), skewness=0.0, excess_kurtosis=6.0))
+    with pytest.raises(InputError, match="'student_without_draw': StudentT has no icdf; register it with a `draw`"):
+        make_noise("student_without_draw")
 
 
 def test_constant_is_refused(registry: dict) -> None:

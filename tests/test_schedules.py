@@ -205,7 +205,6 @@ def test_inference_steps_out_of_range(value: int) -> None:
         inference_timesteps(10, value)
 
 
-@pytest.mark.xfail(strict=True, reason="not refused yet; every sampler then divides by zero")
 @pytest.mark.parametrize(
     "betas",
     [
