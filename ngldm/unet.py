@@ -32,8 +32,8 @@ class SinusoidalEmbedding(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(2 * half, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        angles = t.float()[:, None] * self.frequencies[None]
-        out: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1))
+        angles = t.float()[:, None] * self.frequencies[None].float()
+        out: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1).to(self.frequencies.dtype))
         return out
 
 
@@ -56,7 +56,7 @@ class SirenEmbedding(nn.Module):
         nn.init.uniform_(self.second.weight, -math.sqrt(6.0 / dim), math.sqrt(6.0 / dim))
 
     def forward(self, t: Tensor) -> Tensor:
-        x = (2.0 * t.float() / self.num_train_timesteps - 1.0)[:, None]
+        x = (2.0 * t.float() / self.num_train_timesteps - 1.0)[:, None].to(self.first.weight.dtype)
         return torch.sin(self.second(torch.sin(self.omega_0 * self.first(x))))
 
 
@@ -100,7 +100,7 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head_dim: int) -> None:
         super().__init__()
-        if channels % head_dim:
+        if head_dim < 1 or channels % head_dim:
             raise InputError(f"unet.attention_head_dim: {head_dim} does not divide the width {channels}")
         self.heads = channels // head_dim
         self.norm = group_norm(channels)
@@ -124,7 +124,7 @@ class Stage(nn.Module):
     ) -> None:
         super().__init__()
         self.block = ResBlock(in_channels, out_channels, time_dim, dropout)
-        self.attention = Attention(out_channels, head_dim) if head_dim else nn.Identity()
+        self.attention = Attention(out_channels, head_dim) if head_dim is not None else nn.Identity()
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         out: Tensor = self.attention(self.block(x, emb))

@@ -279,3 +279,10 @@ def test_head_dim_need_not_divide_the_width_of_a_level_without_attention():
 def test_unknown_embedding_is_refused_with_the_choices():
     with pytest.raises(InputError, match=r"unet\.time_embedding 'rotary'.*sinusoidal, siren"):
         make(time_embedding="rotary")
+
+
+@pytest.mark.parametrize("time_embedding", TIME_EMBEDDINGS)
+def test_double_precision_goes_all_the_way(time_embedding):
+    model = UNet(1, widths=(8, 16), attention_head_dim=8, time_embedding=time_embedding).double()
+    x = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    assert model(x, torch.tensor([1, 1000])).dtype == torch.float64
