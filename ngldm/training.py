@@ -208,7 +208,7 @@ def _mean_loss(losses: list[Tensor], step: int, *others: float | None) -> float:
     """Mean of the losses since the last report; it and `others` (gradient norm, held-out loss) must be finite."""
     mean = float(torch.stack(losses).double().mean())
     if not all(math.isfinite(value) for value in (mean, *others) if value is not None):
-        raise InputError(f"training has diverged at step {step} (loss {mean}): lower the lr")
+        raise InputError(f"at step {step} training has diverged (loss {mean}): lower the lr")
     return mean
 
 

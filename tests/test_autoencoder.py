@@ -60,7 +60,6 @@ def uint8_images(count: int, seed: int = 0) -> np.ndarray:
         (KL, (1, 8, 8), (3, 4, 4)),
         (KL | {"levels": 2}, (1, 8, 8), (3, 2, 2)),
         (KL | {"levels": 2, "latent_channels": 4, "width": 6}, (3, 8, 12), (4, 2, 3)),
-        (KL | {"levels": 0}, (1, 5, 7), (3, 5, 7)),
         (IDENTITY, (3, 5, 7), (3, 5, 7)),
     ],
 )
@@ -168,9 +167,9 @@ def test_gradient_reaches_every_parameter(config):
     assert idle == []
 
 
-@pytest.mark.parametrize("size", [8, 9, 7, 5, 0, -2])
+@pytest.mark.parametrize("size", [8, 9, 10, 7, 5, 0, -2])
 def test_paper_refuses_a_latent_that_unpadded_convolutions_do_not_reach(size):
-    """The image's size itself, larger, an odd difference, nothing left."""
+    """The image's size itself, larger by an odd and an even number, an odd difference, nothing left."""
     with pytest.raises(InputError, match=rf"latent_size: {size} does not fit images of 8x8"):
         build(PAPER | {"latent_size": size})
 
@@ -185,6 +184,12 @@ def test_paper_refuses_images_that_are_not_square(shape):
 def test_kl_refuses_sides_that_are_not_multiples(shape, levels):
     with pytest.raises(InputError, match=rf"levels: {levels} .*{shape[1]}x{shape[2]}.*= {2**levels}"):
         build(KL | {"levels": levels}, shape)
+
+
+@pytest.mark.parametrize("levels", [0, -1])
+def test_kl_refuses_to_halve_less_than_once(levels):
+    with pytest.raises(InputError, match=rf"autoencoder\.levels: {levels} "):
+        build(KL | {"levels": levels})
 
 
 def test_unknown_kind_is_refused_with_the_choices():

@@ -156,6 +156,19 @@ def test_read_json_names_a_file_that_is_not_json(tmp_path, content):
     assert str(tmp_path / "a.json") in str(caught.value)
 
 
+@pytest.mark.parametrize("content", ["{}", '{"a": 1}', "[]", '["a", "b"]', '"ab"', "3", "null"])
+def test_read_json_names_a_file_without_the_keys_and_the_keys(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "a.json", "a", "b")
+    assert str(caught.value) == f"{tmp_path / 'a.json'}: must hold a JSON object with the keys a, b"
+
+
+def test_read_json_gives_more_than_the_keys_asked_for(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1, "b": 2, "c": 3})
+    assert read_json(tmp_path / "a.json", "a", "b") == {"a": 1, "b": 2, "c": 3}
+
+
 def test_require_returns_what_exists(tmp_path):
     (tmp_path / "a").write_text("")
     assert require(tmp_path / "a") == tmp_path / "a"

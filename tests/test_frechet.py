@@ -165,6 +165,25 @@ def test_moments_keep_their_digits_under_a_large_common_offset(sizes):
     np.testing.assert_allclose(streamed(features, sizes).cov, np.cov(features, rowvar=False), atol=1e-9)
 
 
+def test_running_sums_of_squares_would_fail_the_test_above():
+    """By more than a thousand times its tolerance: the offset is large enough to tell the two apart."""
+    features = 1e6 + np.random.default_rng(0).standard_normal((301, 4))
+    squares, total = features.T @ features, features.sum(0)
+    naive = (squares - np.outer(total, total) / 301) / 300
+    assert np.abs(naive - np.cov(features, rowvar=False)).max() > 1e-6
+
+
+@pytest.mark.parametrize("ranks", [(3, 3), (3, 40), (1, 64)])
+def test_rank_deficient_covariances_of_one_basis_are_no_nearer_than_zero(ranks):
+    """Nested supports and themselves: finite, and negative by no more than rounding, 2 dim sqrt(1e-16)."""
+    dim = 64
+    mu, (sigma1, sigma2) = torch.zeros(dim), (low_rank(dim, rank, 0) for rank in ranks)
+    for first, second in product((sigma1, sigma2), repeat=2):
+        distance = frechet_distance(mu, first, mu, second)
+        assert math.isfinite(distance)
+        assert distance > -2 * dim * 1e-8
+
+
 def test_moments_of_single_precision_features_are_double():
     features = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     result = Moments(3).update(features[:20]).update(features[20:])

@@ -71,6 +71,17 @@ def test_values_between_levels_go_to_the_nearest(shift, step):
     np.testing.assert_array_equal(out, inner + step)
 
 
+def test_values_half_way_between_levels_go_to_the_even_one():
+    """torch.round's rule, where the product is a half exactly in float32 (it is for 191 of 255); 0 gives 128."""
+    x = (torch.arange(255) + 0.5) / 127.5 - 1.0
+    exact = ((x + 1.0) * 127.5 % 1.0 == 0.5).numpy()
+    assert exact.sum() > 100
+    out, below = to_uint8(column(x)).ravel(), np.arange(255)
+    np.testing.assert_array_equal(out[exact], (below + below % 2)[exact])
+    assert np.isin(out - below, (0, 1)).all()
+    assert to_uint8(column([0.0])).item() == 128
+
+
 def test_to_uint8_does_not_change_its_argument():
     x = torch.linspace(-2.0, 2.0, 12).reshape(1, 3, 2, 2)
     before = x.clone()
@@ -114,6 +125,16 @@ def test_png_round_trip(tmp_path, channels, mode):
         assert (read.format, read.mode, read.size) == ("PNG", mode, (7, 5))
         np.testing.assert_array_equal(np.asarray(read).reshape(image.shape), image)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_of_a_scaled_grid_holds_every_pixel_as_a_block(tmp_path, channels):
+    """A grid of one 8x8 image at 4 times its size, as the report shows it."""
+    images = noise_images(1, 8, 8, channels)
+    save_png(sample_grid(images, rows=1, columns=1, target=32), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as read:
+        cell = np.asarray(read).reshape(36, 36, channels)[2:-2, 2:-2]
+    np.testing.assert_array_equal(cell, np.kron(images[0], np.ones((4, 4, 1), np.uint8)))
 
 
 def half_save(self: Image.Image, path: Path, format: str) -> None:

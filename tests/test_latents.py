@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ngldm import latents as latents_module
 from ngldm.autoencoder import Autoencoder
 from ngldm.errors import InputError
 from ngldm.images import to_float
@@ -208,11 +209,30 @@ def test_statistics_json_of_another_form_names_the_cache(built, content):
     assert str(built) in error_of(built)
 
 
+@pytest.mark.parametrize("mean", ['"x"', "null", "[[0], [0, 0]]"])
+def test_statistics_that_are_not_numbers_name_the_cache(built, mean):
+    (built / "statistics.json").write_text(f'{{"mean": {mean}, "std": [1.0, 1.0, 1.0]}}')
+    assert str(built) in error_of(built)
+
+
 @pytest.mark.parametrize("fail_at", [0, 2, 4])
 def test_interrupted_build_leaves_nothing(tmp_path, fail_at):
     """Interrupted at the first batch, in the middle of the training split, in the test split."""
     with pytest.raises(RuntimeError, match="out of memory"):
         build_cache(Affine(fail_at=fail_at), TRAIN, TEST, tmp_path / "cache", batch_size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["_statistics", "write_json"])
+def test_build_interrupted_after_encoding_leaves_nothing(tmp_path, monkeypatch, step):
+    """Both arrays exist by then: unstandardised before `_statistics`, whole before `write_json`."""
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(latents_module, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        build_cache(Affine(), TRAIN, TEST, tmp_path / "cache", batch_size=16)
     assert list(tmp_path.iterdir()) == []
 
 

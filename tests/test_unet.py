@@ -103,6 +103,17 @@ def test_embedding_tells_all_timesteps_apart(embedding):
     assert distance.min() > 1e-4
 
 
+@pytest.mark.parametrize("embedding", TIME_EMBEDDINGS)
+def test_the_narrowest_network_depends_on_t_or_is_refused(embedding):
+    """A width of 1 leaves half of it, rounded down, for the sinusoids."""
+    try:
+        model = make((1,), attention_levels=(), time_embedding=embedding)
+    except InputError:
+        return
+    out = model.time_embedding(torch.tensor([10, 500]))
+    assert not torch.equal(out[0], out[1])
+
+
 @pytest.mark.parametrize("base", [2, 8, 9, 64])
 def test_sinusoidal_embedding_is_the_formula(base):
     """Vaswani et al. 2017: sin and cos of t / 10000^(i / half), then the MLP."""
@@ -270,6 +281,12 @@ def test_attention_level_out_of_range_is_refused(levels):
 def test_head_dim_that_does_not_divide_is_refused(head_dim, levels, width):
     with pytest.raises(InputError, match=rf"unet\.attention_head_dim: {head_dim} does not divide the width {width}"):
         make((8, 12), attention_levels=levels, attention_head_dim=head_dim)
+
+
+@pytest.mark.parametrize("head_dim", [0, -4])
+def test_head_dim_below_one_is_refused_even_where_it_divides(head_dim):
+    with pytest.raises(InputError, match=rf"unet\.attention_head_dim: {head_dim} does not divide"):
+        make((8, 12), attention_levels=(0,), attention_head_dim=head_dim)
 
 
 def test_head_dim_need_not_divide_the_width_of_a_level_without_attention():
