@@ -125,7 +125,7 @@ class KLAutoencoder(Autoencoder):
     ) -> None:
         super().__init__()
         channels, height, side = image_shape
-        if levels < 0 or height % 2**levels or side % 2**levels:
+        if levels < 1 or height % 2**levels or side % 2**levels:
             raise InputError(
                 f"autoencoder.levels: {levels} does not fit images of {height}x{side}; each side must be a "
                 f"multiple of 2**levels = {2**levels}"

@@ -72,7 +72,7 @@ def test_values_between_levels_go_to_the_nearest(shift, step):
 
 
 def test_values_half_way_between_levels_go_to_the_even_one():
-    """torch.round's rule, where the product is a half exactly in float32 (it is for 191 of 255); 0 gives 128."""
+    """torch.round's rule, where the product is a half exactly in float32 (191 of the 255); 0 gives 128."""
     x = (torch.arange(255) + 0.5) / 127.5 - 1.0
     exact = ((x + 1.0) * 127.5 % 1.0 == 0.5).numpy()
     assert exact.sum() > 100
