@@ -126,4 +126,8 @@ def open_cache(path: Path) -> Latents:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a whole latent cache ({error}); run the stage `latents` again") from error
-    return Latents(train, test, LatentStatistics(torch.tensor(content["mean"]), torch.tensor(content["std"])))
+    try:
+        statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: statistics.json holds no numbers per channel ({error})") from error
+    return Latents(train, test, statistics)

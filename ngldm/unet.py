@@ -176,6 +176,8 @@ class UNet(nn.Module):
         bad = [level for level in attention_levels if not 0 <= level < len(widths)]
         if bad:
             raise InputError(f"unet.attention_levels: {bad} lie outside the {len(widths)} levels of unet.widths")
+        if widths[0] < 2:
+            raise InputError(f"unet.widths: {list(widths)} must start with at least 2; t enters by a sine and a cosine")
         time_dim = 4 * widths[0]
         if time_embedding == "sinusoidal":
             self.time_embedding: nn.Module = SinusoidalEmbedding(widths[0], time_dim)
