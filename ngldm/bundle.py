@@ -1,8 +1,8 @@
 """The model file: one safetensors that says of itself all that generating images (`ngldm.generate`) needs.
 
 Weights of the EMA U-Net and of the autoencoder are its tensors, with the latents' statistics; the metadata names the
-networks' settings, the schedule and, by name and parameters, the noise. A Laplace model cannot be
-sampled with Gaussian noise by accident.
+networks' settings, the schedule, the forward process, what the network predicts and, by name and parameters, the noise.
+A Laplace model cannot be sampled with Gaussian noise by accident.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,18 @@ from torch import Tensor, nn
 
 from ngldm.autoencoder import Autoencoder, build_autoencoder
 from ngldm.checkpoint import load_tensors, save_tensors, strip_prefix
+from ngldm.denoiser import Denoise, X0Handling, make_denoiser
+from ngldm.diffusion import Objective
 from ngldm.errors import InputError
+from ngldm.extent import LatentExtent
+from ngldm.forward import Forward, make_forward
 from ngldm.images import UInt8Array, to_uint8
 from ngldm.latents import LatentStatistics
 from ngldm.noise import Noise, make_noise
 from ngldm.schedules import Schedule, make_schedule
 from ngldm.unet import UNet
 
-FORMAT = "ngldm-bundle-1"
+FORMAT = "ngldm-bundle-2"
 
 
 @dataclass(frozen=True)
@@ -30,15 +34,20 @@ class Bundle:
     """A trained model and everything that sampling from it needs.
 
     Attributes:
-        config: what the file's metadata says: noise, schedule, unet, autoencoder, image_shape (C, H, W), dataset.
+        config: what the file's metadata says: noise, schedule, diffusion, unet, autoencoder, image_shape (C, H, W),
+            dataset.
+        extent: of the standardised training latents.
     """
 
     config: Mapping[str, Any]
     unet: UNet
     autoencoder: Autoencoder
     statistics: LatentStatistics
+    extent: LatentExtent
     noise: Noise
     schedule: Schedule
+    forward: Forward
+    objective: Objective
 
     @classmethod
     def build(
@@ -46,21 +55,32 @@ class Bundle:
         config: Mapping[str, Any],
         autoencoder: Autoencoder | None = None,
         statistics: LatentStatistics | None = None,
+        extent: LatentExtent | None = None,
     ) -> "Bundle":
         """A bundle with a fresh U-Net.
 
         Args:
             config: `noise` (name, params), `schedule`, `unet`, `autoencoder` (each the arguments of its maker),
-                `image_shape` (C, H, W) and, for the record, `dataset`.
-            autoencoder, statistics: trained ones; without them, fresh weights, mean 0 and deviation 1.
+                `diffusion` (forward, objective, weighting, gamma), `image_shape` (C, H, W) and, for the record,
+                `dataset`.
+            autoencoder, statistics, extent: trained and measured ones; without them, fresh weights, mean 0, deviation
+                1 and no bounds.
+
+        Raises:
+            InputError: a value that its maker refuses, or settings that exclude each other.
         """
         schedule = make_schedule(**config["schedule"])
         autoencoder = autoencoder or build_autoencoder(config["autoencoder"], tuple(config["image_shape"]))
         channels = autoencoder.latent_shape[0]
         unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **config["unet"])
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
+        extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(config["noise"]["name"], config["noise"]["params"])
-        return cls(config, unet, autoencoder, statistics, noise, schedule)
+        diffusion = config["diffusion"]
+        objective = Objective(diffusion["objective"], diffusion["weighting"], diffusion["gamma"])
+        objective.check(schedule)
+        forward = make_forward(diffusion["forward"], noise, schedule)
+        return cls(config, unet, autoencoder, statistics, extent, noise, schedule, forward, objective)
 
     def to(self, device: torch.device | str) -> "Bundle":
         """Move the networks; in place, returned for chaining."""
@@ -72,6 +92,11 @@ class Bundle:
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device
 
+    def denoiser(self, handling: str = "none", limit: float = 3.0) -> Denoise:
+        """The network as samplers use it; `handling` and `limit` say what is done to a predicted x_0 (`X0Handling`)."""
+        change = X0Handling(handling, limit, low=self.extent.low, high=self.extent.high)
+        return make_denoiser(self.unet, self.schedule, self.objective.target, change)
+
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> UInt8Array:
         """Standardised latents (B, c, h, w) to uint8 images (B, H, W, C)."""
@@ -82,6 +107,7 @@ class Bundle:
         modules: dict[str, nn.Module] = {"unet": self.unet, "autoencoder": self.autoencoder}
         tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
+        tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
         save_tensors(tensors, {"format": FORMAT, **self.config}, path)
 
 
@@ -102,8 +128,9 @@ def load_bundle(path: Path, device: torch.device | str = "cpu") -> Bundle:
         bundle.unet.load_state_dict(strip_prefix(tensors, "unet."))
         bundle.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
-    except (RuntimeError, KeyError) as error:
+        extent = LatentExtent(**strip_prefix(tensors, "extent."))
+    except (RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its weights do not fit its own settings ({error})") from error
     bundle.unet.eval()
     bundle.autoencoder.eval()
-    return replace(bundle, statistics=statistics).to(device)
+    return replace(bundle, statistics=statistics, extent=extent).to(device)

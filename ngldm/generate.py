@@ -1,17 +1,61 @@
 """Images from a bundle: one seed per image, so that an image does not depend on the batch that it is made in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ngldm.bundle import Bundle
 from ngldm.images import UInt8Array
-from ngldm.samplers import Callback, PerImageNoise, Step, get_sampler
+from ngldm.samplers import Callback, Step, get_sampler
+from ngldm.starts import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
+
+
+def sample_latents(
+    bundle: Bundle,
+    seeds: Sequence[int],
+    *,
+    method: str,
+    num_inference_steps: int,
+    timestep_spacing: str = "trailing",
+    x0_handling: str = "none",
+    x0_limit: float = 3.0,
+    start_noise: str = "own",
+    step_noise: str = "own",
+    callback: Callback | None = None,
+    **options: Any,
+) -> Tensor:
+    """Standardised latents, one per seed, in one batch.
+
+    Args:
+        seeds: one per image; x_T and the steps' noise of an image follow from its seed alone.
+        method, options: a sampler's name and its own arguments (`ngldm.samplers`).
+        timestep_spacing: see `ngldm.timesteps`.
+        x0_handling, x0_limit: see `ngldm.denoiser.X0Handling`.
+        start_noise, step_noise: see `ngldm.starts`.
+
+    Returns:
+        (len(seeds), c, h, w) float32.
+
+    Raises:
+        InputError: on a value that is not allowed.
+    """
+    sampler = get_sampler(method)
+    timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing)
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    shape = bundle.autoencoder.latent_shape
+    start = start_draw(start_noise, bundle.forward, bundle.schedule, bundle.extent)
+    source = PerImageNoise(step_draw(step_noise, bundle.noise), shape, generators, bundle.device)
+    with torch.inference_mode():
+        x = start_per_image(start, shape, generators, bundle.device)
+        denoise = bundle.denoiser(x0_handling, limit=x0_limit)
+        return sampler(denoise, bundle.schedule, x, source, timesteps, callback=callback, **options)
 
 
 def generate(
@@ -20,8 +64,6 @@ def generate(
     *,
     seed: int = 0,
     first: int = 0,
-    method: str = "ddim",
-    callback: Callback | None = None,
     **options: Any,
 ) -> UInt8Array:
     """Images number `first` to `first + num_images - 1` of a seed, in one batch.
@@ -32,18 +74,13 @@ def generate(
     Args:
         num_images: of this batch.
         seed: of the whole set.
-        method: a sampler's name.
-        callback: sees each step.
-        options: the sampler's, e.g. num_inference_steps, eta.
+        options: as for `sample_latents`: method, num_inference_steps, eta, callback, ...
 
     Returns:
         (num_images, H, W, C) uint8.
     """
     seeds = [seed * SEED_STRIDE + index for index in range(first, first + num_images)]
-    source = PerImageNoise(bundle.noise, bundle.autoencoder.latent_shape, seeds, bundle.device)
-    with torch.inference_mode():
-        latents = get_sampler(method)(bundle.unet, bundle.schedule, source, callback=callback, **options)
-    return bundle.decode(latents)
+    return bundle.decode(sample_latents(bundle, seeds, **options))
 
 
 def generate_batches(

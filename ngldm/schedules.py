@@ -100,21 +100,3 @@ def make_schedule(
         abar = torch.cos((t + 0.008) / 1.008 * math.pi / 2.0) ** 2
         return Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))
     raise unknown("schedule", name, SCHEDULES)
-
-
-def inference_timesteps(num_train_timesteps: int, num_inference_steps: int) -> list[int]:
-    """Timesteps of a sampler, descending from T to 1 or above, evenly spaced ("trailing" in diffusers).
-
-    The last step leads to t = 0. Trailing spacing always starts at T, where x_T is the noise that sampling starts
-    from (Lin et al. 2024).
-
-    Raises:
-        InputError: unless 1 <= num_inference_steps <= T.
-    """
-    if not 1 <= num_inference_steps <= num_train_timesteps:
-        raise InputError(
-            f"num_inference_steps: {num_inference_steps} must lie between 1 and "
-            f"num_train_timesteps = {num_train_timesteps}"
-        )
-    stride = num_train_timesteps / num_inference_steps
-    return [round(num_train_timesteps - i * stride) for i in range(num_inference_steps)]

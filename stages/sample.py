@@ -23,16 +23,18 @@ def sample(
     from ngldm.bundle import load_bundle
     from ngldm.files import atomic_directory, sha256_file, write_json
     from ngldm.generate import generate_batches, trajectory
+    from ngldm.samplers import network_calls
 
-    config, options = params.sample, params.sampler_options[sampler].arguments()
+    config = params.sample
     bundle = load_bundle(paths.model(noise), target)
+    options = params.sampler_options[sampler].arguments(bundle.noise.name)
     channels, height, width = bundle.config["image_shape"]
     with atomic_directory(paths.samples(noise, sampler)) as folder:
         shape = (config.num_images, height, width, channels)
         images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
         start, done = time.perf_counter(), 0
         total = config.num_images * options["num_inference_steps"]
-        with progress(f"sample {noise} {sampler}", total, "network calls") as advance:
+        with progress(f"sample {noise} {sampler}", total, "steps") as advance:
             batches = generate_batches(
                 bundle, config.num_images, config.batch_size, advance, seed=config.seed, **options
             )
@@ -43,7 +45,13 @@ def sample(
         seconds = time.perf_counter() - start
         frames = trajectory(bundle, config.trajectory_images, config.trajectory_frames, seed=config.seed, **options)
         np.save(folder / "trajectory.npy", frames)
-        about = {"noise": noise, "sampler": options, "seed": config.seed, "num_images": config.num_images}
+        about = {
+            "noise": noise,
+            "sampler": options,
+            "network_calls": network_calls(options["method"], options["num_inference_steps"]),
+            "seed": config.seed,
+            "num_images": config.num_images,
+        }
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(paths.model(noise))})
     write_json(paths.sample_metrics(noise, sampler), {"sample_seconds": seconds})
     print(f"{noise} {sampler}: {config.num_images} images in {seconds:.1f} s; {paths.samples(noise, sampler)}")

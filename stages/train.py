@@ -21,8 +21,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.bundle import Bundle
     from ngldm.checkpoint import Checkpointer, fingerprint
     from ngldm.datasets import open_dataset
-    from ngldm.diffusion import eps_loss
+    from ngldm.diffusion import diffusion_loss
     from ngldm.ema import EMA
+    from ngldm.extent import latent_extent
     from ngldm.files import sha256_file, write_json
     from ngldm.latents import open_cache
     from ngldm.plumbing.tracking import Store, main_root
@@ -33,13 +34,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     settings = {
         "noise": params.noise_arguments(noise),
         "schedule": params.schedule.model_dump(),
+        "diffusion": params.diffusion.model_dump(),
         "unet": params.unet.model_dump(),
         "autoencoder": autoencoder.settings,
         "image_shape": data.image_shape,
         "dataset": data.name,
     }
     torch.manual_seed(stream_seed(params.seed, "unet"))  # every noise starts from the same weights
-    bundle = Bundle.build(settings, autoencoder, cache.statistics)
+    bundle = Bundle.build(settings, autoencoder, cache.statistics, latent_extent(cache.train))
     ema = EMA(bundle.unet, config.ema_decay)
 
     def split(array: Any) -> Split:
@@ -55,7 +57,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             f"train {noise}",
             bundle.unet,
             ema,
-            lambda net, batch, generator: eps_loss(net, bundle.schedule, bundle.noise, batch, generator),
+            lambda net, batch, generator: diffusion_loss(
+                net, bundle.schedule, bundle.forward, batch, generator, bundle.objective
+            ),
             split(cache.train),
             config=config,
             seed=params.seed,

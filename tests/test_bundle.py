@@ -15,7 +15,7 @@ from scipy.stats import kstest
 from torch import nn
 from torch.distributions import StudentT
 
-from ngldm import noise as noise_module
+from ngldm import noise_registry as noise_module
 from ngldm.bundle import FORMAT, Bundle, load_bundle
 from ngldm.errors import InputError
 from ngldm.generate import generate, generate_batches, trajectory

@@ -108,8 +108,8 @@ def test_bad_params_stop_the_first_stage_before_any_work(call, workspace, sectio
     ("arguments", "words"),
     [
         (("train", "--noise", "cauchy"), ["'cauchy'", "gaussian", "gumbel"]),
-        (("sample", "--noise", "laplace", "--sampler", "euler"), ["'euler'", "ancestral", "ddim"]),
-        (("evaluate", "--noise", "x", "--sampler", "ddim"), ["'x'", "laplace"]),
+        (("sample", "--noise", "laplace", "--sampler", "euler"), ["'euler'", "ancestral", "auto"]),
+        (("evaluate", "--noise", "x", "--sampler", "auto"), ["'x'", "laplace"]),
         (("latents", "--device", "tpu"), ["'tpu'", "cpu"]),
         (("latents", "--device", "cuda:99"), ["'cuda:99'", "cpu"]),
         (("train",), ["--noise"]),
@@ -128,8 +128,8 @@ def test_bad_options_are_named_with_what_is_allowed(call, workspace, arguments, 
         (("latents",), "data/dataset", "download"),
         (("reference",), "data/dataset", "download"),
         (("train", "--noise", "laplace"), "data/dataset", "download"),
-        (("sample", "--noise", "laplace", "--sampler", "ddim"), "models/laplace/model.safetensors", "train"),
-        (("evaluate", "--noise", "laplace", "--sampler", "ddim"), "samples/laplace-ddim", "sample"),
+        (("sample", "--noise", "laplace", "--sampler", "auto"), "models/laplace/model.safetensors", "train"),
+        (("evaluate", "--noise", "laplace", "--sampler", "auto"), "samples/laplace-auto", "sample"),
         (("report",), "data/reference/reference.json", "repro"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_damaged_model_is_named_and_leaves_nothing(call, workspace):
     path = paths.model("laplace")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a model")
-    assert_refused(call("sample", "--noise", "laplace", "--sampler", "ddim"), str(path))
+    assert_refused(call("sample", "--noise", "laplace", "--sampler", "auto"), str(path))
     assert leftovers(workspace) == ["models"]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ngldm import noise
+from ngldm import noise_registry
 from ngldm.plumbing.main import STAGES
 
 ROOT = Path(__file__).parents[1]
@@ -16,10 +16,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_readmes_own_distribution_works_as_typed(monkeypatch):
-    monkeypatch.setattr(noise, "_REGISTRY", dict(noise._REGISTRY))
+    monkeypatch.setattr(noise_registry, "_REGISTRY", dict(noise_registry._REGISTRY))
     block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in b)
     exec(block, {})
-    made = noise.make_noise("student_t_5")
+    made = noise_registry.make_noise("student_t_5")
     count = 200_000
     x = made.sample((count,), torch.Generator().manual_seed(0), dtype=torch.float64)
     # The sample mean's standard error is n^-1/2, the sample variance's sqrt((kurtosis + 2) / n).

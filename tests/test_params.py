@@ -9,8 +9,10 @@ from ruamel.yaml import YAML
 
 from ngldm.autoencoder import KINDS
 from ngldm.datasets import DATASETS
+from ngldm.diffusion import OBJECTIVES, WEIGHTINGS
 from ngldm.errors import InputError
 from ngldm.features import EXTRACTORS
+from ngldm.forward import FORWARDS
 from ngldm.plumbing import params as module
 from ngldm.plumbing.params import check_noises, compose_params, describe, load_params, parse_params
 from ngldm.samplers import SAMPLERS
@@ -193,7 +195,10 @@ def test_exponents_are_numbers_as_in_yaml_1_2(content, tmp_path):
         (module.AutoencoderParams, "kind", KINDS),
         (module.ScheduleParams, "name", SCHEDULES),
         (module.UNetParams, "time_embedding", TIME_EMBEDDINGS),
-        (module.SamplerOptions, "method", SAMPLERS),
+        (module.SamplerOptions, "method", {"auto", *SAMPLERS}),
+        (module.DiffusionParams, "forward", FORWARDS),
+        (module.DiffusionParams, "objective", OBJECTIVES),
+        (module.DiffusionParams, "weighting", WEIGHTINGS),
         (module.EvaluateParams, "extractor", EXTRACTORS),
     ],
 )

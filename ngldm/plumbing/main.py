@@ -12,7 +12,7 @@ from ngldm.errors import InputError
 from ngldm.plumbing.command import run
 from ngldm.plumbing.params import PARAMS_FILE, check_noises, load_params
 
-STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "report")
+STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "study", "report")
 
 app = typer.Typer(
     name="ngldm",

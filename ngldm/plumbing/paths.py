@@ -12,6 +12,7 @@ AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
 LATENTS = Path("data/latents")
 REFERENCE = Path("data/reference")
 REFERENCE_METRICS = Path("metrics/reference.json")
+STUDY = Path("study")
 REPORTS = Path("reports")
 
 

@@ -15,7 +15,8 @@ from ngldm.plumbing.params import Params
 COLUMNS = (
     "noise",
     "sampler",
-    "num_inference_steps",
+    "method",
+    "network_calls",
     "metric",
     "value",
     "kid",
@@ -51,11 +52,13 @@ def collect_rows(params: Params) -> list[Row]:
         trained = read_json(paths.train_metrics(noise))
         for sampler in params.samplers:
             scores = read_json(paths.evaluate_metrics(noise, sampler))
+            about_samples = read_json(paths.samples(noise, sampler) / "samples.json", "sampler", "network_calls")
             rows.append(
                 {
                     "noise": noise,
                     "sampler": sampler,
-                    "num_inference_steps": params.sampler_options[sampler].num_inference_steps,
+                    "method": about_samples["sampler"]["method"],
+                    "network_calls": about_samples["network_calls"],
                     "metric": about["metric"],
                     "value": scores[about["metric"]],
                     "kid": scores["kid"],
@@ -131,7 +134,7 @@ def plot_overview(params: Params, path: Path, rows: int = 3, columns: int = 12) 
             cell.spines[:].set_visible(False)
         axes[row][0].set_ylabel(noise.replace("_", "\n"))
     for column, sampler in enumerate(params.samplers):
-        axes[0][column].set_title(f"{sampler}, {params.sampler_options[sampler].num_inference_steps} steps")
+        axes[0][column].set_title(sampler)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

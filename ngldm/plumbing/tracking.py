@@ -26,7 +26,7 @@ from ngldm.plumbing.params import Params
 
 T = TypeVar("T")
 MODEL_TAG, SAMPLE_TAG = "ngldm.model_sha256", "ngldm.sample_key"
-TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "unet", "train")
+TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train")
 
 
 def main_root(start: Path | None = None) -> Path:
@@ -142,7 +142,7 @@ class Store:
         run.tags(wanted)
         settings = {"sample": params.sample, "evaluate": params.evaluate}
         run.params(flatten({key: section.model_dump() for key, section in settings.items()}))
-        options = params.sampler_options[sampler].arguments()
+        options = params.sampler_options[sampler].arguments(params.noise_arguments(noise)["name"])
         run.params({f"sampler_options.{sampler}.{key}": value for key, value in options.items()})
         return run
 

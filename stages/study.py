@@ -1,0 +1,58 @@
+"""Stage `study`: noises, forward processes, objectives and samplers over several seeds. Only recipe=study has any."""
+
+import csv
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, command, progress, resolve_device
+from ngldm.plumbing.params import load_params
+from ngldm.plumbing.study_jobs import COLUMNS, Job, run_job
+
+
+def study(device: Device = "auto") -> None:
+    """Train every variant with every training seed, score every sampler with every sampling seed: study/scores.csv.
+
+    Jobs run side by side in `study.workers` processes of one thread each. A finished job is kept in checkpoints/study
+    until its settings change, so that an interrupted study goes on where it stopped.
+    """
+    params = load_params()
+    config = params.study
+    jobs: list[Job] = []
+    for seed in range(config.train_seeds):
+        for label, variant in config.variants.items():
+            distribution = dict(variant.noise)
+            settings: dict[str, Any] = {
+                "noise": {"name": distribution.pop("distribution"), "params": distribution},
+                "schedule": params.schedule.model_dump(),
+                "diffusion": {**params.diffusion.model_dump(), **variant.diffusion()},
+                "unet": params.unet.model_dump(),
+            }
+            names = variant.samplers or list(config.samplers)
+            samplers = {name: config.samplers[name].arguments(settings["noise"]["name"]) for name in names}
+            jobs.append(Job(label, seed, settings, samplers, params.train.model_dump(), config.scoring()))
+    rows: list[dict[str, Any]] = []
+    if jobs:
+        target = str(resolve_device(device))
+        with (
+            ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool,
+            progress("study", len(jobs), "trainings") as advance,
+        ):
+            for future in as_completed([pool.submit(run_job, job, target) for job in jobs]):
+                rows += future.result()
+                advance(1)
+    from ngldm.files import atomic_directory
+
+    with atomic_directory(paths.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
+    print(
+        f"{len(jobs)} trainings, {len(rows)} scores; {paths.STUDY / 'scores.csv'}" if jobs else "no variants: no study"
+    )
+
+
+main = command(study)
+if __name__ == "__main__":
+    main()
