@@ -21,7 +21,7 @@ def sample_latents(
     bundle: Bundle,
     seeds: Sequence[int],
     *,
-    method: str,
+    method: str = "ddim",
     num_inference_steps: int,
     timestep_spacing: str = "trailing",
     x0_handling: str = "none",

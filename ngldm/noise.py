@@ -13,7 +13,7 @@ parameters. Packages of yours add distributions without touching this project th
 """
 
 from ngldm import noise_combinators, noise_families
-from ngldm.noise_registry import Base, Draw, Noise, make_noise, noise_names, register
+from ngldm.noise_registry import Base, Draw, Noise, make_noise, noise_factory, noise_names, register
 
 __all__ = [
     "Base",
@@ -21,6 +21,7 @@ __all__ = [
     "Noise",
     "make_noise",
     "noise_combinators",
+    "noise_factory",
     "noise_families",
     "noise_names",
     "register",

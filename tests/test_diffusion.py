@@ -8,8 +8,9 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from ngldm.diffusion import add_noise, eps_loss, predict_eps, predict_x0
-from ngldm.noise import make_noise
+from ngldm.diffusion import Objective, add_noise, diffusion_loss, predict_eps, predict_x0
+from ngldm.forward import Marginal
+from ngldm.noise import Noise, make_noise
 from ngldm.schedules import Schedule, make_schedule
 
 # name: mean, E eps^2, excess kurtosis about the mean, Var(eps^2). The last is E eps^4 - (E eps^2)^2.
@@ -32,6 +33,11 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def eps_loss(model: Callable, schedule: Schedule, noise: Noise, x0: Tensor, generator: torch.Generator) -> Tensor:
+    """The paper's: one draw of D, eps predicted."""
+    return diffusion_loss(model, schedule, Marginal(noise), x0, generator, Objective())
 
 
 # The forward process

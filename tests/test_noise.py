@@ -268,7 +268,7 @@ def test_cuda_draws_on_the_device_reproducibly_with_the_claimed_moments(name: st
 
 
 def test_unknown_name_lists_the_choices(registry: dict) -> None:
-    with pytest.raises(InputError, match="unknown noise 'cauchy'; choose one of: " + ", ".join(NAMES)):
+    with pytest.raises(InputError, match=r"unknown noise 'cauchy'; choose one of: arcsine, .*, laplace, .*, weibull"):
         make_noise("cauchy")
 
 

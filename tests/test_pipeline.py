@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
-SAMPLERS = ("ancestral", "ddim")
+SAMPLERS = ("ancestral", "auto")
 PAIRS = [f"{noise}-{sampler}" for noise in NOISES for sampler in SAMPLERS]
-HEAD = {"download", "autoencoder", "latents", "reference"}
+HEAD = {"download", "autoencoder", "latents", "reference", "study"}
 
 STAND_IN = """
 import hashlib, pathlib, sys
@@ -146,12 +146,12 @@ def test_a_second_repro_runs_nothing(repo):
 
 def test_train_lr_reruns_training_and_what_follows(repo):
     change_param(repo, "train.lr", 0.0001)
-    assert repro(repo) == each("train", NOISES) | each("sample", PAIRS) | each("evaluate", PAIRS) | {"report"}
+    assert repro(repo) == each("train", NOISES) | each("sample", PAIRS) | each("evaluate", PAIRS) | {"study", "report"}
 
 
 def test_a_sampler_option_reruns_that_samplers_images_only(repo):
-    change_param(repo, "sampler_options.ddim.eta", 0.5)
-    pairs = [pair for pair in PAIRS if pair.endswith("-ddim")]
+    change_param(repo, "sampler_options.auto.choices", {"default": {"method": "heun", "num_inference_steps": 5}})
+    pairs = [pair for pair in PAIRS if pair.endswith("-auto")]
     assert repro(repo) == each("sample", pairs) | each("evaluate", pairs) | {"report"}
 
 
@@ -173,8 +173,8 @@ def test_a_noises_own_parameter_retrains_only_that_one(repo):
 @pytest.mark.parametrize(
     ("file", "reruns"),
     [
-        ("ngldm/frechet.py", {"reference", "report"} | each("evaluate", PAIRS)),
-        ("ngldm/generate.py", {"report"} | each("sample", PAIRS) | each("evaluate", PAIRS)),
+        ("ngldm/frechet.py", {"reference", "study", "report"} | each("evaluate", PAIRS)),
+        ("ngldm/generate.py", {"study", "report"} | each("sample", PAIRS) | each("evaluate", PAIRS)),
         ("ngldm/plumbing/tracking.py", set()),
         ("ngldm/plumbing/report.html.j2", {"report"}),
     ],
@@ -195,9 +195,9 @@ def test_an_experiment_with_one_noise_runs_no_other(repo):
 def test_an_experiment_on_one_noise_trains_only_it(repo):
     dvc(repo, "exp", "run", "-q", "-S", "noise=laplace", "-S", "train.lr=0.0001")
     pairs = [f"laplace-{sampler}" for sampler in SAMPLERS]
-    assert ran(repo) == {"train@laplace", "report"} | each("sample", pairs) | each("evaluate", pairs)
+    assert ran(repo) == {"train@laplace", "study", "report"} | each("sample", pairs) | each("evaluate", pairs)
 
 
 def test_scores_and_curves_reach_dvc(repo):
-    assert "metrics/evaluate/laplace-ddim.json" in dvc(repo, "metrics", "show", "--md")
+    assert "metrics/evaluate/laplace-auto.json" in dvc(repo, "metrics", "show", "--md")
     assert "plots/train/laplace.csv" in dvc(repo, "plots", "show", "--json")

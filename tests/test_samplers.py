@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import diffusers.schedulers.scheduling_ddpm as diffusers_ddpm
 import pytest
@@ -9,11 +10,14 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
+from ngldm.denoiser import make_denoiser
 from ngldm.diffusion import predict_x0
 from ngldm.errors import InputError
-from ngldm.noise import make_noise
-from ngldm.samplers import PerImageNoise, Step, ancestral, ddim, get_sampler, noise_source
-from ngldm.schedules import make_schedule
+from ngldm.noise import Noise, make_noise
+from ngldm.samplers import Step, ancestral, ddim, get_sampler
+from ngldm.schedules import Schedule, make_schedule
+from ngldm.starts import PerImageNoise, step_draw
+from ngldm.timesteps import inference_timesteps
 
 NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
 SHAPE = (4, 2, 3, 3)
@@ -37,9 +41,24 @@ def feed(tensors: list[Tensor]) -> Callable[[], Tensor]:
     return lambda: next(iterator)
 
 
-def record(sampler: Callable, model: Callable, schedule: object, source: Callable, **options: object) -> Run:
+def call(
+    sampler: Callable,
+    model: Callable,
+    schedule: Schedule,
+    source: Callable,
+    *,
+    num_inference_steps: int,
+    **options: Any,
+) -> Tensor:
+    """A sampler of an eps-predicting model, started from the source's first draw, on trailing timesteps."""
+    spacing = options.pop("timestep_spacing", "trailing")
+    timesteps = inference_timesteps(schedule, num_inference_steps, spacing)
+    return sampler(make_denoiser(model, schedule), schedule, source(), source, timesteps, **options)
+
+
+def record(sampler: Callable, model: Callable, schedule: Schedule, source: Callable, **options: Any) -> Run:
     steps: list[Step] = []
-    result = sampler(model, schedule, source, callback=steps.append, **options)
+    result = call(sampler, model, schedule, source, callback=steps.append, **options)
     return result, steps
 
 
@@ -132,12 +151,16 @@ def test_ddim_is_diffusers(eta: float, name: str, total: int, count: int) -> Non
 @pytest.mark.parametrize("count", [60, 15, 7])
 def test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance(count: int) -> None:
     schedule, noises = make_schedule("cosine", 60), normals(count)
-    one = ancestral(fake_model, schedule, feed(noises), num_inference_steps=count, variance="posterior")
-    other = ddim(fake_model, schedule, feed(noises), num_inference_steps=count, eta=1.0)
+    one = call(ancestral, fake_model, schedule, feed(noises), num_inference_steps=count, variance="posterior")
+    other = call(ddim, fake_model, schedule, feed(noises), num_inference_steps=count, eta=1.0)
     torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
 
 
 # Problems with a known answer
+
+
+def noise_source(noise: Noise, shape: tuple, generator: torch.Generator) -> Callable[[], Tensor]:
+    return lambda: noise.sample(shape, generator)
 
 
 def gaussian_model(mean: float, std: float, schedule: object) -> Callable[[Tensor, Tensor], Tensor]:
@@ -171,7 +194,9 @@ def test_optimal_model_brings_gaussian_noise_to_the_data(
     """
     n, schedule = 8192, make_schedule("linear", 1000)
     source = noise_source(make_noise("gaussian"), (n,), torch.Generator().manual_seed(1))
-    x = sampler(gaussian_model(mean, std, schedule), schedule, source, num_inference_steps=500, **options).double()
+    x = call(
+        sampler, gaussian_model(mean, std, schedule), schedule, source, num_inference_steps=500, **options
+    ).double()
     assert float(x.mean()) == pytest.approx(mean, abs=std * (5 / math.sqrt(n) + 0.02))
     assert float(x.std()) == pytest.approx(std, abs=std * (5 / math.sqrt(2 * n) + 0.02))
 
@@ -192,7 +217,7 @@ def point_model(point: Tensor | float, schedule: object) -> Callable[[Tensor, Te
 def test_ddim_ends_at_the_only_data_point(name: str, eta: float, count: int) -> None:
     schedule, point = make_schedule("linear", 40, 1e-3, 0.2), normals(1, (2, 3, 3), seed=9)[0].float()
     source = noise_source(make_noise(name), SHAPE, torch.Generator().manual_seed(2))
-    x = ddim(point_model(point, schedule), schedule, source, num_inference_steps=count, eta=eta)
+    x = call(ddim, point_model(point, schedule), schedule, source, num_inference_steps=count, eta=eta)
     torch.testing.assert_close(x, point.expand(SHAPE), rtol=0, atol=1e-5)
 
 
@@ -257,31 +282,20 @@ def test_one_draw_to_start_and_none_in_the_last_step(
         draws.append(torch.ones(SHAPE))
         return draws[-1]
 
-    sampler(fake_model, make_schedule("linear", 10), source, num_inference_steps=count, **options)
+    call(sampler, fake_model, make_schedule("linear", 10), source, num_inference_steps=count, **options)
     assert len(draws) == 1 + draws_per_step * (count - 1)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("method", ["ancestral", "ddim"])
-def test_sampling_starts_from_the_noise_itself(method: str, name: str) -> None:
-    source = noise_source(make_noise(name), SHAPE, torch.Generator().manual_seed(6))
-    _, steps = record(get_sampler(method), fake_model, make_schedule("linear", 10), source, num_inference_steps=2)
-    assert torch.equal(steps[0].x, make_noise(name).sample(SHAPE, torch.Generator().manual_seed(6)))
-
-
-def test_noise_source_goes_on_with_its_generator() -> None:
-    noise, generator = make_noise("laplace"), torch.Generator().manual_seed(7)
-    source = noise_source(noise, (3, 2), torch.Generator().manual_seed(7))
-    for _ in range(3):
-        assert torch.equal(source(), noise.sample((3, 2), generator))
 
 
 IMAGE_SHAPES = {(3, 24, 24): 9, (1, 4, 4): 1024, (3, 80, 80): 1}  # image: the steps that a block of noise serves
 
 
+def per_image(name: str, shape: tuple, seeds: list[int]) -> PerImageNoise:
+    return PerImageNoise(step_draw("own", make_noise(name)), shape, [torch.Generator().manual_seed(s) for s in seeds])
+
+
 def draws_of(name: str, shape: tuple, seeds: list[int], count: int) -> Tensor:
     """(count, B, *shape)."""
-    source = PerImageNoise(make_noise(name), shape, seeds)
+    source = per_image(name, shape, seeds)
     return torch.stack([source() for _ in range(count)])
 
 
@@ -325,11 +339,11 @@ def test_per_image_noise_follows_the_distribution() -> None:
 @pytest.mark.parametrize(("method", "options"), [("ancestral", {}), ("ddim", {}), ("ddim", {"eta": 1.0})])
 def test_a_sampled_image_does_not_depend_on_its_batch(method: str, options: dict) -> None:
     """Up to rounding of the model on other batch sizes. 20 steps, two blocks and a bit."""
-    schedule, noise, shape = make_schedule("cosine", 20), make_noise("laplace"), (3, 24, 24)
+    schedule, shape = make_schedule("cosine", 20), (3, 24, 24)
 
     def sample(seeds: list[int]) -> Tensor:
-        source = PerImageNoise(noise, shape, seeds)
-        return get_sampler(method)(fake_model, schedule, source, num_inference_steps=20, **options)
+        source = per_image("laplace", shape, seeds)
+        return call(get_sampler(method), fake_model, schedule, source, num_inference_steps=20, **options)
 
     together = sample([0, 1, 2, 3, 4, 5, 6])
     torch.testing.assert_close(sample([4]), together[4:5], rtol=1e-4, atol=1e-4)
@@ -368,7 +382,7 @@ def test_every_timestep_is_visited_with_T_steps(method: str) -> None:
 def test_no_gradient_is_kept(method: str) -> None:
     weight = torch.ones((), requires_grad=True)
     sampler, schedule = get_sampler(method), make_schedule("linear", 3)
-    x = sampler(lambda x, t: weight * x, schedule, feed(normals(3)), num_inference_steps=3)
+    x = call(sampler, lambda x, t: weight * x, schedule, feed(normals(3)), num_inference_steps=3)
     assert not x.requires_grad
 
 
@@ -379,7 +393,7 @@ def test_results_are_real_and_finite(method: str, options: dict, count: int, nam
     """abar_T from 4e-5 down to 1e-46, with a model that knows its data, a single point."""
     schedule = make_schedule(name, 1000, beta_end=beta_end)
     source = feed(normals(count, (3,)))
-    x = get_sampler(method)(point_model(0.0, schedule), schedule, source, num_inference_steps=count, **options)
+    x = call(get_sampler(method), point_model(0.0, schedule), schedule, source, num_inference_steps=count, **options)
     assert x.dtype == torch.float64
     assert bool(torch.isfinite(x).all())
 
@@ -391,19 +405,19 @@ def test_results_are_real_and_finite(method: str, options: dict, count: int, nam
 @pytest.mark.parametrize("count", [0, -1, 11])
 def test_step_count_out_of_range(method: str, count: int) -> None:
     with pytest.raises(InputError, match=rf"num_inference_steps: {count} must lie between 1 and .* = 10"):
-        get_sampler(method)(fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=count)
+        call(get_sampler(method), fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=count)
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan, math.inf])
 def test_eta_out_of_range(eta: float) -> None:
     with pytest.raises(InputError, match=rf"eta: {eta} must lie in \[0, 1\]"):
-        ddim(fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=2, eta=eta)
+        call(ddim, fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=2, eta=eta)
 
 
 def test_unknown_variance_lists_the_choices() -> None:
     schedule = make_schedule("linear", 10)
     with pytest.raises(InputError, match="unknown variance 'learned'; choose one of: beta, posterior"):
-        ancestral(fake_model, schedule, feed(normals(1)), num_inference_steps=2, variance="learned")
+        call(ancestral, fake_model, schedule, feed(normals(1)), num_inference_steps=2, variance="learned")
 
 
 def test_unknown_method_lists_the_choices() -> None:

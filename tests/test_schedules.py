@@ -9,8 +9,9 @@ from diffusers import DDPMScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ngldm import timesteps as module
 from ngldm.errors import InputError
-from ngldm.schedules import SCHEDULES, Schedule, inference_timesteps, make_schedule
+from ngldm.schedules import SCHEDULES, Schedule, make_schedule
 
 DIFFUSERS_NAMES = {"linear": "linear", "quadratic": "scaled_linear", "cosine": "squaredcos_cap_v2"}
 FIELDS = ("betas", "alphas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod")
@@ -136,6 +137,10 @@ def test_from_betas_by_hand(dtype: torch.dtype) -> None:
 
 
 # Timesteps of samplers
+
+
+def inference_timesteps(total: int, n: int) -> list[int]:
+    return module.inference_timesteps(make_schedule("cosine", total), n)
 
 
 @pytest.mark.parametrize("num_inference_steps", [1, 2, 3, 4, 7, 10, 25, 30, 50, 99, 250, 300, 700, 999, 1000])

@@ -35,6 +35,7 @@ def store(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Stor
 def make_model(path: Path, noise: str = "laplace") -> Path:
     config = {
         "noise": {"name": noise, "params": {}},
+        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
         "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
         "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
         "autoencoder": {"kind": "identity"},
@@ -116,8 +117,8 @@ def test_scores_go_to_the_run_of_the_model(store, params):
         run = store.run_of_model(params, "laplace", "sha-1", sampler)
         run.metrics({f"fd.{sampler}": 1.0})
         assert run.id == trained.id
-    assert set(data(store, trained.id).metrics) == {"fd.ancestral", "fd.ddim"}
-    assert data(store, trained.id).params["sampler_options.ddim.eta"] == "0.0"
+    assert set(data(store, trained.id).metrics) == {"fd.ancestral", "fd.auto"}
+    assert data(store, trained.id).params["sampler_options.auto.num_inference_steps"] == "20"
     assert not data(store, other.id).metrics
 
 
@@ -203,6 +204,7 @@ def test_training_params_are_what_a_model_depends_on(params):
         "autoencoder",
         "latents",
         "schedule",
+        "diffusion",
         "unet",
         "train",
         "noise_options",

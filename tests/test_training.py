@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngldm import diffusion
 from ngldm.checkpoint import Checkpointer, load_tensors, strip_prefix
-from ngldm.diffusion import eps_loss
 from ngldm.ema import EMA
 from ngldm.errors import InputError
+from ngldm.forward import Marginal
 from ngldm.noise import make_noise
 from ngldm.schedules import make_schedule
 from ngldm.training import Report, Split, batch_indices, fit, heldout_loss, lr_at, stream_seed
@@ -59,7 +60,7 @@ HELDOUT = Split(6, lambda index: LATENTS[index] * 0.5)
 
 
 def diffusion_loss(model: nn.Module, x0: Tensor, generator: torch.Generator) -> Tensor:
-    return eps_loss(model, SCHEDULE, NOISE, x0, generator)
+    return diffusion.diffusion_loss(model, SCHEDULE, Marginal(NOISE), x0, generator, diffusion.Objective())
 
 
 class Interrupted(Exception):

@@ -9,6 +9,7 @@ import typer
 
 from ngldm import __version__
 from ngldm.errors import InputError
+from ngldm.plumbing import noise_cli
 from ngldm.plumbing.command import run
 from ngldm.plumbing.params import PARAMS_FILE, check_noises, load_params
 
@@ -59,6 +60,7 @@ def params(
         print(line)
 
 
+app.add_typer(noise_cli.app, name="noise")
 for _stage in STAGES:
     _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)
     app.command(name=_stage)(_function)

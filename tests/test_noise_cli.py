@@ -1,0 +1,46 @@
+"""`ngldm noise`: what it prints and draws, and what it refuses."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+
+def ngldm(*arguments: str) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from ngldm.plumbing.main import main; main()", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_list_names_every_distribution_with_its_parameters() -> None:
+    code, out, _ = ngldm("noise", "list")
+    assert code == 0
+    assert all(word in out for word in ("laplace", "student_t", "df: float = 5.0", "averaged", "skew_normal"))
+
+
+def test_show_prints_exact_and_sampled_moments_and_draws(tmp_path: Path) -> None:
+    picture = tmp_path / "gamma.png"
+    code, out, _ = ngldm("noise", "show", "gamma", "-p", "concentration=4", "--out", str(picture))
+    assert code == 0
+    row = next(line for line in out.splitlines() if line.startswith("skewness")).split()
+    assert float(row[1]) == 1.0  # 2 / sqrt(4)
+    assert abs(float(row[2]) - 1.0) < 6 * float(row[3])
+    assert Image.open(picture).size[0] > 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("cauchy",), "unknown noise 'cauchy'"),
+        (("student_t", "-p", "df=2"), "variance is infinite"),
+        (("student_t", "-p", "df"), "'df' must be key=value"),
+        (("mirrored", "-p", "base={"), "is not key=<YAML>"),
+    ],
+)
+def test_bad_input_is_one_message(arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = ngldm("noise", "show", *arguments)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
