@@ -32,7 +32,11 @@ ROWS = [
     ["study"],
 ]
 # Labels and lists that decide which stages exist or where MLflow files them, not what a stage computes.
-COMPUTES = {"report.py", "study_jobs.py"}  # plumbing that makes outputs, and so is among its stage's deps
+COMPUTES = {
+    "report.py",
+    "study_jobs.py",
+    "study_report.py",
+}  # plumbing that makes outputs, and so is among its stage's deps
 NOT_INPUTS = {"noises", "samplers", "experiment"}
 
 

@@ -11,6 +11,8 @@ from ngldm.files import atomic_directory, read_json, require
 from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
 from ngldm.plumbing import paths
 from ngldm.plumbing.params import Params
+from ngldm.plumbing.study_report import COLUMNS as STUDY_COLUMNS
+from ngldm.plumbing.study_report import plot_study, read_scores, study_table, summarise
 
 COLUMNS = (
     "noise",
@@ -156,7 +158,7 @@ def data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def render_html(params: Params, rows: list[Row], folder: Path) -> str:
+def render_html(params: Params, rows: list[Row], study: list[Row], folder: Path) -> str:
     """The page, with every picture inside it."""
     from io import StringIO
 
@@ -176,6 +178,8 @@ def render_html(params: Params, rows: list[Row], folder: Path) -> str:
         params=params,
         rows=rows,
         columns=COLUMNS,
+        study=study,
+        study_columns=STUDY_COLUMNS,
         best=best,
         reference=read_json(paths.REFERENCE / "reference.json"),
         autoencoder=read_json(paths.AUTOENCODER_METRICS),
@@ -191,5 +195,9 @@ def write_report(params: Params, path: Path) -> list[Row]:
         write_csv(rows, folder / "table.csv")
         (folder / "table.md").write_text(markdown_table(rows))
         write_pictures(params, folder)
-        (folder / "index.html").write_text(render_html(params, rows, folder))
+        study = summarise(read_scores(paths.STUDY / "scores.csv"))
+        if study:
+            (folder / "study.md").write_text(study_table(study, show))
+            plot_study(study, folder / "study.png", style)
+        (folder / "index.html").write_text(render_html(params, rows, study, folder))
     return rows

@@ -1,0 +1,142 @@
+"""The study: what is averaged over what, and that a training and its scores follow from their seeds."""
+
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ngldm.autoencoder import build_autoencoder
+from ngldm.bundle import Bundle
+from ngldm.errors import InputError
+from ngldm.extent import LatentExtent, latent_extent
+from ngldm.features import Extractor
+from ngldm.frechet import Moments
+from ngldm.images import UInt8Array
+from ngldm.plumbing.params import parse_params
+from ngldm.plumbing.report import show
+from ngldm.plumbing.study_report import study_table, summarise
+from ngldm.reference import Reference
+from ngldm.study import Score, fresh_bundle, score_samplers, train_bundle
+
+CONFIG = {
+    "noise": {"name": "laplace", "params": {}},
+    "schedule": {"name": "cosine", "num_train_timesteps": 20},
+    "diffusion": {"forward": "markov", "objective": "x0", "weighting": "min_snr", "gamma": 5.0},
+    "unet": {
+        "widths": [8],
+        "blocks_per_level": 1,
+        "attention_levels": [],
+        "attention_head_dim": 8,
+        "time_embedding": "sinusoidal",
+        "dropout": 0.0,
+    },
+    "autoencoder": {"kind": "identity"},
+    "image_shape": (1, 4, 4),
+}
+FIT = SimpleNamespace(
+    max_steps=5,
+    batch_size=8,
+    lr=1e-3,
+    weight_decay=0.0,
+    warmup_steps=0,
+    lr_schedule="constant",
+    ema_decay=0.5,
+    grad_clip=1.0,
+    precision="fp32",
+    log_every=5,
+    eval_every=5,
+)
+LATENTS = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
+SAMPLERS: dict[str, dict[str, Any]] = {
+    "heun": {"method": "heun", "num_inference_steps": 3},
+    "ancestral": {"method": "ancestral", "num_inference_steps": 4},
+}
+
+
+class Pixels:
+    """Extractor of the mean and the first pixel."""
+
+    name, metric, dim, weights_sha256 = "pixels", "fd", 2, "0"
+
+    def __call__(self, images: UInt8Array) -> torch.Tensor:
+        flat = torch.from_numpy(images).flatten(1).float()
+        return torch.stack([flat.mean(1), flat[:, 0]], dim=1) / 50.0
+
+
+def reference() -> Reference:
+    features = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
+    moments = Moments(2).update(features)
+    return Reference(moments.mean, moments.cov, features, {})
+
+
+def trained(seed: int) -> Bundle:
+    def build() -> Bundle:
+        autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
+        return Bundle.build(CONFIG, autoencoder, None, latent_extent(LATENTS))
+
+    bundle = fresh_bundle(build, seed)
+    train_bundle(bundle, LATENTS, FIT, seed, "cpu")
+    return bundle
+
+
+def scores(seed: int, batch_size: int = 8) -> list[Score]:
+    extractor: Extractor = Pixels()
+    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, extractor, reference())
+
+
+def test_scores_follow_from_the_seeds() -> None:
+    first = scores(0)
+    assert first == scores(0)
+    assert [(s.sampler, s.sample_seed, s.network_calls) for s in first] == [
+        ("heun", 0, 5),
+        ("heun", 1, 5),
+        ("ancestral", 0, 4),
+        ("ancestral", 1, 4),
+    ]
+    assert len({s.value for s in [*first, *scores(1)]}) == 8
+    assert all(0.0 <= s.outliers <= 1.0 for s in first)
+    for one, other in zip(first, scores(0, batch_size=5), strict=True):  # up to rounding of the network
+        assert one.value == pytest.approx(other.value, rel=1e-2)
+
+
+def test_extent_by_hand() -> None:
+    latents = np.array([[[[1.0, 2.0]]], [[[3.0, -2.0]]]], dtype=np.float32)
+    extent: LatentExtent = latent_extent(latents, batch_size=1)
+    assert extent.mean.flatten().tolist() == [2.0, 0.0]
+    assert extent.std.flatten().tolist() == [1.0, 2.0]
+    assert (extent.low.flatten().tolist(), extent.high.flatten().tolist()) == ([1.0, -2.0], [3.0, 2.0])
+
+
+def row(variant: str, train_seed: int, sample_seed: int, value: float) -> dict[str, Any]:
+    about = {"noise": variant.split("_")[0], "sampler": "s", "network_calls": 10, "outliers": 0.5}
+    return {"variant": variant, "train_seed": train_seed, "sample_seed": sample_seed, "value": value, **about}
+
+
+def test_the_standard_error_comes_from_the_trainings() -> None:
+    """Trainings' means 1 and 3: standard deviation sqrt(2), over sqrt(2); not from six draws as if independent."""
+    rows = [row("laplace_a", t, s, 1.0 + 2.0 * t) for t in range(2) for s in range(3)]
+    rows += [row("gaussian_a", 0, s, 4.0) for s in range(3)] + [row("gaussian_b", 0, 0, 5.0)]
+    laplace, gaussian, other = summarise(rows)
+    assert (laplace["mean"], laplace["seeds"], laplace["ratio"]) == (2.0, "2x3", 0.5)
+    assert laplace["std_error"] == pytest.approx(1.0)
+    assert laplace["std"] == pytest.approx(math.sqrt(6 / 5))
+    assert math.isnan(gaussian["std_error"])
+    assert other["ratio"] == 1.25
+    assert "| laplace_a | s | 10 | 2 |" in study_table([laplace], show)
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"noise": {}}, "study.variants.a.noise.distribution: missing"),
+        ({"noise": {"distribution": "laplace"}, "samplers": ["none"]}, "study.variants.a.samplers: 'none' is none of"),
+        ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
+    ],
+)
+def test_bad_variants_are_named(variant: dict[str, Any], words: str, content: dict[str, Any]) -> None:
+    content["study"]["variants"] = {"a": variant}
+    with pytest.raises(InputError, match=words):
+        parse_params(content)
