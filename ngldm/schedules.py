@@ -22,17 +22,55 @@ def _linear(u: Tensor, start: float, end: float) -> Tensor:
     return start + (end - start) * u
 
 
-def _quadratic(u: Tensor, start: float, end: float) -> Tensor:
-    # The polynomial of degree 2 with those ends that latent diffusion calls "scaled linear".
-    return (math.sqrt(start) + (math.sqrt(end) - math.sqrt(start)) * u) ** 2
+def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
+    # The polynomial with those ends whose root of that degree is linear in t; latent diffusion calls the one of
+    # degree 2 "scaled linear".
+    def betas(u: Tensor, start: float, end: float) -> Tensor:
+        first, last = start ** (1.0 / degree), end ** (1.0 / degree)
+        return (first + (last - first) * u) ** degree
+
+    return betas
 
 
 POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
     "constant": _constant,
     "linear": _linear,
-    "quadratic": _quadratic,
+    "quadratic": _power(2),
+    "cubic": _power(3),
 }
-SCHEDULES = (*POLYNOMIALS, "cosine")
+
+
+def _cosine(u: Tensor) -> Tensor:
+    return torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+
+
+def _sigmoid(u: Tensor) -> Tensor:
+    # Jabri et al. 2023 with start -3, end 3, tau 1.
+    low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
+    return (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+
+
+def _laplace(u: Tensor) -> Tensor:
+    # Hang et al. 2024: log-SNR follows a Laplace law of location 0 and scale 1/2; its ends are cut at +-10.
+    middle = u - 0.5
+    log_snr = 0.5 * middle.sign() * torch.log1p(-2.0 * middle.abs())
+    return torch.sigmoid(log_snr.clamp(-10.0, 10.0) - 1e-6 * u)
+
+
+def _edm(u: Tensor) -> Tensor:
+    # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance.
+    low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
+    sigma = (low + (high - low) * u) ** 7
+    return 1.0 / (1.0 + sigma**2)
+
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
+    "cosine": _cosine,
+    "sigmoid": _sigmoid,
+    "laplace": _laplace,
+    "edm": _edm,
+}
+SCHEDULES = (*POLYNOMIALS, *CURVES)
 
 
 @dataclass(frozen=True)
@@ -71,18 +109,38 @@ class Schedule:
             )
         return cls(betas, 1.0 - betas, abar, abar.sqrt(), (1.0 - abar).sqrt())
 
+    def with_zero_terminal_snr(self) -> "Schedule":
+        """Shifted and scaled in sqrt(abar_t) so that abar_T = 0 and abar_1 stays (Lin et al. 2024, algorithm 1).
+
+        Raises:
+            InputError: T = 1, where the first step is the last.
+        """
+        if self.num_train_timesteps == 1:
+            raise InputError("schedule.zero_terminal_snr: needs num_train_timesteps of at least 2")
+        root = self.sqrt_alphas_cumprod[1:]
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        abar = torch.cat([torch.ones(1, dtype=torch.float64), root.square()])
+        alphas = torch.cat([torch.ones(1, dtype=torch.float64), abar[1:] / abar[:-1]])
+        return Schedule(1.0 - alphas, alphas, abar, abar.sqrt(), (1.0 - abar).sqrt())
+
 
 def make_schedule(
-    name: str = "linear", num_train_timesteps: int = 1000, beta_start: float = 1e-4, beta_end: float = 0.02
+    name: str = "linear",
+    num_train_timesteps: int = 1000,
+    beta_start: float = 1e-4,
+    beta_end: float = 0.02,
+    zero_terminal_snr: bool = False,
 ) -> Schedule:
     """A schedule by name.
 
     Args:
-        name: "constant" (beta_end throughout), "linear", "quadratic": polynomials in t from beta_start at t = 1 to
-            beta_end at t = T (the paper; DDPM's linear). "cosine": Nichol and Dhariwal 2021, betas capped at
-            0.999; beta_start and beta_end play no part.
+        name: "constant" (beta_end throughout), "linear", "quadratic", "cubic": polynomials in t from beta_start at t
+            = 1 to beta_end at t = T (the paper; DDPM's linear). By abar_t, so that beta_start and beta_end play no
+            part, and with betas capped at 0.999: "cosine" (Nichol and Dhariwal 2021), "sigmoid" (Jabri et al. 2023),
+            "laplace" (Hang et al. 2024), "edm" (Karras et al. 2022).
         num_train_timesteps: T >= 1.
         beta_start, beta_end: in (0, 1).
+        zero_terminal_snr: rescale so that x_T is pure noise: abar_T = 0.
 
     Raises:
         InputError: on an unknown name or a value out of range.
@@ -94,9 +152,10 @@ def make_schedule(
             if not 0.0 < value < 1.0:
                 raise InputError(f"schedule.{key}: {value} must lie strictly between 0 and 1")
         u = torch.linspace(0.0, 1.0, num_train_timesteps, dtype=torch.float64)
-        return Schedule.from_betas(POLYNOMIALS[name](u, beta_start, beta_end))
-    if name == "cosine":
-        t = torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps
-        abar = torch.cos((t + 0.008) / 1.008 * math.pi / 2.0) ** 2
-        return Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))
-    raise unknown("schedule", name, SCHEDULES)
+        schedule = Schedule.from_betas(POLYNOMIALS[name](u, beta_start, beta_end))
+    elif name in CURVES:
+        abar = CURVES[name](torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps)
+        schedule = Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))
+    else:
+        raise unknown("schedule", name, SCHEDULES)
+    return schedule.with_zero_terminal_snr() if zero_terminal_snr else schedule

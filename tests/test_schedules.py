@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -136,6 +137,47 @@ def test_from_betas_by_hand(dtype: torch.dtype) -> None:
     assert schedule.sqrt_one_minus_alphas_cumprod.dtype == torch.float64
 
 
+# Further schedules
+
+
+def test_cubic_is_the_cube_of_a_line() -> None:
+    schedule = make_schedule("cubic", 3, 1e-3, 8e-3)
+    assert schedule.betas.tolist() == pytest.approx([0.0, 1e-3, 0.15**3, 8e-3])
+
+
+def test_sigmoid_edm_and_laplace_by_their_formulas() -> None:
+    """abar at chosen t of T = 100, written out independently; relative to abar_0, which is not quite 1 for edm."""
+
+    def sigmoid(x: float) -> float:
+        return 1 / (1 + math.exp(-x))
+
+    edm = [(0.002 ** (1 / 7) + (80 ** (1 / 7) - 0.002 ** (1 / 7)) * u) ** 7 for u in (0.0, 0.5)]
+    expected = {
+        "sigmoid": (sigmoid(3) - sigmoid(0)) / (sigmoid(3) - sigmoid(-3)),
+        "edm": (1 + edm[0] ** 2) / (1 + edm[1] ** 2),
+        "laplace": 0.5 / sigmoid(10),
+    }
+    for name, abar in expected.items():
+        assert float(make_schedule(name, 100).alphas_cumprod[50]) == pytest.approx(abar, rel=1e-5)
+    quarter = sigmoid(-0.5 * math.log(0.5)) / sigmoid(10)  # log-SNR of the Laplace quantile 1/4
+    assert float(make_schedule("laplace", 100).alphas_cumprod[25]) == pytest.approx(quarter, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["linear", "quadratic", "cosine"])
+def test_zero_terminal_snr_is_diffusers(name: str) -> None:
+    schedule = make_schedule(name, 1000, zero_terminal_snr=True)
+    betas = make_schedule(name, 1000).betas[1:]
+    theirs = rescale_zero_terminal_snr(betas)
+    torch.testing.assert_close(schedule.betas[1:], theirs, rtol=1e-9, atol=1e-12)
+    assert float(schedule.alphas_cumprod[-1]) == 0.0
+    assert float(schedule.alphas_cumprod[1]) == pytest.approx(1 - float(betas[0]), rel=1e-12)
+
+
+def test_zero_terminal_snr_needs_two_steps() -> None:
+    with pytest.raises(InputError, match="zero_terminal_snr: needs"):
+        make_schedule("linear", 1, zero_terminal_snr=True)
+
+
 # Timesteps of samplers
 
 
@@ -178,9 +220,10 @@ def test_timesteps_descend_from_T_evenly(total: int, data: st.DataObject) -> Non
 
 def test_unknown_schedule_lists_the_choices() -> None:
     with pytest.raises(
-        InputError, match="unknown schedule 'sigmoid'; choose one of: constant, cosine, linear, quadratic"
+        InputError,
+        match="unknown schedule 'sine'; choose one of: constant, cosine, cubic, edm, .*, sigmoid",
     ):
-        make_schedule("sigmoid")
+        make_schedule("sine")
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -168,3 +168,20 @@ def test_network_calls_are_those_that_are_made(method: str) -> None:
 def test_refresh_out_of_range(value: float) -> None:
     with pytest.raises(InputError, match=r"refresh: .* must lie in \[0, 1\]"):
         run(posterior, fake_model, make_schedule("linear", 10), start(), 2, refresh=value)
+
+
+@pytest.mark.parametrize("method", sorted(SAMPLERS))
+@pytest.mark.parametrize("objective", ["x0", "v"])
+def test_samplers_start_from_pure_noise(method: str, objective: str) -> None:
+    """abar_T = 0: the only data point is still found."""
+    schedule = make_schedule("linear", 40, 1e-3, 0.2, zero_terminal_snr=True)
+
+    def model(x: Tensor, t: Tensor) -> Tensor:
+        signal, noise = (float(v[t[0]]) for v in (schedule.sqrt_alphas_cumprod, schedule.sqrt_one_minus_alphas_cumprod))
+        x0 = torch.full_like(x, 0.7)
+        return x0 if objective == "x0" else (signal * x - x0) / noise
+
+    timesteps = inference_timesteps(schedule, 10, "karras")
+    denoise = make_denoiser(model, schedule, objective)
+    x = SAMPLERS[method](denoise, schedule, start(), start, timesteps)
+    torch.testing.assert_close(x, torch.full_like(x, 0.7), rtol=0, atol=1e-6)

@@ -65,10 +65,13 @@ class AutoencoderParams(Section):
 
 
 class ScheduleParams(Section):
-    name: Literal["constant", "linear", "quadratic", "cosine"] = Field(description="shape of beta_t in t")
+    name: Literal["constant", "linear", "quadratic", "cubic", "cosine", "sigmoid", "laplace", "edm"] = Field(
+        description="shape of beta_t in t"
+    )
     num_train_timesteps: PositiveInt = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
+    zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
 
 
 class UNetParams(Section):
@@ -286,6 +289,15 @@ class Params(Section):
         for label, options in self.noise_options.items():
             if not isinstance(options.get("distribution"), str):
                 raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _eps_needs_signal(self) -> "Params":
+        if self.schedule.zero_terminal_snr and self.diffusion.objective == "eps":
+            raise ValueError(
+                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps "
+                "says nothing about x_0; use v or x0"
+            )
         return self
 
     @model_validator(mode="after")
