@@ -177,9 +177,7 @@ def gamma(concentration: float = 2.0) -> Base:
 @register("weibull")
 def weibull(k: float = 2.0) -> Base:
     """Weibull with shape `k` > 0: 1 is the exponential, 2 Rayleigh, 3.6 nearly symmetric."""
-    k = number("k", k, 0.0)
-    if k < 0.1:
-        raise InputError(f"k: {k:g} must be at least 0.1: below, moments exceed double precision")
+    k = number("k", k, 0.1, 100.0)  # beyond, float64 moments lose their digits
     m1, m2, m3, m4 = (math.gamma(1.0 + i / k) for i in (1, 2, 3, 4))
     variance = m2 - m1**2
     return Base(
@@ -330,7 +328,7 @@ def gaussian_mixture(
 @register("skew_normal")
 def skew_normal(alpha: float = 4.0) -> Base:
     """Azzalini's skew normal: 0 is the Gaussian, infinity its half."""
-    alpha = number("alpha", alpha)
+    alpha = number("alpha", alpha, -1e6, 1e6)
     delta = alpha / math.sqrt(1.0 + alpha**2)
     mean = delta * math.sqrt(2.0 / math.pi)
     variance = 1.0 - mean**2

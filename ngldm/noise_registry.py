@@ -7,6 +7,7 @@ location and scale, or moments and a way to draw. Standardising is done here.
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any
@@ -162,9 +163,12 @@ class Noise:
         """
         if self.base.discrete:
             raise InputError(f"noise {self.name!r} is discrete: it has no density and no score")
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             at = x.detach().clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.log_prob(at).sum(), at)
+            log_density = self.log_prob(at)
+            if not log_density.requires_grad:  # a flat density, such as the uniform's
+                return torch.zeros_like(at)
+            (gradient,) = torch.autograd.grad(log_density.sum(), at)
         return gradient
 
 
@@ -241,7 +245,7 @@ def make_noise(name: str, params: Mapping[str, Any] | None = None) -> Noise:
     """
     if name not in _REGISTRY and name not in noise_names():
         raise unknown("noise", name, _REGISTRY)
-    entry, params = _REGISTRY[name], dict(params or {})
+    entry, params = _REGISTRY[name], deepcopy(dict(params or {}))
     allowed = inspect.signature(entry.factory).parameters
     for key in params:
         if key not in allowed:
@@ -291,7 +295,9 @@ def _check_moments(noise: Noise) -> None:
     key = f"{noise.name} {noise.params}"
     if key in _CHECKED:
         return
-    x = noise.sample((CHECK_DRAWS,), torch.Generator().manual_seed(0), dtype=torch.float64)
+    with torch.random.fork_rng(devices=[]):  # a `draw` may leave its generator aside and use the global one
+        torch.manual_seed(0)
+        x = noise.sample((CHECK_DRAWS,), torch.Generator().manual_seed(0), dtype=torch.float64)
     errors = {"mean": (noise.variance / CHECK_DRAWS) ** 0.5}
     if math.isfinite(noise.excess_kurtosis):
         errors["variance"] = noise.variance * (max(noise.excess_kurtosis, -1.9) + 2.0) ** 0.5 / CHECK_DRAWS**0.5

@@ -95,6 +95,23 @@ def test_score_is_the_slope_of_log_prob(name: str) -> None:
     torch.testing.assert_close(noise.score(x), slope, rtol=1e-5, atol=1e-5)
 
 
+def test_the_score_of_a_flat_density_is_0_also_in_inference_mode() -> None:
+    with torch.inference_mode():
+        assert make_noise("uniform").score(torch.tensor([0.1, -1.0])).tolist() == [0.0, 0.0]
+        x = torch.tensor([0.5, -2.0])
+        torch.testing.assert_close(make_noise("gaussian").score(x), -x)
+
+
+def test_making_a_noise_keeps_the_callers_lists_and_the_global_generator() -> None:
+    params = {"weights": [0.5, 0.5], "means": [-1.0, 2.0], "stds": [1.0, 1.0]}
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    noise = make_noise("gaussian_mixture", params)
+    params["means"][0] = 7.0
+    assert noise.params["means"] == [-1.0, 2.0]
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_there_is_no_score_without_a_density() -> None:
     with pytest.raises(InputError, match="'bernoulli' is discrete"):
         make_noise("bernoulli").score(torch.zeros(1))

@@ -221,7 +221,7 @@ def test_timesteps_descend_from_T_evenly(total: int, data: st.DataObject) -> Non
 def test_unknown_schedule_lists_the_choices() -> None:
     with pytest.raises(
         InputError,
-        match="unknown schedule 'sine'; choose one of: constant, cosine, cubic, edm, .*, sigmoid",
+        match=r"unknown schedule 'sine'; choose one of: constant, cosine, cubic, edm, .*, sigmoid",
     ):
         make_schedule("sine")
 
