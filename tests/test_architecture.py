@@ -21,7 +21,7 @@ ROWS = [
     ["noise_combinators"],
     ["noise"],
     ["forward", "timesteps"],
-    ["diffusion", "starts"],
+    ["diffusion", "starts", "theorem"],
     ["denoiser"],
     ["samplers"],
     ["images", "checkpoint", "ema", "frechet"],
