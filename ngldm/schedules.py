@@ -70,7 +70,7 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
     "laplace": _laplace,
     "edm": _edm,
 }
-SCHEDULES = (*POLYNOMIALS, *CURVES)
+SCHEDULES = (*POLYNOMIALS, "polynomial", *CURVES)
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,19 @@ def make_schedule(
     beta_start: float = 1e-4,
     beta_end: float = 0.02,
     zero_terminal_snr: bool = False,
+    degree: int = 1,
 ) -> Schedule:
     """A schedule by name.
 
     Args:
-        name: "constant" (beta_end throughout), "linear", "quadratic", "cubic": polynomials in t from beta_start at t
-            = 1 to beta_end at t = T (the paper; DDPM's linear). By abar_t, so that beta_start and beta_end play no
+        name: "constant" (beta_end throughout), "linear", "quadratic", "cubic", "polynomial" (of
+            `degree`): polynomials in t from beta_start at t = 1 to beta_end at t = T (the paper; DDPM's linear).
+            By abar_t, so that beta_start and beta_end play no
             part, and with betas capped at 0.999: "cosine" (Nichol and Dhariwal 2021), "sigmoid" (Jabri et al. 2023),
             "laplace" (Hang et al. 2024), "edm" (Karras et al. 2022).
         num_train_timesteps: T >= 1.
         beta_start, beta_end: in (0, 1).
+        degree: >= 0, of "polynomial": 0 is "constant", 1 "linear", 2 "quadratic", 3 "cubic"; others ignore it.
         zero_terminal_snr: rescale so that x_T is pure noise: abar_T = 0.
 
     Raises:
@@ -147,12 +150,15 @@ def make_schedule(
     """
     if num_train_timesteps < 1:
         raise InputError(f"schedule.num_train_timesteps: {num_train_timesteps} must be at least 1")
-    if name in POLYNOMIALS:
+    if degree < 0:
+        raise InputError(f"schedule.degree: {degree} must be at least 0")
+    if name in POLYNOMIALS or name == "polynomial":
         for key, value in (("beta_start", beta_start), ("beta_end", beta_end)):
             if not 0.0 < value < 1.0:
                 raise InputError(f"schedule.{key}: {value} must lie strictly between 0 and 1")
         u = torch.linspace(0.0, 1.0, num_train_timesteps, dtype=torch.float64)
-        schedule = Schedule.from_betas(POLYNOMIALS[name](u, beta_start, beta_end))
+        betas = POLYNOMIALS[name] if name in POLYNOMIALS else _power(degree) if degree else _constant
+        schedule = Schedule.from_betas(betas(u, beta_start, beta_end))
     elif name in CURVES:
         abar = CURVES[name](torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps)
         schedule = Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))

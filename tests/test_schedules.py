@@ -145,6 +145,16 @@ def test_cubic_is_the_cube_of_a_line() -> None:
     assert schedule.betas.tolist() == pytest.approx([0.0, 1e-3, 0.15**3, 8e-3])
 
 
+def test_polynomial_of_any_degree() -> None:
+    for degree, name in enumerate(("constant", "linear", "quadratic", "cubic")):
+        named, general = make_schedule(name, 50), make_schedule("polynomial", 50, degree=degree)
+        torch.testing.assert_close(general.betas, named.betas, rtol=1e-12, atol=0.0)
+    fifth = make_schedule("polynomial", 3, 1e-5, 32e-5, degree=5).betas[1:]  # roots 0.1, 0.15, 0.2
+    torch.testing.assert_close(fifth, torch.tensor([1e-5, 0.15**5, 32e-5], dtype=torch.float64))
+    with pytest.raises(InputError, match=r"schedule.degree: -1"):
+        make_schedule("polynomial", degree=-1)
+
+
 def test_sigmoid_edm_and_laplace_by_their_formulas() -> None:
     """abar at chosen t of T = 100, written out independently; relative to abar_0, which is not quite 1 for edm."""
 

@@ -65,13 +65,14 @@ class AutoencoderParams(Section):
 
 
 class ScheduleParams(Section):
-    name: Literal["constant", "linear", "quadratic", "cubic", "cosine", "sigmoid", "laplace", "edm"] = Field(
-        description="shape of beta_t in t"
+    name: Literal["constant", "linear", "quadratic", "cubic", "polynomial", "cosine", "sigmoid", "laplace", "edm"] = (
+        Field(description="shape of beta_t in t")
     )
     num_train_timesteps: PositiveInt = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
     zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
+    degree: Annotated[int, Field(ge=0)] = Field(description="of the schedule polynomial; others have their own")
 
 
 class UNetParams(Section):

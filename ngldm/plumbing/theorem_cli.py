@@ -15,10 +15,13 @@ PAPER_NOISES = ("laplace", "exponential", "uniform", "gumbel")
 def theorem1(
     noise: Annotated[
         list[str] | None,
-        typer.Option("--noise", "-n", help="A registered distribution, or all; may be repeated. [default: the paper's]"),
+        typer.Option(
+            "--noise", "-n", help="A registered distribution, or all; may be repeated. [default: the paper's]"
+        ),
     ] = None,
     steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T; may be repeated.")] = None,
-    num_latents: Annotated[int, typer.Option(min=2, help="Latents of data/latents to carry to x_T.")] = 512,
+    num_latents: Annotated[int, typer.Option(min=2, help="Latents of data/latents to carry to x_T.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Times that each is carried.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
 ) -> None:
@@ -32,7 +35,7 @@ def theorem1(
 
     names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or PAPER_NOISES))
     chosen = [make_noise(name) for name in names]
-    latents = _latents(open_cache(paths.LATENTS), num_latents)
+    latents = _latents(open_cache(paths.LATENTS), num_latents).repeat(draws, 1, 1, 1)
     rows = _measure(latents, chosen, sorted(set(steps or (1, 3, 10, 30, 100, 300, 1000))), config, seed)
     _write(rows, out, tuple(latents.shape[1:]))
     print(f"{'noise':<22}{'forward':<10}{'T':>6}{'ratio':>10}{'+-':>9}{'rms ratio':>11}{'+-':>9}")
@@ -53,7 +56,9 @@ def _latents(cache: Any, count: int) -> Any:
     return torch.from_numpy(cache.train[:count].copy())
 
 
-def _measure(latents: Any, noises: list[Any], steps: list[int], config: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+def _measure(
+    latents: Any, noises: list[Any], steps: list[int], config: dict[str, Any], seed: int
+) -> list[dict[str, Any]]:
     from ngldm.forward import FORWARDS
     from ngldm.plumbing.command import progress
     from ngldm.schedules import make_schedule
@@ -80,7 +85,7 @@ def _write(rows: list[dict[str, Any]], out: Path, shape: tuple[int, ...]) -> Non
     from matplotlib import pyplot as plt
 
     from ngldm.files import atomic_path
-    from ngldm.plumbing.report import noise_style
+    from ngldm.plumbing.report import style
 
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "theorem1.csv") as temporary, temporary.open("w", newline="") as file:
@@ -99,7 +104,7 @@ def _write(rows: list[dict[str, Any]], out: Path, shape: tuple[int, ...]) -> Non
                 yerr=[2.0 * row["std_error"] for row in line],
                 capsize=3,
                 label=name,
-                **noise_style(name, names),
+                **style(name, names),
             )
         axis.axhline(1.0, color="black", linewidth=0.8)
         axis.set(xscale="log", xlabel="T", title=title)
