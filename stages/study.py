@@ -25,7 +25,7 @@ def study(device: Device = "auto") -> None:
             distribution = dict(variant.noise)
             settings: dict[str, Any] = {
                 "noise": {"name": distribution.pop("distribution"), "params": distribution},
-                "schedule": params.schedule.model_dump(),
+                "schedule": {**params.schedule.model_dump(), **variant.schedule},
                 "diffusion": {**params.diffusion.model_dump(), **variant.diffusion()},
                 "unet": params.unet.model_dump(),
             }
@@ -48,6 +48,10 @@ def study(device: Device = "auto") -> None:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
+    if rows:
+        from ngldm.plumbing.tracking import Store
+
+        Store(params.experiment).record_study(params, rows)
     print(
         f"{len(jobs)} trainings, {len(rows)} scores; {paths.STUDY / 'scores.csv'}" if jobs else "no variants: no study"
     )

@@ -134,9 +134,19 @@ def test_the_standard_error_comes_from_the_trainings() -> None:
         ({"noise": {}}, "study.variants.a.noise.distribution: missing"),
         ({"noise": {"distribution": "laplace"}, "samplers": ["none"]}, "study.variants.a.samplers: 'none' is none of"),
         ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
+        ({"noise": {"distribution": "laplace"}, "schedule": {"name": "spiral"}}, "variants.a.schedule.name: 'spiral'"),
+        (
+            {"noise": {"distribution": "laplace"}, "schedule": {"zero_terminal_snr": True}},
+            "variants.a.objective: 'eps'",
+        ),
+        (
+            {"noise": {"distribution": "laplace"}, "samplers": ["s"], "schedule": {"num_train_timesteps": 3}},
+            "study.samplers.s.num_inference_steps: 5 is above",
+        ),
     ],
 )
 def test_bad_variants_are_named(variant: dict[str, Any], words: str, content: dict[str, Any]) -> None:
     content["study"]["variants"] = {"a": variant}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     with pytest.raises(InputError, match=words):
         parse_params(content)

@@ -188,6 +188,7 @@ class StudyVariant(Section):
     weighting: Literal["none", "min_snr", "p2"] | None = Field(
         default=None, description="in place of diffusion.weighting"
     )
+    schedule: dict[str, Any] = Field(default_factory=dict, description="in place of the same keys of schedule")
     samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; all unless said")
 
     def diffusion(self) -> dict[str, Any]:
@@ -299,6 +300,25 @@ class Params(Section):
                 "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps "
                 "says nothing about x_0; use v or x0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_compose(self) -> "Params":
+        for label, variant in self.study.variants.items():
+            try:
+                schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
+            except ValidationError as error:
+                raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
+            if schedule.zero_terminal_snr and (variant.objective or self.diffusion.objective) == "eps":
+                raise ValueError(f"study.variants.{label}.objective: 'eps' with zero_terminal_snr; use v or x0")
+            for name in variant.samplers or self.study.samplers:
+                entry = self.study.samplers[name]
+                for choice in (entry.choices or {name: entry}).values():
+                    if (choice.num_inference_steps or 0) > schedule.num_train_timesteps:
+                        raise ValueError(
+                            f"study.samplers.{name}.num_inference_steps: {choice.num_inference_steps} is above the "
+                            f"num_train_timesteps = {schedule.num_train_timesteps} of variant {label!r}"
+                        )
         return self
 
     @model_validator(mode="after")

@@ -146,6 +146,33 @@ class Store:
         run.params({f"sampler_options.{sampler}.{key}": value for key, value in options.items()})
         return run
 
+    def record_study(self, params: Params, rows: list[dict[str, Any]]) -> None:
+        """A finished run for each variant of the study, under one parent: its settings, its mean score by sampler.
+
+        Args:
+            rows: of study/scores.csv.
+        """
+        from ngldm.plumbing.study_report import summarise
+
+        summary = summarise(rows)
+        origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
+        parent = self._plain_run("study", origin)
+        for label, variant in params.study.variants.items():
+            run = self._plain_run(label, {**origin, "mlflow.parentRunId": parent.id or ""})
+            run.params({**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))})
+            for row in (row for row in summary if row["variant"] == label):
+                values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
+                run.metrics({f"{k}.{row['sampler']}": v for k, v in values.items() if v == v})  # nan with one seed
+            run.finish()
+        parent.finish()
+
+    def _plain_run(self, name: str, tags: Mapping[str, str]) -> "Run":
+        def create() -> str:
+            run_id: str = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
+            return run_id
+
+        return Run(self, self.attempt(create, None) if self.client else None)
+
     def log_model(self, run: "Run", bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> None:
         """Log the model file as a pyfunc, register it as ngldm-<noise>, tag run and version with its hash."""
         run.tags({MODEL_TAG: sha256_file(bundle)})
@@ -252,7 +279,11 @@ def training_params(params: Params, noise: str) -> dict[str, Any]:
 
 
 def _origin_tags(params: Params, noise: str) -> dict[str, str]:
-    tags = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
+    return {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe, **_commit_tags()}
+
+
+def _commit_tags() -> dict[str, str]:
+    tags: dict[str, str] = {}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     if commit:
         tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
