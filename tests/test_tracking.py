@@ -209,3 +209,26 @@ def test_training_params_are_what_a_model_depends_on(params):
         "train",
         "noise_options",
     }
+
+
+def test_the_study_is_a_parent_with_a_run_for_each_variant(store, content):
+    content["study"] |= {
+        "samplers": {"s": {"method": "heun", "num_inference_steps": 5}},
+        "variants": {
+            "a": {"noise": {"distribution": "laplace"}, "schedule": {"name": "cosine"}},
+            "b": {"noise": {"distribution": "gaussian"}},
+        },
+    }
+    about = {"sampler": "s", "sample_seed": 0, "network_calls": 9, "outliers": 0.0}
+    rows = [
+        {"variant": v, "noise": n, "train_seed": seed, "value": 1.0 + seed, **about}
+        for v, n, seeds in (("a", "laplace", 2), ("b", "gaussian", 1))
+        for seed in range(seeds)
+    ]
+    store.record_study(parse_params(content), rows)
+    runs = {run.info.run_name: run for run in store.client.search_runs([store.experiment_id])}
+    assert {runs[label].data.tags["mlflow.parentRunId"] for label in "ab"} == {runs["study"].info.run_id}
+    assert runs["a"].data.params["schedule.name"] == "cosine"
+    assert runs["a"].data.metrics == {"fd.s": 1.5, "fd_std_error.s": 0.5, "outliers.s": 0.0}
+    assert runs["b"].data.metrics == {"fd.s": 1.0, "outliers.s": 0.0}  # one training: no spread
+    assert {run.info.status for label, run in runs.items() if label in ("a", "b", "study")} == {"FINISHED"}
