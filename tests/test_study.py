@@ -136,7 +136,7 @@ def test_the_standard_error_comes_from_the_trainings() -> None:
         ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
         ({"noise": {"distribution": "laplace"}, "schedule": {"name": "spiral"}}, "variants.a.schedule.name: 'spiral'"),
         (
-            {"noise": {"distribution": "laplace"}, "schedule": {"zero_terminal_snr": True}},
+            {"noise": {"distribution": "laplace"}, "objective": "eps", "schedule": {"zero_terminal_snr": True}},
             "variants.a.objective: 'eps'",
         ),
         (
