@@ -3,7 +3,7 @@
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.errors import InputError, unknown
+from ngldm.errors import InputError
 from ngldm.files import atomic_directory, read_json, require, sha256_file, write_json
 from ngldm.images import UInt8Array
 
@@ -68,35 +68,66 @@ def digits(config: Mapping[str, Any]) -> Dataset:
     return Dataset("digits", train, test, train_labels, test_labels)
 
 
-DATASETS: dict[str, Callable[[Mapping[str, Any]], Dataset]] = {"digits": digits}
+class NpyAppender:
+    """A .npy file of uint8 rows written one after another, so that a data set larger than memory passes through.
 
-
-def make_dataset(config: Mapping[str, Any]) -> Dataset:
-    """The data set that `config["name"]` names, made or downloaded.
-
-    Raises:
-        InputError: on an unknown name or an option out of range.
+    Args:
+        row: shape of a row.
     """
-    if config["name"] not in DATASETS:
-        raise unknown("dataset.name", config["name"], DATASETS)
-    return DATASETS[config["name"]](config)
+
+    def __init__(self, path: Path, row: tuple[int, ...]) -> None:
+        self.row, self.count = row, 0
+        self.file = path.open("wb")
+        self._header()
+
+    def _header(self) -> None:
+        # numpy pads the header so that the first axis can grow: it keeps its length.
+        np.lib.format.write_array_header_1_0(
+            self.file, {"descr": "|u1", "fortran_order": False, "shape": (self.count, *self.row)}
+        )
+
+    def append(self, rows: UInt8Array) -> None:
+        """Add (n, *row)."""
+        if rows.shape[1:] != self.row or rows.dtype != np.uint8:
+            raise ValueError(f"rows of {rows.dtype} {rows.shape[1:]} in a file of uint8 {self.row}")
+        self.file.write(rows.tobytes())
+        self.count += len(rows)
+
+    def __enter__(self) -> "NpyAppender":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.seek(0)
+        self._header()
+        self.file.close()
+
+
+def write_arrays(dataset: Dataset, folder: Path) -> None:
+    """A data set's four arrays into an existing folder."""
+    for split in SPLITS:
+        np.save(folder / f"{split}.npy", getattr(dataset, split))
+        np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
+
+
+def finish_dataset(name: str, folder: Path) -> None:
+    """Describe the arrays in `folder` in its dataset.json."""
+    dataset = _open_arrays(name, folder)
+    channels, height, width = dataset.image_shape
+    summary = {
+        "name": name,
+        "image_shape": {"height": height, "width": width, "channels": channels},
+        "num_classes": dataset.num_classes,
+        **{split: len(getattr(dataset, split)) for split in SPLITS},
+        "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
+    }
+    write_json(folder / "dataset.json", summary)
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:
     """Write a data set's folder, whole or not at all."""
     with atomic_directory(path) as folder:
-        for split in SPLITS:
-            np.save(folder / f"{split}.npy", getattr(dataset, split))
-            np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
-        channels, height, width = dataset.image_shape
-        summary = {
-            "name": dataset.name,
-            "image_shape": {"height": height, "width": width, "channels": channels},
-            "num_classes": dataset.num_classes,
-            **{split: len(getattr(dataset, split)) for split in SPLITS},
-            "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
-        }
-        write_json(folder / "dataset.json", summary)
+        write_arrays(dataset, folder)
+        finish_dataset(dataset.name, folder)
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -106,6 +137,10 @@ def open_dataset(path: Path) -> Dataset:
         InputError: the folder or one of its files is missing or damaged.
     """
     name = read_json(require(path, "the stage `download`") / "dataset.json", "name")["name"]
+    return _open_arrays(name, path)
+
+
+def _open_arrays(name: str, path: Path) -> Dataset:
     arrays = {}
     for key in (*SPLITS, *(f"{split}_labels" for split in SPLITS)):
         file = require(path / f"{key}.npy", "the stage `download`")

@@ -1,7 +1,12 @@
 """Stage `download`: get the data set into its one form, data/dataset/."""
 
+import csv
+from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
+
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import command
+from ngldm.plumbing.command import command, progress
 from ngldm.plumbing.params import check_noises, load_params
 
 
@@ -9,10 +14,21 @@ def download() -> None:
     """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
     params = load_params()
     check_noises(params)  # the first stage to run: nothing has been computed yet
-    from ngldm.datasets import make_dataset, save_dataset
+    from ngldm.plumbing.tracking import main_root
+    from ngldm.sources import make_dataset
 
-    dataset = make_dataset(params.dataset.model_dump())
-    save_dataset(dataset, paths.DATASET)
+    with ExitStack() as stack:
+
+        def start(total: int) -> Callable[..., None]:
+            return stack.enter_context(progress("data set", total, "files"))
+
+        dataset = make_dataset(params.dataset.model_dump(), paths.DATASET, main_root() / paths.RAW, start)
+    skipped = paths.DATASET / "skipped.csv"
+    if skipped.is_file():
+        with skipped.open(newline="") as file:
+            reasons = Counter(row["reason"] for row in csv.DictReader(file))
+        for reason, count in sorted(reasons.items()):
+            print(f"skipped, {reason}: {count} files, named in {skipped}")
     print(f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images in {paths.DATASET}")
 
 

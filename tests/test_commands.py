@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from ngldm.datasets import make_dataset, save_dataset
+from ngldm.datasets import digits, save_dataset
 from ngldm.errors import InputError
 from ngldm.plumbing import command, main, paths
 from ngldm.plumbing.params import compose_params
@@ -152,7 +152,7 @@ def test_a_damaged_model_is_named_and_leaves_nothing(call, workspace):
 
 
 def test_a_damaged_autoencoder_is_named(call):
-    save_dataset(make_dataset(DIGITS), paths.DATASET)
+    save_dataset(digits(DIGITS), paths.DATASET)
     paths.AUTOENCODER.parent.mkdir(parents=True)
     paths.AUTOENCODER.write_bytes(b"\x00" * 100)
     assert_refused(call("latents"), str(paths.AUTOENCODER))
@@ -161,7 +161,7 @@ def test_a_damaged_autoencoder_is_named(call):
 
 @pytest.mark.parametrize("weights", ["missing.pth", "damaged.pth"])
 def test_bad_inception_weights_leave_no_reference(call, weights):
-    save_dataset(make_dataset(DIGITS), paths.DATASET)
+    save_dataset(digits(DIGITS), paths.DATASET)
     Path("damaged.pth").write_bytes(b"no weights")
     change(evaluate={"extractor": "inception", "inception_weights": weights})
     assert_refused(call("reference"), "evaluate.inception_weights", weights)

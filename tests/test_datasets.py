@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from ngldm.datasets import Dataset, make_dataset, open_dataset, save_dataset
+from ngldm.datasets import Dataset, NpyAppender, open_dataset, save_dataset
+from ngldm.datasets import digits as load_split
 from ngldm.errors import InputError
 
 ARRAYS = ("train", "test", "train_labels", "test_labels")
 
 
 def make_digits(test_size: object = 297, seed: int = 0) -> Dataset:
-    return make_dataset({"name": "digits", "test_size": test_size, "seed": seed})
+    return load_split({"test_size": test_size, "seed": seed})
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +94,6 @@ def test_every_digit_is_in_one_split_once_with_its_label(digits):
     labels = np.concatenate([digits.train_labels, digits.test_labels])
     levels = np.rint(images / 255 * 16).astype(np.uint8)
     assert Counter((bytes(i), int(label)) for i, label in zip(levels, labels, strict=True)) == expected
-
-
-def test_unknown_name_is_refused_with_the_choices():
-    with pytest.raises(InputError, match=r"dataset\.name 'digit'.*digits"):
-        make_dataset({"name": "digit", "test_size": 297, "seed": 0})
 
 
 @pytest.mark.parametrize("test_size", [-1, 0, 9, 1788, 1797, 5000, 0.2])
@@ -202,3 +198,15 @@ def test_interrupted_save_keeps_the_old_folder(small, saved, monkeypatch):
         save_dataset(Dataset("new", small.test, small.test, small.test_labels, small.test_labels), saved)
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_appended_rows_are_an_ordinary_npy_file(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 256, (300, 2, 3), dtype=np.uint8)
+    with NpyAppender(tmp_path / "a.npy", (2, 3)) as file:
+        for start in range(0, 300, 7):
+            file.append(rows[start : start + 7])
+        with pytest.raises(ValueError, match="rows of"):
+            file.append(rows[:, :1])
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy", mmap_mode="r"), rows)
+    np.save(tmp_path / "b.npy", rows)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()

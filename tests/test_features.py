@@ -15,7 +15,8 @@ from pytorch_fid.fid_score import compute_statistics_of_path
 from torch import nn
 
 from ngldm.checkpoint import save_tensors
-from ngldm.datasets import Dataset, make_dataset
+from ngldm.datasets import Dataset
+from ngldm.datasets import digits as make_digits
 from ngldm.ema import EMA
 from ngldm.errors import InputError
 from ngldm.features import (
@@ -73,7 +74,7 @@ def random_images(count: int, *shape: int, seed: int = 0) -> UInt8Array:
 
 @pytest.fixture(scope="module")
 def digits() -> Dataset:
-    return make_dataset({"name": "digits", "test_size": 297, "seed": 0})
+    return make_digits({"test_size": 297, "seed": 0})
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from ngldm.autoencoder import KINDS
-from ngldm.datasets import DATASETS
 from ngldm.diffusion import OBJECTIVES, WEIGHTINGS
 from ngldm.errors import InputError
 from ngldm.features import EXTRACTORS
@@ -17,6 +16,7 @@ from ngldm.plumbing import params as module
 from ngldm.plumbing.params import check_noises, compose_params, describe, load_params, parse_params
 from ngldm.samplers import SAMPLERS
 from ngldm.schedules import SCHEDULES
+from ngldm.sources import SOURCES
 from ngldm.training import FitConfig
 from ngldm.unet import TIME_EMBEDDINGS
 
@@ -191,7 +191,7 @@ def test_exponents_are_numbers_as_in_yaml_1_2(content, tmp_path):
 @pytest.mark.parametrize(
     ("section", "field", "registry"),
     [
-        (module.DatasetParams, "name", DATASETS),
+        (module.DatasetParams, "name", SOURCES),
         (module.AutoencoderParams, "kind", KINDS),
         (module.ScheduleParams, "name", SCHEDULES),
         (module.UNetParams, "time_embedding", TIME_EMBEDDINGS),

@@ -49,9 +49,42 @@ class TrainParams(Fit):
 
 
 class DatasetParams(Section):
-    name: Literal["digits"] = Field(description="which data set")
-    test_size: PositiveInt = Field(description="images kept for the test split")
-    seed: int = Field(ge=0, description="seed of the split")
+    name: Literal["digits", "cifar10", "fashion_mnist", "image_folder"] = Field(description="which data set")
+    source: str = Field(
+        description="what DVC watches for changes: image_folder's folder or archive; of the others their file in conf/"
+    )
+    test_size: PositiveInt | None = Field(
+        default=None, description="images for the test split (digits; image_folder without train/ and test/)"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the split")
+    mirror: str | None = Field(
+        default=None, description="address in place of the authors' server, ends in / (cifar10, fashion_mnist)"
+    )
+    size: PositiveInt | None = Field(default=None, description="side of the square images, in pixels (image_folder)")
+    channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
+    min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
+    on_error: Literal["fail", "skip"] | None = Field(
+        default=None, description="a file that is no usable image: stop, or leave it out and report it (image_folder)"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_name(self) -> "DatasetParams":
+        own = {
+            "digits": {"test_size"},
+            "cifar10": {"mirror"},
+            "fashion_mnist": {"mirror"},
+            "image_folder": {"test_size", "size", "channels", "min_side", "on_error"},
+        }[self.name]
+        optional = {"mirror", "test_size"} if self.name == "image_folder" else {"mirror"}
+        for key in ("test_size", "mirror", "size", "channels", "min_side", "on_error"):
+            given = getattr(self, key) is not None
+            if given and key not in own:
+                raise ValueError(f"{key}: not an option of data set {self.name!r}, which has {sorted(own)}")
+            if not given and key in own - optional:
+                raise ValueError(f"{key}: missing; data set {self.name!r} needs it")
+        if self.mirror is not None and not self.mirror.endswith("/"):
+            raise ValueError(f"mirror: {self.mirror!r} must end in /")
+        return self
 
 
 class AutoencoderParams(Section):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ngldm.errors import unknown
 
+RAW = Path("data/raw")  # downloads, at the main repository's root; not an output
 DATASET = Path("data/dataset")
 AUTOENCODER = Path("models/autoencoder.safetensors")
 AUTOENCODER_METRICS = Path("metrics/autoencoder.json")

@@ -1,0 +1,52 @@
+"""Where data sets come from: the registry of those that `dataset.name` can choose."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ngldm.datasets import Dataset, digits, finish_dataset, open_dataset, write_arrays
+from ngldm.downloads import cifar10, fashion_mnist
+from ngldm.errors import unknown
+from ngldm.files import atomic_directory
+from ngldm.image_folder import image_folder
+
+Progress = Callable[[int], None]
+# Writes train.npy, test.npy and their labels into a folder and returns the data set's name.
+Source = Callable[[Mapping[str, Any], Path, Path, Callable[[int], Progress]], str]
+
+
+def _digits(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+    write_arrays(digits(config), folder)
+    return "digits"
+
+
+SOURCES: dict[str, Source] = {
+    "digits": _digits,
+    "cifar10": cifar10,
+    "fashion_mnist": fashion_mnist,
+    "image_folder": image_folder,
+}
+
+
+def _silent(total: int) -> Progress:
+    return lambda count: None
+
+
+def make_dataset(
+    config: Mapping[str, Any], path: Path, raw: Path, start: Callable[[int], Progress] = _silent
+) -> Dataset:
+    """Make or download the data set that `config["name"]` names at `path`, whole or not at all.
+
+    Args:
+        raw: folder that keeps downloads, so that they happen once.
+        start: called with the amount of work, gives the function that is told how much of it is done.
+
+    Raises:
+        InputError: on an unknown name, an option out of range, a download or a file that is not what it should be.
+    """
+    if config["name"] not in SOURCES:
+        raise unknown("dataset.name", config["name"], SOURCES)
+    with atomic_directory(path) as folder:
+        name = SOURCES[config["name"]](config, folder, raw, start)
+        finish_dataset(name, folder)
+    return open_dataset(path)
