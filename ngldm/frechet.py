@@ -58,11 +58,39 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
     """
     mu1, sigma1, mu2, sigma2 = (x.double() for x in (mu1, sigma1, mu2, sigma2))
-    root = _psd_sqrt(sigma1)
-    product = root @ sigma2 @ root
+    return _from_root(mu1, sigma1.trace(), _psd_sqrt(sigma1), mu2, sigma2)
+
+
+def _from_root(mu1: Tensor, trace1: Tensor, root1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
+    product = root1 @ sigma2 @ root1
     cross = torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
-    distance = (mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross
-    return float(distance)
+    return float((mu1 - mu2).square().sum() + trace1 + sigma2.trace() - 2.0 * cross)
+
+
+def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
+    """Standard deviation of the Frechet distance over bootstrap draws of `features`: what another set would change.
+
+    Draws with replacement have fewer distinct vectors, which raises the distances themselves (not returned), hardly
+    their spread.
+
+    Args:
+        features: (N, D) of the generated images.
+        mu, sigma: statistics of the real ones, taken as exact.
+        repeats: draws, at least 2.
+
+    Raises:
+        InputError: fewer than 2 repeats or vectors.
+    """
+    if repeats < 2 or len(features) < 2:
+        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {len(features)}")
+    generator = torch.Generator().manual_seed(seed)
+    mu, sigma = mu.double(), sigma.double()
+    root, values = _psd_sqrt(sigma), []
+    for _ in range(repeats):
+        draw = features[torch.randint(len(features), (len(features),), generator=generator)]
+        moments = Moments(features.shape[1]).update(draw)
+        values.append(_from_root(mu, sigma.trace(), root, moments.mean, moments.cov))
+    return float(torch.tensor(values, dtype=torch.float64).std())
 
 
 @dataclass(frozen=True)

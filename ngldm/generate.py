@@ -10,11 +10,29 @@ from torch import Tensor
 
 from ngldm.bundle import Bundle
 from ngldm.images import UInt8Array
-from ngldm.samplers import Callback, Step, get_sampler
+from ngldm.samplers import Callback, Step, check_options, get_sampler
 from ngldm.starts import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
+
+# The best known sampler of each noise (docs/study.md); conf/config.yaml's `auto` has the same.
+BEST_SAMPLERS: dict[str, dict[str, Any]] = {
+    "default": {"method": "dpmpp_2m", "num_inference_steps": 10, "timestep_spacing": "karras"},
+    "laplace": {
+        "method": "dpmpp_2m",
+        "num_inference_steps": 20,
+        "timestep_spacing": "karras",
+        "start_noise": "gaussian",
+    },
+}
+
+
+def best_sampler(noise: str, num_train_timesteps: int = 1000) -> dict[str, Any]:
+    """Arguments of `sample_latents` that suit a noise best, as far as we know; at most T steps."""
+    options = dict(BEST_SAMPLERS.get(noise, BEST_SAMPLERS["default"]))
+    options["num_inference_steps"] = min(options["num_inference_steps"], num_train_timesteps)
+    return options
 
 
 def sample_latents(
@@ -47,6 +65,7 @@ def sample_latents(
         InputError: on a value that is not allowed.
     """
     sampler = get_sampler(method)
+    check_options(method, options)
     timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = bundle.autoencoder.latent_shape

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ngldm.errors import InputError
-from ngldm.files import read_json, require
+from ngldm.files import atomic_path, read_json, require
 from ngldm.frechet import Moments
 
 MAX_FEATURES = 10_000  # kept for KID, which draws subsets; the statistics are of all
@@ -51,8 +51,34 @@ class Reference:
 
 def save_reference(folder: Path, moments: Moments, features: Tensor) -> None:
     """Write statistics and features into `folder`, which must exist."""
-    np.savez(folder / "statistics.npz", mu=moments.mean.cpu().numpy(), sigma=moments.cov.cpu().numpy())
+    write_statistics(folder / "statistics.npz", moments.mean, moments.cov)
     np.save(folder / "features.npy", features[:MAX_FEATURES].numpy())
+
+
+def write_statistics(path: Path, mu: Tensor, sigma: Tensor) -> None:
+    """Write pytorch-fid's interchange format: `mu` (D,) and `sigma` (D, D) in an .npz, whole or not at all."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, mu=mu.cpu().numpy(), sigma=sigma.cpu().numpy())
+
+
+def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]:
+    """`mu` and `sigma` as float64, from us or from pytorch-fid.
+
+    Args:
+        dim: the length that `mu` must have.
+
+    Raises:
+        InputError: missing, damaged, or of another form.
+    """
+    try:
+        with np.load(require(path), allow_pickle=False) as file:
+            mu, sigma = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
+    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+        raise InputError(f"{path}: not a whole .npz of mu and sigma ({error})") from error
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
+        wanted = f"({dim or 'D'},) and ({dim or 'D'}, {dim or 'D'})"
+        raise InputError(f"{path}: mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, must be {wanted}")
+    return mu, sigma
 
 
 def load_reference(path: Path) -> Reference:
@@ -62,10 +88,9 @@ def load_reference(path: Path) -> Reference:
         InputError: the folder or one of its files is missing or damaged.
     """
     about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256")
-    statistics, features = require(path / "statistics.npz"), require(path / "features.npy")
+    features = require(path / "features.npy")
     try:
-        with np.load(statistics, allow_pickle=False) as file:
-            mu, sigma = torch.from_numpy(file["mu"]), torch.from_numpy(file["sigma"])
+        mu, sigma = read_statistics(path / "statistics.npz")
         return Reference(mu, sigma, torch.from_numpy(np.load(features, allow_pickle=False)), about)
     except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
         raise InputError(f"{path}: damaged ({error}); run the stage `reference` again") from error

@@ -12,8 +12,9 @@ eps. With exact conditional means that flow carries the marginals a x_0 + b eps 
 docs/samplers.md.
 """
 
+import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -241,6 +242,20 @@ def get_sampler(method: str) -> Callable[..., Tensor]:
     if method not in SAMPLERS:
         raise unknown("sampler method", method, SAMPLERS)
     return SAMPLERS[method]
+
+
+def check_options(method: str, options: Iterable[str]) -> None:
+    """Refuse options that a sampler does not have.
+
+    Raises:
+        InputError: naming the first of them and what the sampler has.
+    """
+    own = {p.name for p in inspect.signature(get_sampler(method)).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    own.discard("callback")
+    for key in options:
+        if key not in own:
+            has = f"which has {sorted(own)}" if own else "which has none"
+            raise InputError(f"{key}: not an option of method {method!r}, {has}")
 
 
 def network_calls(method: str, num_inference_steps: int) -> int:

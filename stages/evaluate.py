@@ -23,8 +23,9 @@ def evaluate(
 
     from ngldm.features import extract, make_extractor
     from ngldm.files import read_json, write_json
-    from ngldm.frechet import Moments, frechet_distance, kid
+    from ngldm.frechet import Moments, frechet_distance, frechet_spread, kid
     from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
+    from ngldm.manifold import precision_recall
     from ngldm.plumbing.tracking import Store
     from ngldm.reference import load_reference
 
@@ -44,13 +45,21 @@ def evaluate(
     moments = Moments(extractor.dim).update(features)
     distance = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
     kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
-    write_json(
-        paths.evaluate_metrics(noise, sampler),
-        {extractor.metric: distance, "kid": kernel.mean, "kid_std": kernel.std, "num_samples": len(images)},
-    )
+    spread = frechet_spread(features, reference.mu, reference.sigma, config.bootstrap)
+    # Both figures fall with the size of the real set: as many of it as were generated.
+    manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
+    scores = {
+        extractor.metric: distance,
+        f"{extractor.metric}_std": spread,
+        "kid": kernel.mean,
+        "kid_std": kernel.std,
+        "precision": manifold.precision,
+        "recall": manifold.recall,
+    }
+    write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images)})
     store = Store(params.experiment)
     run = store.run_of_model(params, noise, about["model_sha256"], sampler)
-    run.metrics({f"{extractor.metric}.{sampler}": distance, f"kid.{sampler}": kernel.mean})
+    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()})
     with tempfile.TemporaryDirectory() as folder:
         for name, picture in (("samples", sample_grid(images)), ("trajectory", trajectory_grid(trajectory))):
             file = Path(folder) / f"{name}-{sampler}.png"
@@ -59,7 +68,10 @@ def evaluate(
     context = {"reference": reference.about, "num_images": len(images)}
     store.update_best(noise, about["model_sha256"], distance, context)
     run.finish()
-    print(f"{noise} {sampler}: {extractor.metric} {distance:.3f}, KID {kernel.mean:.5f} +- {kernel.std:.5f}")
+    print(
+        f"{noise} {sampler}: {extractor.metric} {distance:.3f} +- {spread:.3f}, "
+        f"KID {kernel.mean:.5f} +- {kernel.std:.5f}"
+    )
 
 
 main = command(evaluate)

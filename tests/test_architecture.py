@@ -24,7 +24,7 @@ ROWS = [
     ["diffusion", "starts", "theorem"],
     ["denoiser"],
     ["samplers"],
-    ["images", "checkpoint", "ema", "frechet", "archives"],
+    ["images", "checkpoint", "ema", "frechet", "manifold", "archives"],
     ["datasets", "autoencoder", "training", "features", "reference"],
     ["latents", "downloads", "image_folder"],
     ["sources"],

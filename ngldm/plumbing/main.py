@@ -9,7 +9,7 @@ import typer
 
 from ngldm import __version__
 from ngldm.errors import InputError
-from ngldm.plumbing import noise_cli, schedule_cli, theorem_cli
+from ngldm.plumbing import fid_cli, generate_cli, noise_cli, schedule_cli, theorem_cli
 from ngldm.plumbing.command import run
 from ngldm.plumbing.params import PARAMS_FILE, check_noises, load_params
 
@@ -62,6 +62,8 @@ def params(
 
 app.add_typer(noise_cli.app, name="noise")
 app.add_typer(schedule_cli.app, name="schedule")
+app.command(name="generate")(generate_cli.generate)
+app.command(name="fid")(fid_cli.fid)
 app.command(name="theorem1")(theorem_cli.theorem1)
 for _stage in STAGES:
     _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)

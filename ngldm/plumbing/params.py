@@ -279,6 +279,8 @@ class EvaluateParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
+    bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
+    neighbours: PositiveInt = Field(description="k of precision and recall")
 
 
 class Params(Section):
@@ -324,6 +326,15 @@ class Params(Section):
         for label, options in self.noise_options.items():
             if not isinstance(options.get("distribution"), str):
                 raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> "Params":
+        if self.sample.num_images <= self.evaluate.neighbours:
+            raise ValueError(
+                f"sample.num_images: {self.sample.num_images} is too few to score; precision and recall with "
+                f"evaluate.neighbours = {self.evaluate.neighbours} need more than that, a covariance at least 2"
+            )
         return self
 
     @model_validator(mode="after")

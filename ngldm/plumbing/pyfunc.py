@@ -2,6 +2,8 @@
 
 model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
 images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
+
+Without params it is the noise's best known sampler.
 """
 
 from pathlib import Path
@@ -13,9 +15,9 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from ngldm.bundle import load_bundle
-from ngldm.generate import generate
+from ngldm.generate import best_sampler, generate
 
-DEFAULT_METHOD, DEFAULT_STEPS = "ddim", 50
+BEST, BEST_STEPS = "best", 0  # MLflow wants a default of each parameter's type
 
 
 def signature(image_shape: tuple[int, int, int]) -> ModelSignature:
@@ -30,8 +32,8 @@ def signature(image_shape: tuple[int, int, int]) -> ModelSignature:
         outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
         params=ParamSchema(
             [
-                ParamSpec("method", DataType.string, DEFAULT_METHOD),
-                ParamSpec("num_inference_steps", DataType.long, DEFAULT_STEPS),
+                ParamSpec("method", DataType.string, BEST),
+                ParamSpec("num_inference_steps", DataType.long, BEST_STEPS),
             ]
         ),
     )
@@ -45,12 +47,15 @@ class Generator(PythonModel):
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
         """Images for each row of (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
-        options = {"method": DEFAULT_METHOD, "num_inference_steps": DEFAULT_STEPS, **(params or {})}
-        steps = min(options.pop("num_inference_steps"), self.bundle.schedule.num_train_timesteps)
+        longest = self.bundle.schedule.num_train_timesteps
+        options = best_sampler(self.bundle.noise.name, longest)
+        chosen = {key: value for key, value in (params or {}).items() if value not in (BEST, BEST_STEPS)}
+        if "method" in chosen:  # another algorithm than the best one, whose own settings do not carry over
+            options = {"num_inference_steps": options["num_inference_steps"]}
+        options |= chosen
+        options["num_inference_steps"] = min(options["num_inference_steps"], longest)
         rows = zip(model_input["n"], model_input["seed"], strict=True)
-        images = [
-            generate(self.bundle, int(n), seed=int(seed), num_inference_steps=steps, **options) for n, seed in rows
-        ]
+        images = [generate(self.bundle, int(n), seed=int(seed), **options) for n, seed in rows]
         return np.concatenate(images)
 
 

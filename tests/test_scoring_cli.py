@@ -1,0 +1,161 @@
+"""`ngldm fid` against pytorch-fid on the same files, and `ngldm generate`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ngldm.autoencoder import build_autoencoder
+from ngldm.bundle import Bundle
+from ngldm.features import _state_dict_instead_of_download
+from ngldm.generate import BEST_SAMPLERS
+from ngldm.plumbing.params import Params, parse_params
+
+RNG = np.random.default_rng(0)
+STANDIN = os.environ.get("NGLDM_INCEPTION")  # a file of trained weights, for the full comparison
+
+
+def ngldm(*arguments: object) -> tuple[int, str, str]:
+    command = [sys.executable, "-c", "from ngldm.plumbing.main import main; main()", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def folder_of(path: Path, count: int, level: int) -> Path:
+    path.mkdir()
+    smooth = RNG.integers(0, level, (count, 4, 4, 3), dtype=np.uint8).repeat(8, axis=1).repeat(8, axis=2)
+    for i, image in enumerate(smooth + RNG.integers(0, 30, smooth.shape, dtype=np.uint8)):
+        Image.fromarray(image).save(path / f"{i:03}.png")
+    return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of FID's network, or the trained ones that NGLDM_INCEPTION names."""
+    if STANDIN:
+        return Path(STANDIN)
+    import pytorch_fid.inception as module
+
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:  # the network as it is before it takes the downloaded weights
+        patch.setattr(module, "load_state_dict_from_url", lambda *args, **kwargs: {})
+        patch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: None)
+        network = module.fid_inception_v3()
+    path = tmp_path_factory.mktemp("weights") / "inception.pth"
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return folder_of(root / "a", 100, 200), folder_of(root / "b", 80, 120)
+
+
+def test_fid_is_that_of_pytorch_fid_on_the_same_files(sets, weights, tmp_path):
+    from pytorch_fid.fid_score import calculate_fid_given_paths
+
+    state = torch.load(weights, weights_only=True)
+    with _state_dict_instead_of_download(state):
+        theirs = calculate_fid_given_paths([str(path) for path in sets], 50, torch.device("cpu"), 2048, 0)
+    code, out, err = ngldm("fid", *sets, "--weights", weights, "--save", tmp_path / "a.npz", "--device", "cpu")
+    assert code == 0, err
+    line = next(line for line in out.splitlines() if line.startswith("fd_inception: "))
+    assert float(line.split()[1]) == pytest.approx(theirs, abs=1e-3)
+    assert theirs > 10 * 1e-3  # the two sets differ by more than the tolerance
+    assert "below 2049" in out
+
+    # Statistics instead of images, ours and theirs
+    code, out, err = ngldm("fid", tmp_path / "a.npz", sets[1], "--weights", weights, "--device", "cpu")
+    assert float(out.split("fd_inception: ")[1].split()[0]) == pytest.approx(theirs, abs=1e-3)
+    with _state_dict_instead_of_download(state):
+        again = calculate_fid_given_paths([str(tmp_path / "a.npz"), str(sets[1])], 50, torch.device("cpu"), 2048, 0)
+    assert again == pytest.approx(theirs, abs=1e-3)
+
+
+def test_fid_refuses_what_it_cannot_score(sets, weights, tmp_path):
+    (tmp_path / "empty").mkdir()
+    np.savez(tmp_path / "small.npz", mu=np.zeros(3), sigma=np.eye(3))
+    np.save(tmp_path / "float.npy", np.zeros((4, 8, 8, 3)))
+    (tmp_path / "other").mkdir()
+    for name in "ab":
+        (tmp_path / "other" / f"{name}.png").write_text("no image")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pth")
+    for arguments, words in (
+        ((sets[0], tmp_path / "none"), "no such file"),
+        ((sets[0], tmp_path / "empty"), "0 images"),
+        ((tmp_path / "small.npz", sets[0]), "(2048,)"),
+        ((tmp_path / "float.npy", sets[0]), "must be uint8"),
+        ((tmp_path / "other", sets[0]), "not an image"),
+    ):
+        code, _, err = ngldm("fid", *arguments, "--weights", weights)
+        assert code == 2, err
+        assert words in err, err
+        assert "Traceback" not in err
+    code, _, err = ngldm("fid", *sets, "--weights", tmp_path / "foreign.pth")
+    assert code == 2
+    assert "does not hold the weights" in err
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = {
+        "noise": {"name": "laplace", "params": {}},
+        "diffusion": {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": 5.0},
+        "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
+        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (3, 8, 8),
+        "dataset": "x",
+    }
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    Bundle.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8))).save(path)
+    return path
+
+
+def images(folder: Path) -> np.ndarray:
+    return np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob("0*.png"))]).astype(int)
+
+
+def test_generate_writes_the_same_images_whatever_the_batch(model, tmp_path):
+    for name, more in (("a", ()), ("b", ("--batch-size", 3)), ("c", ("--seed", 1))):
+        code, out, err = ngldm("generate", "--model", model, "--num-images", 7, "--out", tmp_path / name, *more)
+        assert code == 0, err
+        assert "7 images" in out
+        assert (tmp_path / name / "grid.png").is_file()
+    a, b, c = (images(tmp_path / name) for name in "abc")
+    assert a.shape == (7, 8, 8, 3)
+    assert np.abs(a - b).max() <= 1
+    assert np.abs(a - c).max() > 10
+
+
+def test_generate_refuses_what_it_cannot_do(model, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    out = ("--out", tmp_path / "new")
+    for arguments, words in (
+        (("--model", model, "--noise", "laplace", *out), "give one of them"),
+        (("--model", model, "--out", tmp_path / "full"), "not an empty folder"),
+        (("--model", model, "--sampler", "ddim", *out), "give both"),
+        (("--model", model, "--sampler", "euler", "--steps", 5, *out), "'euler'"),
+        (("--model", model, "--sampler", "heun", "--steps", 5, "--eta", 0.5, *out), "eta: not an option"),
+        (("--model", model, "--sampler", "ddim", "--steps", 21, *out), "21"),
+        (("--model", tmp_path / "none", *out), "no such file"),
+        (("--model", "models:/nothing@best", *out), "models:/nothing@best"),
+    ):
+        code, _, err = ngldm("generate", *arguments)
+        assert code == 2, err
+        assert words in err, err
+        assert "Traceback" not in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_best_samplers_are_those_of_the_configuration(content):
+    params: Params = parse_params(content)
+    auto = params.sampler_options["auto"]
+    assert {name: auto.arguments(name) for name in auto.choices or {}} == BEST_SAMPLERS
