@@ -46,6 +46,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(module, "load_state_dict_from_url", lambda *args, **kwargs: {})
         patch.setattr(torch.nn.Module, "load_state_dict", lambda self, state: None)
         network = module.fid_inception_v3()
+    for layer in network.modules():  # torchvision's initial weights let the signal die out on the way
+        if isinstance(layer, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(layer.weight)
     path = tmp_path_factory.mktemp("weights") / "inception.pth"
     torch.save(network.state_dict(), path)
     return path
@@ -114,7 +117,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "dataset": "x",
     }
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    Bundle.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8))).save(path)
+    torch.manual_seed(0)
+    bundle = Bundle.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
+    with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
+        for parameter in bundle.unet.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+    bundle.save(path)
     return path
 
 

@@ -9,7 +9,7 @@ import pytest
 from ngldm.autoencoder import build_autoencoder
 from ngldm.bundle import Bundle, load_bundle
 from ngldm.files import sha256_file
-from ngldm.generate import generate
+from ngldm.generate import best_sampler, generate
 from ngldm.plumbing.params import Params, parse_params
 from ngldm.plumbing.tracking import MODEL_TAG, Store, flatten, main_root, training_params
 
@@ -151,7 +151,11 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path)
     images = loaded.predict({"n": 3, "seed": 5}, params={"num_inference_steps": 4})
     assert images.shape == (3, 8, 8, 1)
     assert images.dtype == np.uint8
-    expected = generate(load_bundle(model), 3, seed=5, num_inference_steps=4)
+    best = best_sampler("laplace")
+    expected = generate(load_bundle(model), 3, seed=5, **{**best, "num_inference_steps": 4})
+    np.testing.assert_array_equal(images, expected)
+    images = loaded.predict({"n": 3, "seed": 5}, params={"method": "ddim", "num_inference_steps": 4})
+    expected = generate(load_bundle(model), 3, seed=5, method="ddim", num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
 
 
