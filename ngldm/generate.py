@@ -17,14 +17,11 @@ from ngldm.timesteps import inference_timesteps
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
 
 # The best known sampler of each noise (docs/study.md); conf/config.yaml's `auto` has the same.
+_KARRAS_20: dict[str, Any] = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras"}
 BEST_SAMPLERS: dict[str, dict[str, Any]] = {
-    "default": {"method": "dpmpp_2m", "num_inference_steps": 10, "timestep_spacing": "karras"},
-    "laplace": {
-        "method": "dpmpp_2m",
-        "num_inference_steps": 20,
-        "timestep_spacing": "karras",
-        "start_noise": "gaussian",
-    },
+    "default": _KARRAS_20,
+    "laplace": {**_KARRAS_20, "start_noise": "gaussian"},
+    "uniform": {**_KARRAS_20, "start_noise": "gaussian"},
 }
 
 

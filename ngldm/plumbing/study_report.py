@@ -78,13 +78,13 @@ def plot_study(summary: list[Row], path: Path, style: Callable[[str, list[str]],
     best: dict[str, Row] = {}
     for row in summary:  # best first within a variant
         best.setdefault(row["variant"], row)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 1.6 + 0.17 * len(best)), layout="constrained")
     for i, row in enumerate(best.values()):
         left.errorbar(
             row["mean"], -i, xerr=row["std_error"], fmt="o", capsize=3, color=style(row["noise"], noises)["color"]
         )
-        left.annotate(row["sampler"], (row["mean"], -i), textcoords="offset points", xytext=(6, 5), fontsize=7)
-    left.set_yticks([-i for i in range(len(best))], list(best))
+    labels = [f"{variant}  ({row['sampler']})" for variant, row in best.items()]
+    left.set_yticks([-i for i in range(len(best))], labels, fontsize=8)
     left.set(xscale="log", xlabel="Frechet distance, mean over seeds (log scale)", title="best sampler of each variant")
     for variant in best:
         line = sorted((r for r in summary if r["variant"] == variant and "dpmpp" in r["sampler"]), key=_calls)
@@ -92,7 +92,7 @@ def plot_study(summary: list[Row], path: Path, style: Callable[[str, list[str]],
             look = style(line[0]["noise"], noises)
             right.plot([r["network_calls"] for r in line], [r["mean"] for r in line], marker="o", label=variant, **look)
     right.set(xlabel="network calls per image", title="DPM-Solver++(2M)", ylim=(0, None))
-    right.legend(frameon=False, fontsize=8)
+    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
