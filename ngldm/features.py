@@ -5,6 +5,7 @@
 features mean little; its distance is called `fd_classifier`.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,8 @@ from ngldm.images import UInt8Array, to_float
 EXTRACTORS = ("classifier", "inception")
 # The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
 FID_WEIGHTS_PREFIX = "6726825d"
+FID_WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+FID_WEIGHTS_NAME = f"pt_inception-2015-12-05-{FID_WEIGHTS_PREFIX}.pth"
 
 
 class Extractor(Protocol):
@@ -151,22 +154,38 @@ class ClassifierExtractor:
 
 
 def inception_weights(path: str | None) -> Path:
-    """The weights file of FID's InceptionV3: `path` if given, else torch's cache.
+    """The weights file of FID's InceptionV3: `path` if given, else torch's cache, filled by a checked download.
 
     Raises:
-        InputError: there is no such file; the message says where it is looked for and what to do.
+        InputError: there is no such file and it cannot be downloaded; the message says where it belongs.
     """
     if path:
         if not Path(path).is_file():
             raise InputError(f"evaluate.inception_weights: no such file: {path}")
         return Path(path)
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / FID_WEIGHTS_NAME
     if not cached.is_file():
-        raise InputError(
-            f"evaluate.inception_weights: not set, and torch's cache has no {cached}; put the file there "
-            "(pytorch-fid's release page has it) or set evaluate.inception_weights to its path"
-        )
+        _download_weights(cached)
     return cached
+
+
+def _download_weights(target: Path) -> None:
+    """pytorch-fid's release file to `target`: checked by its SHA-256's beginning, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
+    remedy = f"put the file at {target} or set evaluate.inception_weights to its path"
+    try:
+        torch.hub.download_url_to_file(url, str(target), FID_WEIGHTS_PREFIX, progress=sys.stderr.isatty())
+    except OSError as error:  # no connection, an HTTP error, a full disk
+        raise InputError(
+            f"evaluate.inception_weights: not set, torch's cache has no {target}, and {url} cannot be downloaded "
+            f"({error}); {remedy}"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"evaluate.inception_weights: what came from {url} is cut short or another file: its SHA-256 does not "
+            f"begin with {FID_WEIGHTS_PREFIX}; {remedy}"
+        ) from error
 
 
 @contextmanager

@@ -4,7 +4,7 @@ On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), featu
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -17,7 +17,8 @@ from ngldm.errors import InputError
 from ngldm.files import atomic_path, read_json, require
 from ngldm.frechet import Moments
 
-MAX_FEATURES = 10_000  # kept for KID, which draws subsets; the statistics are of all
+MAX_FEATURES = 10_000  # kept for KID, precision and recall, a random subset; the statistics are of all
+PAPER_IMAGES = 1000  # of each side in the paper's evaluation
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Reference:
     Attributes:
         mu: (D,) float64.
         sigma: (D, D) float64.
-        features: (N, D) float32, at most `MAX_FEATURES` of them.
+        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order (data sets may be sorted by class).
         about: extractor, metric, weights_sha256, num_images, floor.
     """
 
@@ -48,11 +49,27 @@ class Reference:
                 f"{weights_sha256[:12]}; run the stage `reference` again"
             )
 
+    def by_protocol(self, protocol: str) -> "Reference":
+        """What the evaluation protocol compares with, under the metric's name by that protocol.
+
+        Args:
+            protocol: "standard", all real images; "paper", 1000 random ones, as the paper's text has it. Its covariance
+                of 1000 vectors of length 2048 is singular and the distance biased upward: a figure to set beside the
+                paper's, never an FID, and so named `fd_paper_protocol`.
+        """
+        if protocol == "standard":
+            return self
+        features = self.features[:PAPER_IMAGES]
+        moments = Moments(features.shape[1]).update(features)
+        about = {**self.about, "metric": "fd_paper_protocol", "num_images": len(features)}
+        return replace(self, mu=moments.mean, sigma=moments.cov, features=features, about=about)
+
 
 def save_reference(folder: Path, moments: Moments, features: Tensor) -> None:
-    """Write statistics and features into `folder`, which must exist."""
+    """Write statistics and a random subset of the features, always the same one, into `folder`, which must exist."""
     write_statistics(folder / "statistics.npz", moments.mean, moments.cov)
-    np.save(folder / "features.npy", features[:MAX_FEATURES].numpy())
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
+    np.save(folder / "features.npy", features[order[:MAX_FEATURES]].numpy())
 
 
 def write_statistics(path: Path, mu: Tensor, sigma: Tensor) -> None:

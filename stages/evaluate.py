@@ -32,14 +32,16 @@ def evaluate(
     config = params.evaluate
     images, trajectory = load_images(paths.samples(noise, sampler))
     about = read_json(paths.samples(noise, sampler) / "samples.json", "model_sha256")
-    reference = load_reference(paths.REFERENCE)
+    whole = load_reference(paths.REFERENCE)
     extractor = make_extractor(
         config.extractor,
         classifier=paths.REFERENCE / "classifier.safetensors",
         inception=config.inception_weights,
         device=target,
     )
-    reference.require_extractor(extractor.weights_sha256)
+    whole.require_extractor(extractor.weights_sha256)
+    reference = whole.by_protocol(config.fid_protocol)
+    metric = reference.about["metric"]
     with progress(f"features {noise} {sampler}", len(images)) as advance:
         features = torch.cat(list(extract(extractor, images, config.batch_size, advance)))
     moments = Moments(extractor.dim).update(features)
@@ -49,8 +51,8 @@ def evaluate(
     # Both figures fall with the size of the real set: as many of it as were generated.
     manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
     scores = {
-        extractor.metric: distance,
-        f"{extractor.metric}_std": spread,
+        metric: distance,
+        f"{metric}_std": spread,
         "kid": kernel.mean,
         "kid_std": kernel.std,
         "precision": manifold.precision,
@@ -68,10 +70,7 @@ def evaluate(
     context = {"reference": reference.about, "num_images": len(images)}
     store.update_best(noise, about["model_sha256"], distance, context)
     run.finish()
-    print(
-        f"{noise} {sampler}: {extractor.metric} {distance:.3f} +- {spread:.3f}, "
-        f"KID {kernel.mean:.5f} +- {kernel.std:.5f}"
-    )
+    print(f"{noise} {sampler}: {metric} {distance:.3f} +- {spread:.3f}, KID {kernel.mean:.5f} +- {kernel.std:.5f}")
 
 
 main = command(evaluate)

@@ -1,6 +1,8 @@
 """Stage `train@<noise>`: Algorithm 1 for one noise distribution."""
 
+import shutil
 import time
+from dataclasses import replace
 from typing import Any
 
 from ngldm.plumbing import paths
@@ -24,7 +26,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.diffusion import diffusion_loss
     from ngldm.ema import EMA
     from ngldm.extent import latent_extent
-    from ngldm.files import sha256_file, write_json
+    from ngldm.files import atomic_directory, sha256_file, write_json
     from ngldm.latents import open_cache
     from ngldm.plumbing.tracking import Store, main_root
     from ngldm.training import Split, stream_seed
@@ -50,6 +52,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     latents = sha256_file(paths.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
+    keep = checkpointer.folder / "snapshots"  # outside DVC's outs, like all that a resumed training needs
+
+    def on_report(report: Any) -> None:
+        run.report(report)
+        # A resumed training repeats its old reports: their snapshots are there, and the weights are of a later step.
+        if config.snapshot_every and report.step % config.snapshot_every == 0 and report.step == ema.updates:
+            replace(bundle, unet=ema.model).save(keep / f"{report.step:09d}.safetensors")
+
     store = Store(params.experiment)
     start = time.perf_counter()
     with store.training_run(params, noise, key) as run:
@@ -66,12 +76,16 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             device=target,
             heldout=split(cache.test),
             checkpointer=checkpointer,
-            on_report=run.report,
+            on_report=on_report,
         )
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         bundle.unet.load_state_dict(best)
         bundle.save(paths.model(noise))
+        with atomic_directory(paths.snapshots(noise)) as folder:
+            for file in sorted(keep.glob("*.safetensors")):
+                shutil.copy2(file, folder)
+        shutil.rmtree(keep, ignore_errors=True)
         write_history(reports, paths.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(paths.train_metrics(noise), final)

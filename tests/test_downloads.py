@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ngldm import downloads
+from ngldm import downloads, features
 from ngldm.errors import InputError
 from ngldm.sources import make_dataset
 
@@ -191,3 +191,38 @@ def test_the_authors_files_are_those_of_torchvision():
     theirs = {(name, md5) for name, md5 in FashionMNIST.resources}
     assert set(downloads.FASHION_MNIST.values()) == theirs
     assert downloads.FASHION_MNIST_URL in FashionMNIST.mirrors
+
+
+# --- the weights of FID's network
+
+
+@pytest.fixture
+def weights_cache(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the weights belong in a torch cache of this test's own; they come from the test's server."""
+    monkeypatch.setattr(features.torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(features, "FID_WEIGHTS_URL", server.url)
+    return tmp_path / "torch" / "hub" / "checkpoints" / features.FID_WEIGHTS_NAME
+
+
+def test_the_weights_are_downloaded_once_and_checked(weights_cache, server, monkeypatch):
+    content = b"weights"
+    server.files[features.FID_WEIGHTS_NAME] = content
+    monkeypatch.setattr(features, "FID_WEIGHTS_PREFIX", hashlib.sha256(content).hexdigest()[:8])
+    assert features.inception_weights(None) == weights_cache
+    assert weights_cache.read_bytes() == content
+    del server.files[features.FID_WEIGHTS_NAME]
+    assert features.inception_weights(None) == weights_cache
+
+
+def test_other_weights_than_promised_are_refused_and_not_kept(weights_cache, server):
+    server.files[features.FID_WEIGHTS_NAME] = b"something else"
+    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*SHA-256.*6726825d.*put the file at"):
+        features.inception_weights(None)
+    assert list(weights_cache.parent.iterdir()) == []
+
+
+def test_without_the_file_on_the_server_the_error_says_where_it_belongs(weights_cache):
+    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*cannot be downloaded.*404.*put the file at"):
+        features.inception_weights(None)
+    assert list(weights_cache.parent.iterdir()) == []

@@ -37,6 +37,7 @@ from ngldm.reference import load_reference, save_reference
 from ngldm.training import Split, fit
 
 STANDIN = Path("../shared/data/inception_v3_standin.pth.xz")  # from the repository's root; may be missing
+DOWNLOAD = torch.hub.download_url_to_file  # the other tests forbid it
 KEY = "evaluate.inception_weights"
 CACHE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 
@@ -221,7 +222,7 @@ def test_a_reference_comes_back(reference: Path) -> None:
     loaded, moments = load_reference(reference), Moments(6).update(FEATURES)
     assert torch.equal(loaded.mu, moments.mean)
     assert torch.equal(loaded.sigma, moments.cov)
-    assert torch.equal(loaded.features, FEATURES)
+    assert torch.equal(loaded.features.sort(0).values, FEATURES.sort(0).values)
     assert loaded.mu.dtype == loaded.sigma.dtype == torch.float64
     assert loaded.about == ABOUT
 
@@ -236,7 +237,23 @@ def test_at_most_ten_thousand_features_are_kept(tmp_path: Path) -> None:
     many = torch.arange(10_001.0)[:, None]
     save_reference(tmp_path, Moments(1).update(many), many)
     write_json(tmp_path / "reference.json", ABOUT)
-    assert torch.equal(load_reference(tmp_path).features, many[:10_000])
+    kept = load_reference(tmp_path).features[:, 0]
+    assert len(kept) == len(kept.unique()) == 10_000
+    # Random, since data sets may be sorted by class: the mean of half of a random order is within 5 deviations.
+    assert abs(float(kept[:5000].mean()) - 5000.0) < 5 * 10_001 / 12**0.5 / 5000**0.5
+
+
+def test_the_papers_protocol_compares_with_1000_random_images_under_its_own_name(tmp_path: Path) -> None:
+    many = torch.randn(3000, 6, generator=torch.Generator().manual_seed(1))
+    save_reference(tmp_path, Moments(6).update(many), many)
+    write_json(tmp_path / "reference.json", {**ABOUT, "metric": "fid", "num_images": 3000})
+    whole = load_reference(tmp_path)
+    assert whole.by_protocol("standard") is whole
+    paper = whole.by_protocol("paper")
+    assert paper.about["metric"] == "fd_paper_protocol"
+    assert paper.about["num_images"] == len(paper.features) == 1000
+    np.testing.assert_allclose(paper.sigma, np.cov(paper.features.double().numpy(), rowvar=False), rtol=1e-10)
+    assert {tuple(row) for row in paper.features.tolist()} <= {tuple(row) for row in many.tolist()}
 
 
 def test_features_of_other_weights_are_refused(reference: Path) -> None:
@@ -304,6 +321,7 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    monkeypatch.setattr("ngldm.features.FID_WEIGHTS_URL", "http://127.0.0.1:9/")  # no answer, as without a network
     return tmp_path / "torch" / "hub" / "checkpoints"
 
 
@@ -365,7 +383,10 @@ def test_a_path_that_is_missing_is_an_input_error_naming_the_key(tmp_path: Path)
 
 
 @pytest.mark.parametrize("path", [None, ""])
-def test_no_path_and_an_empty_cache_are_an_input_error_naming_the_key(empty_cache: Path, path: str | None) -> None:
+def test_no_path_and_no_network_are_an_input_error_naming_the_key(
+    empty_cache: Path, path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "download_url_to_file", DOWNLOAD)
     with pytest.raises(InputError, match=KEY) as error:
         make_extractor("inception", classifier=empty_cache, inception=path)
     assert str(empty_cache / CACHE_NAME) in str(error.value)

@@ -13,7 +13,7 @@ from ngldm.plumbing import fid_cli, generate_cli, noise_cli, schedule_cli, theor
 from ngldm.plumbing.command import run
 from ngldm.plumbing.params import PARAMS_FILE, check_noises, load_params
 
-STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "study", "report")
+STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
 
 app = typer.Typer(
     name="ngldm",

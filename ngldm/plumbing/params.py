@@ -18,6 +18,7 @@ PARAMS_FILE = Path("params.yaml")
 # registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+MAX_SNAPSHOTS = 200  # each is a whole model file
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # no "-": it separates noise from sampler
 
 
@@ -46,6 +47,20 @@ class TrainParams(Fit):
     export: Literal["last", "best"] = Field(
         description="EMA weights that go into the model file: of the last step, or of the best held-out loss"
     )
+    snapshot_every: int = Field(ge=0, description="steps between two kept models for the stage curve; 0 keeps none")
+
+    @model_validator(mode="after")
+    def _snapshots_fall_on_reports(self) -> "TrainParams":
+        if self.snapshot_every % self.log_every:
+            raise ValueError(
+                f"snapshot_every: {self.snapshot_every} must be a multiple of log_every = {self.log_every} (or 0)"
+            )
+        if self.snapshot_every and self.max_steps // self.snapshot_every > MAX_SNAPSHOTS:
+            raise ValueError(
+                f"snapshot_every: {self.snapshot_every} makes {self.max_steps // self.snapshot_every} snapshots "
+                f"of each noise, at most {MAX_SNAPSHOTS} are kept; use {-(-self.max_steps // MAX_SNAPSHOTS)} or more"
+            )
+        return self
 
 
 class DatasetParams(Section):
@@ -267,6 +282,13 @@ class SampleParams(Section):
     trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
 
 
+class CurveParams(Section):
+    """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
+
+    sampler: Label = Field(description="label in sampler_options; one of few steps, since it runs at each snapshot")
+    num_images: PositiveInt = Field(description="images per snapshot")
+
+
 class ReferenceParams(Section):
     width: PositiveInt = Field(description="channels of the classifier's first layer")
     dim: PositiveInt = Field(description="length of the classifier's feature vector")
@@ -281,6 +303,9 @@ class EvaluateParams(Section):
     kid_subsets: PositiveInt = Field(description="KID subsets")
     bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
     neighbours: PositiveInt = Field(description="k of precision and recall")
+    fid_protocol: Literal["standard", "paper"] = Field(
+        description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
+    )
 
 
 class Params(Section):
@@ -305,6 +330,7 @@ class Params(Section):
     sample: SampleParams
     reference: ReferenceParams
     evaluate: EvaluateParams
+    curve: CurveParams
     study: StudyParams
 
     @model_validator(mode="after")
@@ -326,6 +352,14 @@ class Params(Section):
         for label, options in self.noise_options.items():
             if not isinstance(options.get("distribution"), str):
                 raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _curve_has_a_sampler(self) -> "Params":
+        if self.curve.sampler not in self.sampler_options:
+            raise ValueError(f"curve.sampler: {self.curve.sampler!r} is none of {sorted(self.sampler_options)}")
+        if self.curve.num_images < 2:
+            raise ValueError("curve.num_images: 1 is too few to score; a covariance needs at least 2")
         return self
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ LATENTS = Path("data/latents")
 REFERENCE = Path("data/reference")
 REFERENCE_METRICS = Path("metrics/reference.json")
 STUDY = Path("study")
+CURVE = Path("plots/curve")
 REPORTS = Path("reports")
 
 
@@ -27,6 +28,10 @@ def train_metrics(noise: str) -> Path:
 
 def train_plot(noise: str) -> Path:
     return Path("plots/train") / f"{noise}.csv"
+
+
+def snapshots(noise: str) -> Path:
+    return Path("snapshots") / noise
 
 
 def samples(noise: str, sampler: str) -> Path:

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ngldm.files import atomic_directory, read_json, require
 from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
 from ngldm.plumbing import paths
+from ngldm.plumbing.curve_report import PAPER_COLUMNS, paper_rows, plot_curves, read_curves
 from ngldm.plumbing.params import Params
 from ngldm.plumbing.study_report import COLUMNS as STUDY_COLUMNS
 from ngldm.plumbing.study_report import plot_study, read_scores, study_table, summarise
@@ -57,6 +58,7 @@ def collect_rows(params: Params) -> list[Row]:
         trained = read_json(paths.train_metrics(noise))
         for sampler in params.samplers:
             scores = read_json(paths.evaluate_metrics(noise, sampler))
+            metric = next(key for key in scores if f"{key}_std" in scores and key != "kid")
             about_samples = read_json(paths.samples(noise, sampler) / "samples.json", "sampler", "network_calls")
             rows.append(
                 {
@@ -64,9 +66,9 @@ def collect_rows(params: Params) -> list[Row]:
                     "sampler": sampler,
                     "method": about_samples["sampler"]["method"],
                     "network_calls": about_samples["network_calls"],
-                    "metric": about["metric"],
-                    "value": scores[about["metric"]],
-                    "spread": scores[f"{about['metric']}_std"],
+                    "metric": metric,
+                    "value": scores[metric],
+                    "spread": scores[f"{metric}_std"],
                     "kid": scores["kid"],
                     "precision": scores["precision"],
                     "recall": scores["recall"],
@@ -164,6 +166,11 @@ def data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def beside_paper(params: Params) -> bool:
+    """Whether the paper's figures belong beside these."""
+    return params.dataset.name == "cifar10" or params.recipe == "paper"
+
+
 def render_html(params: Params, rows: list[Row], study: list[Row], folder: Path) -> str:
     """The page, with every picture inside it."""
     from io import StringIO
@@ -186,6 +193,9 @@ def render_html(params: Params, rows: list[Row], study: list[Row], folder: Path)
         columns=COLUMNS,
         study=study,
         study_columns=STUDY_COLUMNS,
+        has_curve=(folder / "curve.png").is_file(),
+        paper=paper_rows(rows) if beside_paper(params) else [],
+        paper_columns=PAPER_COLUMNS,
         best=best,
         reference=read_json(paths.REFERENCE / "reference.json"),
         autoencoder=read_json(paths.AUTOENCODER_METRICS),
@@ -205,5 +215,8 @@ def write_report(params: Params, path: Path) -> list[Row]:
         if study:
             (folder / "study.md").write_text(study_table(study, show))
             plot_study(study, folder / "study.png", style)
+        curves = read_curves(params.noises)
+        if curves:
+            plot_curves(curves, rows[0]["metric"], beside_paper(params), folder / "curve.png", style)
         (folder / "index.html").write_text(render_html(params, rows, study, folder))
     return rows

@@ -1,0 +1,109 @@
+"""Scores of a training's snapshots, kept on disk one by one as they are done."""
+
+import csv
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ngldm.plumbing import paths
+
+COLUMNS = ("step", "epoch", "value", "metric", "num_images", "seconds")
+Row = dict[str, Any]
+
+
+def score_snapshots(
+    noise: str,
+    files: list[Path],
+    settings: tuple[Any, Any, Any],
+    batch_size: int,
+    device: Any,
+    run: Any,
+    advance: Callable[[int], None],
+) -> list[Row]:
+    """A row of `COLUMNS` for each snapshot of one noise; scores and pictures go to MLflow.
+
+    Args:
+        files: model files named by their step.
+        settings: the sections curve and evaluate, and the options of curve.sampler.
+        batch_size: of the training, to turn steps into epochs.
+        run: an `ngldm.plumbing.tracking.Run`.
+        advance: told of images done.
+    """
+    from ngldm.checkpoint import fingerprint
+    from ngldm.files import read_json, sha256_file, write_json
+    from ngldm.images import save_png
+    from ngldm.plumbing.tracking import main_root
+
+    inputs = [section.model_dump() for section in settings]
+    statistics = sha256_file(paths.REFERENCE / "statistics.npz")
+    rows = []
+    for file in files:
+        key = fingerprint([*inputs, batch_size, statistics, sha256_file(file), str(device)])
+        kept = main_root() / "checkpoints" / "curve" / f"{noise}-{file.stem}-{key[:16]}.json"
+        if kept.is_file():
+            row: Row = read_json(kept, *COLUMNS)
+            advance(row["num_images"])
+        else:
+            row, picture = _score(file, settings, batch_size, device, advance)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, row)
+            with tempfile.TemporaryDirectory() as folder:
+                save_png(picture, Path(folder) / f"{file.stem}.png")
+                run.image(Path(folder) / f"{file.stem}.png", "samples_by_step")
+        rows.append(row)
+        run.metrics({f"{row['metric']}.by_step": row["value"]}, row["step"])
+    return rows
+
+
+def _score(
+    file: Path, settings: tuple[Any, Any, Any], batch_size: int, device: Any, advance: Callable[[int], None]
+) -> tuple[Row, Any]:
+    """One snapshot's row, and a grid of its first images."""
+    from ngldm.bundle import load_bundle
+    from ngldm.features import extract, make_extractor
+    from ngldm.frechet import Moments, frechet_distance
+    from ngldm.generate import generate_batches
+    from ngldm.images import sample_grid
+    from ngldm.reference import load_reference
+
+    config, scoring, sampler = settings
+    bundle, whole = load_bundle(file, device), load_reference(paths.REFERENCE)
+    extractor = make_extractor(
+        scoring.extractor,
+        classifier=paths.REFERENCE / "classifier.safetensors",
+        inception=scoring.inception_weights,
+        device=device,
+    )
+    whole.require_extractor(extractor.weights_sha256)
+    reference = whole.by_protocol(scoring.fid_protocol)
+    start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
+    options = sampler.arguments(bundle.noise.name)
+    for images in generate_batches(bundle, config.num_images, scoring.batch_size, **options):
+        picture = sample_grid(images) if picture is None else picture
+        for features in extract(extractor, images, scoring.batch_size):
+            moments.update(features)
+        advance(len(images))
+    step = int(file.stem)
+    row = {
+        "step": step,
+        "epoch": step * batch_size / whole.about["num_images"],
+        "value": frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov),
+        "metric": reference.about["metric"],
+        "num_images": config.num_images,
+        "seconds": time.perf_counter() - start,
+    }
+    return row, picture
+
+
+def write_curves(rows: dict[str, list[Row]]) -> None:
+    """plots/curve/<noise>.csv for each noise, the folder whole or not at all."""
+    from ngldm.files import atomic_directory
+
+    with atomic_directory(paths.CURVE) as folder:
+        for noise, scores in rows.items():
+            with (folder / f"{noise}.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(scores)

@@ -1,0 +1,43 @@
+"""Stage `curve`: the score by epoch, from the models that the trainings kept on their way."""
+
+import time
+
+from ngldm.plumbing import paths
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.curve_jobs import Row, score_snapshots, write_curves
+from ngldm.plumbing.params import load_params
+
+
+def curve(device: Device = "auto") -> None:
+    """Score every snapshot of every noise with one sampler: plots/curve/<noise>.csv, and a curve in MLflow.
+
+    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve, so that an
+    interrupted run goes on where it stopped and one more noise costs only its own.
+    """
+    params = load_params()
+    kept = params.train.snapshot_every > 0
+    found = {noise: sorted(paths.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
+    rows: dict[str, list[Row]] = {noise: [] for noise in params.noises}
+    total = sum(map(len, found.values()))
+    if total:
+        target = resolve_device(device)
+        be_deterministic()
+        from ngldm.files import sha256_file
+        from ngldm.plumbing.tracking import Store
+
+        store, start = Store(params.experiment), time.perf_counter()
+        settings = (params.curve, params.evaluate, params.sampler_options[params.curve.sampler])
+        with progress("curve", total * params.curve.num_images) as advance:
+            for noise, files in found.items():
+                run = store.run_of_model(params, noise, sha256_file(paths.model(noise)), params.curve.sampler)
+                rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, target, run, advance)
+                run.finish()
+        print(f"{total} snapshots of {params.curve.num_images} images each: {time.perf_counter() - start:.1f} s")
+    else:
+        print("no snapshots: train.snapshot_every is 0")
+    write_curves(rows)
+
+
+main = command(curve)
+if __name__ == "__main__":
+    main()
