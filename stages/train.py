@@ -24,8 +24,10 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.diffusion import diffusion_loss
     from ngldm.ema import EMA
     from ngldm.extent import latent_extent
-    from ngldm.files import sha256_file, write_json
+    from ngldm.files import read_json, sha256_file, write_json
     from ngldm.latents import open_cache
+    from ngldm.plumbing.previews import reporter
+    from ngldm.plumbing.registry import log_model
     from ngldm.plumbing.tracking import Store, main_root
     from ngldm.training import Split, stream_seed
 
@@ -47,12 +49,15 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     def split(array: Any) -> Split:
         return Split(len(array), lambda index: torch.from_numpy(array[index]))
 
+    data_sha = read_json(paths.DATASET / "dataset.json", "sha256")["sha256"]["train"]
     latents = sha256_file(paths.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
     store = Store(params.experiment)
     start = time.perf_counter()
     with store.training_run(params, noise, key) as run:
+        run.data_input(data.name, paths.DATASET / "train.npy", data_sha, "images")
+        run.data_input(f"{data.name}-latents", paths.LATENTS / "train.npy", latents, "training")
         reports = fit_with_progress(
             f"train {noise}",
             bundle.unet,
@@ -66,7 +71,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             device=target,
             heldout=split(cache.test),
             checkpointer=checkpointer,
-            on_report=run.report,
+            on_report=reporter(run, bundle, ema, target),
         )
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
@@ -75,8 +80,8 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         write_history(reports, paths.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(paths.train_metrics(noise), final)
-        run.metrics(final, config.max_steps)
-        store.log_model(run, paths.model(noise), noise, data.image_shape)
+        model_id = log_model(store, run, paths.model(noise), noise, data.image_shape)
+        run.metrics(final, config.max_steps, model_id)
     print(f"{noise}: loss {reports[-1].loss:.4f} after {config.max_steps} steps, {seconds:.1f} s; {paths.model(noise)}")
 
 
