@@ -15,6 +15,7 @@ REFERENCE = Path("data/reference")
 REFERENCE_METRICS = Path("metrics/reference.json")
 STUDY = Path("study")
 REPORTS = Path("reports")
+SCORES = Path("metrics/scores.json")
 
 
 def model(noise: str) -> Path:
@@ -35,6 +36,10 @@ def samples(noise: str, sampler: str) -> Path:
 
 def sample_metrics(noise: str, sampler: str) -> Path:
     return Path("metrics/sample") / f"{noise}-{sampler}.json"
+
+
+def sample_plot(noise: str, sampler: str) -> Path:
+    return Path("plots/samples") / f"{noise}-{sampler}.png"
 
 
 def evaluate_metrics(noise: str, sampler: str) -> Path:
