@@ -1,8 +1,5 @@
 """Stage `evaluate@<noise>-<sampler>`: score one set of images, record scores and pictures in MLflow."""
 
-import tempfile
-from pathlib import Path
-
 from ngldm.plumbing import paths
 from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
 from ngldm.plumbing.params import load_params
@@ -24,8 +21,9 @@ def evaluate(
     from ngldm.features import extract, make_extractor
     from ngldm.files import read_json, write_json
     from ngldm.frechet import Moments, frechet_distance, frechet_spread, kid
-    from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
+    from ngldm.images import load_images, sample_grid
     from ngldm.manifold import precision_recall
+    from ngldm.plumbing.registry import logged_model, update_best
     from ngldm.plumbing.tracking import Store
     from ngldm.reference import load_reference
 
@@ -59,16 +57,14 @@ def evaluate(
         "recall": manifold.recall,
     }
     write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images)})
-    store = Store(params.experiment)
-    run = store.run_of_model(params, noise, about["model_sha256"], sampler)
-    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()})
-    with tempfile.TemporaryDirectory() as folder:
-        for name, picture in (("samples", sample_grid(images)), ("trajectory", trajectory_grid(trajectory))):
-            file = Path(folder) / f"{name}-{sampler}.png"
-            save_png(picture, file)
-            run.image(file, "images")
+    store, sha = Store(params.experiment), about["model_sha256"]
+    run = store.run_of_model(params, noise, sha, sampler)
+    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, run.step, logged_model(store, sha))
+    run.picture(f"samples-{sampler}", sample_grid(images), run.step)
+    for frame in range(len(trajectory)):  # the slider goes from noise to image
+        run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)
     context = {"reference": reference.about, "num_images": len(images)}
-    store.update_best(noise, about["model_sha256"], distance, context)
+    update_best(store, noise, sha, distance, context)
     run.finish()
     print(f"{noise} {sampler}: {metric} {distance:.3f} +- {spread:.3f}, KID {kernel.mean:.5f} +- {kernel.std:.5f}")
 

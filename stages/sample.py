@@ -6,6 +6,8 @@ from ngldm.plumbing import paths
 from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
 from ngldm.plumbing.params import load_params
 
+GRID = 128  # images in the picture that `dvc plots` shows
+
 
 def sample(
     noise: NoiseLabel,
@@ -23,6 +25,7 @@ def sample(
     from ngldm.bundle import load_bundle
     from ngldm.files import atomic_directory, sha256_file, write_json
     from ngldm.generate import generate_batches, trajectory
+    from ngldm.images import sample_grid, save_png
     from ngldm.samplers import network_calls
 
     config = params.sample
@@ -42,6 +45,7 @@ def sample(
                 images[done : done + len(batch)] = batch
                 done += len(batch)
         images.flush()
+        picture = np.array(images[:GRID])
         seconds = time.perf_counter() - start
         frames = trajectory(bundle, config.trajectory_images, config.trajectory_frames, seed=config.seed, **options)
         np.save(folder / "trajectory.npy", frames)
@@ -53,6 +57,7 @@ def sample(
             "num_images": config.num_images,
         }
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(paths.model(noise))})
+    save_png(sample_grid(picture), paths.sample_plot(noise, sampler))
     write_json(paths.sample_metrics(noise, sampler), {"sample_seconds": seconds})
     print(f"{noise} {sampler}: {config.num_images} images in {seconds:.1f} s; {paths.samples(noise, sampler)}")
 

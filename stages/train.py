@@ -1,8 +1,6 @@
 """Stage `train@<noise>`: Algorithm 1 for one noise distribution."""
 
-import shutil
 import time
-from dataclasses import replace
 from typing import Any
 
 from ngldm.plumbing import paths
@@ -26,8 +24,11 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.diffusion import diffusion_loss
     from ngldm.ema import EMA
     from ngldm.extent import latent_extent
-    from ngldm.files import atomic_directory, sha256_file, write_json
+    from ngldm.files import read_json, sha256_file, write_json
     from ngldm.latents import open_cache
+    from ngldm.plumbing.previews import reporter
+    from ngldm.plumbing.registry import log_model
+    from ngldm.plumbing.snapshots import hand_over, snapshooter
     from ngldm.plumbing.tracking import Store, main_root
     from ngldm.training import Split, stream_seed
 
@@ -49,20 +50,23 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     def split(array: Any) -> Split:
         return Split(len(array), lambda index: torch.from_numpy(array[index]))
 
+    data_sha = read_json(paths.DATASET / "dataset.json", "sha256")["sha256"]["train"]
     latents = sha256_file(paths.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
-    keep = checkpointer.folder / "snapshots"  # outside DVC's outs, like all that a resumed training needs
-
-    def on_report(report: Any) -> None:
-        run.report(report)
-        # A resumed training repeats its old reports: their snapshots are there, and the weights are of a later step.
-        if config.snapshot_every and report.step % config.snapshot_every == 0 and report.step == ema.updates:
-            replace(bundle, unet=ema.model).save(keep / f"{report.step:09d}.safetensors")
-
+    snapshots = checkpointer.folder / "snapshots"
+    keep = snapshooter(bundle, ema, config.snapshot_every, snapshots)
     store = Store(params.experiment)
     start = time.perf_counter()
     with store.training_run(params, noise, key) as run:
+        run.data_input(data.name, paths.DATASET / "train.npy", data_sha, "images")
+        run.data_input(f"{data.name}-latents", paths.LATENTS / "train.npy", latents, "training")
+        show = reporter(run, bundle, ema, target)
+
+        def on_report(report: Any) -> None:
+            show(report)
+            keep(report)
+
         reports = fit_with_progress(
             f"train {noise}",
             bundle.unet,
@@ -82,15 +86,12 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         bundle.unet.load_state_dict(best)
         bundle.save(paths.model(noise))
-        with atomic_directory(paths.snapshots(noise)) as folder:
-            for file in sorted(keep.glob("*.safetensors")):
-                shutil.copy2(file, folder)
-        shutil.rmtree(keep, ignore_errors=True)
+        hand_over(snapshots, paths.snapshots(noise))
         write_history(reports, paths.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(paths.train_metrics(noise), final)
-        run.metrics(final, config.max_steps)
-        store.log_model(run, paths.model(noise), noise, data.image_shape)
+        model_id = log_model(store, run, paths.model(noise), noise, data.image_shape)
+        run.metrics(final, config.max_steps, model_id)
     print(f"{noise}: loss {reports[-1].loss:.4f} after {config.max_steps} steps, {seconds:.1f} s; {paths.model(noise)}")
 
 

@@ -114,10 +114,14 @@ def test_paths_in_the_code_equal_those_in_dvc_yaml():
         "reference": {paths.REFERENCE, paths.REFERENCE_METRICS},
         "train": {paths.model(noise), paths.train_metrics(noise), paths.train_plot(noise), paths.snapshots(noise)},
         "curve": {paths.CURVE},
-        "sample": {paths.samples(noise, sampler), paths.sample_metrics(noise, sampler)},
+        "sample": {
+            paths.samples(noise, sampler),
+            paths.sample_metrics(noise, sampler),
+            paths.sample_plot(noise, sampler),
+        },
         "evaluate": {paths.evaluate_metrics(noise, sampler)},
         "study": {paths.STUDY},
-        "report": {paths.REPORTS},
+        "report": {paths.REPORTS, paths.SCORES},
     }
     assert {stage: declared_outputs(stage) for stage in PIPELINE} == {
         stage: {str(path) for path in outputs} for stage, outputs in both.items()

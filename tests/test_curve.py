@@ -101,11 +101,12 @@ def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -
 
     curve("cpu")
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    (run,) = client.search_runs(["1"])
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
     history = client.get_metric_history(run.info.run_id, "fd_classifier.by_step")
     assert [(point.step, point.value) for point in history] == [(int(r["step"]), float(r["value"])) for r in read()]
-    pictures = client.list_artifacts(run.info.run_id, "samples_by_step")
-    assert [Path(picture.path).name for picture in pictures] == ["000000010.png", "000000020.png"]
+    names = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
+    steps = {name.split("%")[2] for name in names if name.startswith("by_step%") and name.endswith(".png")}
+    assert steps == {"10", "20"}  # what the slider of the image view reads
 
 
 def test_done_snapshots_are_not_scored_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

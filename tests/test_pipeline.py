@@ -4,6 +4,7 @@ A stand-in writes into each output a digest of its deps and of the values of its
 travels exactly as far as the real outputs would carry it, and notes in ran.log which stage it was.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
 SAMPLERS = ("ancestral", "auto")
 PAIRS = [f"{noise}-{sampler}" for noise in NOISES for sampler in SAMPLERS]
+MADE = {"data", "metrics", "models", "plots", "reports", "samples", "snapshots", "study"}
 HEAD = {"download", "autoencoder", "latents", "reference", "curve", "study"}
 
 STAND_IN = """
@@ -39,10 +41,12 @@ for key in keys:
     digest.update(repr(value).encode())
 for out in outs:
     path = pathlib.Path(out)
-    path = path if path.suffix in (".json", ".csv", ".safetensors") else path / "content"
+    path = path if path.suffix in (".json", ".csv", ".png", ".safetensors") else path / "content"
     path.parent.mkdir(parents=True, exist_ok=True)
     text = digest.hexdigest()
-    path.write_text({".json": '{"score": "%s"}' % text, ".csv": "step,loss\\n0,%s\\n" % text}.get(path.suffix, text))
+    score = int(text[:6], 16)
+    contents = {".json": '{"score": %d}' % score, ".csv": "step,loss,heldout_loss\\n0,%d,%d\\n" % (score, score)}
+    path.write_text(contents.get(path.suffix, text))
 with open("ran.log", "a") as log:
     log.write(name + "\\n")
 """
@@ -200,6 +204,42 @@ def test_an_experiment_on_one_noise_trains_only_it(repo):
     assert ran(repo) == {"train@laplace", "curve", "study", "report"} | each("sample", pairs) | each("evaluate", pairs)
 
 
-def test_scores_and_curves_reach_dvc(repo):
-    assert "metrics/evaluate/laplace-auto.json" in dvc(repo, "metrics", "show", "--md")
-    assert "plots/train/laplace.csv" in dvc(repo, "plots", "show", "--json")
+def test_experiments_are_compared_by_few_scores_and_by_curves_and_pictures(repo):
+    dvc(repo, "exp", "run", "-q", "-S", "train.lr=0.0001", "-n", "slow")
+    (change,) = json.loads(dvc(repo, "metrics", "diff", "HEAD", "slow", "--json")).values()
+    assert set(change) == {"score"}
+    shown = json.loads(dvc(repo, "exp", "show", "--json"))
+    for entry in shown:
+        assert set(entry["data"]["metrics"]) == {"metrics/scores.json"}
+    plots = json.loads(dvc(repo, "plots", "diff", "HEAD", "slow", "--json", "-o", "plots.out"))["data"]
+    curves = plots["plots/train/laplace.csv"]
+    assert {tuple(curve["revisions"]) for curve in curves} == {("HEAD", "slow")}  # both lines in one figure
+    assert len(plots["plots/samples/laplace-auto.png"]) == 2  # a picture of each, side by side
+
+
+def test_pull_restores_everything_without_a_run(built, tmp_path):
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    dvc(built, "remote", "add", "-q", "-f", "--local", "-d", "there", str(remote))
+    dvc(built, "push", "-q")
+    call(tmp_path, "git", "clone", "-q", str(built), str(clone))
+    dvc(clone, "remote", "add", "-q", "--local", "-d", "there", str(remote))
+    dvc(clone, "pull", "-q")
+    assert repro(clone) == set()
+    outputs = [path for path in built.rglob("*") if path.is_file() and path.parts[len(built.parts)] in MADE]
+    assert len(outputs) > 50
+    for path in outputs:
+        assert (clone / path.relative_to(built)).read_bytes() == path.read_bytes()
+
+
+def test_a_model_is_an_artifact_that_dvc_finds_by_name(built, tmp_path):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    call(built, "git", *identity, "tag", "-a", "-m", "first", "ngldm-laplace@v1.0.0")  # as `gto register` does
+    dvc(tmp_path, "artifacts", "get", "-q", str(built), "ngldm-laplace", "-o", "laplace.safetensors")
+    made = built / "models" / "laplace" / "model.safetensors"
+    assert (tmp_path / "laplace.safetensors").read_bytes() == made.read_bytes()
+
+
+def test_every_artifact_is_an_output(built):
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    assert set(pipeline["artifacts"]) == {"ngldm-autoencoder", *(f"ngldm-{noise}" for noise in NOISES)}
+    assert all((built / artifact["path"]).is_file() for artifact in pipeline["artifacts"].values())

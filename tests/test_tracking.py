@@ -1,17 +1,32 @@
 """MLflow: one run per trained distribution, found by content; failures never stop the work."""
 
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from ngldm.autoencoder import build_autoencoder
 from ngldm.bundle import Bundle, load_bundle
+from ngldm.ema import EMA
 from ngldm.files import sha256_file
 from ngldm.generate import best_sampler, generate
 from ngldm.plumbing.params import Params, parse_params
-from ngldm.plumbing.tracking import MODEL_TAG, Store, flatten, main_root, training_params
+from ngldm.plumbing.previews import preview, reporter
+from ngldm.plumbing.registry import MODEL_TAG, log_model, logged_model, update_best
+from ngldm.plumbing.tracking import PARENT_ID, Store, flatten, main_root, training_params
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +45,18 @@ def store(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Stor
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(folder)
     return Store(params.experiment)
+
+
+class Report:
+    """What the training loop says of a step, as far as tracking reads it."""
+
+    def __init__(self, step: int = 10, heldout_loss: float | None = None) -> None:
+        self.step, self.loss, self.heldout_loss = step, 0.5, heldout_loss
+
+
+def frame(path: str) -> tuple[str, ...]:
+    """Key, "step" and step of a picture that MLflow keeps for its image view."""
+    return tuple(re.split("[%+]", Path(path).name)[:3])
 
 
 def make_model(path: Path, noise: str = "laplace") -> Path:
@@ -75,10 +102,6 @@ def test_flatten():
 
 
 def test_a_training_run_has_params_tags_and_step_metrics(store, params):
-    class Report:
-        def __init__(self) -> None:
-            self.step, self.loss, self.heldout_loss = 10, 0.5, None
-
     with store.training_run(params, "laplace", "key") as run:
         run.report(Report())
     found = store.client.get_run(run.id)
@@ -137,16 +160,15 @@ def test_scoring_again_with_other_settings_makes_a_run_beside(store, params, con
 
 def test_a_model_without_a_run_gets_one(store, params):
     run = store.run_of_model(params, "uniform", "sha-of-a-cached-model", "ddim")
+    assert run.step == params.train.max_steps
     assert data(store, run.id).tags[MODEL_TAG] == "sha-of-a-cached-model"
 
 
 def test_the_registered_model_generates_the_same_images(store, params, tmp_path):
-    import mlflow
-
     model = make_model(tmp_path / "model.safetensors")
     run = store.create_run(params, "laplace", "laplace", {})
-    store.log_model(run, model, "laplace", (1, 8, 8))
-    store.update_best("laplace", sha256_file(model), 1.0, {"n": 1})
+    log_model(store, run, model, "laplace", (1, 8, 8))
+    update_best(store, "laplace", sha256_file(model), 1.0, {"n": 1})
     loaded = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
     images = loaded.predict({"n": 3, "seed": 5}, params={"num_inference_steps": 4})
     assert images.shape == (3, 8, 8, 1)
@@ -159,21 +181,26 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path)
     np.testing.assert_array_equal(images, expected)
 
 
-def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp_path):
+def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp_path, capsys):
     versions = {}
     for name, noise in (("a", "uniform"), ("b", "gumbel")):
         model = make_model(tmp_path / f"{name}.safetensors", noise)
-        store.log_model(store.create_run(params, noise, "test", {}), model, "test", (1, 8, 8))
+        log_model(store, store.create_run(params, noise, "test", {}), model, "test", (1, 8, 8))
         versions[name] = (sha256_file(model), str(len(versions) + 1))
 
     def best_after(name: str, score: float, context: dict) -> str:
-        store.update_best("test", versions[name][0], score, context)
+        update_best(store, "test", versions[name][0], score, context)
         return str(store.client.get_model_version_by_alias("ngldm-test", "best").version)
 
     assert best_after("a", 5.0, {"n": 1}) == "1"
     assert best_after("b", 6.0, {"n": 1}) == "1"
     assert best_after("b", 4.0, {"n": 1}) == "2"
     assert best_after("a", 4.5, {"n": 1}) == "2"
+    assert best_after("a", 0.1, {"n": 2}) == "2"  # another context says nothing
+    assert "ngldm-test@best stays at version 2" in capsys.readouterr().out
+    assert best_after("a", 9.0, {"num_images": 64}) == "1"  # but for more images than the best one was scored with
+    assert best_after("b", 0.1, {"num_images": 64}) == "2"
+    assert best_after("a", 0.1, {"num_images": 10}) == "2"
 
 
 def test_a_broken_store_warns_once_and_work_goes_on(params, monkeypatch, capsys, tmp_path):
@@ -183,7 +210,7 @@ def test_a_broken_store_warns_once_and_work_goes_on(params, monkeypatch, capsys,
     store = Store("ngldm")
     with store.training_run(params, "laplace", "key") as run:
         run.metrics({"loss": 1.0})
-        store.log_model(run, make_model(tmp_path / "model.safetensors"), "laplace", (1, 8, 8))
+        log_model(store, run, make_model(tmp_path / "model.safetensors"), "laplace", (1, 8, 8))
     store.run_of_model(params, "laplace", "sha", "ddim").tags({"a": "b"})
     assert capsys.readouterr().err.count("warning: MLflow failed") == 1
 
@@ -213,6 +240,185 @@ def test_training_params_are_what_a_model_depends_on(params):
         "train",
         "noise_options",
     }
+
+
+def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, content):
+    with store.training_run(params, "laplace", "key") as first:
+        pass
+    second = store.create_run(params, "gumbel", "gumbel", {})
+    content["train"]["lr"] = 0.5
+    other = store.create_run(parse_params(content), "gumbel", "gumbel", {})
+    parents = [data(store, run.id).tags[PARENT_ID] for run in (first, second, other)]
+    assert parents[0] == parents[1] != parents[2]
+    parent = store.client.get_run(parents[0])
+    assert parent.data.params["train.lr"] == str(params.train.lr)
+    assert "noise" not in parent.data.params
+    assert parent.info.status == "RUNNING"  # as long as one below it is
+    second.finish()
+    parent = store.client.get_run(parents[0])
+    assert parent.info.status == "FINISHED"
+    assert parent.info.end_time >= store.client.get_run(first.id).info.end_time
+
+
+def test_a_named_sweep_has_one_parent(store, params, content, monkeypatch):
+    monkeypatch.setenv("NGLDM_SWEEP", "learning rates")
+    first = store.create_run(params, "laplace", "laplace", {})
+    content["train"]["lr"] = 0.5
+    second = store.create_run(parse_params(content), "laplace", "laplace", {})
+    parents = {data(store, run.id).tags[PARENT_ID] for run in (first, second)}
+    assert [store.client.get_run(run_id).info.run_name for run_id in parents] == ["learning rates"]
+
+
+def test_data_pictures_and_memory_are_recorded(store, params, tmp_path):
+    np.save(tmp_path / "train.npy", np.zeros((5, 2, 4, 4), np.float32))
+    run = store.create_run(params, "laplace", "laplace", {})
+    run.data_input("digits-latents", tmp_path / "train.npy", "f" * 64, "training")
+    run.data_input("digits-latents", tmp_path / "train.npy", "f" * 64, "training")  # twice is once
+    for step in (10, 20):
+        run.picture("training", np.full((6, 8, 1), step, np.uint8), step)
+    run.picture("colour", np.zeros((6, 8, 3), np.uint8), 0)
+    run.report(Report())
+    found = store.client.get_run(run.id)
+    (data_set,) = found.inputs.dataset_inputs
+    assert (data_set.dataset.name, data_set.dataset.digest) == ("digits-latents", "f" * 36)
+    assert "[5, 2, 4, 4]" in data_set.dataset.profile
+    assert {tag.key: tag.value for tag in data_set.tags} == {"mlflow.data.context": "training"}
+    files = [file.path for file in store.client.list_artifacts(run.id, "images")]
+    assert {frame(file) for file in files} == {
+        ("training", "step", "10"),
+        ("training", "step", "20"),
+        ("colour", "step", "0"),
+    }
+    assert found.data.metrics["train.memory_mib"] > 50
+
+
+def test_the_machines_load_is_recorded(store, params, monkeypatch):
+    monkeypatch.setattr("ngldm.plumbing.runs.SYSTEM_SECONDS", 0.2)
+    with store.training_run(params, "laplace", "key") as run:
+        time.sleep(1.5)
+    assert "system/cpu_utilization_percentage" in data(store, run.id).metrics
+
+
+def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path):
+    model = make_model(tmp_path / "model.safetensors", "exponential")
+    run = store.create_run(params, "exponential", "exponential", {})
+    model_id = log_model(store, run, model, "exponential", (1, 8, 8))
+    assert logged_model(store, sha256_file(model)) == model_id
+    assert logged_model(store, "unknown") is None
+    run.metrics({"fd.auto": 2.0, "fd_std.auto": float("nan")}, 10, model_id)
+    found = store.client.get_logged_model(model_id)
+    assert [(m.key, m.value, m.step) for m in found.metrics] == [("fd.auto", 2.0, 10)]
+    assert found.tags["noise"] == "exponential"
+    folder = Path(mlflow.artifacts.download_artifacts(found.artifact_location, dst_path=str(tmp_path / "m")))
+    names = {str(file.relative_to(folder)) for file in folder.rglob("*")}
+    assert {"code/ngldm/bundle.py", "requirements.txt", "serving_input_example.json"} <= names
+    assert {"inputs", "outputs", "params"} <= set(yaml.safe_load((folder / "MLmodel").read_text())["signature"])
+
+
+def test_best_is_served_over_http(store, params, tmp_path):
+    """`mlflow models serve` as the README types it: a request in JSON, images in the answer."""
+    model = make_model(tmp_path / "model.safetensors", "uniform")
+    log_model(store, store.create_run(params, "uniform", "served", {}), model, "served", (1, 8, 8))
+    update_best(store, "served", sha256_file(model), 1.0, {"num_images": 1})
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["mlflow", "models", "serve", "-m", "models:/ngldm-served@best", "--env-manager", "local"]
+    uri = {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    body = {"dataframe_records": [{"n": 3, "seed": 5}], "params": {"method": "ddim", "num_inference_steps": 4}}
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", *command, "-p", str(port), "-w", "1"],
+            env={**os.environ, **uri, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            cwd=tmp_path,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping", server, tmp_path / "log")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            images = np.array(json.load(answer)["predictions"], np.uint8)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+    expected = generate(load_bundle(model), 3, seed=5, method="ddim", num_inference_steps=4)
+    np.testing.assert_array_equal(images, expected)
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            urllib.request.urlopen(address, timeout=5)
+        except OSError:
+            time.sleep(0.3)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+WRITER = """
+import sys
+from ngldm.plumbing.params import load_params
+from ngldm.plumbing.tracking import Store
+from pathlib import Path
+params = load_params(Path(sys.argv[1]))
+class Report:
+    def __init__(self, step): self.step, self.loss = step, 1.0 / step
+for noise in ("laplace", "gumbel"):
+    with Store("ngldm").training_run(params, noise, sys.argv[2]) as run:
+        for step in range(1, 31):
+            run.report(Report(step))
+"""
+
+
+def test_processes_side_by_side_lose_nothing(root, tmp_path):
+    """Into a store that none of them finds made: one set of tables, one experiment, one parent, every step."""
+    command = [sys.executable, "-c", WRITER, str(root / "params.yaml")]
+    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
+    environment["PYTHONPATH"] = str(root)
+    writers = [
+        subprocess.Popen([*command, str(i)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+        for i in range(3)
+    ]
+    assert [(writer.communicate()[1], writer.returncode) for writer in writers] == [("", 0)] * 3
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("ngldm").experiment_id])
+    children = [run for run in runs if PARENT_ID in run.data.tags]
+    assert (len(runs), len(children)) == (7, 6)
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert all(len(client.get_metric_history(run.info.run_id, "train.loss")) == 30 for run in children)
+
+
+def test_previews_leave_the_training_as_it_was(tmp_path):
+    bundle = load_bundle(make_model(tmp_path / "model.safetensors"))
+    ema = EMA(bundle.unet, 0.9)
+    before = torch.get_rng_state()
+    first, second = (preview(bundle, ema, "cpu") for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    assert first.dtype == np.uint8
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not ema.model.training
+
+
+def test_training_logs_pictures_at_its_evaluations_until_one_fails(store, params, tmp_path, monkeypatch, capsys):
+    bundle = load_bundle(make_model(tmp_path / "model.safetensors"))
+    ema, run = EMA(bundle.unet, 0.9), store.create_run(params, "laplace", "laplace", {})
+    tell = reporter(run, bundle, ema, "cpu")
+    for step, heldout in ((10, None), (20, 0.5), (30, 0.4)):
+        ema.updates = 20  # the reports before and after are those that a resumed training repeats
+        tell(Report(step, heldout))
+    assert {frame(f.path)[2] for f in store.client.list_artifacts(run.id, "images")} == {"20"}
+    monkeypatch.setattr("ngldm.plumbing.previews.preview", lambda *args: 1 / 0)
+    for step in (40, 50):
+        ema.updates = step
+        tell(Report(step, 0.3))
+    assert capsys.readouterr().err.count("warning") == 1
+    assert [m.step for m in store.client.get_metric_history(run.id, "train.loss")] == [10, 20, 30, 40, 50]
 
 
 def test_the_study_is_a_parent_with_a_run_for_each_variant(store, content):

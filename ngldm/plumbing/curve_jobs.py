@@ -1,7 +1,6 @@
 """Scores of a training's snapshots, kept on disk one by one as they are done."""
 
 import csv
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +32,6 @@ def score_snapshots(
     """
     from ngldm.checkpoint import fingerprint
     from ngldm.files import read_json, sha256_file, write_json
-    from ngldm.images import save_png
     from ngldm.plumbing.tracking import main_root
 
     inputs = [section.model_dump() for section in settings]
@@ -49,9 +47,7 @@ def score_snapshots(
             row, picture = _score(file, settings, batch_size, device, advance)
             kept.parent.mkdir(parents=True, exist_ok=True)
             write_json(kept, row)
-            with tempfile.TemporaryDirectory() as folder:
-                save_png(picture, Path(folder) / f"{file.stem}.png")
-                run.image(Path(folder) / f"{file.stem}.png", "samples_by_step")
+            run.picture("by_step", picture, row["step"])
         rows.append(row)
         run.metrics({f"{row['metric']}.by_step": row["value"]}, row["step"])
     return rows

@@ -16,6 +16,7 @@ REFERENCE_METRICS = Path("metrics/reference.json")
 STUDY = Path("study")
 CURVE = Path("plots/curve")
 REPORTS = Path("reports")
+SCORES = Path("metrics/scores.json")
 
 
 def model(noise: str) -> Path:
@@ -40,6 +41,10 @@ def samples(noise: str, sampler: str) -> Path:
 
 def sample_metrics(noise: str, sampler: str) -> Path:
     return Path("metrics/sample") / f"{noise}-{sampler}.json"
+
+
+def sample_plot(noise: str, sampler: str) -> Path:
+    return Path("plots/samples") / f"{noise}-{sampler}.png"
 
 
 def evaluate_metrics(noise: str, sampler: str) -> Path:

@@ -18,6 +18,7 @@ from ngldm.bundle import load_bundle
 from ngldm.generate import best_sampler, generate
 
 BEST, BEST_STEPS = "best", 0  # MLflow wants a default of each parameter's type
+EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
 
 
 def signature(image_shape: tuple[int, int, int]) -> ModelSignature:

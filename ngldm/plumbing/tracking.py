@@ -1,8 +1,8 @@
-"""All MLflow calls. One run per trained distribution; scoring appends to the run of the model that it scores.
+"""The MLflow store and which run is whose. A parent per comparison, below it a run per trained distribution.
 
-A run is found by the SHA-256 of its model file, kept as a tag: an identifier that follows from the content, so that no
-run id has to travel through DVC's outputs and change their hashes. A model scored again with other sampler settings
-gets a run of its own beside the first, since MLflow's params cannot change.
+Everything is found by content, so that no run id has to travel through DVC's outputs and change their hashes: a run by
+the SHA-256 of its model file, a parent by the fingerprint of what its trainings share, both kept as tags. A model
+scored again with other sampler settings gets a run of its own beside the first, since MLflow's params cannot change.
 
 Tracking never stops the work: when the store fails, one warning says so and the stage goes on without it.
 """
@@ -11,21 +11,20 @@ import logging
 import os
 import subprocess
 import sys
-import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
-from importlib.metadata import version
-from io import StringIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ngldm.checkpoint import fingerprint
-from ngldm.files import sha256_file
 from ngldm.plumbing.params import Params
+from ngldm.plumbing.registry import MODEL_TAG
+from ngldm.plumbing.runs import Run
 
 T = TypeVar("T")
-MODEL_TAG, SAMPLE_TAG = "ngldm.model_sha256", "ngldm.sample_key"
+SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
+PARENT_ID = "mlflow.parentRunId"  # the tag by which MLflow's UI nests runs
+LOCK_SECONDS = 120  # the first process makes the store's tables meanwhile; that takes seconds
 TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train")
 
 
@@ -36,6 +35,15 @@ def main_root(start: Path | None = None) -> Path:
         if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return here
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep the other processes of this repository from doing the same: making tables, an experiment, a parent."""
+    from filelock import FileLock
+
+    with FileLock(main_root() / "mlflow.db.lock", timeout=LOCK_SECONDS):
+        yield
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -61,6 +69,9 @@ class Store:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        # A server that is gone costs seconds before the warning, not the four minutes of MLflow's own retries.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         logging.getLogger("alembic").setLevel(logging.ERROR)
         import mlflow
         from mlflow.exceptions import MlflowException
@@ -68,44 +79,70 @@ class Store:
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         root = main_root()
         mlflow.set_tracking_uri(uri or f"sqlite:///{root / 'mlflow.db'}")
-        client = mlflow.MlflowClient()
-        found = client.get_experiment_by_name(experiment)
-        if found is None:
-            location = None if uri else (root / "mlartifacts" / experiment).as_uri()
-            try:
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
-                self.experiment_id = client.create_experiment(experiment, location, kind)
-            except MlflowException:  # another process was faster
-                self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
-        else:
-            self.experiment_id = found.experiment_id
+        with one_at_a_time():  # two processes that make the same tables would break each other
+            client = mlflow.MlflowClient()
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                location = None if uri else (root / "mlartifacts" / experiment).as_uri()
+                try:
+                    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
+                    self.experiment_id = client.create_experiment(experiment, location, kind)
+                except MlflowException:  # a process on another machine was faster
+                    self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
+            else:
+                self.experiment_id = found.experiment_id
         self.client = client
 
-    def attempt(self, action: Callable[[], T], otherwise: T) -> T:
-        """Do it; on any failure warn once, give up on the store and return `otherwise`."""
+    def attempt(self, action: Callable[[], T], otherwise: T, give_up: bool = True) -> T:
+        """Do it; on any failure warn, give up on the store unless told otherwise, and return `otherwise`."""
         try:
             return action()
         except Exception as error:
-            self.client = None
-            print(f"warning: MLflow failed, going on without it: {error}", file=sys.stderr)
+            if give_up:
+                self.client = None
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            print(f"warning: MLflow failed, going on without it: {reason[0]}", file=sys.stderr)
             return otherwise
 
-    def create_run(self, params: Params, noise: str, name: str, tags: Mapping[str, str]) -> "Run":
+    def comparison(self, params: Params) -> Run:
+        """The parent of all trainings that share everything but their noise, or of NGLDM_SWEEP's; made if need be."""
+        sweep = os.environ.get("NGLDM_SWEEP")
+        shared = params.model_dump(include=set(TRAINING_SECTIONS))
+        key = fingerprint(["sweep", sweep] if sweep else shared)[:16]
+
+        def find_or_make() -> str:
+            with one_at_a_time():
+                found = self.client.search_runs([self.experiment_id], f"tags.`{PARENT_TAG}` = '{key}'", max_results=1)
+                if found:
+                    self.client.update_run(found[0].info.run_id, status="RUNNING")
+                    run_id: str = found[0].info.run_id
+                    return run_id
+                tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
+                name = sweep or f"{params.recipe} {params.dataset.name} {key[:6]}"
+                run_id = self.client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
+                if not sweep:
+                    Run(self, run_id).params(flatten(shared))
+                return run_id
+
+        return Run(self, self.attempt(find_or_make, None) if self.client else None)
+
+    def create_run(self, params: Params, noise: str, name: str, tags: Mapping[str, str]) -> Run:
         """A new run with the training's params and the tags that say where it comes from."""
-        if self.client is None:
+        parent = self.comparison(params)
+        if not parent.alive:
             return Run(self, None)
 
         def create() -> str:
-            all_tags = {**_origin_tags(params, noise), **tags}
+            all_tags = {**_origin_tags(params, noise), PARENT_ID: parent.id, **tags}
             run_id: str = self.client.create_run(self.experiment_id, tags=all_tags, run_name=name).info.run_id
             return run_id
 
-        run = Run(self, self.attempt(create, None))
+        run = Run(self, self.attempt(create, None), parent)
         run.params({"noise": noise, **flatten(training_params(params, noise))})
         return run
 
     @contextmanager
-    def training_run(self, params: Params, noise: str, key: str) -> Iterator["Run"]:
+    def training_run(self, params: Params, noise: str, key: str) -> Iterator[Run]:
         """A new run for one training, ended as FINISHED, or as FAILED or KILLED if the block raises.
 
         Args:
@@ -113,13 +150,14 @@ class Store:
         """
         run = self.create_run(params, noise, noise, {"ngldm.fingerprint": key})
         try:
-            yield run
+            with run.system_metrics():
+                yield run
         except BaseException as error:
             run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
             raise
         run.finish()
 
-    def run_of_model(self, params: Params, noise: str, sha: str, sampler: str) -> "Run":
+    def run_of_model(self, params: Params, noise: str, sha: str, sampler: str) -> Run:
         """The run to which a model's scores belong: the one that trained it, or a new one if that has other scores.
 
         Args:
@@ -139,6 +177,7 @@ class Store:
 
         run_id = self.attempt(find, None) if self.client else None
         run = Run(self, run_id) if run_id else self.create_run(params, noise, noise, {MODEL_TAG: sha})
+        run.step = params.train.max_steps
         run.tags(wanted)
         settings = {"sample": params.sample, "evaluate": params.evaluate}
         run.params(flatten({key: section.model_dump() for key, section in settings.items()}))
@@ -158,118 +197,20 @@ class Store:
         origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
         parent = self._plain_run("study", origin)
         for label, variant in params.study.variants.items():
-            run = self._plain_run(label, {**origin, "mlflow.parentRunId": parent.id or ""})
+            run = self._plain_run(label, {**origin, PARENT_ID: parent.id or ""})
             run.params({**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))})
             for row in (row for row in summary if row["variant"] == label):
                 values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
-                run.metrics({f"{k}.{row['sampler']}": v for k, v in values.items() if v == v})  # nan with one seed
+                run.metrics({f"{k}.{row['sampler']}": v for k, v in values.items()})  # no spread with one seed
             run.finish()
         parent.finish()
 
-    def _plain_run(self, name: str, tags: Mapping[str, str]) -> "Run":
+    def _plain_run(self, name: str, tags: Mapping[str, str]) -> Run:
         def create() -> str:
             run_id: str = self.client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
             return run_id
 
         return Run(self, self.attempt(create, None) if self.client else None)
-
-    def log_model(self, run: "Run", bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> None:
-        """Log the model file as a pyfunc, register it as ngldm-<noise>, tag run and version with its hash."""
-        run.tags({MODEL_TAG: sha256_file(bundle)})
-        if self.client is None or run.id is None:
-            return
-
-        def log() -> None:
-            import mlflow
-
-            from ngldm.plumbing.pyfunc import signature
-
-            package = Path(__file__).parents[1]
-            sha = sha256_file(bundle)
-            with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
-                warnings.simplefilter("ignore")  # advice on type hints and examples, a screenful for each model
-                info = mlflow.pyfunc.log_model(
-                    name="model",
-                    python_model=str(package / "plumbing" / "pyfunc.py"),
-                    artifacts={"bundle": str(bundle)},
-                    code_paths=[str(package)],
-                    signature=signature(image_shape),
-                    pip_requirements=[f"{p}=={version(p)}" for p in ("torch", "numpy", "safetensors", "mlflow")],
-                    registered_model_name=f"ngldm-{noise}",
-                )
-            self.client.set_model_version_tag(f"ngldm-{noise}", str(info.registered_model_version), MODEL_TAG, sha)
-
-        self.attempt(log, None)
-
-    def update_best(self, noise: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
-        """Move the alias `best` of ngldm-<noise> to this model if it scores lower in the same context.
-
-        Args:
-            sha: SHA-256 of the model file.
-            context: what scores must share to be comparable (data, extractor, number of images).
-        """
-        if self.client is None:
-            return
-        name, key = f"ngldm-{noise}", f"ngldm.score.{fingerprint(context)[:12]}"
-
-        def update() -> None:
-            versions = self.client.search_model_versions(f"name = '{name}'")
-            mine = [v for v in versions if v.tags.get(MODEL_TAG) == sha]
-            if not mine:
-                return
-            newest = max(mine, key=lambda v: int(v.version))
-            own = min(score, float(newest.tags.get(key, "inf")))
-            self.client.set_model_version_tag(name, newest.version, key, str(own))
-            aliases = self.client.get_registered_model(name).aliases
-            best = next((v for v in versions if str(v.version) == str(aliases.get("best"))), None)
-            if best is None or float(best.tags.get(key, "inf")) >= own:
-                self.client.set_registered_model_alias(name, "best", newest.version)
-
-        self.attempt(update, None)
-
-
-class Run:
-    """One MLflow run; every method does nothing once the store has failed."""
-
-    def __init__(self, store: Store, run_id: str | None) -> None:
-        self.store, self.id = store, run_id
-
-    def _do(self, action: Callable[[Any, str], Any]) -> None:
-        if self.store.client is not None and self.id is not None:
-            run_id = self.id
-            self.store.attempt(lambda: action(self.store.client, run_id), None)
-
-    def _log(self, kind: str, entity: str, rows: list[tuple[Any, ...]]) -> None:
-        def log(client: Any, run_id: str) -> None:
-            import mlflow.entities
-
-            make = getattr(mlflow.entities, entity)
-            for start in range(0, len(rows), 100):  # the server's limit for params and tags
-                client.log_batch(run_id, **{kind: [make(*row) for row in rows[start : start + 100]]})
-
-        self._do(log)
-
-    def params(self, content: Mapping[str, Any]) -> None:
-        self._log("params", "Param", [(key, str(value)) for key, value in content.items()])
-
-    def metrics(self, content: Mapping[str, float | None], step: int = 0) -> None:
-        """Entries that are None are left out."""
-        now = int(time.time() * 1000)
-        self._log("metrics", "Metric", [(k, float(v), now, step) for k, v in content.items() if v is not None])
-
-    def tags(self, content: Mapping[str, str]) -> None:
-        self._log("tags", "RunTag", list(content.items()))
-
-    def report(self, report: Any) -> None:
-        """A report of the training loop, as metrics train.* at its step."""
-        self.metrics({f"train.{k}": v for k, v in vars(report).items() if k != "step"}, report.step)
-
-    def image(self, file: Path, folder: str) -> None:
-        self._do(lambda client, run_id: client.log_artifact(run_id, str(file), folder))
-
-    def finish(self, status: str = "FINISHED") -> None:
-        """`status`: FINISHED, FAILED or KILLED."""
-        self._do(lambda client, run_id: client.set_terminated(run_id, status))
 
 
 def training_params(params: Params, noise: str) -> dict[str, Any]:
