@@ -54,8 +54,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     latents = sha256_file(paths.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
-    snapshots = checkpointer.folder / "snapshots"
-    keep = snapshooter(bundle, ema, config.snapshot_every, snapshots)
+    keep = snapshooter(bundle, ema, config.snapshot_every, checkpointer.folder / "snapshots")
     store = Store(params.experiment)
     start = time.perf_counter()
     with store.training_run(params, noise, key) as run:
@@ -86,7 +85,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         bundle.unet.load_state_dict(best)
         bundle.save(paths.model(noise))
-        hand_over(snapshots, paths.snapshots(noise))
+        hand_over(checkpointer.folder / "snapshots", paths.snapshots(noise))
         write_history(reports, paths.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(paths.train_metrics(noise), final)

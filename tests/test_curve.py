@@ -105,7 +105,7 @@ def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -
     history = client.get_metric_history(run.info.run_id, "fd_classifier.by_step")
     assert [(point.step, point.value) for point in history] == [(int(r["step"]), float(r["value"])) for r in read()]
     names = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
-    steps = {name.split("%")[2] for name in names if name.startswith("by_step%") and name.endswith(".png")}
+    steps = {name.split("+")[2] for name in names if name.startswith("by_step+") and name.endswith(".png")}
     assert steps == {"10", "20"}  # what the slider of the image view reads
 
 
