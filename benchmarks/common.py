@@ -1,0 +1,104 @@
+"""Timing by interleaved repeats, the machine's description, tables and JSON."""
+
+import json
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Row = dict[str, Any]
+SIZES = ("smallest", "small", "full")
+
+
+def pick(size: str, smallest: Any, small: Any, full: Any) -> Any:
+    """The value for a size of benchmark."""
+    return dict(zip(SIZES, (smallest, small, full), strict=True))[size]
+
+
+def interleaved(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each contender, one after the other in every repeat, after one untimed round.
+
+    Interleaving spreads what else the machine does over all of them.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for repeat in range(repeats + 1):
+        for name, run in contenders.items():
+            start = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if repeat:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(seconds: Mapping[str, list[float]], work: float, ours: str, unit: str = "images") -> list[Row]:
+    """A row per contender: work per second (median), the spread, and how many times faster `ours` is.
+
+    Args:
+        work: units done by one timed run.
+    """
+    rows = []
+    for name, values in seconds.items():
+        median = statistics.median(values)
+        ratios = [value / own for value, own in zip(values, seconds[ours], strict=True)]
+        rows.append(
+            {
+                "contender": name,
+                f"{unit}/s": work / median,
+                "seconds": median,
+                "min": min(values),
+                "max": max(values),
+                f"times slower than {ours}": statistics.median(ratios),
+            }
+        )
+    return rows
+
+
+def machine() -> Row:
+    names = ("torch", "diffusers", "denoising-diffusion-pytorch", "pytorch-fid", "torch-fidelity", "numpy", "scipy")
+    versions = {name: version(name) for name in names}
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": device,
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def peak_memory_mib() -> float:
+    """Of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def show(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def table(rows: list[Row]) -> str:
+    columns = list(rows[0])
+    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
+    lines += ["| " + " | ".join(show(row.get(column, "")) for column in columns) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def publish(name: str, results: Mapping[str, list[Row]], out: Path | None) -> None:
+    """Print every table; write them with the machine as JSON if there is a folder for it."""
+    for title, rows in results.items():
+        print(f"\n### {name}: {title}\n\n{table(rows)}", flush=True)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        content = {"machine": machine(), "peak_memory_mib": peak_memory_mib(), "results": results}
+        (out / f"{name}.json").write_text(json.dumps(content, indent=2))
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

@@ -1,0 +1,129 @@
+"""Networks of equal size: ours, made to match a peer's parameter count, and the peers'."""
+
+from bisect import bisect_left
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.common import parameters
+from ngldm.bundle import Bundle
+from ngldm.unet import UNet
+
+TOLERANCE = 0.02
+
+
+def ours_like(target: int, channels: int) -> dict[str, Any]:
+    """Arguments of our U-Net of two levels, attention at the second, with `target` parameters to within 2 %.
+
+    Raises:
+        ValueError: there are none.
+    """
+
+    def settings(first: int, second: int, blocks: int) -> dict[str, Any]:
+        return {
+            "widths": [first, second],
+            "blocks_per_level": blocks,
+            "attention_levels": [1],
+            "attention_head_dim": second // 4,
+        }
+
+    def size(*arguments: int) -> int:
+        with torch.device("meta"):
+            return parameters(UNet(channels, **settings(*arguments)))
+
+    best: tuple[int, tuple[int, int, int]] | None = None
+    for blocks in (1, 2):
+        for first in range(8, 161, 8):
+            widths = range(first, 4 * first + 1, 4)  # the size grows with the width: bisect for the nearest
+            index = bisect_left(widths, target, key=lambda second, f=first, n=blocks: size(f, second, n))
+            for second in widths[max(index - 1, 0) : index + 1]:
+                off = abs(size(first, second, blocks) - target)
+                if best is None or off < best[0]:
+                    best = (off, (first, second, blocks))
+    if best is None or best[0] > TOLERANCE * target:
+        raise ValueError(f"no U-Net of ours has {target} parameters within {TOLERANCE:.0%}")
+    return settings(*best[1])
+
+
+def bundle_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Bundle:
+    """A model in pixel space with a fresh U-Net."""
+    return Bundle.build(
+        {
+            "noise": {"name": noise, "params": {}},
+            "schedule": {"name": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
+            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+            "unet": unet,
+            "autoencoder": {"kind": "identity"},
+            "image_shape": shape,
+        }
+    )
+
+
+def diffusers_unet(shape: tuple[int, int, int], widths: tuple[int, int]) -> nn.Module:
+    from diffusers import UNet2DModel
+
+    model: nn.Module = UNet2DModel(
+        sample_size=shape[1],
+        in_channels=shape[0],
+        out_channels=shape[0],
+        block_out_channels=widths,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=widths[1] // 4,
+        norm_num_groups=16,
+    )
+    return model
+
+
+def lucidrains_unet(shape: tuple[int, int, int], dim: int) -> nn.Module:
+    from denoising_diffusion_pytorch import Unet
+
+    model: nn.Module = Unet(
+        dim=dim, dim_mults=(1, 2), channels=shape[0], full_attn=(False, True), attn_heads=4, attn_dim_head=dim // 2
+    )
+    return model
+
+
+class DoubleConv(nn.Module):
+    def __init__(self, cin: int, cout: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(cin, cout, 3, padding=1, bias=False),
+            nn.GroupNorm(1, cout),
+            nn.GELU(),
+            nn.Conv2d(cout, cout, 3, padding=1, bias=False),
+            nn.GroupNorm(1, cout),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.body(x)
+        return out
+
+
+class PlainUNet(nn.Module):
+    """The paper's kind of network, re-stated: two-convolution blocks, t added at each level, no attention."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.time = nn.Sequential(nn.Linear(1, 4 * width), nn.SiLU(), nn.Linear(4 * width, 4 * width))
+        self.first = DoubleConv(channels, width)
+        self.down = nn.ModuleList([DoubleConv(width, 2 * width), DoubleConv(2 * width, 4 * width)])
+        self.shift = nn.ModuleList([nn.Linear(4 * width, 2 * width), nn.Linear(4 * width, 4 * width)])
+        self.up = nn.ModuleList([DoubleConv(6 * width, 2 * width), DoubleConv(3 * width, width)])
+        self.out = nn.Conv2d(width, channels, 1)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        emb = self.time(t[:, None].float() / 1000.0)
+        skips = [self.first(x)]
+        for block, shift in zip(self.down, self.shift, strict=True):
+            h = block(nn.functional.max_pool2d(skips[-1], 2))
+            skips.append(h + shift(emb)[:, :, None, None])
+        h = skips.pop()
+        for block in self.up:
+            skip = skips.pop()
+            h = nn.functional.interpolate(h, size=skip.shape[-2:], mode="bilinear")
+            h = block(torch.cat([h, skip], 1))
+        result: Tensor = self.out(h)
+        return result

@@ -1,0 +1,227 @@
+"""Images per second of training: ours, diffusers' and lucidrains' loops at equal parameters; the paper's loop.
+
+python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch import nn
+
+from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
+from benchmarks.networks import PlainUNet, bundle_of, diffusers_unet, lucidrains_unet, ours_like
+from ngldm.diffusion import diffusion_loss
+from ngldm.ema import EMA
+from ngldm.training import Split, fit
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
+    """Our loop's settings, as the recipes have them."""
+    return SimpleNamespace(
+        max_steps=steps,
+        batch_size=batch,
+        lr=1e-3,
+        weight_decay=0.0,
+        warmup_steps=0,
+        lr_schedule="constant",
+        ema_decay=0.995,
+        grad_clip=1.0,
+        precision=precision,
+        log_every=50,
+        eval_every=10**9,
+    )
+
+
+def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
+    """`ngldm.training.fit`: EMA, clipping, warm-up, seeds of each step."""
+    bundle = bundle_of(settings, tuple(data.shape[1:])).to(DEVICE)
+    ema = EMA(bundle.unet, 0.995)
+    split = Split(len(data), lambda index: data[index])
+
+    def loss(net: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        return diffusion_loss(net, bundle.schedule, bundle.forward, x, generator, bundle.objective)
+
+    def run() -> None:
+        for _ in fit(bundle.unet, ema, loss, split, config(steps, batch, precision), seed=0, device=DEVICE):
+            pass
+
+    return run
+
+
+def batches(data: torch.Tensor, steps: int, batch: int) -> Any:
+    """A shuffled DataLoader that goes on as long as it is asked."""
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=batch, shuffle=True)
+    done = 0
+    while done < steps:
+        for (x,) in loader:
+            if len(x) < batch or done == steps:
+                break
+            done += 1
+            yield x.to(DEVICE)
+
+
+def diffusers_loop(model: nn.Module, data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
+    """The loop of diffusers' unconditional training example: DDPMScheduler, AdamW, clipping, EMAModel."""
+    from diffusers import DDPMScheduler
+    from diffusers.training_utils import EMAModel
+
+    model.to(DEVICE).train()
+    scheduler = DDPMScheduler(1000)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
+    ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
+
+    def run() -> None:
+        for x in batches(data, steps, batch):
+            noise = torch.randn_like(x)
+            t = torch.randint(0, 1000, (len(x),), device=x.device)
+            noisy = scheduler.add_noise(x, noise, t)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = nn.functional.mse_loss(model(noisy, t).sample.float(), noise)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.step(model.parameters())
+
+    return run
+
+
+def lucidrains_loop(model: nn.Module, data: torch.Tensor, steps: int, batch: int) -> Callable[[], None]:
+    """The loop of lucidrains' Trainer: GaussianDiffusion, Adam, clipping, EMA every ten steps."""
+    from denoising_diffusion_pytorch import GaussianDiffusion
+    from ema_pytorch import EMA as PeersEMA
+
+    diffusion = GaussianDiffusion(
+        model, image_size=data.shape[-1], timesteps=1000, objective="pred_noise", auto_normalize=False
+    ).to(DEVICE)
+    optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
+    ema = PeersEMA(diffusion, beta=0.995, update_every=10)
+
+    def run() -> None:
+        for x in batches(data, steps, batch):
+            diffusion(x).backward()
+            nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            ema.update()
+
+    return run
+
+
+class Images(torch.utils.data.Dataset):
+    """uint8 images with the usual transforms, one by one."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        from torchvision import transforms
+
+        self.images = images.permute(0, 2, 3, 1).numpy()
+        self.transform = transforms.Compose(
+            [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize((0.5,) * 3, (0.5,) * 3)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        item: torch.Tensor = self.transform(self.images[index])
+        return item
+
+
+def papers_loop(model: PlainUNet, encoder: Any, images: torch.Tensor, steps: int, batch: int) -> Callable[[], None]:
+    """The paper's: a DataLoader with transforms item by item, the encoder at each step, eager float32, no EMA."""
+    loader = torch.utils.data.DataLoader(Images(images), batch_size=batch, shuffle=True, drop_last=True)
+    model.to(DEVICE)
+    encoder.to(DEVICE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-5)
+    abar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0).to(DEVICE)
+
+    def run() -> None:
+        done = 0
+        while done < steps:
+            for x in loader:
+                with torch.no_grad():
+                    latent = encoder.encode(x.to(DEVICE))
+                t = torch.randint(0, 1000, (batch,), device=DEVICE)
+                noise = torch.randn_like(latent)
+                a = abar[t][:, None, None, None]
+                loss = nn.functional.mse_loss(model(a.sqrt() * latent + (1 - a).sqrt() * noise, t), noise)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                done += 1
+                if done == steps:
+                    return
+
+    return run
+
+
+def against_peers(size: str) -> list[Row]:
+    """Equal tensors and parameters; ours also in bf16, the precision that its recipes take where it pays."""
+    shape, batch = (8, 8, 8), pick(size, 8, 64, 128)
+    steps, repeats = pick(size, 1, 5, 20), pick(size, 1, 5, 7)
+    data = torch.randn(pick(size, 64, 1024, 4096), *shape, generator=torch.Generator().manual_seed(0))
+    peer = diffusers_unet(shape, pick(size, (32, 64), (64, 128), (64, 128)))
+    other = lucidrains_unet(shape, pick(size, 32, 64, 64))
+    mine, second = ours_like(parameters(peer), shape[0]), ours_like(parameters(other), shape[0])
+    rows = []
+    for name, settings, pairs in (
+        (
+            "diffusers",
+            mine,
+            {
+                "diffusers, fp32": diffusers_loop(peer, data, steps, batch, "fp32"),
+                "diffusers, bf16": diffusers_loop(peer, data, steps, batch, "bf16"),
+            },
+        ),
+        ("lucidrains", second, {"lucidrains, fp32": lucidrains_loop(other, data, steps, batch)}),
+    ):
+        contenders = {
+            f"ours, sized as {name}": ours(settings, data, steps, batch, "fp32"),
+            "ours, bf16": ours(settings, data, steps, batch, "bf16"),
+            **pairs,
+        }
+        rows += summary(interleaved(contenders, repeats), steps * batch, next(iter(contenders)))
+        rows[-1].update(parameters=parameters(peer if name == "diffusers" else other))
+        for row in rows:
+            row.setdefault("parameters", parameters(bundle_of(settings, shape).unet))
+    return [{key.split(" than")[0]: value for key, value in row.items()} for row in rows]
+
+
+def against_the_paper(size: str) -> list[Row]:
+    """CIFAR-10's shapes: 32x32x3 images, latents of 24x24x3 by the `paper` autoencoder, batch 10."""
+    from ngldm.autoencoder import build_autoencoder
+
+    batch, steps, repeats = 10, pick(size, 1, 4, 10), pick(size, 1, 3, 5)
+    width = pick(size, 8, 32, 32)
+    settings = {"kind": "paper", "latent_channels": 3, "latent_size": 24, "width": pick(size, 8, 64, 64)}
+    encoder = build_autoencoder(settings, (3, 32, 32)).eval()
+    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    plain = PlainUNet(3, width)
+    latents = torch.randn(200, 3, 24, 24)
+    mine = ours_like(parameters(plain), 3)
+    contenders = {
+        "ours": ours(mine, latents, steps, batch, "fp32"),
+        "ours, bf16": ours(mine, latents, steps, batch, "bf16"),
+        "the paper's loop": papers_loop(plain, encoder, images, steps, batch),
+    }
+    rows = summary(interleaved(contenders, repeats), steps * batch, "ours")
+    for row, count in zip(rows, [parameters(bundle_of(mine, (3, 24, 24)).unet)] * 2 + [parameters(plain)], strict=True):
+        row["parameters"] = count
+    return rows
+
+
+def main(
+    size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
+) -> None:
+    publish("train_step", {"against peers": against_peers(size), "against the paper": against_the_paper(size)}, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
