@@ -1,14 +1,24 @@
-"""What the documentation says is true: code blocks run, files and links exist, nothing of this machine is named."""
+"""What the documentation says is true: commands and code blocks run, files and links exist.
 
+Commands of `ngldm` and python blocks run in a workspace in which every stage has run with tiny settings; those that
+need more than a laptop's minute (`dvc`, servers, downloads) are checked to parse, and their params to be valid.
+"""
+
+import os
 import re
+import shlex
+import shutil
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
-from ngldm import noise_registry
-from ngldm.plumbing.main import STAGES
+from ngldm import noise, noise_registry
+from ngldm.plumbing.main import STAGES, app
+from ngldm.plumbing.params import check_noises, compose_params, load_params
+from ngldm.plumbing.reference_docs import reference
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -48,3 +58,172 @@ def test_no_lock_file_no_big_file():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     assert "uv.lock" not in tracked
     assert all((ROOT / name).stat().st_size < 1_000_000 for name in tracked)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Page and command of every line of every sh block, without comments, environment and `uv run`."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
+            lines = [re.sub(r"\s{2,}#.*", "", line) for line in block.strip().splitlines()]
+            parts = [part.strip() for line in lines for part in re.split(r";|&&", line)]
+            found += [(page.name, re.sub(r"^([A-Z_]+=\S+ +)*(uv run +)?", "", part)) for part in parts if part]
+    return found
+
+
+COMMANDS = commands()
+assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
+OTHERS = {"pip", "initdb", "pg_ctl", "createdb", "curl", "export"}  # of the system
+# Weights, a server or a model that no test has; a params.yaml that the other commands need as it is.
+NOT_HERE = ("--weights", "models:/", "--model laplace", "--compose", "cuda:1", "noise list", "-n laplace -T 10")
+
+
+def of(program: str) -> list[str]:
+    return sorted({line for _, line in COMMANDS if line.split()[0] == program})
+
+
+def test_every_command_is_of_a_known_program():
+    """So that none is left unchecked."""
+    assert {line.split()[0] for _, line in COMMANDS} <= {"ngldm", "dvc", "mlflow", "gto", "--with", "pytest"} | OTHERS
+
+
+@pytest.mark.parametrize("line", of("ngldm"))
+def test_ngldm_commands_parse(line):
+    import typer
+
+    parse(typer.main.get_command(app), shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("line", [*of("mlflow"), *(x.split(maxsplit=2)[2] for x in of("--with"))])
+def test_mlflow_commands_parse(line):
+    from mlflow.cli import cli
+
+    parse(cli, shlex.split(line)[1:])
+
+
+def parse(command, arguments: list[str]) -> None:
+    """As the program itself does, down to the last subcommand; nothing is run."""
+    context = command.make_context(command.name or "", list(arguments), resilient_parsing=False)
+    rest = [*getattr(context, "_protected_args", []), *context.args]
+    if rest and hasattr(command, "resolve_command"):
+        _, inner, left = command.resolve_command(context, rest)
+        parse(inner, left)
+
+
+@pytest.mark.parametrize("line", of("dvc"))
+def test_dvc_commands_parse_and_their_params_are_valid(line, tmp_path, monkeypatch):
+    from dvc.cli import parse_args
+
+    monkeypatch.chdir(ROOT)
+    arguments = parse_args(shlex.split(line)[1:])
+    stages = {target.split("@")[0] for target in getattr(arguments, "targets", None) or ()} - {None}
+    if "repro" in line or "exp run" in line:
+        assert stages <= set(STAGES)
+    for overrides in sweep(getattr(arguments, "set_param", None) or []):
+        params = tmp_path / "params.yaml"
+        if any("student_t_5" in override for override in overrides):
+            continue  # the README's own distribution, which only its package has
+        compose_params(params, overrides)
+        check_noises(load_params(params))
+
+
+def sweep(overrides: list[str]) -> list[list[str]]:
+    """Every combination of a sweep's values: noise=a,b is two."""
+    if not overrides:
+        return []
+    combinations: list[list[str]] = [[]]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        values = [value] if value.startswith("[") else value.split(",")
+        combinations = [[*done, f"{key}={choice}"] for done in combinations for choice in values]
+    return combinations
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory) -> Path:
+    """Where every stage has run once, with laplace alone; in one process, for importing torch takes longest."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name in ("conf", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "dvc.yaml", folder)
+    before = Path.cwd()
+    os.chdir(folder)
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    try:
+        compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
+        for stage in STAGES:
+            function = getattr(import_module(f"stages.{stage}"), stage)
+            device = {} if stage in ("download", "report") else {"device": "cpu"}
+            labels = {"train": [("laplace",)], "sample": PAIRS, "evaluate": PAIRS}.get(stage, [()])
+            for label in labels:
+                function(*label, **device)
+    finally:
+        os.chdir(before)
+        monkeypatch.undo()
+    return folder
+
+
+PAIRS = [("laplace", sampler) for sampler in ("ancestral", "auto")]
+RUNNABLE = [line for line in of("ngldm") if not any(part in line for part in NOT_HERE)]
+
+
+@pytest.mark.parametrize("line", RUNNABLE)
+def test_ngldm_commands_run(line, workspace, monkeypatch, capsys):
+    monkeypatch.chdir(workspace)
+    app(shlex.split(line)[1:], standalone_mode=False)
+    assert capsys.readouterr().out
+
+
+def test_most_ngldm_commands_run():
+    assert len(RUNNABLE) >= 6
+
+
+BLOCKS = [
+    pytest.param(block, id=f"{page.stem}-{index}")
+    for page in PAGES
+    for index, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.S))
+]
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_blocks_run(block, workspace, monkeypatch):
+    import mlflow
+
+    monkeypatch.chdir(workspace)
+    monkeypatch.setattr(noise_registry, "_REGISTRY", dict(noise_registry._REGISTRY))
+    mlflow.set_tracking_uri(f"sqlite:///{workspace / 'mlflow.db'}")
+    exec(block, {})
+
+
+def test_yaml_blocks_of_noises_compose(tmp_path, monkeypatch):
+    """The files of conf/noise/ that the pages print, put where they say."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "howto-noise.md").read_text(), re.S)
+    assert blocks
+    for index, block in enumerate(blocks):
+        (tmp_path / "conf" / "noise" / f"block{index}.yaml").write_text(block)
+        compose_params(tmp_path / "params.yaml", [f"noise=block{index}"])
+        check_noises(load_params(tmp_path / "params.yaml"))
+
+
+def test_the_reference_equals_the_code():
+    assert (ROOT / "docs" / "reference.md").read_text() == reference(ROOT), (
+        "run: python -m ngldm.plumbing.reference_docs"
+    )
+
+
+def test_the_reference_has_every_param_that_stages_read():
+    from ngldm.plumbing.tracking import flatten
+
+    page = (ROOT / "docs" / "reference.md").read_text()
+    sections = ("dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train", "sample", "evaluate")
+    content = load_params(ROOT / "params.yaml").model_dump(include=set(sections))
+    assert all(f"| `{key}` |" in page for key in flatten(content))
+
+
+def test_every_page_is_in_the_index():
+    index = (ROOT / "docs" / "index.md").read_text()
+    assert all(f"]({page.name}" in index for page in PAGES if page.name not in ("README.md", "index.md"))
+    assert "(docs/index.md)" in README
