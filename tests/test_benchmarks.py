@@ -1,4 +1,4 @@
-"""The benchmarks at their smallest size: they run, compare equal work, and their values agree. No timing is asserted."""
+"""The benchmarks at their smallest size: they run, compare equal work, values agree. No timing is asserted."""
 
 import json
 from pathlib import Path
