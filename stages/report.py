@@ -1,19 +1,31 @@
 """Stage `report`: tables, pictures and one self-contained page from everything before it."""
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import command
+from ngldm.plumbing.command import command, print_table, progress
 from ngldm.plumbing.params import load_params
 
 
 def report() -> None:
     """Write reports/: table.csv, table.md, the pictures, and index.html that shows them all."""
     params = load_params()
-    from ngldm.plumbing.report import write_report
+    from ngldm.plumbing.report import STEPS, best_values, show, write_report
 
-    rows = write_report(params, paths.REPORTS)
-    width = max(len(row["noise"]) for row in rows)
-    for row in rows:
-        print(f"{row['noise']:<{width}}  {row['sampler']:<10} {row['metric']} {row['value']:.3f}  KID {row['kid']:.5f}")
+    with progress("report", STEPS, "parts") as advance:
+        rows = write_report(params, paths.REPORTS, advance)
+    best = best_values(rows)
+    summary = [
+        [
+            row["noise"],
+            row["sampler"],
+            str(row["network_calls"]),
+            f"[bold]{show(row['value'])}[/]" if row["value"] == best[row["sampler"]] else show(row["value"]),
+            f"{row['spread']:.2g}",
+            *(show(row[key]) for key in ("kid", "precision", "recall")),
+        ]
+        for row in rows
+    ]
+    columns = ("noise", "sampler", "calls", rows[0]["metric"], "spread", "kid", "precision", "recall")
+    print_table(columns, summary, f"{params.recipe} on {params.dataset.name}, {rows[0]['num_samples']} images each")
     print(f"open {paths.REPORTS / 'index.html'}")
 
 
