@@ -119,7 +119,8 @@ def score_by_epoch(curve: list[Row]) -> Any:
         axes.plot(
             [r["epoch"] for r in line], [r["value"] for r in line], marker="o", label=noise, **style(noise, noises)
         )
-    axes.set(xlabel="epoch", ylabel=f"{curve[0]['metric']} (log scale), lower is better", yscale="log")
+    axes.set(xlabel="epoch")
+    _score_axis(axes, curve)
     axes.legend()
     return figure
 
@@ -139,13 +140,21 @@ def score_by_calls(rows: list[Row]) -> Any:
             axes.errorbar(row["network_calls"], row["value"], row["spread"], fmt=marker, capsize=2, color=look["color"])
     for index, sampler in enumerate(samplers):
         axes.plot([], [], MARKERS[index % len(MARKERS)], color=INK, label=sampler)
-    ylabel = f"{rows[0]['metric']} (log scale), lower is better"
-    axes.set(xlabel="network calls per image (log scale)", ylabel=ylabel, xscale="log", yscale="log")
+    axes.set(xlabel="network calls per image (log scale)", xscale="log")
+    _score_axis(axes, rows)
     calls = sorted({int(row["network_calls"]) for row in rows})
     axes.set_xticks(calls, [str(count) for count in calls])
-    axes.minorticks_off()
+    axes.set_xticks([], minor=True)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
+
+
+def _score_axis(axes: Any, rows: list[Row]) -> None:
+    """Label the y axis with the metric; logarithmic where the values differ by more than a factor of ten."""
+    values = [row["value"] for row in rows]
+    wide = min(values) > 0 and max(values) > 10 * min(values)
+    scale, note = ("log", " (log scale)") if wide else ("linear", "")
+    axes.set(yscale=scale, ylabel=f"{rows[0]['metric']}{note}, lower is better")
 
 
 @styled
