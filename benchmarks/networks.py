@@ -35,7 +35,9 @@ def ours_like(target: int, channels: int) -> dict[str, Any]:
     best: tuple[int, tuple[int, int, int]] | None = None
     for blocks in (1, 2):
         for first in (*range(8, 64, 2), *range(64, 161, 8)):
-            widths = range(first, 4 * first + 1, 4)  # the size grows with the width: bisect for the nearest
+            widths = range(
+                -(-first // 4) * 4, 4 * first + 1, 4
+            )  # the size grows with the width: bisect for the nearest
             index = bisect_left(widths, target, key=lambda second, f=first, n=blocks: size(f, second, n))
             for second in widths[max(index - 1, 0) : index + 1]:
                 off = abs(size(first, second, blocks) - target)

@@ -54,7 +54,7 @@ class Settings:
 
 
 def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
-    """Decode the images of `config["source"]` into `folder`; returns the data set's name.
+    """Your own images: a folder or archive of JPEG, PNG or WebP. Decodes them into `folder`; returns the set's name.
 
     `folder` also gets skipped.csv: the files left out, with the reason.
 

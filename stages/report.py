@@ -3,20 +3,32 @@
 from typing import Any
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import command
+from ngldm.plumbing.command import command, print_table, progress
 from ngldm.plumbing.params import load_params
 
 
 def report() -> None:
     """Write reports/: table.csv, table.md, the pictures, and index.html that shows them all."""
     params = load_params()
-    from ngldm.plumbing.report import write_report
+    from ngldm.plumbing.report import STEPS, best_values, show, write_report
 
-    rows = write_report(params, paths.REPORTS)
+    with progress("report", STEPS, "parts") as advance:
+        rows = write_report(params, paths.REPORTS, advance)
     write_scores(rows)
-    width = max(len(row["noise"]) for row in rows)
-    for row in rows:
-        print(f"{row['noise']:<{width}}  {row['sampler']:<10} {row['metric']} {row['value']:.3f}  KID {row['kid']:.5f}")
+    best = best_values(rows)
+    summary = [
+        [
+            row["noise"],
+            row["sampler"],
+            str(row["network_calls"]),
+            f"[bold]{show(row['value'])}[/]" if row["value"] == best[row["sampler"]] else show(row["value"]),
+            f"{row['spread']:.2g}",
+            *(show(row[key]) for key in ("kid", "precision", "recall")),
+        ]
+        for row in rows
+    ]
+    columns = ("noise", "sampler", "calls", rows[0]["metric"], "spread", "kid", "precision", "recall")
+    print_table(columns, summary, f"{params.recipe} on {params.dataset.name}, {rows[0]['num_samples']} images each")
     print(f"open {paths.REPORTS / 'index.html'}")
 
 
@@ -24,12 +36,12 @@ def write_scores(rows: list[dict[str, Any]]) -> None:
     """The few figures that `dvc exp show` and `dvc metrics diff` compare: lower is better, but for the PSNR in dB."""
     from ngldm.files import read_json, write_json
 
-    reference = read_json(paths.REFERENCE / "reference.json", "metric", "floor")
+    reference = read_json(paths.REFERENCE / "reference.json", "floor")
     scores: dict[str, Any] = {row["noise"]: {} for row in rows}
     for row in rows:
         scores[row["noise"]][row["sampler"]] = row["value"]
     psnr = read_json(paths.AUTOENCODER_METRICS, "psnr_db")["psnr_db"]
-    write_json(paths.SCORES, {reference["metric"]: scores, "floor": reference["floor"], "autoencoder_psnr_db": psnr})
+    write_json(paths.SCORES, {rows[0]["metric"]: scores, "floor": reference["floor"], "autoencoder_psnr_db": psnr})
 
 
 main = command(report)

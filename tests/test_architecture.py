@@ -34,6 +34,8 @@ ROWS = [
 ]
 # Labels and lists that decide which stages exist or where MLflow files them, not what a stage computes.
 COMPUTES = {
+    "figures.py",
+    "findings.py",
     "report.py",
     "curve_jobs.py",
     "curve_report.py",

@@ -1,10 +1,13 @@
-"""What every command shares: errors without tracebacks, the device option, progress."""
+"""What every command shares: errors without tracebacks, the options for device and silence, progress, tables."""
 
+import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +20,10 @@ Device = Annotated[
     typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
 ]
 NoiseLabel = Annotated[str, typer.Option("--noise", help="Which of params.yaml's noises.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
 SamplerLabel = Annotated[str, typer.Option("--sampler", help="Which of params.yaml's samplers.")]
+
+_quiet = False  # of the command that runs; a process runs one at a time
 
 
 def run(app: Callable[[], Any]) -> None:
@@ -35,7 +41,7 @@ def run(app: Callable[[], Any]) -> None:
 def command(function: Callable[..., Any]) -> Callable[[], None]:
     """The entry point of a module with one command: `python -m stages.train --noise laplace`."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(function)
+    app.command()(quietable(function))
     return lambda: run(app)
 
 
@@ -68,14 +74,55 @@ def be_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command with an option `--quiet`, which silences its progress and its closing lines."""
+
+    @wraps(function)
+    def wrapped(*args: Any, quiet: bool, **kwargs: Any) -> Any:
+        global _quiet
+        _quiet = quiet
+        try:
+            if not quiet:
+                return function(*args, **kwargs)
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                return function(*args, **kwargs)
+        finally:
+            _quiet = False
+
+    own = inspect.signature(function, eval_str=True)
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+    wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {**function.__annotations__, "quiet": Quiet}
+    return wrapped
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table on standard output: the first column is text, the others are aligned to the right.
+
+    A cell may hold rich's markup. Off a terminal no line is cut or wrapped, whatever its length.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
 @contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
-    """A bar with rate and time left on a terminal; a plain line every ten seconds or so elsewhere.
+    """A bar with rate and time left on a terminal; a plain line every ten seconds or so elsewhere and in CI.
 
     Yields `advance(count, note="")`.
     """
     console = Console(stderr=True)
-    if console.is_terminal:
+    if _quiet:
+        yield lambda count, note="": None
+    elif console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI"):
         yield from _bar(console, description, total, unit)
     else:
         yield from _lines(description, total, unit)
@@ -88,7 +135,7 @@ def _bar(console: Console, description: str, total: int, unit: str) -> Iterator[
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[rate]}"),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
     )
     start, done = time.perf_counter(), 0
@@ -98,7 +145,7 @@ def _bar(console: Console, description: str, total: int, unit: str) -> Iterator[
         def advance(count: int, note: str = "") -> None:
             nonlocal done
             done += count
-            bar.update(task, advance=count, rate=_rate(done, start, unit), note=note)
+            bar.update(task, advance=count, rate=rate(done, time.perf_counter() - start, unit), note=note)
 
         yield advance
 
@@ -113,14 +160,26 @@ def _lines(description: str, total: int, unit: str, every: float = 10.0) -> Iter
         now = time.perf_counter()
         if now - shown >= every or done >= total > done - count:
             left = (total - done) * (now - start) / done
-            print(
-                f"{description}: {done}/{total} {_rate(done, start, unit)}, {left:.0f} s left {note}".rstrip(),
-                flush=True,
-            )
+            speed = rate(done, now - start, unit)
+            print(f"{description}: {done}/{total} {speed}, {duration(left)} left {note}".rstrip(), flush=True)
             shown = now
 
     yield advance
 
 
-def _rate(done: int, start: float, unit: str) -> str:
-    return f"{done / max(time.perf_counter() - start, 1e-9):.0f} {unit}/s"
+def rate(done: int, seconds: float, unit: str) -> str:
+    """How fast: units per second, or per minute or hour where that would be below one."""
+    speed = done / max(seconds, 1e-9)
+    for factor, per in ((1, "s"), (60, "min"), (3600, "h")):
+        if speed * factor >= 1 or per == "h":
+            break
+    return f"{speed * factor:.{0 if speed * factor >= 10 else 1}f} {unit}/{per}"
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3:07 min, 2:05 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    small, unit = (whole, "min") if whole < 6000 else (whole // 60, "h")
+    return f"{small // 60}:{small % 60:02d} {unit}"

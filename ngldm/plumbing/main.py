@@ -9,8 +9,17 @@ import typer
 
 from ngldm import __version__
 from ngldm.errors import InputError
-from ngldm.plumbing import fid_cli, generate_cli, noise_cli, schedule_cli, theorem_cli
-from ngldm.plumbing.command import run
+from ngldm.plumbing import (
+    compare_cli,
+    doctor_cli,
+    fid_cli,
+    generate_cli,
+    list_cli,
+    noise_cli,
+    schedule_cli,
+    theorem_cli,
+)
+from ngldm.plumbing.command import quietable, run
 from ngldm.plumbing.params import PARAMS_FILE, check_noises, load_params
 
 STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
@@ -62,12 +71,15 @@ def params(
 
 app.add_typer(noise_cli.app, name="noise")
 app.add_typer(schedule_cli.app, name="schedule")
-app.command(name="generate")(generate_cli.generate)
+app.add_typer(list_cli.app, name="list")
+app.command(name="compare")(compare_cli.compare)
+app.command(name="doctor")(doctor_cli.doctor)
+app.command(name="generate")(quietable(generate_cli.generate))
 app.command(name="fid")(fid_cli.fid)
 app.command(name="theorem1")(theorem_cli.theorem1)
 for _stage in STAGES:
     _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)
-    app.command(name=_stage)(_function)
+    app.command(name=_stage)(quietable(_function))
 
 
 def main() -> None:

@@ -1,19 +1,21 @@
-"""The report: a table (CSV and Markdown), pictures, and one self-contained HTML page."""
+"""The report: a table (CSV and Markdown), figures and pictures, and one self-contained HTML page."""
 
 import base64
 import csv
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from ngldm.files import atomic_directory, read_json, require
+from ngldm.files import atomic_directory, read_json
 from ngldm.images import load_images, sample_grid, save_png, trajectory_grid
-from ngldm.plumbing import paths
-from ngldm.plumbing.curve_report import PAPER_COLUMNS, paper_rows, plot_curves, read_curves
+from ngldm.plumbing import figures, findings, paths
+from ngldm.plumbing.curve_report import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
 from ngldm.plumbing.params import Params
 from ngldm.plumbing.study_report import COLUMNS as STUDY_COLUMNS
-from ngldm.plumbing.study_report import plot_study, read_scores, study_table, summarise
+from ngldm.plumbing.study_report import read_scores, study_table, summarise
 
 COLUMNS = (
     "noise",
@@ -31,19 +33,9 @@ COLUMNS = (
     "train_seconds",
     "sample_seconds",
 )
-# Okabe and Ito's palette, told apart by colour-blind readers; noises beyond it go round again with another dash.
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES = ("-", "--", ":")
-KNOWN = ("gaussian", "laplace", "exponential", "uniform", "gumbel", "exponential_uncentred")
+STEPS = 5  # of `write_report`, for a progress bar
 
 Row = dict[str, Any]
-
-
-def style(noise: str, noises: list[str]) -> dict[str, str]:
-    """Line colour and dash of a noise: the same in every figure and, for the known ones, in every report."""
-    order = [*KNOWN, *(n for n in noises if n not in KNOWN)]
-    index = order.index(noise)
-    return {"color": PALETTE[index % len(PALETTE)], "linestyle": DASHES[index // len(PALETTE) % len(DASHES)]}
 
 
 def collect_rows(params: Params) -> list[Row]:
@@ -81,6 +73,14 @@ def collect_rows(params: Params) -> list[Row]:
     return rows
 
 
+def best_values(rows: list[Row]) -> dict[str, float]:
+    """Sampler to the lowest score that any noise has with it."""
+    best: dict[str, float] = {}
+    for row in rows:
+        best[row["sampler"]] = min(row["value"], best.get(row["sampler"], math.inf))
+    return best
+
+
 def write_csv(rows: list[Row], path: Path) -> None:
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
@@ -99,71 +99,49 @@ def markdown_table(rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot_training(params: Params, path: Path) -> None:
-    """Loss by step, a line per noise; the held-out loss of the EMA weights beside it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-    for noise in params.noises:
-        with require(paths.train_plot(noise)).open(newline="") as file:
-            reports = list(csv.DictReader(file))
-        look = style(noise, params.noises)
-        left.plot([int(r["step"]) for r in reports], [float(r["loss"]) for r in reports], label=noise, **look)
-        held = [(int(r["step"]), float(r["heldout_loss"])) for r in reports if r["heldout_loss"]]
-        right.plot(*zip(*held, strict=True), label=noise, marker="o", markersize=3, **look)
-    left.set(title="training loss", xlabel="step", ylabel="mean squared error of eps", yscale="log")
-    right.set(title="held-out loss of the EMA weights", xlabel="step")
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    right.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+def draw_figures(params: Params, rows: list[Row], noises: dict[str, Any], draws: dict[str, Any], folder: Path) -> None:
+    """The vector figures that the results allow: which of them exist, the page sees by the files."""
+    figures.save_svg(figures.training({n: findings.read_history(n) for n in params.noises}), folder / "training.svg")
+    figures.save_svg(figures.histograms(draws, findings.densities(noises)), folder / "noise.svg")
+    curve = read_curve(params.noises)
+    if beside_paper(params):
+        figures.save_svg(figures.score_by_epoch(paper_curve()), folder / "paper.svg")
+    if curve:
+        figures.save_svg(figures.score_by_epoch(curve), folder / "epochs.svg")
+    if any(len({row["network_calls"] for row in rows if row["noise"] == noise}) > 1 for noise in params.noises):
+        figures.save_svg(figures.score_by_calls(rows), folder / "calls.svg")
+    theorem, shape = findings.theorem_rows(params, noises)
+    if theorem:
+        figures.save_svg(figures.theorem(theorem, shape), folder / "theorem1.svg")
 
 
-def plot_overview(params: Params, path: Path, rows: int = 3, columns: int = 12) -> None:
-    """The first images of every noise (down) and sampler (across): the same seeds, so the same places, throughout."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    shape = (len(params.noises), len(params.samplers))
-    figure, axes = plt.subplots(
-        *shape, figsize=(5.2 * shape[1], 1.4 * shape[0] + 0.3), layout="constrained", squeeze=False
-    )
-    for row, noise in enumerate(params.noises):
-        for column, sampler in enumerate(params.samplers):
-            images = load_images(paths.samples(noise, sampler))[0]
-            cell, picture = axes[row][column], sample_grid(images, rows, columns)
-            cell.imshow(picture, cmap="gray" if picture.shape[-1] == 1 else None, vmin=0, vmax=255)
-            cell.set(xticks=[], yticks=[])
-            cell.spines[:].set_visible(False)
-        axes[row][0].set_ylabel(noise.replace("_", "\n"))
-    for column, sampler in enumerate(params.samplers):
-        axes[0][column].set_title(sampler)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+def draw_study(folder: Path) -> list[Row]:
+    """The study's table and figure, if it has scores; returns its summary."""
+    study = summarise(read_scores(paths.STUDY / "scores.csv"))
+    if study:
+        (folder / "study.md").write_text(study_table(study, show))
+        figures.save_svg(figures.study(study), folder / "study.svg")
+    return study
 
 
 def write_pictures(params: Params, folder: Path) -> None:
-    """All PNG files of the report."""
-    plot_training(params, folder / "training.png")
-    plot_overview(params, folder / "overview.png")
+    """All PNG files: samples, trajectories, reconstructions, and the overview of the first images."""
+    first = {}
     for noise in params.noises:
         for sampler in params.samplers:
             images, frames = load_images(paths.samples(noise, sampler))
+            first[noise, sampler] = sample_grid(images, rows=3, columns=12)
             save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
             if sampler == params.samplers[-1]:  # the deterministic one by default: its path is a smooth one
                 save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
+    save_png(findings.reconstructions(), folder / "reconstructions.png")
+    figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
 
 
 def data_uri(path: Path) -> str:
-    """A PNG file as a URI that holds it."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+    """A PNG or SVG file as a URI that holds it."""
+    kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def beside_paper(params: Params) -> bool:
@@ -171,8 +149,8 @@ def beside_paper(params: Params) -> bool:
     return params.dataset.name == "cifar10" or params.recipe == "paper"
 
 
-def render_html(params: Params, rows: list[Row], study: list[Row], folder: Path) -> str:
-    """The page, with every picture inside it."""
+def render_html(params: Params, rows: list[Row], study: list[Row], moments: list[Row], folder: Path) -> str:
+    """The page, with every picture of `folder` that it shows inside it."""
     from io import StringIO
 
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -182,41 +160,53 @@ def render_html(params: Params, rows: list[Row], study: list[Row], folder: Path)
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["show"] = show
     text = StringIO()
     YAML().dump(params.model_dump(exclude_none=True), text)
-    best = {sampler: min(r["value"] for r in rows if r["sampler"] == sampler) for sampler in params.samplers}
+    cells = {(row["noise"], row["sampler"]): row for row in rows}
     return environment.get_template("report.html.j2").render(
         params=params,
         rows=rows,
+        cells=cells,
         columns=COLUMNS,
         study=study,
         study_columns=STUDY_COLUMNS,
-        has_curve=(folder / "curve.png").is_file(),
+        moments=moments,
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
-        best=best,
+        best=best_values(rows),
         reference=read_json(paths.REFERENCE / "reference.json"),
         autoencoder=read_json(paths.AUTOENCODER_METRICS),
         picture=lambda name: data_uri(folder / name),
+        has=lambda name: (folder / name).is_file(),
+        seconds=findings.stage_seconds(params),
+        provenance=findings.provenance(),
         yaml=text.getvalue(),
     )
 
 
-def write_report(params: Params, path: Path) -> list[Row]:
-    """Write the report's folder, whole or not at all; returns the table's rows."""
+def write_report(params: Params, path: Path, advance: Callable[..., None] = lambda count, note="": None) -> list[Row]:
+    """Write the report's folder, whole or not at all; returns the table's rows.
+
+    Args:
+        advance: called STEPS times with 1 and what comes next.
+    """
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(rows, folder / "table.csv")
         (folder / "table.md").write_text(markdown_table(rows))
+        advance(1, "pictures")
         write_pictures(params, folder)
-        study = summarise(read_scores(paths.STUDY / "scores.csv"))
-        if study:
-            (folder / "study.md").write_text(study_table(study, show))
-            plot_study(study, folder / "study.png", style)
-        curves = read_curves(params.noises)
-        if curves:
-            plot_curves(curves, rows[0]["metric"], beside_paper(params), folder / "curve.png", style)
-        (folder / "index.html").write_text(render_html(params, rows, study, folder))
+        advance(1, "figures")
+        noises = findings.make_noises(params)
+        draws = findings.draw(noises)
+        draw_figures(params, rows, noises, draws, folder)
+        advance(1, "study")
+        study = draw_study(folder)
+        advance(1, "page")
+        moments = findings.moments(noises, draws)
+        (folder / "index.html").write_text(render_html(params, rows, study, moments, folder), encoding="utf-8")
+        advance(1)
     return rows

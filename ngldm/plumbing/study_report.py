@@ -1,4 +1,4 @@
-"""The study's part of the report: means over seeds, their spread, and the figure of score by network calls."""
+"""The study's part of the report: means over seeds and their spread."""
 
 import csv
 import math
@@ -65,41 +65,3 @@ def study_table(summary: list[Row], show: Callable[[Any], str]) -> str:
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
     lines += ["| " + " | ".join(show(row[column]) for column in COLUMNS) + " |" for row in summary]
     return "\n".join(lines) + "\n"
-
-
-def plot_study(summary: list[Row], path: Path, style: Callable[[str, list[str]], dict[str, str]]) -> None:
-    """Left: every variant's best sampler with its standard error. Right: mean score by network calls, DPM-Solver++."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    noises = list(dict.fromkeys(row["noise"] for row in summary))
-    best: dict[str, Row] = {}
-    for row in summary:  # best first within a variant
-        best.setdefault(row["variant"], row)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 1.6 + 0.17 * len(best)), layout="constrained")
-    for i, row in enumerate(best.values()):
-        left.errorbar(
-            row["mean"], -i, xerr=row["std_error"], fmt="o", capsize=3, color=style(row["noise"], noises)["color"]
-        )
-    labels = [f"{variant}  ({row['sampler']})" for variant, row in best.items()]
-    left.set_yticks([-i for i in range(len(best))], labels, fontsize=8)
-    left.set(xscale="log", xlabel="Frechet distance, mean over seeds (log scale)", title="best sampler of each variant")
-    for variant in best:
-        line = sorted((r for r in summary if r["variant"] == variant and "dpmpp" in r["sampler"]), key=_calls)
-        if len(line) > 1:
-            look = style(line[0]["noise"], noises)
-            right.plot([r["network_calls"] for r in line], [r["mean"] for r in line], marker="o", label=variant, **look)
-    right.set(xlabel="network calls per image", title="DPM-Solver++(2M)", ylim=(0, None))
-    right.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _calls(row: Row) -> int:
-    calls: int = row["network_calls"]
-    return calls
