@@ -198,7 +198,7 @@ def against_the_paper(size: str) -> list[Row]:
     from ngldm.autoencoder import build_autoencoder
 
     batch, steps, repeats = 10, pick(size, 1, 4, 10), pick(size, 1, 3, 5)
-    width = pick(size, 8, 32, 32)
+    width = pick(size, 16, 32, 32)
     settings = {"kind": "paper", "latent_channels": 3, "latent_size": 24, "width": pick(size, 8, 64, 64)}
     encoder = build_autoencoder(settings, (3, 32, 32)).eval()
     images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
