@@ -42,12 +42,17 @@ def evaluate(
     metric = reference.about["metric"]
     with progress(f"features {noise} {sampler}", len(images)) as advance:
         features = torch.cat(list(extract(extractor, images, config.batch_size, advance)))
-    moments = Moments(extractor.dim).update(features)
-    distance = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
-    kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
-    spread = frechet_spread(features, reference.mu, reference.sigma, config.bootstrap)
-    # Both figures fall with the size of the real set: as many of it as were generated.
-    manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
+    with progress(f"scores {noise} {sampler}", 4, "scores") as advance:
+        moments = Moments(extractor.dim).update(features)
+        distance = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
+        advance(1, "KID")
+        kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
+        advance(1, "spread")
+        spread = frechet_spread(features, reference.mu, reference.sigma, config.bootstrap)
+        advance(1, "precision and recall")
+        # Both figures fall with the size of the real set: as many of it as were generated.
+        manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
+        advance(1)
     scores = {
         metric: distance,
         f"{metric}_std": spread,

@@ -1,6 +1,9 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +11,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
@@ -24,3 +28,53 @@ def content() -> dict[str, Any]:
     """The tracked params.yaml as nested dictionaries, free to be changed by a test."""
     loaded: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
     return loaded
+
+
+SMOKE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from ngldm.plumbing.params import compose_params, load_params
+compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
+from stages import autoencoder, download, evaluate, latents, reference, report, sample, study, train
+params = load_params()
+download.download()
+for stage in (autoencoder.autoencoder, latents.latents, reference.reference):
+    stage("cpu")
+for noise in params.noises:
+    train.train(noise, "cpu")
+    for sampler in params.samplers:
+        sample.sample(noise, sampler, "cpu")
+        evaluate.evaluate(noise, sampler, "cpu")
+study.study("cpu")
+report.report()
+"""
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which recipe `smoke` has run with two noises, MLflow's store included. Shared: do not change it.
+
+    Made once for all of pytest-xdist's processes, without DVC: half a minute, most of it imports.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        shared = shared.parent
+    folder = shared / "smoke"
+    with FileLock(shared / "smoke.lock"):
+        if not (folder / "reports").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(ROOT / "conf", folder / "conf")
+            for name in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
+                (folder / name).parent.mkdir(exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+            call = {"cwd": folder, "check": True}
+            identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+            for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
+                subprocess.run(["git", *command], **call)
+            environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+            done = subprocess.run(
+                [sys.executable, "-c", SMOKE, str(ROOT)], cwd=folder, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+    return folder
