@@ -36,7 +36,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ngldm.plumbing.params import compose_params, load_params
 compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
-from stages import autoencoder, download, evaluate, latents, reference, report, sample, study, train
+from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, train
 params = load_params()
 download.download()
 for stage in (autoencoder.autoencoder, latents.latents, reference.reference):
@@ -46,6 +46,7 @@ for noise in params.noises:
     for sampler in params.samplers:
         sample.sample(noise, sampler, "cpu")
         evaluate.evaluate(noise, sampler, "cpu")
+curve.curve("cpu")
 study.study("cpu")
 report.report()
 """

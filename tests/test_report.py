@@ -163,14 +163,6 @@ def test_a_noise_has_one_look_whatever_else_is_shown() -> None:
     assert len(set(looks)) == 15
 
 
-def test_curve_is_read_for_the_compared_noises_only(tmp_path: Path) -> None:
-    path = tmp_path / "curve.csv"
-    path.write_text("noise,step,epoch,metric,value\nlaplace,10,1.5,fid,30\nold,10,1.5,fid,9\n")
-    rows = findings.read_curve(["laplace"], path)
-    assert rows == [{"noise": "laplace", "step": "10", "epoch": 1.5, "metric": "fid", "value": 30.0}]
-    assert findings.read_curve(["laplace"], tmp_path / "missing.csv") == []
-
-
 def test_moments_put_exact_beside_sampled() -> None:
     noises = {"e": make_noise("exponential"), "u": make_noise("uniform")}
     rows = findings.moments(noises, findings.draw(noises))
