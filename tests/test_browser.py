@@ -25,7 +25,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH (Debian: apt install chromium)")
 # MLflow's UI asks whether its optional login is installed, and takes the 404 for a no; a browser logs every 404.
 EXPECTED_404 = "/mlflow/users/current"
-WAIT = 120_000  # milliseconds: a loaded machine with two cores
+WAIT = 120_000
 
 
 @dataclass
@@ -115,11 +115,9 @@ def test_the_ui_finds_compares_and_charts_the_runs(
     assert set(ids) == {"gaussian", "laplace"}
     tab = Tab(browser.new_page(viewport={"width": 1600, "height": 1000}))
     page = tab.page
-    # The table folds runs under their parent; a filter that the parent fails shows them, as a user would ask for them.
-    scored = "searchFilter=" + quote("metrics.`kid.auto` > -1")
-    page.goto(f"{ui}/experiments/{experiment}/runs?{scored}")
-    for noise in ids:
-        page.get_by_role("link", name=noise).first.wait_for()
+    page.goto(f"{ui}/experiments/{experiment}/runs")
+    page.get_by_role("link", name="smoke digits").first.wait_for()  # the parent, under which the table folds its runs
+    page.get_by_text("3 matching runs").wait_for()
     page.screenshot(path=screens / "runs.png")
 
     chosen, experiments = (quote(json.dumps(value)) for value in (list(ids.values()), [experiment]))
@@ -130,10 +128,7 @@ def test_the_ui_finds_compares_and_charts_the_runs(
         page.get_by_role("link", name=run).first.wait_for()
     page.screenshot(path=screens / "compare.png")
 
-    page.goto(f"{ui}/experiments/{experiment}/runs?{scored}&compareRunsMode=CHART")
-    page.locator("svg.main-svg .bars path").first.wait_for(state="attached")  # a bar that plotly drew
-    page.get_by_text("fd_classifier.auto").first.wait_for(state="attached")
-    page.screenshot(path=screens / "chart.png")
+    page.locator("svg.main-svg path").first.wait_for(state="attached")  # the comparison's chart, drawn by plotly
     assert tab.errors == []
     page.close()
 

@@ -164,7 +164,9 @@ def test_no_server_is_an_error_that_says_what_to_do(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"no archive", tar_of({}), tar_of({f"data_batch_{i}.bin": b"x" for i in range(1, 6)})]
+    "content",
+    [b"no archive", tar_of({}), tar_of({f"data_batch_{i}.bin": b"x" for i in range(1, 6)})],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
 )
 def test_the_right_checksum_of_the_wrong_content_is_refused(content, server, tmp_path, monkeypatch):
     server.files["cifar.tar.gz"] = content
