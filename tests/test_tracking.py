@@ -249,6 +249,7 @@ def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, c
     content["train"]["lr"] = 0.5
     other = store.create_run(parse_params(content), "gumbel", "gumbel", {})
     parents = [data(store, run.id).tags[PARENT_ID] for run in (first, second, other)]
+    first_end = store.client.get_run(first.id).info.end_time
     assert parents[0] == parents[1] != parents[2]
     parent = store.client.get_run(parents[0])
     assert parent.data.params["train.lr"] == str(params.train.lr)
@@ -257,7 +258,13 @@ def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, c
     second.finish()
     parent = store.client.get_run(parents[0])
     assert parent.info.status == "FINISHED"
-    assert parent.info.end_time >= store.client.get_run(first.id).info.end_time
+    first.tags({MODEL_TAG: "sha-of-the-first"})
+    scored = store.run_of_model(params, "laplace", "sha-of-the-first", "auto")
+    assert scored.id == first.id
+    scored.finish()
+    later = store.client.get_run(parents[0]).info.end_time
+    assert later >= store.client.get_run(first.id).info.end_time > first_end
+    assert later > parent.info.end_time
 
 
 def test_a_named_sweep_has_one_parent(store, params, content, monkeypatch):

@@ -41,11 +41,11 @@ def log_model(store: "Store", run: "Run", bundle: Path, noise: str, image_shape:
     def log() -> str:
         import mlflow
 
-        from ngldm.plumbing.pyfunc import EXAMPLE, signature
-
         package = Path(__file__).parents[1]
         with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")  # advice on type hints, a screenful for each model
+            from ngldm.plumbing.pyfunc import EXAMPLE, signature
+
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(package / "plumbing" / "pyfunc.py"),

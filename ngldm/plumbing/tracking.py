@@ -69,6 +69,7 @@ class Store:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, twice
         # A server that is gone costs seconds before the warning, not the four minutes of MLflow's own retries.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -168,15 +169,15 @@ class Store:
         sampler_key = fingerprint(params.sampler_options[sampler].model_dump())
         wanted = {SAMPLE_TAG: sample_key, f"ngldm.sampler.{sampler}": sampler_key}
 
-        def find() -> str | None:
+        def find() -> Run | None:
             runs = self.client.search_runs(
                 [self.experiment_id], f"tags.`{MODEL_TAG}` = '{sha}'", order_by=["attributes.start_time DESC"]
             )
             fits = (r for r in runs if all(r.data.tags.get(k, v) == v for k, v in wanted.items()))
-            return next((r.info.run_id for r in fits), None)
+            return next((Run(self, r.info.run_id, Run(self, r.data.tags.get(PARENT_ID))) for r in fits), None)
 
-        run_id = self.attempt(find, None) if self.client else None
-        run = Run(self, run_id) if run_id else self.create_run(params, noise, noise, {MODEL_TAG: sha})
+        found = self.attempt(find, None) if self.client else None
+        run = found or self.create_run(params, noise, noise, {MODEL_TAG: sha})
         run.step = params.train.max_steps
         run.tags(wanted)
         settings = {"sample": params.sample, "evaluate": params.evaluate}
