@@ -141,7 +141,7 @@ def sweep(overrides: list[str]) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Where every stage has run once, with laplace alone; in one process, for importing torch takes longest."""
+    """Where every stage has run once, with the noises that the pages name; in one process, for imports take longest."""
     folder = tmp_path_factory.mktemp("docs")
     for name in ("conf", "stages"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -151,11 +151,11 @@ def workspace(tmp_path_factory) -> Path:
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     try:
-        compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
+        compose_params(Path("params.yaml"), ["recipe=smoke", f"noises=[{','.join(NOISES)}]"])
         for stage in STAGES:
             function = getattr(import_module(f"stages.{stage}"), stage)
             device = {} if stage in ("download", "report") else {"device": "cpu"}
-            labels = {"train": [("laplace",)], "sample": PAIRS, "evaluate": PAIRS}.get(stage, [()])
+            labels = {"train": [(noise,) for noise in NOISES], "sample": PAIRS, "evaluate": PAIRS}.get(stage, [()])
             for label in labels:
                 function(*label, **device)
     finally:
@@ -164,7 +164,8 @@ def workspace(tmp_path_factory) -> Path:
     return folder
 
 
-PAIRS = [("laplace", sampler) for sampler in ("ancestral", "auto")]
+NOISES = ("laplace", "gumbel")
+PAIRS = [(noise, sampler) for noise in NOISES for sampler in ("ancestral", "auto")]
 RUNNABLE = [line for line in of("ngldm") if not any(part in line for part in NOT_HERE)]
 
 
