@@ -28,9 +28,7 @@ def _make(key: str, options: object) -> Noise:
 def mirrored(base: Mapping[str, Any] = EXPONENTIAL) -> Base:
     """`base`, as its family defines it before centring, with a random sign: of the exponential, the Laplace."""
     noise = _make("base", base)
-    mean, sd = noise.mean / 1.0 + noise.shift, 1.0 / noise.scale
-    if noise.shift == 0.0:
-        mean, sd = noise.mean, math.sqrt(noise.variance)
+    mean, sd = noise.mean / noise.scale + noise.shift, math.sqrt(noise.variance) / noise.scale  # before centring
     variance = sd**2
     second = variance + mean**2
     third = noise.skewness * sd**3
