@@ -3,8 +3,8 @@
 `marginal`: eps is one draw of D. That is what the paper's code trains on.
 
 `markov`: eps is what t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t leave (the paper's equation 1): a
-weighted sum of t draws of D, of mean 0 and variance 1 like D, but the nearer to a Gaussian the more draws take part.
-For Gaussian noise both are the same.
+weighted sum of t draws of D, of variance 1 like D, but the nearer to a Gaussian the more draws take part. For Gaussian
+noise both are the same. A mean of D adds up: the chain's is that mean times the sum of the weights, which grows with t.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Forward(Protocol):
     noise: Noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        """eps of x_t, mean 0 and variance 1, float32 on the CPU.
+        """eps of x_t, mean 0 (but for uncentred noise) and variance 1, float32 on the CPU.
 
         Args:
             shape: (B, ...).
@@ -55,8 +55,8 @@ class Markov:
 
     The table holds, for some 70 values of t, eps of 65536 simulated chains; a draw is one of those at random. The
     chains' steps draw from stratified quantiles of D in random order, so their noise has D's distribution exactly;
-    each row is standardised, so mean and variance are exact. Between two rows' t, a draw comes from either, in
-    proportion.
+    each row is standardised, so variance and mean (D's times the sum of the row's weights) are exact. Between two rows'
+    t, a draw comes from either, in proportion.
     """
 
     def __init__(self, noise: Noise, schedule: Schedule) -> None:
@@ -77,14 +77,16 @@ class Markov:
         pool = self.noise.sample((PARTICLES, 16), generator, dtype=torch.float64).flatten().sort().values
         pool = _standardise(pool.reshape(PARTICLES, 16).mean(1)).float()
         alphas, rows, table = self.schedule.alphas.tolist(), set(self._rows), []
-        signal2, chain = 1.0, torch.zeros(PARTICLES)  # chain: sqrt(1 - abar_t) eps_t
+        signal2, chain, weights = 1.0, torch.zeros(PARTICLES), 0.0  # chain: sqrt(1 - abar_t) eps_t; sum of its weights
         for t in range(1, self.schedule.num_train_timesteps + 1):
             draw = pool[torch.randperm(PARTICLES, generator=generator)]
             chain.mul_(alphas[t] ** 0.5).add_(draw, alpha=(1.0 - alphas[t]) ** 0.5)
+            weights = weights * alphas[t] ** 0.5 + (1.0 - alphas[t]) ** 0.5
             signal2 *= alphas[t]
             if t in rows:
-                table.append(_standardise(chain.double() / (1.0 - signal2) ** 0.5).float())
-        return torch.stack(table) * self.noise.variance**0.5
+                mean = self.noise.mean * weights / (1.0 - signal2) ** 0.5
+                table.append((_standardise(chain) * self.noise.variance**0.5 + mean).float())
+        return torch.stack(table)
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         table, rows = self._table, torch.tensor(self._rows)
@@ -100,6 +102,7 @@ class Markov:
 
 
 def _standardise(x: Tensor) -> Tensor:
+    x = x.double()
     return (x - x.mean()) / x.std(correction=0)
 
 

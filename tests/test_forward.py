@@ -66,6 +66,18 @@ def test_markov_noise_has_the_chains_cumulants(t: int) -> None:
         assert float((row**3).mean()) == pytest.approx(2 * float((w**3).sum()), abs=0.12)
 
 
+@pytest.mark.parametrize("t", [1, 9, 40, 100])
+def test_the_mean_of_uncentred_noise_adds_up_along_the_chain(t: int) -> None:
+    """Sum of the weights times the mean 1; variance 1. 5 standard errors (for t between rows, within 1 % in addition)."""
+    forward, size = Markov(make_noise("exponential_uncentred"), SCHEDULE), 2**17
+    x = forward.sample((size,), torch.full((size,), t), torch.Generator().manual_seed(1)).double()
+    expected = float(weights(t).sum())
+    between = 0.0 if t in forward._rows else 0.01
+    assert float(x.mean()) == pytest.approx(expected, rel=between, abs=5 / math.sqrt(size))
+    assert float(chain("exponential_uncentred", t, N).mean()) == pytest.approx(expected, abs=5 / math.sqrt(N))
+    assert float(x.var()) == pytest.approx(1.0, abs=5 * math.sqrt(8 / size) + 2 * between)
+
+
 def test_for_gaussian_noise_both_processes_are_the_same() -> None:
     t = torch.randint(1, 101, (N,), generator=torch.Generator().manual_seed(0))
     x = Markov(make_noise("gaussian"), SCHEDULE).sample((N,), t, torch.Generator().manual_seed(1))
