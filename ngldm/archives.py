@@ -1,5 +1,6 @@
 """Archives of images, unpacked where nothing in them can do harm: no path out, no link, no endless file."""
 
+import errno
 import shutil
 import stat
 import tarfile
@@ -7,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO
 
 from ngldm.errors import InputError
 
@@ -25,8 +26,8 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
     """Unpack the regular files of a zip or tar archive into an existing folder; returns how many.
 
     Raises:
-        InputError: the archive is damaged, holds a link, a device or a path out of its folder, or is larger unpacked
-            than `max_bytes`. What was unpacked before stays: give a temporary folder.
+        InputError: the archive is damaged, holds a link, a device, a path out of its folder or a name that cannot be a
+            file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary folder.
     """
     members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
     count, total = 0, 0
@@ -35,9 +36,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
             total += size
             if total > max_bytes:
                 raise InputError(f"dataset.source: {archive} unpacks to more than {max_bytes} bytes")
-            target = folder / _inside(archive, name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb") as file:
+            with _open(archive, folder / _inside(archive, name), name) as file:
                 shutil.copyfileobj(source, file)
             count += 1
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
@@ -51,8 +50,22 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
     return count
 
 
+def _open(archive: Path, target: Path, name: str) -> BinaryIO:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("wb")
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError(f"dataset.source: {archive} has a file and folder of one name: {name!r}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise
+        raise InputError(f"dataset.source: {archive} has a name that no file can have here: {name!r}") from error
+
+
 def _inside(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts:
+        raise InputError(f"dataset.source: {archive} has a member without a file name: {name!r}")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
         raise InputError(f"dataset.source: {archive} has a member outside its folder: {name!r}")
     return path

@@ -56,6 +56,23 @@ def test_paths_out_of_the_folder_are_refused(name, member, tmp_path, out):
     assert not list(tmp_path.rglob("*evil*"))
 
 
+@pytest.mark.parametrize("archive", ["a.zip", "a.tar"])
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        (["a", "a/b"], "file and folder of one name: 'a/b'"),
+        (["a", "a/b/c"], "file and folder of one name: 'a/b/c'"),
+        (["a/b", "a"], "file and folder of one name: 'a'"),
+        (["x" * 300], "no file can have here: 'xxx"),
+        (["y/" + "x" * 300 + "/z"], "no file can have here: 'y/xxx"),
+        (["."], "without a file name: '.'"),
+    ],
+)
+def test_names_that_cannot_be_files_are_refused(members, words, archive, tmp_path, out):
+    with pytest.raises(InputError, match=words):
+        unpack(make(tmp_path / archive, dict.fromkeys(members, b"x")), out)
+
+
 def test_links_are_refused(tmp_path, out):
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         member = tarfile.TarInfo("link.png")
