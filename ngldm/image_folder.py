@@ -205,7 +205,10 @@ def decode(path: Path, name: str, settings: Settings) -> tuple[UInt8Array | Skip
     """One file to (size, size, channels), or why not, and a digest of its bytes."""
     from io import BytesIO
 
-    content = path.read_bytes()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return Skip(name, "damaged", f"cannot be read ({error.strerror or error})"), b""
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
         with Image.open(BytesIO(content), formats=["JPEG", "PNG", "WEBP"]) as image:
@@ -219,8 +222,12 @@ def decode(path: Path, name: str, settings: Settings) -> tuple[UInt8Array | Skip
             return to_square(image, settings), digest
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         return Skip(name, "damaged", f"not a JPEG, PNG or WebP image ({type(error).__name__})"), digest
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow raises for cut or broken files
-        return Skip(name, "damaged", str(error)), digest
+    except MemoryError:  # of this machine, not of the file
+        raise
+    except (
+        Exception
+    ) as error:  # Pillow raises whatever its parsers stumble over: struct.error, KeyError, TypeError, ...
+        return Skip(name, "damaged", str(error) or type(error).__name__), digest
 
 
 def to_square(image: Image.Image, settings: Settings) -> UInt8Array:

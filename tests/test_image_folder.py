@@ -1,6 +1,7 @@
 """Folders of images: layouts, colour modes, and every file that should not be there."""
 
 import csv
+import io
 import os
 import struct
 import tarfile
@@ -168,6 +169,8 @@ def spoil(folder: Path, kind: str) -> str:
         write(path, picture(1, 1))
     elif kind == "huge":
         big_png(path)
+    elif kind == "exif":
+        broken_exif(path)
     elif kind == "link":
         outside = write(folder.parent / "outside.png")
         path.symlink_to(outside)
@@ -176,7 +179,18 @@ def spoil(folder: Path, kind: str) -> str:
     return name
 
 
+def broken_exif(path: Path) -> Path:
+    """A JPEG whose EXIF asks for a turn and has a text for the width: turning it raises struct.error."""
+    entries = struct.pack("<HHIIHHIII", 0x0112, 3, 1, 6, 0x0100, 2, 2, 0x4141, 0)
+    exif = b"Exif\x00\x00II*\x00" + struct.pack("<IH", 8, 2) + entries
+    content = io.BytesIO()
+    Image.fromarray(picture()).save(content, "JPEG", exif=exif)
+    path.write_bytes(content.getvalue())
+    return path
+
+
 BAD = {
+    "exif": "damaged",
     "text": "damaged",
     "cut": "damaged",
     "empty": "damaged",
@@ -196,6 +210,65 @@ def test_a_bad_file_stops_the_work_or_is_reported(kind, reason, folder, tmp_path
     data = load(folder, tmp_path, on_error="skip")
     assert len(data.train) == 6
     assert skipped(tmp_path) == [(name, reason)]
+
+
+def test_a_file_that_cannot_be_read_is_reported(folder, tmp_path, monkeypatch):
+    read = Path.read_bytes
+
+    def refuse(self: Path) -> bytes:
+        if self.as_posix().endswith("train/cat/1.png"):
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(InputError, match=r"cat/1\.png: damaged \(cannot be read \(Permission denied\)\)"):
+        load(folder, tmp_path)
+    assert len(load(folder, tmp_path, on_error="skip").train) == 5
+    assert skipped(tmp_path) == [("train/cat/1.png", "damaged")]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["exif.jpg", "palette.png", "a.webp"])
+def test_files_with_changed_bytes_are_images_or_reported(kind, tmp_path):
+    """Whatever 300 seeded changes of a header or body do, `decode` answers."""
+    path, rng = tmp_path / kind, np.random.default_rng(5)
+    image = Image.fromarray(picture(32, 32))
+    exif = image.getexif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    (image.quantize(16) if kind.startswith("palette") else image).save(path, exif=exif)
+    content, found = path.read_bytes(), set()
+    for _ in range(300):
+        changed = bytearray(content)
+        for _ in range(int(rng.integers(1, 6))):
+            changed[int(rng.integers(0, min(len(changed), int(rng.choice([120, 10**6])))))] = int(rng.integers(256))
+        path.write_bytes(bytes(changed)[: int(rng.choice([len(changed), rng.integers(1, len(changed))]))])
+        result, _ = decode(path, kind, Settings(8, 3, 1))
+        found.add(result.reason if hasattr(result, "reason") else result.shape)
+    assert {"damaged", (8, 8, 3)} <= found <= {"damaged", "too_large", "too_small", (8, 8, 3)}
+
+
+def test_a_palettes_transparent_colour_becomes_white(tmp_path):
+    palette = Image.new("P", (8, 8), 0)
+    palette.putpalette([255, 0, 0, 0, 0, 255])
+    palette.paste(1, (0, 4, 8, 8))
+    palette.save(tmp_path / "a.png", transparency=0)
+    image, _ = decode(tmp_path / "a.png", "a.png", Settings(8, 3, 1))
+    assert image[:3].min() == 255
+    assert (image[5:] == (0, 0, 255)).all()
+
+
+def test_a_cmyk_jpeg_has_its_colours(tmp_path):
+    """Written as Adobe does, inverted, which Pillow undoes; a reader that does not gives the complement."""
+    for cmyk, rgb in (
+        ((0, 255, 255, 0), (255, 0, 0)),
+        ((0, 0, 0, 0), (255, 255, 255)),
+        ((255, 0, 0, 0), (0, 255, 255)),
+    ):
+        Image.new("CMYK", (16, 16), cmyk).save(tmp_path / "a.jpg", quality=95)
+        with Image.open(tmp_path / "a.jpg") as written:
+            assert written.mode == "CMYK"
+        image, _ = decode(tmp_path / "a.jpg", "a.jpg", Settings(8, 3, 1))
+        assert np.abs(image.astype(int) - rgb).max() <= 4
 
 
 def test_a_link_to_a_folder_outside_is_reported_not_followed(folder, tmp_path):
