@@ -31,7 +31,8 @@ def study(device: Device = "auto") -> None:
             }
             names = variant.samplers or list(config.samplers)
             samplers = {name: config.samplers[name].arguments(settings["noise"]["name"]) for name in names}
-            jobs.append(Job(label, seed, settings, samplers, params.train.model_dump(), config.scoring()))
+            train, weights = params.train.model_dump(), params.evaluate.inception_weights
+            jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
     rows: list[dict[str, Any]] = []
     if jobs:
         target = str(resolve_device(device))

@@ -68,7 +68,7 @@ def test_markov_noise_has_the_chains_cumulants(t: int) -> None:
 
 @pytest.mark.parametrize("t", [1, 9, 40, 100])
 def test_the_mean_of_uncentred_noise_adds_up_along_the_chain(t: int) -> None:
-    """Sum of the weights times the mean 1; variance 1. 5 standard errors (for t between rows, within 1 % in addition)."""
+    """Sum of the weights times the mean 1; variance 1. 5 standard errors, and 1 % for t between rows."""
     forward, size = Markov(make_noise("exponential_uncentred"), SCHEDULE), 2**17
     x = forward.sample((size,), torch.full((size,), t), torch.Generator().manual_seed(1)).double()
     expected = float(weights(t).sum())

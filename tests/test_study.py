@@ -1,6 +1,8 @@
 """The study: what is averaged over what, and that a training and its scores follow from their seeds."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,11 +17,13 @@ from ngldm.extent import LatentExtent, latent_extent
 from ngldm.features import Extractor
 from ngldm.frechet import Moments
 from ngldm.images import UInt8Array
+from ngldm.plumbing import study_jobs
 from ngldm.plumbing.params import parse_params
 from ngldm.plumbing.report import show
 from ngldm.plumbing.study_report import study_table, summarise
 from ngldm.reference import Reference
 from ngldm.study import Score, fresh_bundle, score_samplers, train_bundle
+from stages import study as stage
 
 CONFIG = {
     "noise": {"name": "laplace", "params": {}},
@@ -108,6 +112,40 @@ def test_extent_by_hand() -> None:
     assert extent.mean.flatten().tolist() == [2.0, 0.0]
     assert extent.std.flatten().tolist() == [1.0, 2.0]
     assert (extent.low.flatten().tolist(), extent.high.flatten().tolist()) == ([1.0, -2.0], [3.0, 2.0])
+
+
+def test_jobs_carry_the_inception_weights_to_the_extractor(
+    content: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content["study"]["variants"] = {"a": {"noise": {"distribution": "laplace"}}}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
+    content["evaluate"] |= {"extractor": "inception", "inception_weights": "here.pth"}
+    jobs: list[study_jobs.Job] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "load_params", lambda: parse_params(content))
+    monkeypatch.setattr(stage, "run_job", lambda job, device: jobs.append(job) or [])
+    monkeypatch.setattr(stage, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
+    stage.study("cpu")
+    assert [job.inception_weights for job in jobs] == ["here.pth"] * 3
+
+    asked: list[dict[str, Any]] = []
+
+    def extractor(name: str, **options: Any) -> None:
+        asked.append({"name": name, **options})
+        raise InputError("far enough")
+
+    about = {"extractor": "inception", "weights_sha256": "0"}
+    cache = SimpleNamespace(train=LATENTS, statistics=None)
+    autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
+    monkeypatch.setattr("ngldm.datasets.open_dataset", lambda path: SimpleNamespace(image_shape=(1, 4, 4)))
+    monkeypatch.setattr("ngldm.latents.open_cache", lambda path: cache)
+    monkeypatch.setattr("ngldm.autoencoder.load_autoencoder", lambda *args: autoencoder)
+    monkeypatch.setattr("ngldm.study.train_bundle", lambda *args: None)
+    monkeypatch.setattr("ngldm.reference.load_reference", lambda path: SimpleNamespace(about=about))
+    monkeypatch.setattr("ngldm.features.make_extractor", extractor)
+    with pytest.raises(InputError, match="far enough"):
+        study_jobs._compute(jobs[0], "cpu")
+    assert [(call["name"], call["inception"]) for call in asked] == [("inception", "here.pth")]
 
 
 def row(variant: str, train_seed: int, sample_seed: int, value: float) -> dict[str, Any]:

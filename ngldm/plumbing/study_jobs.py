@@ -28,6 +28,8 @@ class Job:
         samplers: label to arguments of `ngldm.generate.sample_latents`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
+        inception_weights: evaluate.inception_weights; only where the reference is Inception's. The file's place, which
+            decides no score: the reference refuses other weights.
     """
 
     variant: str
@@ -36,6 +38,7 @@ class Job:
     samplers: dict[str, dict[str, Any]]
     train: dict[str, Any]
     scoring: dict[str, Any]
+    inception_weights: str | None = None
 
 
 def run_job(job: Job, device: str) -> list[dict[str, Any]]:
@@ -50,7 +53,8 @@ def run_job(job: Job, device: str) -> list[dict[str, Any]]:
     torch.set_num_threads(1)  # one process per core: threads would only wait for each other
     be_deterministic()
     inputs = [paths.LATENTS / "train.npy", paths.AUTOENCODER, paths.REFERENCE / "statistics.npz"]
-    key = fingerprint([asdict(job), [sha256_file(path) for path in inputs], device])
+    content = {name: value for name, value in asdict(job).items() if name != "inception_weights"}
+    key = fingerprint([content, [sha256_file(path) for path in inputs], device])
     kept = main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
     if kept.is_file():
         rows: list[dict[str, Any]] = read_json(kept, "rows")["rows"]
@@ -83,7 +87,7 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
     extractor = make_extractor(
         reference.about["extractor"],
         classifier=paths.REFERENCE / "classifier.safetensors",
-        inception=None,
+        inception=job.inception_weights,
         device=device,
     )
     reference.require_extractor(extractor.weights_sha256)
