@@ -61,7 +61,7 @@ class Bundle:
 
         Args:
             config: `noise` (name, params), `schedule`, `unet`, `autoencoder` (each the arguments of its maker),
-                `diffusion` (forward, objective, weighting, gamma), `image_shape` (C, H, W) and, for the record,
+                `diffusion` (forward, objective, weighting, gamma or None), `image_shape` (C, H, W) and, for the record,
                 `dataset`.
             autoencoder, statistics, extent: trained and measured ones; without them, fresh weights, mean 0, deviation
                 1 and no bounds.

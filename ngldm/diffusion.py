@@ -17,6 +17,7 @@ from ngldm.schedules import Schedule
 
 OBJECTIVES = ("eps", "x0", "v")
 WEIGHTINGS = ("none", "min_snr", "p2")
+USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
 
 
 def _coefficients(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,19 +77,19 @@ class Objective:
         weighting: "none": the target's own squared error. "min_snr": min(SNR_t, gamma) on the error of x_0 (Hang et al.
             2023). "p2": the error of eps over (1 + SNR_t)^gamma (Choi et al. 2022, their k = 1). Both count an error
             the same whatever the target, since |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t.
-        gamma: > 0; 5 is usual for min_snr, 1 for p2.
+        gamma: > 0; None is what the authors use, 5 for min_snr and 1 for p2.
     """
 
     target: str = "eps"
     weighting: str = "none"
-    gamma: float = 5.0
+    gamma: float | None = None
 
     def __post_init__(self) -> None:
         if self.target not in OBJECTIVES:
             raise unknown("diffusion.objective", self.target, OBJECTIVES)
         if self.weighting not in WEIGHTINGS:
             raise unknown("diffusion.weighting", self.weighting, WEIGHTINGS)
-        if not self.gamma > 0:
+        if self.gamma is not None and not self.gamma > 0:
             raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
 
     def check(self, schedule: Schedule) -> None:
@@ -105,7 +106,8 @@ class Objective:
         snr = abar / (1.0 - abar).clamp(min=torch.finfo(torch.float64).tiny)
         if self.weighting == "none":
             return torch.ones_like(abar)
-        on_eps = (self.gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -self.gamma
+        gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
+        on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
         return on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
 
 

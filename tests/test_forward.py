@@ -137,6 +137,24 @@ def test_min_snr_is_the_smaller_of_snr_and_gamma_on_x0() -> None:
     torch.testing.assert_close(Objective("x0", "min_snr", 5.0).weights(SCHEDULE)[1:], expected)
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_p2_is_choi_et_al(gamma: float) -> None:
+    """1 / (1 + SNR)^gamma on the error of eps, and 1 + SNR = 1 / (1 - abar): (1 - abar)^gamma; on x_0 SNR times that."""
+    abar = SCHEDULE.alphas_cumprod[1:]
+    for target, expected in (
+        ("eps", (1 - abar) ** gamma),
+        ("x0", abar * (1 - abar) ** (gamma - 1)),
+        ("v", abar * (1 - abar) ** gamma),
+    ):
+        torch.testing.assert_close(Objective(target, "p2", gamma).weights(SCHEDULE)[1:], expected)
+
+
+@pytest.mark.parametrize(("weighting", "gamma"), [("min_snr", 5.0), ("p2", 1.0)])
+def test_without_a_gamma_each_weighting_has_its_own(weighting: str, gamma: float) -> None:
+    ours, usual = (Objective("x0", weighting, value).weights(SCHEDULE) for value in (None, gamma))
+    assert torch.equal(ours, usual)
+
+
 def test_weights_reach_the_loss() -> None:
     x0 = torch.randn(64, 1, 2, 2, generator=torch.Generator().manual_seed(1))
 

@@ -28,7 +28,7 @@ from stages import study as stage
 CONFIG = {
     "noise": {"name": "laplace", "params": {}},
     "schedule": {"name": "cosine", "num_train_timesteps": 20},
-    "diffusion": {"forward": "markov", "objective": "x0", "weighting": "min_snr", "gamma": 5.0},
+    "diffusion": {"forward": "markov", "objective": "x0", "weighting": "min_snr", "gamma": None},
     "unet": {
         "widths": [8],
         "blocks_per_level": 1,

@@ -147,7 +147,9 @@ class DiffusionParams(Section):
     )
     objective: Literal["eps", "x0", "v"] = Field(description="what the network predicts")
     weighting: Literal["none", "min_snr", "p2"] = Field(description="weight of each t in the loss")
-    gamma: Positive = Field(description="min_snr: the largest SNR that counts (5); p2: the exponent (1)")
+    gamma: Positive | None = Field(
+        description="min_snr: the largest SNR that counts, null: 5; p2: the exponent, null: 1"
+    )
 
 
 NOISE_CHOICE = r"own|gaussian|averaged:[1-9][0-9]*"
