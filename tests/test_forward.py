@@ -139,7 +139,7 @@ def test_min_snr_is_the_smaller_of_snr_and_gamma_on_x0() -> None:
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_p2_is_choi_et_al(gamma: float) -> None:
-    """1 / (1 + SNR)^gamma on the error of eps, and 1 + SNR = 1 / (1 - abar): (1 - abar)^gamma; on x_0 SNR times that."""
+    """1 / (1 + SNR)^gamma on the error of eps, with 1 + SNR = 1 / (1 - abar); on x_0 SNR times that."""
     abar = SCHEDULE.alphas_cumprod[1:]
     for target, expected in (
         ("eps", (1 - abar) ** gamma),

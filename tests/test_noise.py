@@ -350,7 +350,7 @@ def test_own_draw_is_standardised_too(registry: dict) -> None:
         x[::2] = 0.0
         return x
 
-    register("drawn")(lambda: Base(Exponential(0.5), skewness=0.0, excess_kurtosis=-2.0, draw=four))
+    register("drawn")(lambda: Base(mean=2.0, variance=4.0, skewness=0.0, excess_kurtosis=-2.0, draw=four))
     generator = torch.Generator()
     assert make_noise("drawn").sample((2,), generator).tolist() == [-1.0, 1.0]  # (4 - 2) / 2
     assert seen[1:] == [((2,), generator, torch.device("cpu"))]
