@@ -25,7 +25,7 @@ def evaluate(
     from ngldm.manifold import precision_recall
     from ngldm.plumbing.registry import logged_model, update_best
     from ngldm.plumbing.tracking import Store
-    from ngldm.reference import load_reference
+    from ngldm.reference import compared, load_reference, shortfall
 
     config = params.evaluate
     images, trajectory = load_images(paths.samples(noise, sampler))
@@ -38,7 +38,10 @@ def evaluate(
         device=target,
     )
     whole.require_extractor(extractor.weights_sha256)
-    reference = whole.by_protocol(config.fid_protocol)
+    for note in shortfall(config.fid_protocol, extractor.dim, len(images), whole.about["num_images"]):
+        print(f"note: {note}")
+    reference = whole.by_protocol(config.fid_protocol, len(images))
+    images = images[: compared(config.fid_protocol, len(images), len(reference.features))]
     metric = reference.about["metric"]
     with progress(f"features {noise} {sampler}", len(images)) as advance:
         features = torch.cat(list(extract(extractor, images, config.batch_size, advance)))

@@ -24,7 +24,7 @@ def reference(device: Device = "auto") -> None:
     from ngldm.files import atomic_directory, write_json
     from ngldm.frechet import Moments, frechet_distance
     from ngldm.images import to_float
-    from ngldm.reference import save_reference
+    from ngldm.reference import save_reference, shortfall
     from ngldm.training import Split, stream_seed
 
     config, scoring, data = params.reference, params.evaluate, open_dataset(paths.DATASET)
@@ -59,6 +59,8 @@ def reference(device: Device = "auto") -> None:
                     moments[split_name].update(batch)
                 if split_name == "train":
                     save_reference(folder, moments["train"], torch.cat(features))
+        for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
+            print(f"note on the floor: {note}")
         floor = frechet_distance(moments["train"].mean, moments["train"].cov, moments["test"].mean, moments["test"].cov)
         metrics[f"floor_{extractor.metric}"] = floor
         about = {

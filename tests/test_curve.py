@@ -95,6 +95,24 @@ def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -
         assert (row["metric"], row["num_images"]) == ("fd_classifier", "32")
 
 
+def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change("evaluate", fid_protocol="paper")
+    curve("cpu")
+    said = capsys.readouterr().out
+    assert "32 generated and 1500 real ones, so 32 of each count" in said
+    extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
+    bundle = load_bundle(paths.snapshots("laplace") / "000000020.safetensors")
+    images = generate(bundle, 32, **load_params().sampler_options["auto"].arguments("laplace"))
+    ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
+    expected = calculate_frechet_distance(
+        ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)
+    )
+    assert float(read()[-1]["value"]) == pytest.approx(expected, rel=1e-3)
+    assert {(row["metric"], row["num_images"]) for row in read()} == {("fd_paper_protocol", "32")}
+
+
 def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -> None:
     import mlflow
 

@@ -1,6 +1,7 @@
 """Feature extractors and the stored reference: the classifier, pytorch-fid's Inception, statistics.npz."""
 
 import lzma
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ from ngldm.features import (
 from ngldm.files import sha256_file, write_json
 from ngldm.frechet import Moments
 from ngldm.images import UInt8Array, to_float
-from ngldm.reference import load_reference, save_reference
+from ngldm.reference import compared, load_reference, save_reference, shortfall
 from ngldm.training import Split, fit
 
 STANDIN = Path("../shared/data/inception_v3_standin.pth.xz")  # from the repository's root; may be missing
@@ -254,6 +255,35 @@ def test_the_papers_protocol_compares_with_1000_random_images_under_its_own_name
     assert paper.about["num_images"] == len(paper.features) == 1000
     np.testing.assert_allclose(paper.sigma, np.cov(paper.features.double().numpy(), rowvar=False), rtol=1e-10)
     assert {tuple(row) for row in paper.features.tolist()} <= {tuple(row) for row in many.tolist()}
+    assert len(whole.by_protocol("paper", 5000).features) == 1000
+    few = whole.by_protocol("paper", 64)
+    assert few.about["num_images"] == len(few.features) == 64
+    assert torch.equal(few.features, paper.features[:64])
+
+
+def test_both_sides_count_the_same_number_by_the_papers_protocol() -> None:
+    assert compared("standard", 5000, 64) == 5000
+    assert [compared("paper", *counts) for counts in ((5000, 3000), (64, 3000), (5000, 300))] == [1000, 64, 300]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("standard", 64, 10, 10), []),
+        (("standard", 2048, 2049, 50_000), []),
+        (("standard", 2048, 2048, 50_000), ["2048 images; below 2049 .* singular"]),
+        (("standard", 2048, 10_000, 1500), ["1500 images; below 2049"]),
+        (("paper", 64, 1000, 1000), []),
+        (("paper", 64, 999, 5000), ["999 generated and 5000 real ones, so 999 of each count"]),
+        (("paper", 2048, 10_000, 50_000), ["1000 images; below 2049"]),
+        (("paper", 2048, 5000, 300), ["5000 generated and 300 real .* so 300", "300 images; below 2049"]),
+    ],
+)
+def test_too_few_images_are_noted_with_their_counts(arguments: tuple, words: list[str]) -> None:
+    notes = shortfall(*arguments)
+    assert len(notes) == len(words)
+    for note, pattern in zip(notes, words, strict=True):
+        assert re.search(pattern, note)
 
 
 def test_features_of_other_weights_are_refused(reference: Path) -> None:

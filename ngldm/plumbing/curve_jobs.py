@@ -42,7 +42,7 @@ def score_snapshots(
         kept = main_root() / "checkpoints" / "curve" / f"{noise}-{file.stem}-{key[:16]}.json"
         if kept.is_file():
             row: Row = read_json(kept, *COLUMNS)
-            advance(row["num_images"])
+            advance(settings[0].num_images)
         else:
             row, picture = _score(file, settings, batch_size, device, advance)
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def _score(
     from ngldm.frechet import Moments, frechet_distance
     from ngldm.generate import generate_batches
     from ngldm.images import sample_grid
-    from ngldm.reference import load_reference
+    from ngldm.reference import compared, load_reference, shortfall
 
     config, scoring, sampler = settings
     bundle, whole = load_bundle(file, device), load_reference(paths.REFERENCE)
@@ -73,21 +73,25 @@ def _score(
         device=device,
     )
     whole.require_extractor(extractor.weights_sha256)
-    reference = whole.by_protocol(scoring.fid_protocol)
+    for note in shortfall(scoring.fid_protocol, extractor.dim, config.num_images, whole.about["num_images"]):
+        print(f"note: {note}")
+    reference = whole.by_protocol(scoring.fid_protocol, config.num_images)
+    count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
     start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
     options = sampler.arguments(bundle.noise.name)
-    for images in generate_batches(bundle, config.num_images, scoring.batch_size, **options):
+    for images in generate_batches(bundle, count, scoring.batch_size, **options):
         picture = sample_grid(images) if picture is None else picture
         for features in extract(extractor, images, scoring.batch_size):
             moments.update(features)
         advance(len(images))
+    advance(config.num_images - count)
     step = int(file.stem)
     row = {
         "step": step,
         "epoch": step * batch_size / whole.about["num_images"],
         "value": frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov),
         "metric": reference.about["metric"],
-        "num_images": config.num_images,
+        "num_images": count,
         "seconds": time.perf_counter() - start,
     }
     return row, picture
