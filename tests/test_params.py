@@ -59,6 +59,20 @@ def test_every_group_file_composes_to_valid_params(override, tmp_path, root, mon
     check_noises(load_params(path))
 
 
+def test_the_gpu_study_compares_five_noises_and_two_schedules_on_cifar10(tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    compose(path, root, monkeypatch, "recipe=study_gpu")
+    params = load_params(path)
+    noises = {"gaussian", "laplace", "exponential", "uniform", "gumbel"}
+    pairs = {
+        (v.noise["distribution"], v.schedule.get("name", params.schedule.name)) for v in params.study.variants.values()
+    }
+    assert pairs == {(noise, schedule) for noise in noises for schedule in ("linear", "cosine")}
+    assert len(params.study.variants) == 10
+    assert (params.study.train_seeds, params.study.sample_seeds) == (3, 3)
+    assert (params.dataset.name, params.autoencoder.kind, params.evaluate.extractor) == ("cifar10", "kl", "inception")
+
+
 def test_one_noise_leaves_one_noise(tmp_path, root, monkeypatch):
     composed = compose(tmp_path / "params.yaml", root, monkeypatch, "noise=laplace")
     assert composed["noises"] == ["laplace"]
@@ -111,6 +125,27 @@ BAD = [
     ("sampler_options.ddim.eta", 1.5, ["sampler_options.ddim.eta", "1.5", "less than or equal to 1"]),
     ("sampler_options.ddim.variance", "beta", ["sampler_options.ddim.variance", "not an option", "eta"]),
     ("sampler_options.ddim.num_inference_steps", 1001, ["num_inference_steps", "1001", "1000"]),
+    ("sampler_options.ddim.refresh", 0.1, ["sampler_options.ddim.refresh", "not an option", "'ddim'", "eta"]),
+    ("sampler_options.posterior.refresh", 1.5, ["posterior.refresh", "1.5", "less than or equal to 1"]),
+    ("sampler_options.posterior.refresh", -0.1, ["posterior.refresh", "-0.1", "greater than or equal to 0"]),
+    ("sampler_options.heun.step_noise", "gaussian", ["heun.step_noise", "not an option", "deterministic"]),
+    ("sampler_options.ancestral.step_noise", "x_T", ["ancestral.step_noise", "'x_T'", "own|gaussian|averaged"]),
+    ("sampler_options.ddim.x0_limit", 2.0, ["sampler_options.ddim.x0_limit", "clip and dynamic have it"]),
+    ("sampler_options.ddim.x0_handling", "cut", ["ddim.x0_handling", "'cut'", "'clip'", "'range'"]),
+    ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "method 'auto' alone"]),
+    ("sampler_options.auto.choices", {}, ["sampler_options.auto.choices", "at least an entry `default`"]),
+    ("sampler_options.auto.num_inference_steps", 5, ["auto.num_inference_steps", "not an option of method 'auto'"]),
+    (
+        "sampler_options.auto.choices.laplace",
+        {"method": "auto", "choices": {"default": {"method": "ddim", "num_inference_steps": 5}}},
+        ["sampler_options.auto.choices", "cannot be 'auto' itself"],
+    ),
+    (
+        "sampler_options.auto.choices.default.num_inference_steps",
+        1001,
+        ["auto.choices.default.num_inference_steps", "1001", "num_train_timesteps = 1000"],
+    ),
+    ("diffusion.gamma", 0.0, ["diffusion.gamma", "0.0", "greater than 0"]),
     ("sample.num_images", -1, ["sample.num_images", "-1"]),
     ("sample.seed", -1, ["sample.seed", "-1"]),
     ("evaluate.extractor", "clip", ["'clip'", "'classifier'", "'inception'"]),
