@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from ngldm.bundle import Bundle
+from ngldm.errors import InputError
 from ngldm.images import UInt8Array
 from ngldm.samplers import Callback, Step, check_options, get_sampler
 from ngldm.starts import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
+MAX_SEED = 10**12 - 1  # an image's own seed must fit the 64 bits of torch's generators
 
 # The best known sampler of each noise (docs/study.md); conf/config.yaml's `auto` has the same.
 _KARRAS_20: dict[str, Any] = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras"}
@@ -89,12 +91,17 @@ def generate(
 
     Args:
         num_images: of this batch.
-        seed: of the whole set.
+        seed: of the whole set, 0 to `MAX_SEED`.
         options: as for `sample_latents`: method, num_inference_steps, eta, callback, ...
 
     Returns:
         (num_images, H, W, C) uint8.
+
+    Raises:
+        InputError: on a value that is not allowed.
     """
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed: {seed} must lie between 0 and {MAX_SEED}")
     seeds = [seed * SEED_STRIDE + index for index in range(first, first + num_images)]
     return bundle.decode(sample_latents(bundle, seeds, **options))
 

@@ -142,6 +142,20 @@ def test_generate_writes_the_same_images_whatever_the_batch(model, tmp_path):
     assert np.abs(a - c).max() > 10
 
 
+def test_generate_passes_on_step_noise_and_x0_handling(model, tmp_path):
+    ancestral = ("--sampler", "ancestral", "--steps", 5)
+    for name, more in (
+        ("own", ancestral),
+        ("step", (*ancestral, "--step-noise", "gaussian")),
+        ("clip", (*ancestral, "--x0-handling", "clip", "--x0-limit", 0.1, "--seed", 0)),
+        ("last", (*ancestral, "--seed", 10**12 - 1)),
+    ):
+        code, _, err = ngldm("generate", "--model", model, "--num-images", 3, "--out", tmp_path / name, *more)
+        assert code == 0, err
+    own = images(tmp_path / "own")
+    assert all(np.abs(own - images(tmp_path / name)).max() > 10 for name in ("step", "clip", "last"))
+
+
 def test_generate_refuses_what_it_cannot_do(model, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
@@ -153,6 +167,11 @@ def test_generate_refuses_what_it_cannot_do(model, tmp_path):
         (("--model", model, "--sampler", "euler", "--steps", 5, *out), "'euler'"),
         (("--model", model, "--sampler", "heun", "--steps", 5, "--eta", 0.5, *out), "eta: not an option"),
         (("--model", model, "--sampler", "ddim", "--steps", 21, *out), "21"),
+        (("--model", model, "--seed", 10**12, *out), "999999999999"),
+        (("--model", model, "--step-noise", "gaussian", *out), "--step-noise: not an option of dpmpp_2m"),
+        (("--model", model, "--sampler", "ddim", "--steps", 5, "--step-noise", "x_T", *out), "step_noise: 'x_T'"),
+        (("--model", model, "--x0-handling", "cut", *out), "x0_handling 'cut'"),
+        (("--model", model, "--x0-handling", "range", "--x0-limit", 2.0, *out), "--x0-limit: not an option"),
         (("--model", tmp_path / "none", *out), "no such file"),
         (("--model", "models:/nothing@best", *out), "models:/nothing@best"),
     ):

@@ -9,6 +9,7 @@ import typer
 from ngldm.errors import InputError
 from ngldm.plumbing import paths
 from ngldm.plumbing.command import Device, be_deterministic, progress, resolve_device
+from ngldm.plumbing.params import OWN_OPTIONS
 
 GRID = 128
 
@@ -27,7 +28,12 @@ def generate(
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Image i follows from this seed and i.")] = 0,
+    step_noise: Annotated[
+        str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
+    ] = None,
+    x0_handling: Annotated[str | None, typer.Option(help="none, clip, dynamic or range: of a predicted x_0.")] = None,
+    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in deviations.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=10**12 - 1, help="Image i follows from this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:
@@ -37,6 +43,7 @@ def generate(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out: {out} exists and is not an empty folder")
     options: dict[str, Any] = {"timestep_spacing": spacing, "eta": eta, "start_noise": start_noise}
+    options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
     options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or none")
@@ -55,6 +62,10 @@ def generate(
         options = {**best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps), **options}
     else:
         options |= {"method": sampler, "num_inference_steps": steps}
+    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(options["method"], {"step_noise"}):
+        raise InputError(f"--step-noise: not an option of {options['method']}, which is deterministic")
+    if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
+        raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
     total = num_images * options["num_inference_steps"]
     first: list[Any] = []  # as many as the grid shows
     with progress(f"generate {bundle.noise.name}", total, "steps") as advance, atomic_directory(out) as folder_out:

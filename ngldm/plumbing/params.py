@@ -279,7 +279,7 @@ class StudyParams(Section):
 class SampleParams(Section):
     num_images: PositiveInt = Field(description="images per noise and sampler")
     batch_size: PositiveInt = Field(description="images per network call")
-    seed: int = Field(ge=0, description="seed of the set; each image has its own seed from it")
+    seed: int = Field(ge=0, lt=10**12, description="seed of the set; each image has its own seed from it")
     trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
     trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
 
