@@ -17,13 +17,13 @@ from torch import nn
 
 from ngldm.bundle import FORMAT, Bundle, load_bundle
 from ngldm.errors import InputError
-from ngldm.generate import generate, generate_batches, trajectory
+from ngldm.generate import generate, generate_batches, sample_latents, trajectory
 from ngldm.images import UInt8Array
 from ngldm.latents import LatentStatistics
-from ngldm.samplers import Step
+from ngldm.samplers import SAMPLERS, Step
 
 NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
-METHODS = ("ddim", "ancestral")
+METHODS = tuple(sorted(SAMPLERS))
 UNET = {
     "widths": [8, 8],
     "blocks_per_level": 1,
@@ -213,6 +213,40 @@ def test_image_i_does_not_depend_on_the_batch_size(method: str, batch_size: int)
 def test_images_of_one_seed_differ_and_seeds_differ(method: str) -> None:
     results = [images(make_bundle(), 3, seed=seed, method=method) for seed in (0, 1)]
     assert len({image.tobytes() for result in results for image in result}) == 6
+
+
+@pytest.mark.parametrize("method", ["ancestral", "posterior"])
+def test_the_steps_draw_the_noise_that_is_asked_for(method: str) -> None:
+    """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
+    for noise, changes in (("bernoulli", True), ("gaussian", False)):
+        bundle = make_bundle(noise)
+        own, normal = (
+            sample_latents(bundle, [1, 2], method=method, num_inference_steps=5, step_noise=choice)
+            for choice in ("own", "gaussian")
+        )
+        assert torch.equal(own, normal) != changes
+    with pytest.raises(InputError, match="step_noise: 'other'"):
+        sample_latents(make_bundle(), [1], method=method, num_inference_steps=5, step_noise="other")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("handling", ["clip", "dynamic", "range"])
+def test_x0_handling_bounds_the_predictions_of_every_sampler(method: str, handling: str) -> None:
+    bundle, steps, free = make_bundle(), list[Step](), list[Step]()
+    bound = torch.full(bundle.autoencoder.latent_shape, 0.2)
+    bundle = replace(bundle, extent=replace(bundle.extent, low=-bound, high=bound))
+    options: dict[str, Any] = {"method": method, "num_inference_steps": 4}
+    handled = {"x0_handling": handling, "x0_limit": 0.2}
+    sample_latents(bundle, [1, 2], callback=steps.append, **options, **handled)
+    sample_latents(bundle, [1, 2], callback=free.append, **options)
+    assert max(float(step.x0.abs().max()) for step in steps) <= 0.2 + 1e-6
+    assert max(float(step.x0.abs().max()) for step in free) > 0.5
+
+
+@pytest.mark.parametrize("seed", [-1, 10**12])
+def test_a_seed_out_of_range_is_named(seed: int) -> None:
+    with pytest.raises(InputError, match=f"seed: {seed} must lie between 0 and 999999999999"):
+        images(make_bundle(), 1, seed=seed)
 
 
 def test_one_seed_gives_the_same_images_whatever_the_global_generator() -> None:

@@ -245,6 +245,21 @@ def test_spacings_give_distinct_descending_steps_from_T(count: int, name: str, s
     assert all(a > b for a, b in pairwise(timesteps))
 
 
+@pytest.mark.parametrize(
+    ("spacing", "total", "count", "timesteps"),
+    [
+        ("linear", 10, 4, [10, 7, 4, 1]),
+        ("linear", 100, 5, [100, 75, 50, 26, 1]),  # 75.25, 50.5 (to even), 25.75
+        ("quadratic", 100, 4, [100, 49, 16, 1]),  # 10, 7, 4, 1 squared
+        ("quadratic", 1000, 3, [1000, 266, 1]),  # ((sqrt(1000) + 1) / 2)^2 = 266.06
+        ("quadratic", 4, 4, [4, 3, 2, 1]),  # 4, 2.8, 1.8, 1
+        ("trailing", 10, 4, [10, 8, 5, 2]),  # 7.5 and 2.5 to even
+    ],
+)
+def test_spacings_by_hand(spacing: str, total: int, count: int, timesteps: list[int]) -> None:
+    assert inference_timesteps(make_schedule("linear", total), count, spacing) == timesteps
+
+
 def test_karras_spacing_is_karras() -> None:
     """sigma^(1/7) falls evenly, up to the rounding to whole timesteps."""
     schedule = make_schedule("linear", 1000)
