@@ -131,7 +131,7 @@ def test_every_stage_ends_with_its_summary(smoke: Path) -> None:
     assert set(lines) == {*labelled, *others}
     assert "training images 1500" in lines["download digits"]
     assert "fd_classifier " in lines["evaluate laplace auto"]
-    assert " smoke on digits" in f" {log}"  # the report's own table
+    assert "smoke on digits, 64 images each" in log  # the report's own table
 
 
 def test_every_stage_has_quiet_in_its_help(call: Call) -> None:
