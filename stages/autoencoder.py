@@ -3,7 +3,7 @@
 import time
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, resolve_device
+from ngldm.plumbing.command import Device, be_deterministic, command, duration, resolve_device, summary
 from ngldm.plumbing.fitting import fit_with_progress, write_history
 from ngldm.plumbing.params import load_params
 
@@ -45,7 +45,8 @@ def autoencoder(device: Device = "auto") -> None:
     write_history(reports, paths.AUTOENCODER_PLOT)
     psnr = reconstruction_psnr(trained, data.test)
     write_json(paths.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
-    print(f"autoencoder {config.kind}: PSNR {psnr:.2f} dB on {len(data.test)} test images")
+    content = {"PSNR in dB": psnr, "test images": len(data.test), "time": duration(seconds), "file": paths.AUTOENCODER}
+    summary(f"autoencoder {config.kind}", content)
 
 
 main = command(autoencoder)

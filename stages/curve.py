@@ -1,9 +1,10 @@
 """Stage `curve`: the score by epoch, from the models that the trainings kept on their way."""
 
 import time
+from typing import Any
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import Device, be_deterministic, command, duration, progress, resolve_device, summary
 from ngldm.plumbing.curve_jobs import Row, score_snapshots, write_curves
 from ngldm.plumbing.params import load_params
 
@@ -19,6 +20,7 @@ def curve(device: Device = "auto") -> None:
     found = {noise: sorted(paths.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
     rows: dict[str, list[Row]] = {noise: [] for noise in params.noises}
     total = sum(map(len, found.values()))
+    content: dict[str, Any] = {"snapshots": "none, for train.snapshot_every is 0"}
     if total:
         target = resolve_device(device)
         be_deterministic()
@@ -32,10 +34,11 @@ def curve(device: Device = "auto") -> None:
                 run = store.run_of_model(params, noise, sha256_file(paths.model(noise)), params.curve.sampler)
                 rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, target, run, advance)
                 run.finish()
-        print(f"{total} snapshots of {params.curve.num_images} images each: {time.perf_counter() - start:.1f} s")
-    else:
-        print("no snapshots: train.snapshot_every is 0")
+        last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
+        seconds = time.perf_counter() - start
+        content = {"snapshots": total, "images each": params.curve.num_images, **last, "time": duration(seconds)}
     write_curves(rows)
+    summary("curve", content)
 
 
 main = command(curve)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import command, progress
+from ngldm.plumbing.command import command, progress, summary
 from ngldm.plumbing.params import check_noises, load_params
 
 
@@ -29,7 +29,8 @@ def download() -> None:
             reasons = Counter(row["reason"] for row in csv.DictReader(file))
         for reason, count in sorted(reasons.items()):
             print(f"skipped, {reason}: {count} files, named in {skipped}")
-    print(f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test images in {paths.DATASET}")
+    images = {"training images": len(dataset.train), "test images": len(dataset.test)}
+    summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": paths.DATASET})
 
 
 main = command(download)

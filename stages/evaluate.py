@@ -1,7 +1,16 @@
 """Stage `evaluate@<noise>-<sampler>`: score one set of images, record scores and pictures in MLflow."""
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import (
+    Device,
+    NoiseLabel,
+    SamplerLabel,
+    be_deterministic,
+    command,
+    progress,
+    resolve_device,
+    summary,
+)
 from ngldm.plumbing.params import load_params
 
 
@@ -74,7 +83,7 @@ def evaluate(
     context = {"reference": reference.about, "num_images": len(images)}
     update_best(store, noise, sha, distance, context)
     run.finish()
-    print(f"{noise} {sampler}: {metric} {distance:.3f} +- {spread:.3f}, KID {kernel.mean:.5f} +- {kernel.std:.5f}")
+    summary(f"evaluate {noise} {sampler}", {**scores, "images": len(images)})
 
 
 main = command(evaluate)

@@ -1,7 +1,7 @@
 """Stage `latents`: encode every image once, standardise, cache."""
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device, summary
 from ngldm.plumbing.params import load_params
 
 
@@ -18,7 +18,9 @@ def latents(device: Device = "auto") -> None:
     autoencoder = load_autoencoder(paths.AUTOENCODER, data.image_shape).to(target)
     with progress("latents", len(data.train) + len(data.test)) as advance:
         build_cache(autoencoder, data.train, data.test, paths.LATENTS, params.latents.batch_size, target, advance)
-    print(f"latents of shape {open_cache(paths.LATENTS).train.shape[1:]} in {paths.LATENTS}")
+    cache = open_cache(paths.LATENTS)
+    counts = {"training latents": len(cache.train), "test latents": len(cache.test)}
+    summary("latents", {**counts, "shape": cache.train.shape[1:], "folder": paths.LATENTS})
 
 
 main = command(latents)

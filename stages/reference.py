@@ -3,7 +3,7 @@
 import time
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import Device, be_deterministic, command, duration, progress, resolve_device, summary
 from ngldm.plumbing.fitting import fit_with_progress
 from ngldm.plumbing.params import load_params
 
@@ -73,8 +73,9 @@ def reference(device: Device = "auto") -> None:
             **metrics,
         }
         write_json(folder / "reference.json", about)
-    write_json(paths.REFERENCE_METRICS, {**metrics, "seconds": time.perf_counter() - start})
-    print(" ".join(f"{key} {value:.4f}" for key, value in metrics.items()))
+    seconds = time.perf_counter() - start
+    write_json(paths.REFERENCE_METRICS, {**metrics, "seconds": seconds})
+    summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
 
 
 main = command(reference)

@@ -3,7 +3,17 @@
 import time
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, NoiseLabel, SamplerLabel, be_deterministic, command, progress, resolve_device
+from ngldm.plumbing.command import (
+    Device,
+    NoiseLabel,
+    SamplerLabel,
+    be_deterministic,
+    command,
+    duration,
+    progress,
+    resolve_device,
+    summary,
+)
 from ngldm.plumbing.params import load_params
 
 GRID = 128  # images in the picture that `dvc plots` shows
@@ -59,7 +69,15 @@ def sample(
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(paths.model(noise))})
     save_png(sample_grid(picture), paths.sample_plot(noise, sampler))
     write_json(paths.sample_metrics(noise, sampler), {"sample_seconds": seconds})
-    print(f"{noise} {sampler}: {config.num_images} images in {seconds:.1f} s; {paths.samples(noise, sampler)}")
+    summary(
+        f"sample {noise} {sampler}",
+        {
+            "images": config.num_images,
+            "network calls per image": about["network_calls"],
+            "time": duration(seconds),
+            "folder": paths.samples(noise, sampler),
+        },
+    )
 
 
 main = command(sample)

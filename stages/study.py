@@ -6,7 +6,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, command, progress, resolve_device
+from ngldm.plumbing.command import Device, command, progress, resolve_device, summary
 from ngldm.plumbing.params import load_params
 from ngldm.plumbing.study_jobs import COLUMNS, Job, run_job
 
@@ -53,9 +53,8 @@ def study(device: Device = "auto") -> None:
         from ngldm.plumbing.tracking import Store
 
         Store(params.experiment).record_study(params, rows)
-    print(
-        f"{len(jobs)} trainings, {len(rows)} scores; {paths.STUDY / 'scores.csv'}" if jobs else "no variants: no study"
-    )
+    kept = {"file": paths.STUDY / "scores.csv"} if jobs else {}
+    summary("study", {"trainings": len(jobs) or "none, for there are no variants", "scores": len(rows), **kept})
 
 
 main = command(study)

@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, NoiseLabel, be_deterministic, command, resolve_device
+from ngldm.plumbing.command import Device, NoiseLabel, be_deterministic, command, resolve_device, summary
 from ngldm.plumbing.fitting import fit_with_progress, write_history
 from ngldm.plumbing.params import load_params
 
@@ -91,7 +91,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         write_json(paths.train_metrics(noise), final)
         model_id = log_model(store, run, paths.model(noise), noise, data.image_shape)
         run.metrics(final, config.max_steps, model_id)
-    print(f"{noise}: loss {reports[-1].loss:.4f} after {config.max_steps} steps, {seconds:.1f} s; {paths.model(noise)}")
+    summary(f"train {noise}", {**final, "steps": config.max_steps, "file": paths.model(noise)})
 
 
 main = command(train)

@@ -78,4 +78,5 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 [sys.executable, "-c", SMOKE, str(ROOT)], cwd=folder, env=environment, capture_output=True, text=True
             )
             assert done.returncode == 0, done.stdout + done.stderr
+            (shared / "smoke.log").write_text(done.stdout)
     return folder

@@ -3,6 +3,7 @@
 import inspect
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -20,11 +21,12 @@ ROOT = Path(__file__).parents[1]
 Call = Callable[..., tuple[int, str, str]]
 BAR = """
 import time
-from ngldm.plumbing.command import print_table, progress
+from ngldm.plumbing.command import print_table, progress, summary
 with progress("train laplace", 4, "steps") as advance:
     for _ in range(4):
         advance(1, "loss 1.5")
 print_table(["noise", "score"], [["laplace", "[bold]1.5[/]"]])
+summary("sample laplace", {"loss": 0.123456, "images": 7})
 """
 
 
@@ -70,6 +72,8 @@ def test_a_terminal_gets_a_bar_with_rate_and_colours() -> None:
     assert "4/4" in text
     assert "steps/s" in text
     assert "loss 1.5" in text
+    assert [word for word in text.split() if word in ("0.1235", "7", "loss")][-3:] == ["loss", "0.1235", "7"]
+    assert "sample laplace: " not in text  # a table, not the line
     assert "\x1b[38;5;" in text or "\x1b[3" in text
 
 
@@ -85,6 +89,7 @@ def test_ci_and_dumb_terminals_get_plain_lines(variables: dict[str, str]) -> Non
     text = on_a_terminal(**variables)
     assert "━" not in text
     assert "train laplace: 4/4" in text
+    assert "sample laplace: loss 0.1235, images 7" in text
     assert "\x1b[?25l" not in text  # no cursor is hidden, nothing is redrawn
 
 
@@ -112,6 +117,21 @@ def test_rates_are_never_rounded_away(done: int, seconds: float, expected: str) 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.4, "0 s"), (99.4, "99 s"), (187, "3:07 min"), (7500, "2:05 h")])
 def test_durations(seconds: float, expected: str) -> None:
     assert command.duration(seconds) == expected
+
+
+def test_every_stage_ends_with_its_summary(smoke: Path) -> None:
+    log = (smoke.parent / "smoke.log").read_text()
+    lines = {
+        line.split(": ")[0]: line for line in log.splitlines() if ": " in line and not re.search(r": \d+/\d", line)
+    }
+    pairs = [f"{noise} {sampler}" for noise in ("gaussian", "laplace") for sampler in ("ancestral", "auto")]
+    labelled = [f"train {noise}" for noise in ("gaussian", "laplace")]
+    labelled += [f"{stage} {pair}" for stage in ("sample", "evaluate") for pair in pairs]
+    others = ["download digits", "autoencoder kl", "latents", "reference classifier", "curve", "study"]
+    assert set(lines) == {*labelled, *others}
+    assert "training images 1500" in lines["download digits"]
+    assert "fd_classifier " in lines["evaluate laplace auto"]
+    assert "smoke on digits, 64 images each" in log  # the report's own table
 
 
 def test_every_stage_has_quiet_in_its_help(call: Call) -> None:

@@ -4,7 +4,7 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
@@ -113,6 +113,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
     console.print(table)
 
 
+def summary(title: str, content: Mapping[str, object]) -> None:
+    """What a stage ends with: a table on a terminal, one plain line elsewhere and in CI.
+
+    Args:
+        title: the stage, and the labels that it was called with.
+        content: figure to value, in the order shown; floats with four significant digits.
+    """
+    values = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in content.items()}
+    if _draws(Console()):
+        print_table((title, ""), list(values.items()))
+    else:
+        print(f"{title}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+
+
+def _draws(console: Console) -> bool:
+    """Whether lines may be drawn and redrawn there."""
+    return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
 @contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
     """A bar with rate and time left on a terminal; a plain line every ten seconds or so elsewhere and in CI.
@@ -122,7 +141,7 @@ def progress(description: str, total: int, unit: str = "images") -> Iterator[Cal
     console = Console(stderr=True)
     if _quiet:
         yield lambda count, note="": None
-    elif console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI"):
+    elif _draws(console):
         yield from _bar(console, description, total, unit)
     else:
         yield from _lines(description, total, unit)
