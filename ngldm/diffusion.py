@@ -22,13 +22,7 @@ USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for 
 
 def _coefficients(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(abar_t) and sqrt(1 - abar_t), shaped to broadcast over `like` (B, ...)."""
-    shape = (-1,) + (1,) * (like.ndim - 1)
-    index = t.cpu()
-    signal, noise = (
-        values[index].to(like.device, like.dtype).reshape(shape)
-        for values in (schedule.sqrt_alphas_cumprod, schedule.sqrt_one_minus_alphas_cumprod)
-    )
-    return signal, noise
+    return schedule.at("sqrt_alphas_cumprod", t, like), schedule.at("sqrt_one_minus_alphas_cumprod", t, like)
 
 
 def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -124,14 +118,16 @@ def diffusion_loss(
     Args:
         model: model(x_t, t), predicting `objective.target`.
         x0: (B, c, h, w) standardised latents.
-        generator: on the CPU; t and eps follow from its state alone, whatever x0's device.
+        generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
 
     Returns:
         (B,) weighted loss per image, float32.
     """
-    t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator)
+    device = generator.device if generator else x0.device
+    t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
     eps = forward.sample(x0.shape, t, generator).to(x0.device)
-    prediction = model(add_noise(schedule, x0, eps, t), t.to(x0.device))
+    t = t.to(x0.device)
+    prediction = model(add_noise(schedule, x0, eps, t), t)
     if objective.target == "eps":
         target = eps
     elif objective.target == "x0":

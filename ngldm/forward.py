@@ -30,12 +30,12 @@ class Forward(Protocol):
     noise: Noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        """eps of x_t, mean 0 (but for uncentred noise) and variance 1, float32 on the CPU.
+        """eps of x_t, mean 0 (but for uncentred noise) and variance 1, float32 on the device of t.
 
         Args:
             shape: (B, ...).
             t: (B,) integers in 1..T.
-            generator: on the CPU.
+            generator: on the device of t.
         """
         ...
 
@@ -47,7 +47,7 @@ class Marginal:
         self.noise = noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self.noise.sample(shape, generator)
+        return self.noise.sample(shape, generator, t.device)
 
 
 class Markov:
@@ -88,16 +88,23 @@ class Markov:
                 table.append((_standardise(chain) * self.noise.variance**0.5 + mean).float())
         return torch.stack(table)
 
+    @cached_property
+    def _placed(self) -> Tensor:
+        """The table, where it was last needed."""
+        return self._table
+
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        table, rows = self._table, torch.tensor(self._rows)
+        if self._placed.device != t.device:
+            self._placed = self._placed.to(t.device)
+        table, rows = self._placed, torch.tensor(self._rows, device=t.device)
         upper = torch.searchsorted(rows, t)  # rows[upper - 1] < t <= rows[upper]
         lower = (upper - 1).clamp(min=0)
         gap = (rows[upper] - rows[lower]).clamp(min=1)
         above = (t - rows[lower]) / gap  # 1 where t has a row of its own
         broadcast = (-1,) + (1,) * (len(shape) - 1)
-        choose = torch.rand(tuple(shape), generator=generator) < above.reshape(broadcast)
+        choose = torch.rand(tuple(shape), generator=generator, device=t.device) < above.reshape(broadcast)
         row = torch.where(choose, upper.reshape(broadcast), lower.reshape(broadcast))
-        particle = torch.randint(PARTICLES, tuple(shape), generator=generator)
+        particle = torch.randint(PARTICLES, tuple(shape), generator=generator, device=t.device)
         return table[row, particle]
 
 

@@ -6,7 +6,7 @@ code, and diffusers, index from 0: their entry t - 1 is our entry t.)
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -89,6 +89,24 @@ class Schedule:
     alphas_cumprod: Tensor
     sqrt_alphas_cumprod: Tensor
     sqrt_one_minus_alphas_cumprod: Tensor
+    _copies: dict[tuple[str, torch.device, torch.dtype], Tensor] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
+        """Values of an attribute at t, with the device and dtype of `like`, shaped to broadcast over it.
+
+        The array is copied once for each device and dtype: a training step must not wait for a transfer.
+
+        Args:
+            name: e.g. "sqrt_alphas_cumprod".
+            t: (B,) integers in 0..T.
+            like: (B, ...).
+        """
+        key = (name, like.device, like.dtype)
+        if key not in self._copies:
+            self._copies[key] = getattr(self, name).to(like.device, like.dtype)
+        return self._copies[key][t.to(like.device)].reshape((-1,) + (1,) * (like.ndim - 1))
 
     @property
     def num_train_timesteps(self) -> int:

@@ -22,7 +22,7 @@ from ngldm.ema import EMA
 from ngldm.errors import InputError
 
 Batch = Any  # a tensor, or a tuple of tensors
-LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); the generator is on the CPU
+LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); all on one device
 Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
 
 
@@ -110,7 +110,7 @@ def heldout_loss(model: nn.Module, loss_fn: LossFunction, heldout: Split, config
     total = 0.0
     for start in range(0, heldout.size, config.batch_size):
         indices = np.arange(start, min(start + config.batch_size, heldout.size))
-        generator = torch.Generator().manual_seed(stream_seed(0, "heldout", start))
+        generator = torch.Generator(device).manual_seed(stream_seed(0, "heldout", start))
         loss = loss_fn(model, _send(heldout.fetch(indices), device), generator)
         total += float(loss.mean()) * len(indices)
     return total / heldout.size
@@ -227,7 +227,7 @@ def _train_step(
     for group in optimizer.param_groups:
         group["lr"] = lr_at(config, step)
     torch.manual_seed(stream_seed(seed, "dropout", step))
-    generator = torch.Generator().manual_seed(stream_seed(seed, "step", step))
+    generator = torch.Generator(device).manual_seed(stream_seed(seed, "step", step))
     batch = _send(train.fetch(batch_indices(train.size, config.batch_size, seed, step)), device)
     with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         loss = loss_fn(model, batch, generator).mean()
