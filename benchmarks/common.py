@@ -38,6 +38,29 @@ def interleaved(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> di
     return seconds
 
 
+def bf16_is_fast() -> bool:
+    """Whether bfloat16 is computed in hardware here; elsewhere it is emulated and no one would train with it."""
+    return torch.cuda.is_available() or bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def peak_mib(run: Callable[[], Any]) -> float:
+    """Memory that a call takes beyond what was held before: of the GPU if there is one, else resident (Linux)."""
+    if torch.cuda.is_available():
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is held now
+    before = _status_mib("VmRSS")
+    run()
+    return _status_mib("VmHWM") - before
+
+
+def _status_mib(key: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"{key}:")) / 1024
+
+
 def summary(seconds: Mapping[str, list[float]], work: float, ours: str, unit: str = "images") -> list[Row]:
     """A row per contender: work per second (median), the spread, and how many times faster `ours` is.
 
@@ -66,12 +89,18 @@ def machine() -> Row:
     versions = {name: version(name) for name in names}
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": _cpu(),
         "threads": torch.get_num_threads(),
         "device": device,
         "python": platform.python_version(),
         **versions,
     }
+
+
+def _cpu() -> str:
+    file = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in file.read_text().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def peak_memory_mib() -> float:

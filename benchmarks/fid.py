@@ -76,7 +76,8 @@ def evaluation(size: str) -> list[Row]:
         files: dict[str, list[str]] = {"real": [], "made": []}
         for kind, images in (("real", real), ("made", made)):
             for index, image in enumerate(images):
-                path = folder / f"{kind}-{index}.png"
+                path = folder / kind / f"{index}.png"
+                path.parent.mkdir(exist_ok=True)
                 Image.fromarray(image).save(path)
                 files[kind].append(str(path))
 
@@ -99,7 +100,27 @@ def evaluation(size: str) -> list[Row]:
             ]
             return float(calculate_frechet_distance(*both[0], *both[1]))
 
-        contenders = {"ours": lambda: ours(None), "ours, second": lambda: ours(kept), "pytorch-fid": peers}
+        def fidelity() -> float:
+            import torch_fidelity
+
+            scores = torch_fidelity.calculate_metrics(
+                input1=str(folder / "real"),
+                input2=str(folder / "made"),
+                fid=True,
+                cuda=device == "cuda",
+                batch_size=50,
+                cache=False,
+                verbose=False,
+                feature_extractor_weights_path=str(folder / "weights.pth"),
+            )
+            return float(scores["frechet_inception_distance"])
+
+        contenders = {
+            "ours": lambda: ours(None),
+            "ours, second": lambda: ours(kept),
+            "pytorch-fid": peers,
+            "torch-fidelity": fidelity,
+        }
         return summary(interleaved(contenders, pick(size, 1, 2, 3)), 2 * count, "ours")
 
 

@@ -13,8 +13,12 @@ from ngldm.unet import UNet
 TOLERANCE = 0.02
 
 
-def ours_like(target: int, channels: int) -> dict[str, Any]:
+def ours_like(target: int, channels: int, first_width: int | None = None) -> dict[str, Any]:
     """Arguments of our U-Net of two levels, attention at the second, with `target` parameters to within 2 %.
+
+    Args:
+        first_width: of the first level, where it is not free. Narrower means more parameters at the second level, where
+            they are used at a quarter of the positions.
 
     Raises:
         ValueError: there are none.
@@ -34,9 +38,9 @@ def ours_like(target: int, channels: int) -> dict[str, Any]:
 
     best: tuple[int, tuple[int, int, int]] | None = None
     for blocks in (1, 2):
-        for first in (*range(8, 64, 2), *range(64, 161, 8)):
+        for first in (first_width,) if first_width else (*range(8, 64, 2), *range(64, 161, 8)):
             widths = range(
-                -(-first // 4) * 4, 4 * first + 1, 4
+                -(-first // 4) * 4, 8 * first + 1, 4
             )  # the size grows with the width: bisect for the nearest
             index = bisect_left(widths, target, key=lambda second, f=first, n=blocks: size(f, second, n))
             for second in widths[max(index - 1, 0) : index + 1]:

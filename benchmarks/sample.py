@@ -3,15 +3,18 @@
 python -m benchmarks.sample [--size smallest|small|full] [--out FOLDER]
 """
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
 from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
 from benchmarks.networks import bundle_of, diffusers_unet, ours_like
-from ngldm.generate import generate
+from ngldm.bundle import Bundle
+from ngldm.generate import generate, generate_batches
 
 
 def against_diffusers(size: str) -> list[Row]:
@@ -35,11 +38,57 @@ def against_diffusers(size: str) -> list[Row]:
     return rows
 
 
+CALLS = (5, 10, 15, 20, 25)
+
+
+def equal_score(workspace: Path, size: str) -> list[Row]:
+    """The fewest calls of each noise's best sampler that score as well as all 1000 steps of ancestral sampling.
+
+    Args:
+        workspace: where `dvc repro` has run; its models, its score, its reference.
+    """
+    from ngldm.bundle import load_bundle
+    from ngldm.features import extract, make_extractor
+    from ngldm.frechet import Moments, frechet_distance
+    from ngldm.generate import best_sampler
+    from ngldm.reference import load_reference
+
+    reference = load_reference(workspace / "data" / "reference")
+    classifier = workspace / "data" / "reference" / "classifier.safetensors"
+    extractor = make_extractor("classifier", classifier=classifier, inception=None)
+    count, rows = pick(size, 32, 1000, 1000), []
+
+    def made(bundle: Bundle, options: dict[str, Any]) -> tuple[float, float]:
+        start = time.perf_counter()
+        images = np.concatenate(list(generate_batches(bundle, count, 250, **options)))
+        seconds, moments = time.perf_counter() - start, Moments(extractor.dim)
+        for features in extract(extractor, images, 250):
+            moments.update(features)
+        return seconds, frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
+
+    for path in sorted((workspace / "models").glob("*/model.safetensors")):
+        bundle = load_bundle(path)
+        steps = bundle.schedule.num_train_timesteps
+        slow, goal = made(bundle, {"method": "ancestral", "num_inference_steps": steps})
+        row: Row = {"noise": path.parent.name, "ancestral steps": steps, "ancestral": goal, "ancestral s": slow}
+        for calls in CALLS:
+            seconds, score = made(bundle, {**best_sampler(bundle.noise.name), "num_inference_steps": min(calls, steps)})
+            row[f"{calls} calls"] = score
+            if score <= goal and "fewest calls" not in row:
+                row |= {"fewest calls": calls, "s": seconds, "times faster": slow / seconds}
+        rows.append({**dict.fromkeys(("fewest calls", "s", "times faster"), ""), **row})
+    return rows
+
+
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
+    workspace: Annotated[Path, typer.Option(help="Where dvc repro has run, for the equal score.")] = Path(),
 ) -> None:
-    publish("sample", {"against diffusers": against_diffusers(size)}, out)
+    results = {"against diffusers": against_diffusers(size)}
+    if (workspace / "data" / "reference" / "classifier.safetensors").is_file():
+        results["equal score"] = equal_score(workspace, size)
+    publish("sample", results, out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
+from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import PlainUNet, bundle_of, diffusers_unet, lucidrains_unet, ours_like
 from ngldm.diffusion import diffusion_loss
 from ngldm.ema import EMA
@@ -33,6 +33,7 @@ def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
         ema_decay=0.995,
         grad_clip=1.0,
         precision=precision,
+        compile=False,
         log_every=50,
         eval_every=10**9,
     )
@@ -161,36 +162,37 @@ def papers_loop(model: PlainUNet, encoder: Any, images: torch.Tensor, steps: int
     return run
 
 
-def against_peers(size: str) -> list[Row]:
-    """Equal tensors and parameters; ours also in bf16, the precision that its recipes take where it pays."""
+def compared(contenders: dict[str, Callable[[], None]], counts: list[int], repeats: int, work: int) -> list[Row]:
+    """Speed, peak memory and parameters of each; the first is ours."""
+    rows = summary(interleaved(contenders, repeats), work, next(iter(contenders)))
+    for row, run, count in zip(rows, contenders.values(), counts, strict=True):
+        row |= {"peak MiB": peak_mib(run), "parameters": count}
+    return [{key.split(" than")[0]: value for key, value in row.items()} for row in rows]
+
+
+def against_peer(peer: str, size: str) -> list[Row]:
+    """Ours and "diffusers" or "lucidrains": equal tensors, parameters and precision; in bf16 too where that is fast."""
     shape, batch = (8, 8, 8), pick(size, 8, 64, 128)
     steps, repeats = pick(size, 1, 5, 20), pick(size, 1, 5, 7)
     data = torch.randn(pick(size, 64, 1024, 4096), *shape, generator=torch.Generator().manual_seed(0))
-    peer = diffusers_unet(shape, pick(size, (32, 64), (64, 128), (64, 128)))
-    other = lucidrains_unet(shape, pick(size, 32, 64, 64))
-    mine, second = ours_like(parameters(peer), shape[0]), ours_like(parameters(other), shape[0])
-    rows = []
-    for name, settings, pairs in (
-        (
-            "diffusers",
-            mine,
-            {
-                "diffusers, fp32": diffusers_loop(peer, data, steps, batch, "fp32"),
-                "diffusers, bf16": diffusers_loop(peer, data, steps, batch, "bf16"),
-            },
-        ),
-        ("lucidrains", second, {"lucidrains, fp32": lucidrains_loop(other, data, steps, batch)}),
-    ):
-        contenders = {
-            f"ours, sized as {name}": ours(settings, data, steps, batch, "fp32"),
-            "ours, bf16": ours(settings, data, steps, batch, "bf16"),
-            **pairs,
-        }
-        rows += summary(interleaved(contenders, repeats), steps * batch, next(iter(contenders)))
-        rows[-1].update(parameters=parameters(peer if name == "diffusers" else other))
-        for row in rows:
-            row.setdefault("parameters", parameters(bundle_of(settings, shape).unet))
-    return [{key.split(" than")[0]: value for key, value in row.items()} for row in rows]
+    width = pick(size, 32, 64, 64)
+    theirs = diffusers_unet(shape, (width, 2 * width)) if peer == "diffusers" else lucidrains_unet(shape, width)
+    mine = ours_like(parameters(theirs), shape[0])
+    narrow = ours_like(parameters(theirs), shape[0], width // 2)
+    contenders = {"ours, fp32": ours(mine, data, steps, batch, "fp32")}
+    contenders["ours, half as wide first level, fp32"] = ours(narrow, data, steps, batch, "fp32")
+    if peer == "diffusers":
+        contenders["diffusers, fp32"] = diffusers_loop(theirs, data, steps, batch, "fp32")
+        if bf16_is_fast():
+            contenders["ours, bf16"] = ours(mine, data, steps, batch, "bf16")
+            contenders["diffusers, bf16"] = diffusers_loop(theirs, data, steps, batch, "bf16")
+    else:
+        contenders["lucidrains, fp32"] = lucidrains_loop(theirs, data, steps, batch)
+    own, other = (parameters(bundle_of(settings, shape).unet) for settings in (mine, narrow)), parameters(theirs)
+    sizes = dict(zip(("ours, fp32", "ours, half as wide first level, fp32"), own, strict=True))
+    sizes["ours, bf16"] = sizes["ours, fp32"]
+    counts = [sizes.get(name, other) for name in contenders]
+    return compared(contenders, counts, repeats, steps * batch)
 
 
 def against_the_paper(size: str) -> list[Row]:
@@ -207,20 +209,18 @@ def against_the_paper(size: str) -> list[Row]:
     mine = ours_like(parameters(plain), 3)
     contenders = {
         "ours": ours(mine, latents, steps, batch, "fp32"),
-        "ours, bf16": ours(mine, latents, steps, batch, "bf16"),
         "the paper's loop": papers_loop(plain, encoder, images, steps, batch),
     }
-    rows = summary(interleaved(contenders, repeats), steps * batch, "ours")
-    for row, count in zip(rows, [parameters(bundle_of(mine, (3, 24, 24)).unet)] * 2 + [parameters(plain)], strict=True):
-        row["parameters"] = count
-    return rows
+    counts = [parameters(bundle_of(mine, (3, 24, 24)).unet), parameters(plain)]
+    return compared(contenders, counts, repeats, steps * batch)
 
 
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    publish("train_step", {"against peers": against_peers(size), "against the paper": against_the_paper(size)}, out)
+    results = {f"against {peer}": against_peer(peer, size) for peer in ("diffusers", "lucidrains")}
+    publish("train_step", {**results, "against the paper": against_the_paper(size)}, out)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ class FitConfig(Protocol):
     ema_decay: float
     grad_clip: float
     precision: str
+    compile: bool
     log_every: int
     eval_every: int
 
@@ -136,7 +137,8 @@ def fit(
 ) -> Iterator[Report]:
     """Train `model` in place, and `ema` with it, yielding a report every `log_every` steps and at the end.
 
-    AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights. With a checkpointer,
+    AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights, `torch.compile` if
+    `config.compile` (the EMA weights, evaluated now and then, stay as they are). With a checkpointer,
     the run goes on from `last` if one of the same fingerprint is unfinished, saves `last` at its interval and, with
     `heldout`, `best` whenever the held-out loss improves.
     """
@@ -170,8 +172,9 @@ def fit(
             checkpointer.save(name, parts, optimizer, content)
 
     model.train()
+    network: nn.Module = torch.compile(model) if config.compile else model  # type: ignore[assignment]
     for step in range(state["step"], config.max_steps):
-        loss, grad_norm = _train_step(model, ema, optimizer, loss_fn, train, config, seed, step, device)
+        loss, grad_norm = _train_step(network, ema, optimizer, loss_fn, train, config, seed, step, device)
         losses.append(loss)
         count, last = step + 1, step + 1 == config.max_steps
         evaluated = None

@@ -1,5 +1,7 @@
 """Stage `evaluate@<noise>-<sampler>`: score one set of images, record scores and pictures in MLflow."""
 
+import time
+
 from ngldm.plumbing import paths
 from ngldm.plumbing.command import (
     Device,
@@ -7,6 +9,7 @@ from ngldm.plumbing.command import (
     SamplerLabel,
     be_deterministic,
     command,
+    duration,
     progress,
     resolve_device,
     summary,
@@ -36,7 +39,7 @@ def evaluate(
     from ngldm.plumbing.tracking import Store
     from ngldm.reference import compared, load_reference, shortfall
 
-    config = params.evaluate
+    config, start = params.evaluate, time.perf_counter()
     images, trajectory = load_images(paths.samples(noise, sampler))
     about = read_json(paths.samples(noise, sampler) / "samples.json", "model_sha256")
     whole = load_reference(paths.REFERENCE)
@@ -73,17 +76,19 @@ def evaluate(
         "precision": manifold.precision,
         "recall": manifold.recall,
     }
-    write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images)})
+    seconds = time.perf_counter() - start
+    write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images), "seconds": seconds})
     store, sha = Store(params.experiment), about["model_sha256"]
     run = store.run_of_model(params, noise, sha, sampler)
     run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, run.step, logged_model(store, sha))
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)
     for frame in range(len(trajectory)):  # the slider goes from noise to image
         run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)
-    context = {"reference": reference.about, "num_images": len(images)}
+    shared = ("dataset_sha256", "extractor", "weights_sha256", "metric")  # not figures, whose last digits may differ
+    context = {**{key: reference.about.get(key) for key in shared}, "num_images": len(images)}
     update_best(store, noise, sha, distance, context)
     run.finish()
-    summary(f"evaluate {noise} {sampler}", {**scores, "images": len(images)})
+    summary(f"evaluate {noise} {sampler}", {**scores, "images": len(images), "time": duration(seconds)})
 
 
 main = command(evaluate)

@@ -21,7 +21,7 @@ def reference(device: Device = "auto") -> None:
     from ngldm.datasets import open_dataset
     from ngldm.ema import EMA
     from ngldm.features import Classifier, accuracy, classifier_loss, extract, make_extractor, save_classifier
-    from ngldm.files import atomic_directory, write_json
+    from ngldm.files import atomic_directory, read_json, write_json
     from ngldm.frechet import Moments, frechet_distance
     from ngldm.images import to_float
     from ngldm.reference import save_reference, shortfall
@@ -67,6 +67,7 @@ def reference(device: Device = "auto") -> None:
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
+            "dataset_sha256": read_json(paths.DATASET / "dataset.json", "sha256")["sha256"]["train"],
             "num_images": len(data.train),
             "floor": floor,
             "floor_num_images": len(data.test),

@@ -1,13 +1,15 @@
 """The benchmarks at their smallest size: they run, compare equal work, values agree. No timing is asserted."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import fid, latents, pipeline, sample, scaling, train_step
-from benchmarks.common import interleaved, publish, summary
+from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
 from ngldm.unet import UNet
 
@@ -37,24 +39,37 @@ def test_the_ratio_is_of_the_same_repeat() -> None:
 
 @pytest.mark.parametrize(
     "compare",
-    [train_step.against_peers, train_step.against_the_paper, sample.against_diffusers],
-    ids=lambda f: f.__name__,
+    [
+        partial(train_step.against_peer, "diffusers"),
+        partial(train_step.against_peer, "lucidrains"),
+        train_step.against_the_paper,
+        sample.against_diffusers,
+    ],
+    ids=["diffusers", "lucidrains", "paper", "sampling"],
 )
 def test_networks_have_equal_parameters_and_all_run(compare) -> None:
     rows = compare("smallest")
     counts = [row["parameters"] for row in rows]
     assert all(row["seconds"] > 0 for row in rows)
-    if compare is train_step.against_peers:  # two groups, each of a peer's size
-        assert max(counts[:4]) <= 1.021 * min(counts[:4])
-        assert max(counts[4:]) <= 1.021 * min(counts[4:])
-    else:
-        assert max(counts) <= 1.021 * min(counts)
+    assert max(counts) <= 1.021 * min(counts)
+
+
+def test_fewest_calls_are_those_that_reach_the_ancestral_score(smoke: Path) -> None:
+    rows = sample.equal_score(smoke, "smallest")
+    assert {row["noise"] for row in rows} == {"gaussian", "laplace"}
+    for row in rows:
+        reaching = [calls for calls in sample.CALLS if row[f"{calls} calls"] <= row["ancestral"]]
+        assert row["fewest calls"] == (reaching[0] if reaching else "")
+
+
+def test_peak_memory_is_that_of_the_call() -> None:
+    assert 60 < peak_mib(lambda: torch.ones(2**24)) < 100  # 64 MiB
 
 
 def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
-    assert len(fid.evaluation("smallest")) == 3
+    assert len(fid.evaluation("smallest")) == 4
 
 
 def test_the_others_run_and_are_written(tmp_path: Path) -> None:

@@ -127,11 +127,15 @@ def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -
 
 
 def test_done_snapshots_are_not_scored_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
     curve("cpu")
-    before = read()
+    before, client = read(), mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     monkeypatch.setattr(curve_jobs, "_score", lambda *args: pytest.fail("scored again"))
     curve("cpu")
     assert read() == before
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
+    assert len(client.get_metric_history(run.info.run_id, "fd_classifier.by_step")) == len(before)
     change("curve", num_images=16)
     with pytest.raises(pytest.fail.Exception):
         curve("cpu")

@@ -200,6 +200,7 @@ def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp
     assert "ngldm-test@best stays at version 2" in capsys.readouterr().out
     assert best_after("a", 9.0, {"num_images": 64}) == "1"  # but for more images than the best one was scored with
     assert best_after("b", 0.1, {"num_images": 64}) == "2"
+    assert best_after("a", 0.1, {"num_images": 640, "dataset_sha256": "other"}) == "2"  # of other data
     assert best_after("a", 0.1, {"num_images": 10}) == "2"
 
 
@@ -255,7 +256,12 @@ def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, c
     assert parent.data.params["train.lr"] == str(params.train.lr)
     assert "noise" not in parent.data.params
     assert parent.info.status == "RUNNING"  # as long as one below it is
-    second.finish()
+    third = store.create_run(params, "uniform", "uniform", {})
+    second.finish("FAILED")
+    assert store.client.get_run(parents[0]).info.status == "RUNNING"
+    third.finish()
+    assert store.client.get_run(parents[0]).info.status == "FAILED"
+    store.create_run(params, "gumbel", "gumbel", {}).finish()  # tried again
     parent = store.client.get_run(parents[0])
     assert parent.info.status == "FINISHED"
     first.tags({MODEL_TAG: "sha-of-the-first"})

@@ -47,6 +47,7 @@ class Config:
     ema_decay: float = 0.9
     grad_clip: float = 0.5
     precision: str = "fp32"
+    compile: bool = False
     log_every: int = 3
     eval_every: int = 4
 

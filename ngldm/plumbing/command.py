@@ -81,6 +81,8 @@ def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, quiet: bool, **kwargs: Any) -> Any:
         global _quiet
         _quiet = quiet
+        if quiet or os.environ.get("CI") or not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that download
         try:
             if not quiet:
                 return function(*args, **kwargs)

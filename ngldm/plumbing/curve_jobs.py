@@ -49,8 +49,20 @@ def score_snapshots(
             write_json(kept, row)
             run.picture("by_step", picture, row["step"])
         rows.append(row)
-        run.metrics({f"{row['metric']}.by_step": row["value"]}, row["step"])
+    _log(run, rows)
     return rows
+
+
+def _log(run: Any, rows: list[Row]) -> None:
+    """Scores by step, and by epoch for those of at least one; rows that an earlier call has logged are left out."""
+    names = {f"{row['metric']}.by_step" for row in rows}
+    done = {name: run.logged_steps(name) for name in names}
+    for row in rows:
+        name = f"{row['metric']}.by_step"
+        if row["step"] not in done[name]:
+            run.metrics({name: row["value"]}, row["step"])
+            if row["epoch"] >= 1.0:
+                run.metrics({f"{row['metric']}.by_epoch": row["value"]}, round(row["epoch"]))
 
 
 def _score(

@@ -38,6 +38,9 @@ class Fit(Section):
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
     precision: Literal["fp32", "bf16"] = Field(description="forward and backward pass; master weights are float32")
+    compile: bool = Field(
+        default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
+    )
     log_every: PositiveInt = Field(description="steps between two reports")
     eval_every: PositiveInt = Field(description="steps between two held-out losses")
 

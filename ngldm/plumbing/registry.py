@@ -86,11 +86,12 @@ def update_best(store: "Store", noise: str, sha: str, score: float, context: Map
     """Move the alias `best` of ngldm-<noise> to this model if it scores lower in the same context.
 
     Scores of other data, another extractor or another number of images say nothing about each other: the alias then
-    stays, and a line says so. One exception: a score of fewer images, as recipe smoke gives, gives way to one of more.
+    stays, and a line says so. One exception: on the same data a score of fewer images, as recipe smoke gives, gives way
+    to one of more.
 
     Args:
         sha: SHA-256 of the model file.
-        context: what scores must share to be comparable (data, extractor, `num_images`).
+        context: what scores must share to be comparable: `dataset_sha256`, the extractor's weights, `num_images`.
     """
     if store.client is not None:
         store.attempt(lambda: _update_best(store.client, registered_name(noise), sha, score, context), None)
@@ -98,6 +99,7 @@ def update_best(store: "Store", noise: str, sha: str, score: float, context: Map
 
 def _update_best(client: Any, name: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
     key, count = f"ngldm.score.{fingerprint(context)[:12]}", int(context.get("num_images", 0))
+    scored = f"{COUNT_TAG}.{str(context.get('dataset_sha256', ''))[:12]}"  # most images of a score on this data
     versions = client.search_model_versions(f"name = '{name}'")
     mine = [v for v in versions if v.tags.get(MODEL_TAG) == sha]
     if not mine:
@@ -105,21 +107,16 @@ def _update_best(client: Any, name: str, sha: str, score: float, context: Mappin
     newest = max(mine, key=lambda v: int(v.version))
     own = min(score, float(newest.tags.get(key, "inf")))
     client.set_model_version_tag(name, newest.version, key, str(own))
-    client.set_model_version_tag(name, newest.version, COUNT_TAG, str(max(count, int(newest.tags.get(COUNT_TAG, "0")))))
+    client.set_model_version_tag(name, newest.version, scored, str(max(count, int(newest.tags.get(scored, "0")))))
     alias = client.get_registered_model(name).aliases.get("best")
     best = next((v for v in versions if str(v.version) == str(alias)), None)
     if best is not None and best.version == newest.version:
         return
-    if best is None or _gives_way(best, key, own, count):
+    more = best is not None and scored in best.tags and count > int(best.tags[scored])
+    if best is None or (own < float(best.tags[key]) if key in best.tags else more):
         client.set_registered_model_alias(name, "best", newest.version)
     elif key not in best.tags:
         print(
             f"{name}@best stays at version {best.version}, scored on other data or by another extractor; "
             f"this is version {newest.version} (docs/tracking.md says how to move the alias)"
         )
-
-
-def _gives_way(best: Any, key: str, score: float, count: int) -> bool:
-    if key in best.tags:
-        return score < float(best.tags[key])
-    return count > int(best.tags.get(COUNT_TAG, "0"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ngldm.plumbing.tracking import Store
 
+PARENT_ID = "mlflow.parentRunId"  # the tag by which MLflow's UI nests runs
 SYSTEM_SECONDS = 5.0  # between two samples of the machine's load
 
 
@@ -125,10 +126,30 @@ class Run:
         return monitor
 
     def finish(self, status: str = "FINISHED") -> None:
-        """`status`: FINISHED, FAILED or KILLED. A parent's end is that of its last child."""
+        """`status`: FINISHED, FAILED or KILLED. A parent ends with the last of its children to end."""
         self._do(lambda client, run_id: client.set_terminated(run_id, status))
         if self.parent is not None:
-            self.parent.finish()
+            self.parent._end_with_children()
+
+    def _end_with_children(self) -> None:
+        """End as FINISHED, or as the newest child of some name that did not; go on while one of them runs."""
+
+        def end(client: Any, run_id: str) -> None:
+            children = client.search_runs(
+                [self.store.experiment_id], f"tags.`{PARENT_ID}` = '{run_id}'", order_by=["attributes.start_time ASC"]
+            )
+            newest = {child.info.run_name: child.info.status for child in children}
+            if "RUNNING" not in newest.values():
+                bad = [status for status in newest.values() if status != "FINISHED"]
+                client.set_terminated(run_id, bad[0] if bad else "FINISHED")
+
+        self._do(end)
+
+    def logged_steps(self, key: str) -> set[int]:
+        """Steps at which a metric was logged already."""
+        found: set[int] = set()
+        self._do(lambda client, run_id: found.update(m.step for m in client.get_metric_history(run_id, key)))
+        return found
 
 
 def memory_mib() -> dict[str, float]:

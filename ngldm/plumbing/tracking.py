@@ -19,11 +19,10 @@ from typing import Any, TypeVar
 from ngldm.checkpoint import fingerprint
 from ngldm.plumbing.params import Params
 from ngldm.plumbing.registry import MODEL_TAG
-from ngldm.plumbing.runs import Run
+from ngldm.plumbing.runs import PARENT_ID, Run
 
 T = TypeVar("T")
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
-PARENT_ID = "mlflow.parentRunId"  # the tag by which MLflow's UI nests runs
 LOCK_SECONDS = 120  # the first process makes the store's tables meanwhile; that takes seconds
 TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train")
 
