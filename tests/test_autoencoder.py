@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
+from torch.nn import functional as F
 
 from ngldm.autoencoder import (
     Autoencoder,
@@ -77,6 +78,20 @@ def test_identity_is_exact():
     assert torch.equal(model.encode(x), x)
     assert torch.equal(model.decode(x), x)
     assert model.loss(x) == 0.0
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_paper_starts_as_a_bicubic_resize(channels):
+    """Nearly. Extra latent channels are zero; too few lose the image's last ones."""
+    model = build_autoencoder({**PAPER, "latent_channels": channels, "latent_size": 12}, (3, 16, 16))
+    x = torch.rand(2, 3, 16, 16)
+    shared = min(3, channels)
+    small = F.interpolate(x[:, :shared], 12, mode="bicubic", align_corners=False)
+    z = model.encode(x)
+    torch.testing.assert_close(z[:, :shared], small, rtol=0, atol=0.02)
+    assert not (z[:, shared:].abs() > 0.02).any()
+    back = F.interpolate(small, 16, mode="bicubic", align_corners=False)
+    torch.testing.assert_close(model.decode(z)[:, :shared], back, rtol=0, atol=0.06)
 
 
 def test_paper_loss_is_the_mean_squared_error():
