@@ -54,6 +54,7 @@ class Config:
     ema_decay: float = 0.9
     grad_clip: float = 1.0
     precision: str = "fp32"
+    compile: bool = False
     log_every: int = 60
     eval_every: int = 120
 

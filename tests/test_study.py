@@ -50,6 +50,7 @@ FIT = SimpleNamespace(
     ema_decay=0.5,
     grad_clip=1.0,
     precision="fp32",
+    compile=False,
     log_every=5,
     eval_every=5,
 )
