@@ -12,7 +12,8 @@ from ngldm.diffusion import OBJECTIVES, WEIGHTINGS
 from ngldm.errors import InputError
 from ngldm.features import EXTRACTORS
 from ngldm.forward import FORWARDS
-from ngldm.plumbing import params as module
+from ngldm.plumbing import param_samplers, param_sections
+from ngldm.plumbing import params as params_module
 from ngldm.plumbing.params import check_noises, compose_params, describe, load_params, parse_params
 from ngldm.samplers import SAMPLERS
 from ngldm.schedules import SCHEDULES
@@ -227,15 +228,15 @@ def test_exponents_are_numbers_as_in_yaml_1_2(content, tmp_path):
 @pytest.mark.parametrize(
     ("section", "field", "registry"),
     [
-        (module.DatasetParams, "name", SOURCES),
-        (module.AutoencoderParams, "kind", KINDS),
-        (module.ScheduleParams, "name", SCHEDULES),
-        (module.UNetParams, "time_embedding", TIME_EMBEDDINGS),
-        (module.SamplerOptions, "method", {"auto", *SAMPLERS}),
-        (module.DiffusionParams, "forward", FORWARDS),
-        (module.DiffusionParams, "objective", OBJECTIVES),
-        (module.DiffusionParams, "weighting", WEIGHTINGS),
-        (module.EvaluateParams, "extractor", EXTRACTORS),
+        (param_sections.DatasetParams, "name", SOURCES),
+        (param_sections.AutoencoderParams, "kind", KINDS),
+        (param_sections.ScheduleParams, "name", SCHEDULES),
+        (param_sections.UNetParams, "time_embedding", TIME_EMBEDDINGS),
+        (param_samplers.SamplerOptions, "method", {"auto", *SAMPLERS}),
+        (param_sections.DiffusionParams, "forward", FORWARDS),
+        (param_sections.DiffusionParams, "objective", OBJECTIVES),
+        (param_sections.DiffusionParams, "weighting", WEIGHTINGS),
+        (param_sections.EvaluateParams, "extractor", EXTRACTORS),
     ],
 )
 def test_choices_equal_what_the_core_offers(section, field, registry):
@@ -243,14 +244,15 @@ def test_choices_equal_what_the_core_offers(section, field, registry):
 
 
 def test_fit_section_has_what_the_training_loop_reads():
-    assert set(module.Fit.model_fields) == set(FitConfig.__annotations__)
+    assert set(param_sections.Fit.model_fields) == set(FitConfig.__annotations__)
 
 
 def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    return [c for c in vars(module).values() if isinstance(c, type) and issubclass(c, model) and c is not model]
+    classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
+    return [c for c in dict.fromkeys(classes) if isinstance(c, type) and issubclass(c, model) and c is not model]
 
 
-@pytest.mark.parametrize("section", sections(module.Section), ids=lambda s: s.__name__)
+@pytest.mark.parametrize("section", sections(param_sections.Section), ids=lambda s: s.__name__)
 def test_every_value_says_what_it_means(section):
     for name, field in section.model_fields.items():
         is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)

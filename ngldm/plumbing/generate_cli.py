@@ -9,7 +9,7 @@ import typer
 from ngldm.errors import InputError
 from ngldm.plumbing import paths
 from ngldm.plumbing.command import Device, be_deterministic, progress, resolve_device
-from ngldm.plumbing.params import OWN_OPTIONS
+from ngldm.plumbing.param_samplers import OWN_OPTIONS
 
 GRID = 128
 
