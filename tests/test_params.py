@@ -249,7 +249,7 @@ def test_fit_section_has_what_the_training_loop_reads():
 
 def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
     classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
-    return [c for c in dict.fromkeys(classes) if isinstance(c, type) and issubclass(c, model) and c is not model]
+    return list({c: None for c in classes if isinstance(c, type) and issubclass(c, model) and c is not model})
 
 
 @pytest.mark.parametrize("section", sections(param_sections.Section), ids=lambda s: s.__name__)
