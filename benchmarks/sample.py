@@ -28,13 +28,19 @@ def against_diffusers(size: str) -> list[Row]:
     bundle.unet.eval()
     pipeline = DDIMPipeline(peer, DDIMScheduler(1000))
     pipeline.set_progress_bar_config(disable=True)
+    compiled = bundle.compiled()
     contenders = {
         "ours": lambda: generate(bundle, count, method="ddim", num_inference_steps=steps),
+        "ours, compiled": lambda: generate(compiled, count, method="ddim", num_inference_steps=steps),
         "diffusers": lambda: pipeline(batch_size=count, num_inference_steps=steps, output_type="np"),
     }
+    start = time.perf_counter()
+    generate(compiled, count, method="ddim", num_inference_steps=1)
+    compilation = time.perf_counter() - start
     rows = summary(interleaved(contenders, pick(size, 1, 5, 7)), count * steps, "ours", "image steps")
-    for row, model in zip(rows, (bundle.unet, peer), strict=True):
+    for row, model in zip(rows, (bundle.unet, bundle.unet, peer), strict=True):
         row |= {"parameters": parameters(model), "seconds per call": row["seconds"] / steps}
+        row["seconds to compile"] = compilation if "compiled" in row["contender"] else 0.0
     return rows
 
 

@@ -87,6 +87,10 @@ class Checkpointer:
             index, name = key.split(".", 1)
             layout["state"].setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(layout)
+        for parameter, moments in optimizer.state.items():  # a file keeps no strides; fused optimisers rely on them
+            for name, value in moments.items():
+                if value.shape == parameter.shape:
+                    moments[name] = torch.empty_like(parameter).copy_(value)
         result: dict = state
         return result
 

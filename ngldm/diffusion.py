@@ -137,4 +137,4 @@ def diffusion_loss(
     loss = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
     if objective.weighting == "none":
         return loss
-    return loss * objective.weights(schedule).to(loss)[t]  # t is on the device of the loss, the weights are not
+    return loss * schedule.cached(objective, lambda: objective.weights(schedule), loss)[t]

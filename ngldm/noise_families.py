@@ -11,7 +11,6 @@ from torch.distributions import (
     Binomial,
     Exponential,
     Gamma,
-    Gumbel,
     Laplace,
     LogNormal,
     MixtureSameFamily,
@@ -26,6 +25,7 @@ from torch.nn import functional as F
 from ngldm.errors import InputError
 from ngldm.noise_registry import Base, Draw, inside, register, uniform_draw
 
+EULER = 0.5772156649015329  # Euler and Mascheroni's constant, the mean of the Gumbel distribution
 ZETA_3 = 1.2020569031595942  # Apery's constant, in the skewness of the Gumbel distribution
 
 
@@ -106,8 +106,11 @@ def uniform() -> Base:
 @register("gumbel")
 def gumbel() -> Base:
     """Gumbel (of maxima), shifted by Euler's constant and scaled by sqrt(6)/pi."""
-    return Base(
-        Gumbel(_real(0.0), _real(1.0)),
+    return Base(  # torch's own is a transformed distribution, whose first use imports sympy: 2 s
+        mean=EULER,
+        variance=math.pi**2 / 6.0,
+        icdf=lambda u: -(-u.log()).log(),
+        log_prob=lambda x: -x - (-x).exp(),
         skewness=12.0 * math.sqrt(6.0) * ZETA_3 / math.pi**3,
         excess_kurtosis=2.4,
     )

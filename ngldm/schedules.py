@@ -5,7 +5,7 @@ code, and diffusers, index from 0: their entry t - 1 is our entry t.)
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 import torch
@@ -89,7 +89,7 @@ class Schedule:
     alphas_cumprod: Tensor
     sqrt_alphas_cumprod: Tensor
     sqrt_one_minus_alphas_cumprod: Tensor
-    _copies: dict[tuple[str, torch.device, torch.dtype], Tensor] = field(
+    _copies: dict[tuple[Hashable, torch.device, torch.dtype], Tensor] = field(
         default_factory=dict, repr=False, compare=False
     )
 
@@ -103,10 +103,15 @@ class Schedule:
             t: (B,) integers in 0..T.
             like: (B, ...).
         """
-        key = (name, like.device, like.dtype)
-        if key not in self._copies:
-            self._copies[key] = getattr(self, name).to(like.device, like.dtype)
-        return self._copies[key][t.to(like.device)].reshape((-1,) + (1,) * (like.ndim - 1))
+        values = self.cached(name, lambda: getattr(self, name), like)
+        return values[t.to(like.device)].reshape((-1,) + (1,) * (like.ndim - 1))
+
+    def cached(self, key: Hashable, make: Callable[[], Tensor], like: Tensor) -> Tensor:
+        """What `make` returns, with the device and dtype of `like`; made and copied once for each key."""
+        full = (key, like.device, like.dtype)
+        if full not in self._copies:
+            self._copies[full] = make().to(like.device, like.dtype)
+        return self._copies[full]
 
     @property
     def num_train_timesteps(self) -> int:

@@ -21,6 +21,7 @@ from ngldm.checkpoint import Checkpointer
 from ngldm.ema import EMA
 from ngldm.errors import InputError
 
+LAYOUT = torch.channels_last  # convolutions reorder less on CPUs, and GPUs' tensor cores want it
 Batch = Any  # a tensor, or a tuple of tensors
 LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); all on one device
 Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
@@ -143,8 +144,8 @@ def fit(
     `heldout`, `best` whenever the held-out loss improves.
     """
     device = torch.device(device)
-    model.to(device)
-    ema.model.to(device)
+    model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+    ema.model.to(device, memory_format=LAYOUT)
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=config.lr,

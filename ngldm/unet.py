@@ -109,10 +109,10 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        # (B, 3C, H, W) -> three tensors (B, heads, HW, head_dim)
-        q, k, v = self.qkv(self.norm(x)).reshape(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
-        y = F.scaled_dot_product_attention(q, k, v)
-        out: Tensor = x + self.out(y.transpose(-1, -2).reshape(b, c, h, w))
+        # (B, 3C, H, W) -> (B, HW, 3C), a view if x is channels_last -> three tensors (B, heads, HW, head_dim)
+        qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).reshape(b, h * w, 3, self.heads, c // self.heads)
+        y = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
+        out: Tensor = x + self.out(y.transpose(1, 2).reshape(b, h * w, c).transpose(1, 2).reshape(b, c, h, w))
         return out
 
 

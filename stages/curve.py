@@ -16,15 +16,17 @@ def curve(device: Device = "auto") -> None:
     interrupted run goes on where it stopped and one more noise costs only its own.
     """
     params = load_params()
+    from ngldm.files import sha256_file, write_json
+
     kept = params.train.snapshot_every > 0
     found = {noise: sorted(paths.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
     rows: dict[str, list[Row]] = {noise: [] for noise in params.noises}
     total = sum(map(len, found.values()))
     content: dict[str, Any] = {"snapshots": "none, for train.snapshot_every is 0"}
+    measured: dict[str, Any] = {"snapshots": total}
     if total:
         target = resolve_device(device)
         be_deterministic()
-        from ngldm.files import sha256_file
         from ngldm.plumbing.tracking import Store
 
         store, start = Store(params.experiment), time.perf_counter()
@@ -36,8 +38,10 @@ def curve(device: Device = "auto") -> None:
                 run.finish()
         last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
         seconds = time.perf_counter() - start
+        measured["seconds"] = seconds
         content = {"snapshots": total, "images each": params.curve.num_images, **last, "time": duration(seconds)}
     write_curves(rows)
+    write_json(paths.CURVE_METRICS, measured)
     summary("curve", content)
 
 

@@ -1,6 +1,7 @@
 """Stage `download`: get the data set into its one form, data/dataset/."""
 
 import csv
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,8 +13,9 @@ from ngldm.plumbing.params import check_noises, load_params
 
 def download() -> None:
     """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
-    params = load_params()
+    params, start_time = load_params(), time.perf_counter()
     check_noises(params)  # the first stage to run: nothing has been computed yet
+    from ngldm.files import write_json
     from ngldm.plumbing.tracking import main_root
     from ngldm.sources import make_dataset
 
@@ -29,6 +31,7 @@ def download() -> None:
             reasons = Counter(row["reason"] for row in csv.DictReader(file))
         for reason, count in sorted(reasons.items()):
             print(f"skipped, {reason}: {count} files, named in {skipped}")
+    write_json(paths.DOWNLOAD_METRICS, {"seconds": time.perf_counter() - start_time})
     images = {"training images": len(dataset.train), "test images": len(dataset.test)}
     summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": paths.DATASET})
 

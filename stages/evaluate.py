@@ -35,7 +35,7 @@ def evaluate(
     from ngldm.frechet import Moments, frechet_distance, frechet_spread, kid
     from ngldm.images import load_images, sample_grid
     from ngldm.manifold import precision_recall
-    from ngldm.plumbing.registry import logged_model, update_best
+    from ngldm.plumbing.registry import ensure_logged, update_best
     from ngldm.plumbing.tracking import Store
     from ngldm.reference import compared, load_reference, shortfall
 
@@ -80,7 +80,8 @@ def evaluate(
     write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images), "seconds": seconds})
     store, sha = Store(params.experiment), about["model_sha256"]
     run = store.run_of_model(params, noise, sha, sampler)
-    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, run.step, logged_model(store, sha))
+    model_id = ensure_logged(store, run, paths.model(noise), sha, noise, images.shape[1:])
+    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, run.step, model_id)
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)
     for frame in range(len(trajectory)):  # the slider goes from noise to image
         run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)

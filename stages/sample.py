@@ -10,6 +10,7 @@ from ngldm.plumbing.command import (
     be_deterministic,
     command,
     duration,
+    free_memory,
     progress,
     resolve_device,
     summary,
@@ -32,6 +33,7 @@ def sample(
     be_deterministic()
     import numpy as np
 
+    from ngldm.batching import batch_from_memory
     from ngldm.bundle import load_bundle
     from ngldm.files import atomic_directory, sha256_file, write_json
     from ngldm.generate import generate_batches, trajectory
@@ -41,6 +43,9 @@ def sample(
     config = params.sample
     bundle = load_bundle(paths.model(noise), target)
     options = params.sampler_options[sampler].arguments(bundle.noise.name)
+    size = config.batch_size or batch_from_memory(bundle, config.num_images, free_memory(target))
+    if config.compile:
+        bundle = bundle.compiled()
     channels, height, width = bundle.config["image_shape"]
     with atomic_directory(paths.samples(noise, sampler)) as folder:
         shape = (config.num_images, height, width, channels)
@@ -48,9 +53,7 @@ def sample(
         start, done = time.perf_counter(), 0
         total = config.num_images * options["num_inference_steps"]
         with progress(f"sample {noise} {sampler}", total, "steps") as advance:
-            batches = generate_batches(
-                bundle, config.num_images, config.batch_size, advance, seed=config.seed, **options
-            )
+            batches = generate_batches(bundle, config.num_images, size, advance, seed=config.seed, **options)
             for batch in batches:
                 images[done : done + len(batch)] = batch
                 done += len(batch)

@@ -1,6 +1,7 @@
 """Stage `study`: noises, forward processes, objectives and samplers over several seeds. Only recipe=study has any."""
 
 import csv
+import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
@@ -17,7 +18,7 @@ def study(device: Device = "auto") -> None:
     Jobs run side by side in `study.workers` processes of one thread each. A finished job is kept in checkpoints/study
     until its settings change, so that an interrupted study goes on where it stopped.
     """
-    params = load_params()
+    params, start = load_params(), time.perf_counter()
     config = params.study
     jobs: list[Job] = []
     for seed in range(config.train_seeds):
@@ -43,12 +44,16 @@ def study(device: Device = "auto") -> None:
             for future in as_completed([pool.submit(run_job, job, target) for job in jobs]):
                 rows += future.result()
                 advance(1)
-    from ngldm.files import atomic_directory
+    from ngldm.files import atomic_directory, write_json
 
     with atomic_directory(paths.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
+    measured: dict[str, Any] = {"trainings": len(jobs)}
+    if jobs:
+        measured["seconds"] = time.perf_counter() - start
+    write_json(paths.STUDY_METRICS, measured)
     if rows:
         from ngldm.plumbing.tracking import Store
 

@@ -110,19 +110,19 @@ def declared_outputs(stage: str) -> set[str]:
 def test_paths_in_the_code_equal_those_in_dvc_yaml():
     noise, sampler = "${item.noise}", "${item.sampler}"
     both = {
-        "download": {paths.DATASET},
+        "download": {paths.DATASET, paths.DOWNLOAD_METRICS},
         "autoencoder": {paths.AUTOENCODER, paths.AUTOENCODER_METRICS, paths.AUTOENCODER_PLOT},
-        "latents": {paths.LATENTS},
+        "latents": {paths.LATENTS, paths.LATENTS_METRICS},
         "reference": {paths.REFERENCE, paths.REFERENCE_METRICS},
         "train": {paths.model(noise), paths.train_metrics(noise), paths.train_plot(noise), paths.snapshots(noise)},
-        "curve": {paths.CURVE},
+        "curve": {paths.CURVE, paths.CURVE_METRICS},
         "sample": {
             paths.samples(noise, sampler),
             paths.sample_metrics(noise, sampler),
             paths.sample_plot(noise, sampler),
         },
         "evaluate": {paths.evaluate_metrics(noise, sampler)},
-        "study": {paths.STUDY},
+        "study": {paths.STUDY, paths.STUDY_METRICS},
         "report": {paths.REPORTS, paths.SCORES},
     }
     assert {stage: declared_outputs(stage) for stage in PIPELINE} == {

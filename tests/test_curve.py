@@ -185,11 +185,12 @@ def test_bad_settings_are_refused_by_name(content: dict, section: str, values: d
 
 def test_the_papers_table_1_follows_from_its_curves() -> None:
     """The figures are those that the paper prints: FID of the last epoch, the best, its epoch, mean of the last ten."""
-    ours = [{"noise": "gaussian", "value": 5.0, "metric": "fid"}, {"noise": "gaussian", "value": 4.0, "metric": "fid"}]
-    ours += [{"noise": noise, "value": 9.0, "metric": "fid"} for noise in ("laplace", "exponential", "student_t")]
+    common = {"metric": "fid", "spread": 0.1}
+    ours = [{"noise": "gaussian", "sampler": s, "value": v, **common} for s, v in (("ancestral", 5.0), ("auto", 4.0))]
+    ours += [{"noise": n, "sampler": "auto", "value": 9.0, **common} for n in ("laplace", "exponential", "student_t")]
     table = {row["noise"]: row for row in paper_rows(ours)}
     assert set(table) == {"gaussian", "laplace", "exponential"}
-    assert table["gaussian"]["ours"] == 4.0
+    assert [table["gaussian"][key] for key in ("sampler", "ours", "spread", "metric")] == ["auto", 4.0, 0.1, "fid"]
     printed = {
         "gaussian": (106.75, 60.42, 80, 83.3),
         "laplace": (154.83, 110.51, 120, 161.2),

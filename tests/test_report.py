@@ -1,7 +1,9 @@
 """The report: valid, accessible, self-contained HTML; what its tables and figures hold."""
 
 import csv
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +18,7 @@ import torch
 from ngldm.noise import make_noise
 from ngldm.plumbing import figures, findings, paths
 from ngldm.plumbing.params import load_params
-from ngldm.plumbing.report import best_values, data_uri
+from ngldm.plumbing.report import best_values, data_uri, write_report
 from ngldm.schedules import make_schedule
 
 
@@ -102,12 +104,11 @@ def test_contrast_of_all_declared_colours(page: str) -> None:
 
 
 def test_lines_can_be_told_from_light_and_dark_pages(page: str) -> None:
-    """WCAG's 3:1 for graphics where the palette allows it: its two light hues are below on white, none below 1.9."""
+    """WCAG's 3:1 for graphics."""
     dark = re.findall(r"--paper: (#[0-9a-f]{6});", page)[1]
     lines = [colour for colour in figures.PALETTE if colour != figures.INK]  # ink takes the page's own colour
     assert all(contrast(colour, dark) >= 3 for colour in lines)
-    assert all(contrast(colour, "#ffffff") >= 1.9 for colour in lines)
-    assert sum(contrast(colour, "#ffffff") >= 3 for colour in lines) >= 3
+    assert all(contrast(colour, "#ffffff") >= 3 for colour in lines)
 
 
 def test_headline_marks_the_best_of_each_sampler(tree: Any, smoke: Path) -> None:
@@ -125,9 +126,70 @@ def test_all_sections_of_a_full_run_are_there(tree: Any, page: str, smoke: Path)
         *("From noise to image", "Reconstructions", "Provenance"),
     ]
     stages = {text(cell) for cell in elements(tree, "th") if cell.get("scope") == "row"}
-    assert {"autoencoder", "reference", "train@laplace", "sample@laplace-auto"} <= stages
+    assert {"download", "autoencoder", "latents", "reference", "train@laplace", "sample@laplace-auto"} <= stages
     assert re.search(r"Commit: <code>[0-9a-f]{40}", page)
     assert "num_train_timesteps: 50" in page
+
+
+@pytest.fixture(scope="module")
+def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The report of the same results, had they been the recipe `paper` with a study but no curve; parsed."""
+    folder = tmp_path_factory.mktemp("papers") / "smoke"
+    shutil.copytree(smoke, folder)
+    header = "variant,train_seed,sampler,sample_seed,noise,network_calls,value,outliers,seconds"
+    scores = {"gaussian": (2.0, 4.0), "laplace": (4.5, 4.5)}
+    rows = [
+        f"{n},{seed},dpmpp_20,0,{n},20,{v},0.0,1.0" for n, values in scores.items() for seed, v in enumerate(values)
+    ]
+    (folder / "study" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
+    for noise in scores:
+        (folder / "plots" / "curve" / f"{noise}.csv").write_text("epoch,metric,value\n")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        write_report(load_params().model_copy(update={"recipe": "paper"}), paths.REPORTS)
+    finally:
+        os.chdir(before)
+    page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def cells(tree: Any, caption: str) -> list[list[str]]:
+    """The rows of the table with that caption."""
+    (table,) = (t for t in elements(tree, "table") if caption in text(next(elements(t, "caption"))))
+    return [[text(cell) for cell in elements(row, "th", "td")] for row in elements(table, "tr")]
+
+
+def test_the_papers_figures_stand_beside_ours(papers: Any, smoke: Path) -> None:
+    with (smoke / "reports" / "table.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["noise"] == "laplace"]
+    best = min(rows, key=lambda row: float(row["value"]))
+    header, *table = cells(papers, "Our best sampler's score and the paper's")
+    rows_by_noise = {row[0]: dict(zip(header, row, strict=True)) for row in table}
+    assert set(rows_by_noise) == {"gaussian", "laplace"}
+    laplace = rows_by_noise["laplace"]
+    assert (laplace["sampler"], laplace["ours"]) == (best["sampler"], f"{float(best['value']):.4g}")
+    assert laplace["spread"] == f"{float(best['spread']):.4g}"
+    assert (laplace["paper: best"], laplace["paper: best epoch"]) == ("110.5", "120")  # of the paper's table
+    assert any("as the paper reports it" in image.get("alt") for image in elements(papers, "img"))
+
+
+def test_the_study_has_its_section(papers: Any) -> None:
+    header, *table = cells(papers, "Every variant and sampler")
+    rows = [dict(zip(header, row, strict=True)) for row in table]
+    assert [(row["variant"], row["mean"], row["ratio"]) for row in rows] == [
+        ("gaussian", "3", "1"),
+        ("laplace", "4.5", "1.5"),
+    ]
+    assert rows[0]["std error"] == "1"  # the deviation of 2 and 4 over the root of 2
+    assert "Study" in [text(heading) for heading in elements(papers, "h2")]
+    assert any("Best score of each variant" in image.get("alt") for image in elements(papers, "img"))
+
+
+def test_the_score_by_epoch_is_drawn_or_said_to_be_missing(papers: Any, tree: Any) -> None:
+    for found, drawn in ((tree, True), (papers, False)):
+        assert any("Score by epoch" in image.get("alt") for image in elements(found, "img")) == drawn
+        assert ("-S train.snapshot_every=" in text(found)) == (not drawn)
 
 
 def test_figures_are_the_same_bytes_from_the_same_data(tmp_path: Path) -> None:
@@ -159,6 +221,8 @@ def test_score_axis_is_logarithmic_only_over_a_wide_range() -> None:
 
 def test_a_noise_has_one_look_whatever_else_is_shown() -> None:
     assert figures.style("laplace", ["laplace"]) == figures.style("laplace", ["gaussian", "laplace", "mine"])
+    known = [figures.style(noise, figures.KNOWN) for noise in figures.KNOWN[:4]]
+    assert len({look["linestyle"] for look in known}) == 4  # no two of them by colour alone
     looks = [tuple(figures.style(f"n{i}", [f"n{i}" for i in range(15)]).values()) for i in range(15)]
     assert len(set(looks)) == 15
 
@@ -202,7 +266,7 @@ def test_seconds_leave_out_what_is_no_longer_compared(smoke: Path, monkeypatch: 
     params = load_params()
     alone = params.model_copy(update={"noises": ["laplace"]})
     stages = [stage for stage, _ in findings.stage_seconds(alone)]
-    assert stages[:3] == ["autoencoder", "reference", "train@laplace"]
+    assert stages[:5] == ["download", "autoencoder", "latents", "reference", "train@laplace"]
     assert not any("gaussian" in stage for stage in stages)
 
 

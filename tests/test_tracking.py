@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,9 @@ from ngldm.files import sha256_file
 from ngldm.generate import best_sampler, generate
 from ngldm.plumbing.params import Params, parse_params
 from ngldm.plumbing.previews import preview, reporter
-from ngldm.plumbing.registry import MODEL_TAG, log_model, logged_model, update_best
+from ngldm.plumbing.registry import MODEL_TAG, REQUIREMENTS, ensure_logged, log_model, logged_model, update_best
 from ngldm.plumbing.tracking import PARENT_ID, Store, flatten, main_root, training_params
+from ngldm.training import Report
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +49,9 @@ def store(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Stor
     return Store(params.experiment)
 
 
-class Report:
-    """What the training loop says of a step, as far as tracking reads it."""
-
-    def __init__(self, step: int = 10, heldout_loss: float | None = None) -> None:
-        self.step, self.loss, self.heldout_loss = step, 0.5, heldout_loss
+def report(step: int = 10, heldout_loss: float | None = None) -> Report:
+    """What the training loop says of a step."""
+    return Report(step, 0.5, 0.5, 1e-3, 1.0, 100.0, heldout_loss)
 
 
 def frame(path: str) -> tuple[str, ...]:
@@ -103,7 +103,7 @@ def test_flatten():
 
 def test_a_training_run_has_params_tags_and_step_metrics(store, params):
     with store.training_run(params, "laplace", "key") as run:
-        run.report(Report())
+        run.report(report())
     found = store.client.get_run(run.id)
     assert found.info.status == "FINISHED"
     assert found.data.params["train.lr"] == str(params.train.lr)
@@ -116,6 +116,8 @@ def test_a_training_run_has_params_tags_and_step_metrics(store, params):
     history = store.client.get_metric_history(run.id, "train.loss")
     assert [(m.step, m.value) for m in history] == [(10, 0.5)]
     assert "train.heldout_loss" not in found.data.metrics
+    live = {"loss", "lr", "grad_norm", "images_per_second", "epoch", "memory_mib"}
+    assert set(found.data.metrics) >= {f"train.{key}" for key in live}
 
 
 def test_git_commit_and_experiment_name_are_tags(store, params, root, monkeypatch):
@@ -290,7 +292,7 @@ def test_data_pictures_and_memory_are_recorded(store, params, tmp_path):
     for step in (10, 20):
         run.picture("training", np.full((6, 8, 1), step, np.uint8), step)
     run.picture("colour", np.zeros((6, 8, 3), np.uint8), 0)
-    run.report(Report())
+    run.report(report())
     found = store.client.get_run(run.id)
     (data_set,) = found.inputs.dataset_inputs
     assert (data_set.dataset.name, data_set.dataset.digest) == ("digits-latents", "f" * 36)
@@ -312,6 +314,19 @@ def test_the_machines_load_is_recorded(store, params, monkeypatch):
     assert "system/cpu_utilization_percentage" in data(store, run.id).metrics
 
 
+def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_path):
+    """`dvc pull` restores the file; a fresh store has never seen it."""
+    model = make_model(tmp_path / "model.safetensors", "uniform")
+    sha = sha256_file(model)
+    run = store.run_of_model(params, "uniform", sha, "auto")
+    assert ensure_logged(store, run, model, "another file's", "uniform", (8, 8, 1)) is None
+    assert ensure_logged(store, run, tmp_path / "missing", sha, "uniform", (8, 8, 1)) is None
+    model_id = ensure_logged(store, run, model, sha, "uniform", (8, 8, 1))
+    assert logged_model(store, sha) == model_id is not None
+    assert ensure_logged(store, run, model, sha, "uniform", (8, 8, 1)) == model_id  # once
+    assert len(store.client.search_model_versions("name = 'ngldm-uniform'")) == 1
+
+
 def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path):
     model = make_model(tmp_path / "model.safetensors", "exponential")
     run = store.create_run(params, "exponential", "exponential", {})
@@ -325,6 +340,9 @@ def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path):
     folder = Path(mlflow.artifacts.download_artifacts(found.artifact_location, dst_path=str(tmp_path / "m")))
     names = {str(file.relative_to(folder)) for file in folder.rglob("*")}
     assert {"code/ngldm/bundle.py", "requirements.txt", "serving_input_example.json"} <= names
+    needed = (folder / "requirements.txt").read_text().split()
+    assert {line.partition("==")[0] for line in needed} == set(REQUIREMENTS)
+    assert all(line == f"{name}=={version(name)}" for line in needed for name in [line.partition("==")[0]])
     assert {"inputs", "outputs", "params"} <= set(yaml.safe_load((folder / "MLmodel").read_text())["signature"])
 
 
@@ -424,12 +442,12 @@ def test_training_logs_pictures_at_its_evaluations_until_one_fails(store, params
     tell = reporter(run, bundle, ema, "cpu")
     for step, heldout in ((10, None), (20, 0.5), (30, 0.4)):
         ema.updates = 20  # the reports before and after are those that a resumed training repeats
-        tell(Report(step, heldout))
+        tell(report(step, heldout))
     assert {frame(f.path)[2] for f in store.client.list_artifacts(run.id, "images")} == {"20"}
     monkeypatch.setattr("ngldm.plumbing.previews.preview", lambda *args: 1 / 0)
     for step in (40, 50):
         ema.updates = step
-        tell(Report(step, 0.3))
+        tell(report(step, 0.3))
     assert capsys.readouterr().err.count("warning") == 1
     assert [m.step for m in store.client.get_metric_history(run.id, "train.loss")] == [10, 20, 30, 40, 50]
 

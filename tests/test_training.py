@@ -414,6 +414,48 @@ def test_one_process_can_train_in_both_precisions(precisions: tuple[str, str]) -
         assert fit_line(replace(CONFIG, precision=precision))[2]
 
 
+def test_a_compiled_run_trains_as_the_plain_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and differentiated as for real, but run by torch's own kernels: generating C++ takes a minute."""
+    compiled = []
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or original(model, backend="aot_eager"))
+    model, ema, reports = fit_line(replace(CONFIG, compile=True))
+    plain, plain_ema, plain_reports = fit_line(CONFIG)
+    assert compiled == [model]
+    assert [r.loss for r in reports] == pytest.approx([r.loss for r in plain_reports], rel=1e-4)
+    torch.testing.assert_close(model.state_dict(), plain.state_dict(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(ema.model.state_dict(), plain_ema.model.state_dict(), rtol=1e-4, atol=1e-6)
+
+
+def test_convolutions_are_laid_out_channels_last_and_so_are_resumed_moments(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Flatten(), nn.Linear(64, 1))
+
+    def loss(model: nn.Module, batch: Any, generator: torch.Generator) -> Tensor:
+        return model(batch).square().mean()
+
+    images = torch.randn(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    split = Split(20, lambda index: images[index])
+    config = replace(CONFIG, max_steps=6)
+    finals = {}
+    for name, stop in (("whole", None), ("resumed", 4)):
+        checkpointer = Checkpointer(tmp_path / name, "key", 2)
+        for limit in (stop, None) if stop else (None,):
+            model = build()
+            ema = EMA(model, 0.9)
+            steps = fit(model, ema, loss, split, config, seed=0, checkpointer=checkpointer)
+            for report in steps:
+                if limit and report.step >= limit:
+                    steps.close()
+                    break
+        finals[name] = (model, ema.model)
+    for network in (*finals["whole"], *finals["resumed"]):
+        assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(finals["resumed"], finals["whole"], strict=True):
+        assert same_tensors(ours.state_dict(), theirs.state_dict())
+
+
 def test_training_ends_in_eval_mode_with_train_mode_in_between() -> None:
     modes = []
 

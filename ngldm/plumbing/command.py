@@ -65,6 +65,16 @@ def resolve_device(name: str) -> Any:
     return device
 
 
+def free_memory(device: Any) -> int:
+    """Bytes that are free on a torch device; of a CPU what the machine can give without swapping."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
 def be_deterministic() -> None:
     """Same inputs, same bits, on one machine."""
     import torch

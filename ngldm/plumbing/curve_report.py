@@ -9,7 +9,17 @@ from ngldm.files import require
 from ngldm.plumbing import paths
 
 PAPER_CSV = Path(__file__).with_name("paper_fid_by_epoch.csv")  # the paper's full table: five noises, every 5th epoch
-PAPER_COLUMNS = ("noise", "ours", "metric", "paper: last", "paper: best", "paper: best epoch", "paper: mean of last 10")
+PAPER_COLUMNS = (
+    "noise",
+    "sampler",
+    "ours",
+    "spread",
+    "metric",
+    "paper: last",
+    "paper: best",
+    "paper: best epoch",
+    "paper: mean of last 10",
+)
 PAPER_METRIC = "FID, the paper's protocol"
 Row = dict[str, Any]
 
@@ -32,7 +42,7 @@ def paper_curve() -> list[Row]:
     return [
         {
             "noise": noise,
-            "metric": "FID, the paper's protocol",
+            "metric": PAPER_METRIC,
             "epoch": float(row["epoch"]),
             "value": float(row[noise]),
         }
@@ -57,6 +67,7 @@ def paper_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             continue
         epoch, best = min(curve, key=lambda point: point[1])
         last = [value for _, value in curve[-10:]]
-        values = (noise, mine["value"], mine["metric"], curve[-1][1], best, int(epoch), sum(last) / len(last))
+        own = (mine["sampler"], mine["value"], mine["spread"], mine["metric"])
+        values = (noise, *own, curve[-1][1], best, int(epoch), sum(last) / len(last))
         table.append(dict(zip(PAPER_COLUMNS, values, strict=True)))
     return table

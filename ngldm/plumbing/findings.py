@@ -150,11 +150,17 @@ def theorem_rows(params: Params, noises: dict[str, Noise]) -> tuple[list[Row], t
 
 def stage_seconds(params: Params) -> list[tuple[str, float]]:
     """(stage, seconds) of every stage that measures its time, in the pipeline's order."""
-    files = {"autoencoder": paths.AUTOENCODER_METRICS, "reference": paths.REFERENCE_METRICS}
+    files = {
+        "download": paths.DOWNLOAD_METRICS,
+        "autoencoder": paths.AUTOENCODER_METRICS,
+        "latents": paths.LATENTS_METRICS,
+        "reference": paths.REFERENCE_METRICS,
+    }
     pairs = [(noise, sampler) for noise in params.noises for sampler in params.samplers]
     files |= {f"train@{noise}": paths.train_metrics(noise) for noise in params.noises}
     files |= {f"sample@{noise}-{sampler}": paths.sample_metrics(noise, sampler) for noise, sampler in pairs}
     files |= {f"evaluate@{noise}-{sampler}": paths.evaluate_metrics(noise, sampler) for noise, sampler in pairs}
+    files |= {"curve": paths.CURVE_METRICS, "study": paths.STUDY_METRICS}
     found = []
     for stage, file in files.items():
         for key, value in (read_json(file) if file.is_file() else {}).items():

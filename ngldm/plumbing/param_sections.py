@@ -151,7 +151,12 @@ class LatentsParams(Section):
 
 class SampleParams(Section):
     num_images: PositiveInt = Field(description="images per noise and sampler")
-    batch_size: PositiveInt = Field(description="images per network call")
+    batch_size: PositiveInt | None = Field(
+        description="images per network call; null: as many as fit half the free memory, at most 1024"
+    )
+    compile: bool = Field(
+        default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
+    )
     seed: int = Field(ge=0, lt=10**12, description="seed of the set; each image has its own seed from it")
     trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
     trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")

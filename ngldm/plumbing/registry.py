@@ -1,7 +1,7 @@
 """Finished models in MLflow: logged with all that serving needs, registered as ngldm-<noise>, the best one marked."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from importlib.metadata import version
 from io import StringIO
@@ -80,6 +80,20 @@ def logged_model(store: "Store", sha: str) -> str | None:
         return found[0].model_id if found else None
 
     return store.attempt(find, None)
+
+
+def ensure_logged(store: "Store", run: "Run", bundle: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
+    """Id of the logged model with that file; one that came from DVC's cache, not from a training here, is logged now.
+
+    Args:
+        bundle: the model file; logged only if its SHA-256 is `sha`.
+        shape: of one image, (H, W, C).
+    """
+    found = logged_model(store, sha)
+    if found is None and run.alive and bundle.is_file() and sha256_file(bundle) == sha:
+        height, width, channels = shape
+        found = log_model(store, run, bundle, noise, (channels, height, width))
+    return found
 
 
 def update_best(store: "Store", noise: str, sha: str, score: float, context: Mapping[str, Any]) -> None:

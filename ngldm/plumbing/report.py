@@ -174,6 +174,7 @@ def render_html(params: Params, rows: list[Row], study: list[Row], moments: list
         study=study,
         study_columns=STUDY_COLUMNS,
         moments=moments,
+        snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
         best=best_values(rows),
