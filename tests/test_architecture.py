@@ -29,7 +29,7 @@ ROWS = [
     ["latents", "downloads", "image_folder"],
     ["sources"],
     ["bundle"],
-    ["generate"],
+    ["generate", "batching"],
     ["study"],
 ]
 # Labels and lists that decide which stages exist or where MLflow files them, not what a stage computes.
