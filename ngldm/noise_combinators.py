@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngldm.errors import InputError
-from ngldm.noise_families import number, whole
+from ngldm.noise_arguments import number, whole
 from ngldm.noise_registry import Base, Noise, make_noise, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))

@@ -23,6 +23,7 @@ from torch.distributions import Categorical as Choice
 from torch.nn import functional as F
 
 from ngldm.errors import InputError
+from ngldm.noise_arguments import number, whole
 from ngldm.noise_registry import Base, Draw, inside, register, uniform_draw
 
 EULER = 0.5772156649015329  # Euler and Mascheroni's constant, the mean of the Gumbel distribution
@@ -32,31 +33,6 @@ ZETA_3 = 1.2020569031595942  # Apery's constant, in the skewness of the Gumbel d
 def _real(value: float) -> Tensor:
     """Distribution parameters in float64, so that `icdf` of float64 uniforms stays float64."""
     return torch.tensor(value, dtype=torch.float64)
-
-
-def number(key: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """A parameter as a float.
-
-    Raises:
-        InputError: not a finite number strictly between `low` and `high`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InputError(f"{key}: {value!r} is not a finite number")
-    if not low < value < high:
-        allowed = f"above {low:g}" if high == math.inf else f"strictly between {low:g} and {high:g}"
-        raise InputError(f"{key}: {value!r} must be {allowed}")
-    return float(value)
-
-
-def whole(key: str, value: object) -> int:
-    """A parameter as a whole number of at least 1.
-
-    Raises:
-        InputError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{key}: {value!r} must be a whole number of at least 1")
-    return value
 
 
 def randn(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:

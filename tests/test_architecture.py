@@ -16,7 +16,7 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # From the bottom up; a module imports only from the rows above its own.
 ROWS = [
     ["errors"],
-    ["files", "noise_registry", "schedules", "unet", "extent"],
+    ["files", "noise_arguments", "noise_registry", "schedules", "unet", "extent"],
     ["noise_families"],
     ["noise_combinators"],
     ["noise"],
