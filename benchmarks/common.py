@@ -1,5 +1,7 @@
 """Timing by interleaved repeats, the machine's description, tables and JSON."""
 
+import ctypes
+import gc
 import json
 import platform
 import resource
@@ -50,6 +52,8 @@ def peak_mib(run: Callable[[], Any]) -> float:
         torch.cuda.reset_peak_memory_stats()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # else the call finds its memory in what was freed before, and takes none (glibc)
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is held now
     before = _status_mib("VmRSS")
     run()
