@@ -41,30 +41,44 @@ class Moments:
         return self._scatter / (self.count - 1)
 
 
-def _psd_sqrt(matrix: Tensor) -> Tensor:
+def _cholesky(matrix: Tensor) -> Tensor | None:
+    """Cholesky's factor, or None of a singular matrix."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return None if failed else factor
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
     values, vectors = torch.linalg.eigh(matrix)
-    return (vectors * values.clamp(min=0.0).sqrt()) @ vectors.T
+    kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
+    return vectors[:, kept] * values[kept].sqrt()
+
+
+def _trace_of_root(product: Tensor) -> Tensor:
+    """tr P^(1/2) of a positive semi-definite P that rounding left a little unsymmetric."""
+    return torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
 
 
 def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
     """Squared Frechet distance between N(mu1, sigma1) and N(mu2, sigma2) (Heusel et al. 2017).
 
-    |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). The trace of the root comes from the eigenvalues
-    of the symmetric sigma1^(1/2) sigma2 sigma1^(1/2), which are those of sigma1 sigma2: real and non-negative by
-    construction, so that nothing has to be discarded or regularised.
+    |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). With sigma1 = F F^T, the trace of the root comes from
+    the eigenvalues of the symmetric F^T sigma2 F, which are those of sigma1 sigma2: real and non-negative by
+    construction, so that nothing has to be discarded or regularised. F is Cholesky's factor of either covariance; if
+    both are singular (fewer images than features), it comes from eigenvectors, with as many columns as the rank.
 
     Args:
         mu1, mu2: (D,) means.
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
     """
     mu1, sigma1, mu2, sigma2 = (x.double() for x in (mu1, sigma1, mu2, sigma2))
-    return _from_root(mu1, sigma1.trace(), _psd_sqrt(sigma1), mu2, sigma2)
-
-
-def _from_root(mu1: Tensor, trace1: Tensor, root1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
-    product = root1 @ sigma2 @ root1
-    cross = torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
-    return float((mu1 - mu2).square().sum() + trace1 + sigma2.trace() - 2.0 * cross)
+    other, factor = sigma2, _cholesky(sigma1)
+    if factor is None:
+        other, factor = sigma1, _cholesky(sigma2)
+    if factor is None:
+        factor = _factor(sigma2)
+    cross = _trace_of_root(factor.T @ other @ factor)
+    return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross)
 
 
 def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
@@ -81,16 +95,29 @@ def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, se
     Raises:
         InputError: fewer than 2 repeats or vectors.
     """
-    if repeats < 2 or len(features) < 2:
-        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {len(features)}")
+    count = len(features)
+    if repeats < 2 or count < 2:
+        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {count}")
     generator = torch.Generator().manual_seed(seed)
     mu, sigma = mu.double(), sigma.double()
-    root, values = _psd_sqrt(sigma), []
+    x = features.double() - mu  # sigma is unchanged, and the means stay small against the spread
+    few = count <= x.shape[1]
+    # The eigenvalues of sigma X^T X are those of X sigma X^T, of which a draw takes rows and columns and centres them.
+    whole = x @ sigma @ x.T if few else x @ _factor(sigma)
+    values = []
     for _ in range(repeats):
-        draw = features[torch.randint(len(features), (len(features),), generator=generator)]
-        moments = Moments(features.shape[1]).update(draw)
-        values.append(_from_root(mu, sigma.trace(), root, moments.mean, moments.cov))
-    return float(torch.tensor(values, dtype=torch.float64).std())
+        index = torch.randint(count, (count,), generator=generator)
+        if few:
+            gram = whole[index][:, index]
+            gram = gram - gram.mean(0)
+            product = gram - gram.mean(1, keepdim=True)
+        else:
+            centred = whole[index] - whole[index].mean(0)
+            product = centred.T @ centred
+        cross = _trace_of_root(product / (count - 1))
+        draw = x[index]
+        values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
+    return float(torch.stack(values).std())
 
 
 @dataclass(frozen=True)

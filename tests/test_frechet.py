@@ -53,6 +53,12 @@ def low_rank(dim: int, rank: int, seed: int) -> Tensor:
     return basis @ torch.diag(torch.linspace(1.0, 2.0, rank, dtype=torch.float64)) @ basis.T
 
 
+def rooted(matrix: np.ndarray) -> np.ndarray:
+    """The symmetric root by singular values, those of rounding left out."""
+    u, s, vt = np.linalg.svd(matrix)
+    return u * np.sqrt(np.where(s > 1e-9, s, 0.0)) @ vt
+
+
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("dim", [16, 64, 256])
 def test_frechet_distance_is_that_of_pytorch_fid(dim, spectrum):
@@ -101,16 +107,13 @@ def test_frechet_distance_is_symmetric(spectrum):
     assert frechet_distance(*first, *second) == pytest.approx(frechet_distance(*second, *first), rel=1e-8)
 
 
-@pytest.mark.parametrize("ranks", [(3, 3), (3, 40), (40, 3), (1, 1)])
+@pytest.mark.parametrize("ranks", [(3, 3), (3, 40), (40, 3), (1, 1), (3, 64), (64, 3)])
 def test_rank_deficient_covariances_are_exact_to_the_root_of_double_precision(ranks):
     """As with fewer images than features. The reference: the nuclear norm of the product of the roots."""
     dim = 64
     zero = torch.zeros(dim)
     sigma1, sigma2 = (low_rank(dim, rank, seed) for seed, rank in enumerate(ranks))
-    roots = []
-    for sigma in (sigma1, sigma2):
-        u, s, vt = np.linalg.svd(sigma.numpy())
-        roots.append(u * np.sqrt(np.where(s > 1e-9, s, 0.0)) @ vt)
+    roots = [rooted(sigma.numpy()) for sigma in (sigma1, sigma2)]
     expected = float(sigma1.trace() + sigma2.trace()) - 2 * np.linalg.norm(roots[0] @ roots[1], "nuc")
     assert frechet_distance(zero, sigma1, zero, sigma2) == pytest.approx(expected, abs=2 * dim * 1e-7)
 
@@ -299,6 +302,22 @@ def test_the_spread_is_that_of_new_sets() -> None:
         distances.append(frechet_distance(mu, sigma, moments.mean, moments.cov))
     direct = float(torch.tensor(distances).std())
     assert frechet_spread(sets[0], mu, sigma, repeats=60) == pytest.approx(direct, rel=0.6)
+
+
+@pytest.mark.parametrize(("count", "rank"), [(9, 16), (40, 16), (9, 5), (40, 5)])
+def test_the_spread_is_that_of_the_distances_of_the_draws(count: int, rank: int) -> None:
+    """By singular values, with fewer vectors than features and more, the real side singular or not."""
+    dim, repeats = 16, 5
+    mu, sigma = gaussian(dim, 0)[0], low_rank(dim, rank, 1)
+    vectors = features(count, dim, 2, shift=3.0)
+    generator = torch.Generator().manual_seed(7)
+    distances = []
+    for _ in range(repeats):
+        draw = vectors[torch.randint(count, (count,), generator=generator)].numpy()
+        cov = np.cov(draw, rowvar=False)
+        root = np.linalg.svd(rooted(cov) @ rooted(sigma.numpy()), compute_uv=False).sum()
+        distances.append(np.square(draw.mean(0) - mu.numpy()).sum() + cov.trace() + float(sigma.trace()) - 2 * root)
+    assert frechet_spread(vectors, mu, sigma, repeats, seed=7) == pytest.approx(np.std(distances, ddof=1), rel=1e-6)
 
 
 @pytest.mark.parametrize(("repeats", "count"), [(1, 5), (5, 1)])
