@@ -26,10 +26,12 @@ def pick(size: str, smallest: Any, small: Any, full: Any) -> Any:
 def interleaved(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
     """Seconds of each contender, one after the other in every repeat, after one untimed round.
 
-    Interleaving spreads what else the machine does over all of them.
+    Interleaving spreads what else the machine does over all of them. A single repeat, which only shows that all of them
+    run, has no untimed round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for repeat in range(repeats + 1):
+    rounds = range(1, 2) if repeats == 1 else range(repeats + 1)
+    for repeat in rounds:
         for name, run in contenders.items():
             start = time.perf_counter()
             run()

@@ -60,6 +60,7 @@ def compare(size: str, cifar: bool) -> list[Row]:
             "cached, memory-mapped": training(lambda index: torch.from_numpy(mapped[index])),
             "cached, in memory": training(lambda index: torch.from_numpy(latents[index])),
             "encoded at each step": training(encoded),
+            "encoding alone": lambda: [encoded(np.arange(batch)) for _ in range(steps)],
         }
         return summary(interleaved(contenders, pick(size, 1, 5, 7)), steps * batch, "cached, memory-mapped")
 

@@ -1,8 +1,10 @@
 """Networks of equal size: ours, made to match a peer's parameter count, and the peers'."""
 
-from bisect import bisect_left
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,40 +15,46 @@ from ngldm.unet import UNet
 TOLERANCE = 0.02
 
 
-def ours_like(target: int, channels: int, first_width: int | None = None) -> dict[str, Any]:
-    """Arguments of our U-Net of two levels, attention at the second, with `target` parameters to within 2 %.
+def ours_like(target: int, channels: int, levels: int = 2, first_width: int | None = None) -> dict[str, Any]:
+    """Arguments of our U-Net with `target` parameters to within 2 %, attention at its last level.
+
+    Each level but the last is twice as wide as the one before; the last has the width that fits best.
 
     Args:
-        first_width: of the first level, where it is not free. Narrower means more parameters at the second level, where
-            they are used at a quarter of the positions.
+        first_width: of the first level, where it is not free. Narrower means more parameters at the last level, where
+            they are used at the fewest positions.
 
     Raises:
         ValueError: there are none.
     """
 
-    def settings(first: int, second: int, blocks: int) -> dict[str, Any]:
+    def settings(first: int, last: int, blocks: int) -> dict[str, Any]:
         return {
-            "widths": [first, second],
+            "widths": [*(first * 2**level for level in range(levels - 1)), last],
             "blocks_per_level": blocks,
-            "attention_levels": [1],
-            "attention_head_dim": second // 4,
+            "attention_levels": [levels - 1],
+            "attention_head_dim": last // 4,
         }
 
-    def size(*arguments: int) -> int:
+    def size(first: int, last: int, blocks: int) -> int:
         with torch.device("meta"):
-            return parameters(UNet(channels, **settings(*arguments)))
+            return parameters(UNet(channels, **settings(first, last, blocks)))
+
+    def nearest(options: range, key: Callable[[int], int], count: int) -> list[int]:
+        """The options whose sizes are nearest: sizes are a quadratic of any one width, known from three of them."""
+        known = (options[0], options[len(options) // 2], options[-1])
+        curve = np.polynomial.Polynomial.fit(known, [key(width) for width in known], 2)
+        return sorted(options, key=lambda width: abs(curve(width) - target))[:count]
 
     best: tuple[int, tuple[int, int, int]] | None = None
     for blocks in (1, 2):
-        for first in (first_width,) if first_width else (*range(8, 64, 2), *range(64, 161, 8)):
-            widths = range(
-                -(-first // 4) * 4, 8 * first + 1, 4
-            )  # the size grows with the width: bisect for the nearest
-            index = bisect_left(widths, target, key=lambda second, f=first, n=blocks: size(f, second, n))
-            for second in widths[max(index - 1, 0) : index + 1]:
-                off = abs(size(first, second, blocks) - target)
+        doubled = partial(lambda first, n: size(first, first * 2 ** (levels - 1), n), n=blocks)
+        for first in (first_width,) if first_width else nearest(range(8, 257, 2), doubled, 3):
+            widths = range(-(-first // 4) * 4, 16 * first + 1, 4)
+            for last in nearest(widths, partial(lambda last, f, n: size(f, last, n), f=first, n=blocks), 1):
+                off = abs(size(first, last, blocks) - target)
                 if best is None or off < best[0]:
-                    best = (off, (first, second, blocks))
+                    best = (off, (first, last, blocks))
     if best is None or best[0] > TOLERANCE * target:
         raise ValueError(f"no U-Net of ours has {target} parameters within {TOLERANCE:.0%}")
     return settings(*best[1])

@@ -4,6 +4,7 @@ python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -162,65 +163,77 @@ def papers_loop(model: PlainUNet, encoder: Any, images: torch.Tensor, steps: int
     return run
 
 
-def compared(contenders: dict[str, Callable[[], None]], counts: list[int], repeats: int, work: int) -> list[Row]:
-    """Speed, peak memory and parameters of each; the first is ours."""
-    rows = summary(interleaved(contenders, repeats), work, next(iter(contenders)))
-    for row, run, count in zip(rows, contenders.values(), counts, strict=True):
-        row |= {"peak MiB": peak_mib(run), "parameters": count}
-    return [{key.split(" than")[0]: value for key, value in row.items()} for row in rows]
+@dataclass
+class Comparison:
+    """What is measured side by side; the first is ours.
+
+    Attributes:
+        contenders: name to a run of `images` images.
+        parameters: name to the network's size.
+    """
+
+    images: int
+    contenders: dict[str, Callable[[], None]] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+
+    def add(self, name: str, run: Callable[[], None], count: int) -> None:
+        self.contenders[name], self.parameters[name] = run, count
+
+    def rows(self, repeats: int) -> list[Row]:
+        """Speed, peak memory and parameters of each."""
+        rows = summary(interleaved(self.contenders, repeats), self.images, next(iter(self.contenders)))
+        for row, (name, run) in zip(rows, self.contenders.items(), strict=True):
+            row |= {"peak MiB": peak_mib(run), "parameters": self.parameters[name]}
+        return [{key.split(" than")[0]: value for key, value in row.items()} for row in rows]
 
 
-def against_peer(peer: str, size: str) -> list[Row]:
+def peers(peer: str, size: str) -> Comparison:
     """Ours and "diffusers" or "lucidrains": equal tensors, parameters and precision; in bf16 too where that is fast."""
-    shape, batch = (8, 8, 8), pick(size, 8, 64, 128)
-    steps, repeats = pick(size, 1, 5, 20), pick(size, 1, 5, 7)
+    shape, batch, steps = (8, 8, 8), pick(size, 8, 64, 128), pick(size, 1, 5, 20)
     data = torch.randn(pick(size, 64, 1024, 4096), *shape, generator=torch.Generator().manual_seed(0))
     width = pick(size, 32, 64, 64)
     theirs = diffusers_unet(shape, (width, 2 * width)) if peer == "diffusers" else lucidrains_unet(shape, width)
-    mine = ours_like(parameters(theirs), shape[0])
-    narrow = ours_like(parameters(theirs), shape[0], width // 2)
-    contenders = {"ours, fp32": ours(mine, data, steps, batch, "fp32")}
-    contenders["ours, half as wide first level, fp32"] = ours(narrow, data, steps, batch, "fp32")
-    if peer == "diffusers":
-        contenders["diffusers, fp32"] = diffusers_loop(theirs, data, steps, batch, "fp32")
-        if bf16_is_fast():
-            contenders["ours, bf16"] = ours(mine, data, steps, batch, "bf16")
-            contenders["diffusers, bf16"] = diffusers_loop(theirs, data, steps, batch, "bf16")
+    result, count = Comparison(steps * batch), parameters(theirs)
+    for name, first in (("ours", None), ("ours, half as wide first level", width // 2)):
+        settings = ours_like(count, shape[0], first_width=first)
+        size_of_ours = parameters(bundle_of(settings, shape).unet)
+        for precision in ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",):
+            result.add(f"{name}, {precision}", ours(settings, data, steps, batch, precision), size_of_ours)
+    if peer == "lucidrains":
+        result.add("lucidrains, fp32", lucidrains_loop(theirs, data, steps, batch), count)
     else:
-        contenders["lucidrains, fp32"] = lucidrains_loop(theirs, data, steps, batch)
-    own, other = (parameters(bundle_of(settings, shape).unet) for settings in (mine, narrow)), parameters(theirs)
-    sizes = dict(zip(("ours, fp32", "ours, half as wide first level, fp32"), own, strict=True))
-    sizes["ours, bf16"] = sizes["ours, fp32"]
-    counts = [sizes.get(name, other) for name in contenders]
-    return compared(contenders, counts, repeats, steps * batch)
+        for precision in ("fp32", "bf16") if bf16_is_fast() else ("fp32",):
+            result.add(f"diffusers, {precision}", diffusers_loop(theirs, data, steps, batch, precision), count)
+    return result
 
 
-def against_the_paper(size: str) -> list[Row]:
-    """CIFAR-10's shapes: 32x32x3 images, latents of 24x24x3 by the `paper` autoencoder, batch 10."""
+def paper(size: str) -> Comparison:
+    """CIFAR-10's shapes: 32x32x3 images, 24x24x3 latents of the `paper` autoencoder, batch 10; both of three levels."""
     from ngldm.autoencoder import build_autoencoder
 
-    batch, steps, repeats = 10, pick(size, 1, 4, 10), pick(size, 1, 3, 5)
-    width = pick(size, 16, 32, 32)
+    batch, steps = 10, pick(size, 1, 4, 10)
     settings = {"kind": "paper", "latent_channels": 3, "latent_size": 24, "width": pick(size, 8, 64, 64)}
     encoder = build_autoencoder(settings, (3, 32, 32)).eval()
     images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    plain = PlainUNet(3, width)
-    latents = torch.randn(200, 3, 24, 24)
-    mine = ours_like(parameters(plain), 3)
-    contenders = {
-        "ours": ours(mine, latents, steps, batch, "fp32"),
-        "the paper's loop": papers_loop(plain, encoder, images, steps, batch),
-    }
-    counts = [parameters(bundle_of(mine, (3, 24, 24)).unet), parameters(plain)]
-    return compared(contenders, counts, repeats, steps * batch)
+    plain = PlainUNet(3, 32)
+    mine = ours_like(parameters(plain), 3, levels=3)
+    result = Comparison(steps * batch)
+    run = ours(mine, torch.randn(200, 3, 24, 24), steps, batch, "fp32")
+    result.add("ours", run, parameters(bundle_of(mine, (3, 24, 24)).unet))
+    result.add("the paper's loop", papers_loop(plain, encoder, images, steps, batch), parameters(plain))
+    return result
+
+
+def comparisons(size: str) -> dict[str, Comparison]:
+    return {"diffusers": peers("diffusers", size), "lucidrains": peers("lucidrains", size), "the paper": paper(size)}
 
 
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    results = {f"against {peer}": against_peer(peer, size) for peer in ("diffusers", "lucidrains")}
-    publish("train_step", {**results, "against the paper": against_the_paper(size)}, out)
+    repeats = pick(size, 1, 5, 7)
+    publish("train_step", {f"against {name}": one.rows(repeats) for name, one in comparisons(size).items()}, out)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,26 @@
 """The benchmarks at their smallest size: they run, compare equal work, values agree. No timing is asserted."""
 
 import json
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import fid, latents, pipeline, sample, scaling, train_step
+from benchmarks import breakdown, fid, latents, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
 from ngldm.unet import UNet
 
 
-@pytest.mark.parametrize("target", [60_000, 1_000_000, 5_000_000])
-def test_our_network_is_as_large_as_the_peers(target: int) -> None:
-    assert parameters(UNet(3, **ours_like(target, 3))) == pytest.approx(target, rel=0.02)
+@pytest.mark.parametrize(
+    ("levels", "target"), [(2, 100_000), (2, 1_000_000), (2, 5_000_000), (3, 500_000), (3, 1_000_000), (3, 5_000_000)]
+)
+def test_our_network_is_as_large_as_the_peers(levels: int, target: int) -> None:
+    settings = ours_like(target, 3, levels)
+    assert len(settings["widths"]) == levels
+    assert parameters(UNet(3, **settings)) == pytest.approx(target, rel=0.02)
 
 
 def test_an_impossible_size_is_refused() -> None:
@@ -31,24 +35,35 @@ def test_repeats_are_interleaved_after_an_untimed_round() -> None:
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
 
 
+def test_a_single_repeat_has_no_untimed_round() -> None:
+    order: list[str] = []
+    interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 1)
+    assert order == ["a", "b"]
+
+
 def test_the_ratio_is_of_the_same_repeat() -> None:
     rows = summary({"ours": [1.0, 2.0, 4.0], "peer": [3.0, 6.0, 12.0]}, 10, "ours")
     assert [row["times slower than ours"] for row in rows] == [1.0, 3.0]
     assert rows[1]["images/s"] == pytest.approx(10 / 6)
 
 
-@pytest.mark.parametrize(
-    "compare",
-    [
-        partial(train_step.against_peer, "diffusers"),
-        partial(train_step.against_peer, "lucidrains"),
-        train_step.against_the_paper,
-        sample.against_diffusers,
-    ],
-    ids=["diffusers", "lucidrains", "paper", "sampling"],
-)
-def test_networks_have_equal_parameters_and_all_run(compare) -> None:
-    rows = compare("smallest")
+@pytest.mark.parametrize("name", ["diffusers", "lucidrains", "the paper"])
+def test_networks_have_equal_parameters_all_run_and_are_broken_down(name: str) -> None:
+    comparison = train_step.paper("smallest") if name == "the paper" else train_step.peers(name, "smallest")
+    _equal_and_run(comparison.rows(1))
+    *rows, rest = breakdown.breakdown(comparison.contenders)
+    assert len(rows) == breakdown.SHOWN
+    assert {"convolution_backward", "mkldnn_convolution"} <= {row["operation"] for row in rows}
+    for column in list(rest)[1:]:
+        assert sum(row[column] for row in [*rows, rest]) == pytest.approx(100.0)
+        assert rest[column] > -1e-9
+
+
+def test_sampling_networks_have_equal_parameters_and_all_run() -> None:
+    _equal_and_run(sample.against_diffusers("smallest"))
+
+
+def _equal_and_run(rows: list[dict[str, Any]]) -> None:
     counts = [row["parameters"] for row in rows]
     assert all(row["seconds"] > 0 for row in rows)
     assert max(counts) <= 1.021 * min(counts)
@@ -69,7 +84,7 @@ def test_peak_memory_is_that_of_the_call() -> None:
 def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
-    assert len(fid.evaluation("smallest")) == 4
+    assert len(fid.evaluation("smallest")) == 5
 
 
 def test_the_others_run_and_are_written(tmp_path: Path) -> None:
@@ -78,6 +93,7 @@ def test_the_others_run_and_are_written(tmp_path: Path) -> None:
         "folders": scaling.folder_reading("smallest"),
         "training": scaling.training("smallest"),
         "start-up": pipeline.start_up("smallest"),
+        "distance": breakdown.distance("smallest"),
     }
     publish("others", results, tmp_path)
     written = json.loads((tmp_path / "others.json").read_text())
