@@ -24,6 +24,7 @@ from ngldm.bundle import Bundle, load_bundle
 from ngldm.ema import EMA
 from ngldm.files import sha256_file
 from ngldm.generate import best_sampler, generate
+from ngldm.plumbing.figures import style
 from ngldm.plumbing.params import Params, parse_params
 from ngldm.plumbing.previews import preview, reporter
 from ngldm.plumbing.registry import MODEL_TAG, REQUIREMENTS, ensure_logged, log_model, logged_model, update_best
@@ -110,6 +111,7 @@ def test_a_training_run_has_params_tags_and_step_metrics(store, params):
     assert found.data.params["noise_options.laplace.distribution"] == "laplace"
     assert "samplers" not in found.data.params
     assert found.data.tags["noise"] == "laplace"
+    assert found.data.tags["mlflow.runColor"] == style("laplace", [])["color"]  # as in the report's figures
     assert found.data.tags["recipe"] == "mini"
     assert found.data.tags["dataset"] == "digits"
     assert found.data.tags["ngldm.fingerprint"] == "key"

@@ -220,7 +220,11 @@ def training_params(params: Params, noise: str) -> dict[str, Any]:
 
 
 def _origin_tags(params: Params, noise: str) -> dict[str, str]:
-    return {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe, **_commit_tags()}
+    from ngldm.plumbing.figures import style
+
+    colour = style(noise, [*params.noises, noise])["color"]
+    origin = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
+    return {**origin, "mlflow.runColor": colour, **_commit_tags()}
 
 
 def _commit_tags() -> dict[str, str]:
