@@ -81,7 +81,8 @@ def evaluate(
     store, sha = Store(params.experiment), about["model_sha256"]
     run = store.run_of_model(params, noise, sha, sampler)
     model_id = ensure_logged(store, run, paths.model(noise), sha, noise, images.shape[1:])
-    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, run.step, model_id)
+    # Without a step: MLflow's charts draw bars of such metrics, and lone points of others.
+    run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, model_id=model_id)
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)
     for frame in range(len(trajectory)):  # the slider goes from noise to image
         run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)

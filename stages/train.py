@@ -90,7 +90,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(paths.train_metrics(noise), final)
         model_id = log_model(store, run, paths.model(noise), noise, data.image_shape)
-        run.metrics(final, config.max_steps, model_id)
+        run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": paths.model(noise)})
 
 

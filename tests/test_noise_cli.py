@@ -1,26 +1,21 @@
 """`ngldm noise`: what it prints and draws, and what it refuses."""
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-
-def ngldm(*arguments: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from ngldm.plumbing.main import main; main()", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
+Ngldm = Callable[..., tuple[int, str, str]]
 
 
-def test_list_names_every_distribution_with_its_parameters() -> None:
+def test_list_names_every_distribution_with_its_parameters(ngldm: Ngldm) -> None:
     code, out, _ = ngldm("noise", "list")
     assert code == 0
     assert all(word in out for word in ("laplace", "student_t", "df: float = 5.0", "averaged", "skew_normal"))
 
 
-def test_show_prints_exact_and_sampled_moments_and_draws(tmp_path: Path) -> None:
+def test_show_prints_exact_and_sampled_moments_and_draws(ngldm: Ngldm, tmp_path: Path) -> None:
     picture = tmp_path / "gamma.png"
     code, out, _ = ngldm("noise", "show", "gamma", "-p", "concentration=4", "--out", str(picture))
     assert code == 0
@@ -39,7 +34,7 @@ def test_show_prints_exact_and_sampled_moments_and_draws(tmp_path: Path) -> None
         (("mirrored", "-p", "base={"), "is not key=<YAML>"),
     ],
 )
-def test_bad_input_is_one_message(arguments: tuple[str, ...], words: str) -> None:
+def test_bad_input_is_one_message(ngldm: Ngldm, arguments: tuple[str, ...], words: str) -> None:
     code, _, err = ngldm("noise", "show", *arguments)
     assert code == 2
     assert words in err

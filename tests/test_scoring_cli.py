@@ -1,8 +1,6 @@
 """`ngldm fid` against pytorch-fid on the same files, and `ngldm generate`."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +16,6 @@ from ngldm.plumbing.params import Params, parse_params
 
 RNG = np.random.default_rng(0)
 STANDIN = os.environ.get("NGLDM_INCEPTION")  # a file of trained weights, for the full comparison
-
-
-def ngldm(*arguments: object) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from ngldm.plumbing.main import main; main()", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
 
 
 def folder_of(path: Path, count: int, level: int) -> Path:
@@ -60,12 +52,14 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder_of(root / "a", 100, 200), folder_of(root / "b", 80, 120)
 
 
-def test_fid_is_that_of_pytorch_fid_on_the_same_files(sets, weights, tmp_path):
-    from pytorch_fid.fid_score import calculate_fid_given_paths
+def test_fid_is_that_of_pytorch_fid_on_the_same_files(ngldm, sets, weights, tmp_path):
+    from pytorch_fid.fid_score import calculate_frechet_distance, compute_statistics_of_path
+    from pytorch_fid.inception import InceptionV3
 
-    state = torch.load(weights, weights_only=True)
-    with _state_dict_instead_of_download(state):
-        theirs = calculate_fid_given_paths([str(path) for path in sets], 50, torch.device("cpu"), 2048, 0)
+    with _state_dict_instead_of_download(torch.load(weights, weights_only=True)):
+        network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
+    statistics = [compute_statistics_of_path(str(path), network, 50, 2048, "cpu", 0) for path in sets]
+    theirs = calculate_frechet_distance(*statistics[0], *statistics[1])
     code, out, err = ngldm("fid", *sets, "--weights", weights, "--save", tmp_path / "a.npz", "--device", "cpu")
     assert code == 0, err
     line = next(line for line in out.splitlines() if line.startswith("fd_inception: "))
@@ -73,15 +67,17 @@ def test_fid_is_that_of_pytorch_fid_on_the_same_files(sets, weights, tmp_path):
     assert theirs > 10 * 1e-3  # the two sets differ by more than the tolerance
     assert "below 2049" in out
 
-    # Statistics instead of images, ours and theirs
-    code, out, err = ngldm("fid", tmp_path / "a.npz", sets[1], "--weights", weights, "--device", "cpu")
+    # Statistics instead of images: ours as pytorch-fid reads them, and pytorch-fid's as we do
+    read = compute_statistics_of_path(str(tmp_path / "a.npz"), network, 50, 2048, "cpu")
+    for ours, expected in zip(read, statistics[0], strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    np.savez(tmp_path / "b.npz", mu=statistics[1][0], sigma=statistics[1][1])
+    code, out, err = ngldm("fid", tmp_path / "a.npz", tmp_path / "b.npz", "--weights", weights, "--device", "cpu")
+    assert code == 0, err
     assert float(out.split("fd_inception: ")[1].split()[0]) == pytest.approx(theirs, abs=1e-3)
-    with _state_dict_instead_of_download(state):
-        again = calculate_fid_given_paths([str(tmp_path / "a.npz"), str(sets[1])], 50, torch.device("cpu"), 2048, 0)
-    assert again == pytest.approx(theirs, abs=1e-3)
 
 
-def test_fid_refuses_what_it_cannot_score(sets, weights, tmp_path):
+def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     np.savez(tmp_path / "small.npz", mu=np.zeros(3), sigma=np.eye(3))
     np.save(tmp_path / "float.npy", np.zeros((4, 8, 8, 3)))
@@ -130,7 +126,7 @@ def images(folder: Path) -> np.ndarray:
     return np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob("0*.png"))]).astype(int)
 
 
-def test_generate_writes_the_same_images_whatever_the_batch(model, tmp_path):
+def test_generate_writes_the_same_images_whatever_the_batch(ngldm, model, tmp_path):
     for name, more in (("a", ()), ("b", ("--batch-size", 3)), ("c", ("--seed", 1))):
         code, out, err = ngldm("generate", "--model", model, "--num-images", 7, "--out", tmp_path / name, *more)
         assert code == 0, err
@@ -142,7 +138,7 @@ def test_generate_writes_the_same_images_whatever_the_batch(model, tmp_path):
     assert np.abs(a - c).max() > 10
 
 
-def test_generate_passes_on_step_noise_and_x0_handling(model, tmp_path):
+def test_generate_passes_on_step_noise_and_x0_handling(ngldm, model, tmp_path):
     ancestral = ("--sampler", "ancestral", "--steps", 5)
     for name, more in (
         ("own", ancestral),
@@ -156,7 +152,7 @@ def test_generate_passes_on_step_noise_and_x0_handling(model, tmp_path):
     assert all(np.abs(own - images(tmp_path / name)).max() > 10 for name in ("step", "clip", "last"))
 
 
-def test_generate_refuses_what_it_cannot_do(model, tmp_path):
+def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     out = ("--out", tmp_path / "new")

@@ -1,26 +1,19 @@
 """`ngldm schedule` and `ngldm theorem1`: what they print and draw, and what they refuse."""
 
 import csv
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+Ngldm = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[1]
 
 
-def ngldm(folder: Path, *arguments: str) -> tuple[int, str, str]:
-    command = [sys.executable, "-c", "from ngldm.plumbing.main import main; main()", *arguments]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HOME": str(folder)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
-    return done.returncode, done.stdout, done.stderr
-
-
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     latents = tmp_path / "data" / "latents"
     latents.mkdir(parents=True)
@@ -28,15 +21,16 @@ def workspace(tmp_path: Path) -> Path:
     for split in ("train", "test"):
         np.save(latents / f"{split}.npy", rng.standard_normal((64, 2, 4, 4)).astype(np.float32))
     (latents / "statistics.json").write_text('{"mean": [0.0, 0.0], "std": [1.0, 1.0], "latent_shape": [2, 4, 4]}')
+    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_schedule_list_and_show(tmp_path: Path) -> None:
-    code, out, _ = ngldm(tmp_path, "schedule", "list")
+def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
+    code, out, _ = ngldm("schedule", "list")
     assert code == 0
     assert all(name in out for name in ("constant", "polynomial", "cosine", "edm"))
     picture = tmp_path / "s.png"
-    code, out, err = ngldm(tmp_path, "schedule", "show", "linear", "cosine", "--out", str(picture))
+    code, out, err = ngldm("schedule", "show", "linear", "cosine", "--out", str(picture))
     assert code == 0, err
     last = out.splitlines()[-2].split()
     assert last[0] == "1000"
@@ -44,9 +38,9 @@ def test_schedule_list_and_show(tmp_path: Path) -> None:
     assert Image.open(picture).size[0] > 600
 
 
-def test_theorem1_writes_table_and_figure(workspace: Path) -> None:
+def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None:
     options = ("-n", "laplace", "-T", "1", "-T", "20", "--num-latents", "64", "--draws", "2", "--out", "found")
-    code, out, err = ngldm(workspace, "theorem1", *options)
+    code, out, err = ngldm("theorem1", *options)
     assert code == 0, err
     with (workspace / "found" / "theorem1.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -74,15 +68,15 @@ def test_theorem1_writes_table_and_figure(workspace: Path) -> None:
         (("theorem1", "--num-latents", "65"), "has 64 training latents"),
     ],
 )
-def test_bad_input_is_one_message(workspace: Path, arguments: tuple[str, ...], words: str) -> None:
-    code, _, err = ngldm(workspace, *arguments)
+def test_bad_input_is_one_message(ngldm: Ngldm, workspace: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = ngldm(*arguments)
     assert code == 2
     assert words in err
     assert "Traceback" not in err
 
 
-def test_theorem1_needs_latents(workspace: Path) -> None:
+def test_theorem1_needs_latents(ngldm: Ngldm, workspace: Path) -> None:
     (workspace / "data" / "latents" / "train.npy").unlink()
-    code, _, err = ngldm(workspace, "theorem1")
+    code, _, err = ngldm("theorem1")
     assert code == 2
     assert "train.npy" in err
