@@ -283,7 +283,8 @@ def student(registry: dict) -> dict:
 
     @register("student")
     def factory(df: float, loc: float = 0.0) -> Base:
-        distribution = StudentT(torch.tensor(df, dtype=torch.float64), loc)
+        # torch turns its validation off in the whole process once torch.compile has been used
+        distribution = StudentT(torch.tensor(df, dtype=torch.float64), loc, validate_args=True)
         return Base(distribution, 0.0, 6 / (df - 4), draw=lambda shape, generator, device: distribution.sample(shape))
 
     return registry
