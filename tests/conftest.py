@@ -31,6 +31,10 @@ def ngldm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     """`ngldm <arguments>`, run in this process, which has its imports already: exit code, stdout, stderr."""
     from ngldm.plumbing.main import main
 
+    # MLflow sets the variable itself when it is told a store; only what was set before is put back after the test.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ngldm", *map(str, arguments)])
         monkeypatch.setattr(sys, "path", list(sys.path))
