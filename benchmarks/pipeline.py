@@ -1,10 +1,12 @@
-"""What the pipeline costs besides its work: a stage's start, and a `dvc repro` that has nothing to do.
+"""What the pipeline costs besides its work: a stage's start, a `dvc repro` that has nothing to do, a whole one's rest.
 
-python -m benchmarks.pipeline [--size smallest|small|full] [--out FOLDER]
+python -m benchmarks.pipeline [--size smallest|small|full] [--workspace FOLDER] [--out FOLDER]
 """
 
 import subprocess
 import sys
+from collections import Counter
+from contextlib import chdir
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +17,8 @@ from benchmarks.common import Row, interleaved, pick, publish, summary
 ROOT = Path(__file__).parents[1]
 
 
-def call(*command: str) -> None:
-    subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, check=True)
+def call(*command: str, folder: Path = ROOT) -> None:
+    subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, check=True)
 
 
 def start_up(size: str) -> list[Row]:
@@ -34,26 +36,52 @@ def start_up(size: str) -> list[Row]:
     return summary(interleaved(contenders, pick(size, 1, 3, 7)), 1, "import torch", "starts")
 
 
-def nothing_to_do(size: str) -> list[Row]:
-    """`dvc repro` and DVC's own minimum, `dvc --version`, in this folder; only where the pipeline is up to date."""
+def nothing_to_do(workspace: Path, size: str) -> list[Row]:
+    """`dvc repro`, and what DVC needs to find the same out; only where the pipeline is up to date."""
     status = subprocess.run(
-        [sys.executable, "-m", "dvc", "status"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dvc", "status"], cwd=workspace, capture_output=True, text=True, check=False
     )
     if "up to date" not in status.stdout:
         return [{"contender": "dvc repro", "seconds": "not measured: run dvc repro first"}]
     contenders = {
-        "dvc --version": lambda: call("-m", "dvc", "--version"),
-        "dvc status": lambda: call("-m", "dvc", "status"),
-        "dvc repro": lambda: call("-m", "dvc", "repro"),
+        "dvc --version": lambda: call("-m", "dvc", "--version", folder=workspace),
+        "dvc status": lambda: call("-m", "dvc", "status", folder=workspace),
+        "dvc repro": lambda: call("-m", "dvc", "repro", folder=workspace),
     }
     return summary(interleaved(contenders, pick(size, 1, 3, 7)), 1, "dvc status", "calls")
+
+
+def outside_work(workspace: Path) -> list[Row]:
+    """Seconds that the stages measured around their work, against those from the first stage's work to the report.
+
+    Args:
+        workspace: where one uninterrupted `dvc repro` has built everything; the report's date is taken for its end.
+    """
+    from ngldm.plumbing import paths
+    from ngldm.plumbing.findings import stage_seconds
+    from ngldm.plumbing.params import load_params
+
+    with chdir(workspace):
+        stages = stage_seconds(load_params())
+        begin = paths.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
+        wall = (paths.REPORTS / "index.html").stat().st_mtime - begin
+    work: Counter[str] = Counter()
+    for stage, seconds in stages:
+        work[stage.split("@")[0]] += seconds  # type: ignore[assignment]
+    parts = {**work, "outside the work": wall - sum(work.values())}
+    rows = [{"part": part, "seconds": seconds, "share, %": 100.0 * seconds / wall} for part, seconds in parts.items()]
+    return [*rows, {"part": "all", "seconds": wall, "share, %": 100.0}]
 
 
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
+    workspace: Annotated[Path, typer.Option(help="Where dvc repro has run.")] = ROOT,
 ) -> None:
-    publish("pipeline", {"start-up": start_up(size), "nothing to do": nothing_to_do(size)}, out)
+    results = {"start-up": start_up(size), "nothing to do": nothing_to_do(workspace, size)}
+    if (workspace / "reports" / "index.html").is_file():
+        results["work"] = outside_work(workspace)
+    publish("pipeline", results, out)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,14 @@ def test_fewest_calls_are_those_that_reach_the_ancestral_score(smoke: Path) -> N
         assert row["fewest calls"] == (reaching[0] if reaching else "")
 
 
+def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
+    *parts, whole = pipeline.outside_work(smoke)
+    assert [part["part"] for part in parts][:4] == ["download", "autoencoder", "latents", "reference"]
+    assert parts[-1]["part"] == "outside the work"
+    assert sum(part["share, %"] for part in parts) == pytest.approx(100.0)
+    assert 0 < parts[-1]["seconds"] < whole["seconds"] < 600
+
+
 def test_peak_memory_is_that_of_the_call() -> None:
     assert 60 < peak_mib(lambda: torch.ones(2**24)) < 100  # 64 MiB
 
