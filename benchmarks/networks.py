@@ -15,7 +15,9 @@ from ngldm.unet import UNet
 TOLERANCE = 0.02
 
 
-def ours_like(target: int, channels: int, levels: int = 2, first_width: int | None = None) -> dict[str, Any]:
+def ours_like(
+    target: int, channels: int, levels: int = 2, first_width: int | None = None, blocks_per_level: int | None = None
+) -> dict[str, Any]:
     """Arguments of our U-Net with `target` parameters to within 2 %, attention at its last level.
 
     Each level but the last is twice as wide as the one before; the last has the width that fits best.
@@ -23,6 +25,7 @@ def ours_like(target: int, channels: int, levels: int = 2, first_width: int | No
     Args:
         first_width: of the first level, where it is not free. Narrower means more parameters at the last level, where
             they are used at the fewest positions.
+        blocks_per_level: 1 or 2, whichever fits best if not given.
 
     Raises:
         ValueError: there are none.
@@ -47,7 +50,7 @@ def ours_like(target: int, channels: int, levels: int = 2, first_width: int | No
         return sorted(options, key=lambda width: abs(curve(width) - target))[:count]
 
     best: tuple[int, tuple[int, int, int]] | None = None
-    for blocks in (1, 2):
+    for blocks in (blocks_per_level,) if blocks_per_level else (1, 2):
         doubled = partial(lambda first, n: size(first, first * 2 ** (levels - 1), n), n=blocks)
         for first in (first_width,) if first_width else nearest(range(8, 257, 2), doubled, 3):
             widths = range(-(-first // 4) * 4, 16 * first + 1, 4)

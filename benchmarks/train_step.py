@@ -216,7 +216,7 @@ def paper(size: str) -> Comparison:
     encoder = build_autoencoder(settings, (3, 32, 32)).eval()
     images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     plain = PlainUNet(3, 32)
-    mine = ours_like(parameters(plain), 3, levels=3)
+    mine = ours_like(parameters(plain), 3, levels=3, blocks_per_level=1)
     result = Comparison(steps * batch)
     run = ours(mine, torch.randn(200, 3, 24, 24), steps, batch, "fp32")
     result.add("ours", run, parameters(bundle_of(mine, (3, 24, 24)).unet))
