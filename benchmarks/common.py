@@ -23,14 +23,19 @@ def pick(size: str, smallest: Any, small: Any, full: Any) -> Any:
     return dict(zip(SIZES, (smallest, small, full), strict=True))[size]
 
 
-def interleaved(contenders: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, list[float]]:
+def interleaved(
+    contenders: Mapping[str, Callable[[], Any]], repeats: int, warm_up: bool = True
+) -> dict[str, list[float]]:
     """Seconds of each contender, one after the other in every repeat, after one untimed round.
 
     Interleaving spreads what else the machine does over all of them. A single repeat, which only shows that all of them
     run, has no untimed round.
+
+    Args:
+        warm_up: whether to have the untimed round; calls of many seconds need none.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    rounds = range(1, 2) if repeats == 1 else range(repeats + 1)
+    rounds = range(0 if warm_up and repeats > 1 else 1, repeats + 1)
     for repeat in rounds:
         for name, run in contenders.items():
             start = time.perf_counter()

@@ -127,7 +127,7 @@ def evaluation(size: str) -> list[Row]:
             "pytorch-fid, second": lambda: peers(peers_kept),
             "torch-fidelity": fidelity,
         }
-        return summary(interleaved(contenders, pick(size, 1, 2, 3)), 2 * count, "ours")
+        return summary(interleaved(contenders, pick(size, 1, 2, 3), warm_up=False), 2 * count, "ours")
 
 
 def main(

@@ -41,6 +41,12 @@ def test_a_single_repeat_has_no_untimed_round() -> None:
     assert order == ["a", "b"]
 
 
+def test_the_untimed_round_can_be_left_out() -> None:
+    order: list[str] = []
+    interleaved({name: lambda name=name: order.append(name) for name in "ab"}, 2, warm_up=False)
+    assert "".join(order) == "abab"
+
+
 def test_the_ratio_is_of_the_same_repeat() -> None:
     rows = summary({"ours": [1.0, 2.0, 4.0], "peer": [3.0, 6.0, 12.0]}, 10, "ours")
     assert [row["times slower than ours"] for row in rows] == [1.0, 3.0]
