@@ -12,7 +12,7 @@ import typer
 
 from benchmarks.common import Row, pick, publish
 from benchmarks.fid import two_gaussians
-from benchmarks.train_step import comparisons
+from benchmarks.train_step import COMPARISONS
 from ngldm.frechet import frechet_distance
 
 SHOWN = 12
@@ -57,7 +57,7 @@ def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    steps = {f"training, {name}": breakdown(one.contenders) for name, one in comparisons(size).items()}
+    steps = {f"training, {name}": breakdown(build(size).contenders) for name, build in COMPARISONS.items()}
     publish("breakdown", {**steps, "Frechet distance": distance(size)}, out)
 
 

@@ -1,7 +1,6 @@
 """Networks of equal size: ours, made to match a peer's parameter count, and the peers'."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,21 +42,24 @@ def ours_like(
         with torch.device("meta"):
             return parameters(UNet(channels, **settings(first, last, blocks)))
 
-    def nearest(options: range, key: Callable[[int], int], count: int) -> list[int]:
-        """The options whose sizes are nearest: sizes are a quadratic of any one width, known from three of them."""
+    def nearest(options: range, key: Callable[[int], int]) -> list[int]:
+        """The options, those of the nearest sizes first: a size is a quadratic of any one width, known from three."""
         known = (options[0], options[len(options) // 2], options[-1])
         curve = np.polynomial.Polynomial.fit(known, [key(width) for width in known], 2)
-        return sorted(options, key=lambda width: abs(curve(width) - target))[:count]
+        return sorted(options, key=lambda width: abs(curve(width) - target))
 
     best: tuple[int, tuple[int, int, int]] | None = None
     for blocks in (blocks_per_level,) if blocks_per_level else (1, 2):
-        doubled = partial(lambda first, n: size(first, first * 2 ** (levels - 1), n), n=blocks)
-        for first in (first_width,) if first_width else nearest(range(8, 257, 2), doubled, 3):
+        if first_width:
+            firsts = [first_width]
+        else:
+            firsts = nearest(range(8, 257, 2), lambda first, n=blocks: size(first, first * 2 ** (levels - 1), n))[:3]
+        for first in firsts:
             widths = range(-(-first // 4) * 4, 16 * first + 1, 4)
-            for last in nearest(widths, partial(lambda last, f, n: size(f, last, n), f=first, n=blocks), 1):
-                off = abs(size(first, last, blocks) - target)
-                if best is None or off < best[0]:
-                    best = (off, (first, last, blocks))
+            last = nearest(widths, lambda last, f=first, n=blocks: size(f, last, n))[0]
+            off = abs(size(first, last, blocks) - target)
+            if best is None or off < best[0]:
+                best = (off, (first, last, blocks))
     if best is None or best[0] > TOLERANCE * target:
         raise ValueError(f"no U-Net of ours has {target} parameters within {TOLERANCE:.0%}")
     return settings(*best[1])

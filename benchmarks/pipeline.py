@@ -5,7 +5,6 @@ python -m benchmarks.pipeline [--size smallest|small|full] [--workspace FOLDER] 
 
 import subprocess
 import sys
-from collections import Counter
 from contextlib import chdir
 from pathlib import Path
 from typing import Annotated
@@ -65,9 +64,10 @@ def outside_work(workspace: Path) -> list[Row]:
         stages = stage_seconds(load_params())
         begin = paths.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
         wall = (paths.REPORTS / "index.html").stat().st_mtime - begin
-    work: Counter[str] = Counter()
+    work: dict[str, float] = {}
     for stage, seconds in stages:
-        work[stage.split("@")[0]] += seconds  # type: ignore[assignment]
+        kind = stage.split("@")[0]
+        work[kind] = work.get(kind, 0.0) + seconds
     parts = {**work, "outside the work": wall - sum(work.values())}
     rows = [{"part": part, "seconds": seconds, "share, %": 100.0 * seconds / wall} for part, seconds in parts.items()]
     return [*rows, {"part": "all", "seconds": wall, "share, %": 100.0}]

@@ -5,6 +5,7 @@ python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -194,16 +195,18 @@ def peers(peer: str, size: str) -> Comparison:
     width = pick(size, 32, 64, 64)
     theirs = diffusers_unet(shape, (width, 2 * width)) if peer == "diffusers" else lucidrains_unet(shape, width)
     result, count = Comparison(steps * batch), parameters(theirs)
+    precisions = ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",)
     for name, first in (("ours", None), ("ours, half as wide first level", width // 2)):
         settings = ours_like(count, shape[0], first_width=first)
         size_of_ours = parameters(bundle_of(settings, shape).unet)
-        for precision in ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",):
+        for precision in precisions:
             result.add(f"{name}, {precision}", ours(settings, data, steps, batch, precision), size_of_ours)
-    if peer == "lucidrains":
-        result.add("lucidrains, fp32", lucidrains_loop(theirs, data, steps, batch), count)
-    else:
-        for precision in ("fp32", "bf16") if bf16_is_fast() else ("fp32",):
-            result.add(f"diffusers, {precision}", diffusers_loop(theirs, data, steps, batch, precision), count)
+    for precision in precisions:
+        if peer == "diffusers":
+            run = diffusers_loop(theirs, data, steps, batch, precision)
+        else:
+            run = lucidrains_loop(theirs, data, steps, batch)
+        result.add(f"{peer}, {precision}", run, count)
     return result
 
 
@@ -224,8 +227,11 @@ def paper(size: str) -> Comparison:
     return result
 
 
-def comparisons(size: str) -> dict[str, Comparison]:
-    return {"diffusers": peers("diffusers", size), "lucidrains": peers("lucidrains", size), "the paper": paper(size)}
+COMPARISONS: dict[str, Callable[[str], Comparison]] = {
+    "diffusers": partial(peers, "diffusers"),
+    "lucidrains": partial(peers, "lucidrains"),
+    "the paper": paper,
+}
 
 
 def main(
@@ -233,7 +239,7 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
     repeats = pick(size, 1, 5, 7)
-    publish("train_step", {f"against {name}": one.rows(repeats) for name, one in comparisons(size).items()}, out)
+    publish("train_step", {f"against {name}": build(size).rows(repeats) for name, build in COMPARISONS.items()}, out)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, se
             product = centred.T @ centred
         cross = _trace_of_root(product / (count - 1))
         draw = x[index]
+        # The trace of sigma, the same for every draw, is left out: it does not spread.
         values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
     return float(torch.stack(values).std())
 

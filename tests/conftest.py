@@ -16,8 +16,6 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-
-
 LONG = ("test_pipeline.py", "test_scoring_cli.py", "test_benchmarks.py", "test_tracking.py", "test_browser.py")
 
 
@@ -61,7 +59,6 @@ def content() -> dict[str, Any]:
 
 SMOKE = """
 import sys
-from collections.abc import Callable
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from ngldm.plumbing.params import compose_params, load_params

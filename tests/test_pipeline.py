@@ -243,5 +243,8 @@ def test_every_artifact_is_an_output(built):
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     defaults = YAML(typ="safe").load(ROOT / "params.yaml")["noises"]
     assert set(pipeline["artifacts"]) == {"ngldm-autoencoder", *(f"ngldm-{noise}" for noise in defaults)}
+    for noise in defaults:
+        assert pipeline["artifacts"][f"ngldm-{noise}"]["path"] == f"models/{noise}/model.safetensors"
     for noise in NOISES:
-        assert (built / pipeline["artifacts"][f"ngldm-{noise}"]["path"]).is_file()
+        assert (built / "models" / noise / "model.safetensors").is_file()
+    assert (built / pipeline["artifacts"]["ngldm-autoencoder"]["path"]).is_file()
