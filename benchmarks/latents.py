@@ -14,11 +14,11 @@ import typer
 from benchmarks.common import Row, interleaved, pick, publish, summary
 from benchmarks.networks import bundle_of
 from benchmarks.train_step import config
-from ngldm.autoencoder import build_autoencoder
-from ngldm.diffusion import diffusion_loss
-from ngldm.ema import EMA
-from ngldm.images import to_float
-from ngldm.training import Split, fit
+from ngldm.diffusion.objective import diffusion_loss
+from ngldm.io.tensors import to_float
+from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Split, fit
 
 UNET = {"widths": [24, 48], "blocks_per_level": 1, "attention_levels": [1], "attention_head_dim": 48}
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import parameters
-from ngldm.bundle import Bundle
-from ngldm.unet import UNet
+from ngldm.model import Model
+from ngldm.networks.unet import UNet
 
 TOLERANCE = 0.02
 
@@ -65,9 +65,9 @@ def ours_like(
     return settings(*best[1])
 
 
-def bundle_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Bundle:
+def bundle_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
     """A model in pixel space with a fresh U-Net."""
-    return Bundle.build(
+    return Model.build(
         {
             "noise": {"name": noise, "params": {}},
             "schedule": {"name": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},

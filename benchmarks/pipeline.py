@@ -23,8 +23,8 @@ def call(*command: str, folder: Path = ROOT) -> None:
 def start_up(size: str) -> list[Row]:
     """`--help` of stages, and the imports that a training needs, beside torch's own."""
     from_train = (
-        "import ngldm.bundle, ngldm.checkpoint, ngldm.datasets, ngldm.diffusion, ngldm.ema, ngldm.training, "
-        "ngldm.plumbing.params"
+        "import ngldm.model, ngldm.training.loop, ngldm.training.checkpoint, ngldm.data.dataset, "
+        "ngldm.pipeline.config.params"
     )
     contenders = {
         "import torch": lambda: call("-c", "import torch"),
@@ -56,14 +56,14 @@ def outside_work(workspace: Path) -> list[Row]:
     Args:
         workspace: where one uninterrupted `dvc repro` has built everything; the report's date is taken for its end.
     """
-    from ngldm.plumbing import paths
-    from ngldm.plumbing.findings import stage_seconds
-    from ngldm.plumbing.params import load_params
+    from ngldm.pipeline import workspace
+    from ngldm.pipeline.config.params import load_params
+    from ngldm.pipeline.report.provenance import stage_seconds
 
     with chdir(workspace):
         stages = stage_seconds(load_params())
-        begin = paths.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
-        wall = (paths.REPORTS / "index.html").stat().st_mtime - begin
+        begin = workspace.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
+        wall = (workspace.REPORTS / "index.html").stat().st_mtime - begin
     work: dict[str, float] = {}
     for stage, seconds in stages:
         kind = stage.split("@")[0]

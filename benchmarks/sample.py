@@ -14,8 +14,8 @@ import typer
 
 from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
 from benchmarks.networks import bundle_of, diffusers_unet, ours_like
-from ngldm.bundle import Bundle
-from ngldm.generate import generate, generate_batches
+from ngldm.model import Model
+from ngldm.sampling.generator import generate, generate_batches
 
 
 def against_diffusers(size: str) -> list[Row]:
@@ -57,18 +57,18 @@ def equal_score(workspace: Path, size: str) -> list[Row]:
     Args:
         workspace: where `dvc repro` has run; its models, its score, its reference.
     """
-    from ngldm.bundle import load_bundle
-    from ngldm.features import extract, make_extractor
-    from ngldm.frechet import Moments, frechet_distance
-    from ngldm.generate import best_sampler
-    from ngldm.reference import load_reference
+    from ngldm.data.reference import load_reference
+    from ngldm.model import load_model
+    from ngldm.sampling.best import best_sampler
+    from ngldm.scoring.features.extractor import extract, make_extractor
+    from ngldm.scoring.frechet import Moments, frechet_distance
 
     reference = load_reference(workspace / "data" / "reference")
     classifier = workspace / "data" / "reference" / "classifier.safetensors"
     extractor = make_extractor("classifier", classifier=classifier, inception=None)
     count, rows = pick(size, 32, 1000, 1000), []
 
-    def made(bundle: Bundle, options: dict[str, Any]) -> tuple[float, float]:
+    def made(bundle: Model, options: dict[str, Any]) -> tuple[float, float]:
         start = time.perf_counter()
         images = np.concatenate(list(generate_batches(bundle, count, 250, **options)))
         seconds, moments = time.perf_counter() - start, Moments(extractor.dim)
@@ -77,7 +77,7 @@ def equal_score(workspace: Path, size: str) -> list[Row]:
         return seconds, frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
 
     for path in sorted((workspace / "models").glob("*/model.safetensors")):
-        bundle = load_bundle(path)
+        bundle = load_model(path)
         steps = bundle.schedule.num_train_timesteps
         slow, goal = made(bundle, {"method": "ancestral", "num_inference_steps": steps})
         row: Row = {"noise": path.parent.name, "ancestral steps": steps, "ancestral": goal, "ancestral s": slow}

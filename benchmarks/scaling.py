@@ -19,7 +19,7 @@ from benchmarks.train_step import ours
 READ = """
 import resource, sys, time
 from pathlib import Path
-from ngldm.sources import make_dataset
+from ngldm.data.sources.registry import make_dataset
 config = {"name": "image_folder", "source": sys.argv[1], "size": 32, "channels": 3, "min_side": 2, "seed": 0,
           "on_error": "fail", "test_size": 8, "mirror": None}
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -16,9 +16,9 @@ from torch import nn
 
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import PlainUNet, bundle_of, diffusers_unet, lucidrains_unet, ours_like
-from ngldm.diffusion import diffusion_loss
-from ngldm.ema import EMA
-from ngldm.training import Split, fit
+from ngldm.diffusion.objective import diffusion_loss
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Split, fit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -42,7 +42,7 @@ def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
 
 
 def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
-    """`ngldm.training.fit`: EMA, clipping, warm-up, seeds of each step."""
+    """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step."""
     bundle = bundle_of(settings, tuple(data.shape[1:])).to(DEVICE)
     ema = EMA(bundle.unet, 0.995)
     split = Split(len(data), lambda index: data[index])
@@ -212,7 +212,7 @@ def peers(peer: str, size: str) -> Comparison:
 
 def paper(size: str) -> Comparison:
     """CIFAR-10's shapes: 32x32x3 images, 24x24x3 latents of the `paper` autoencoder, batch 10; both of three levels."""
-    from ngldm.autoencoder import build_autoencoder
+    from ngldm.networks.autoencoders.build import build_autoencoder
 
     batch, steps = 10, pick(size, 1, 4, 10)
     settings = {"kind": "paper", "latent_channels": 3, "latent_size": 24, "width": pick(size, 8, 64, 64)}

@@ -2,27 +2,29 @@
 
 import time
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, duration, resolve_device, summary
-from ngldm.plumbing.fitting import fit_with_progress, write_history
-from ngldm.plumbing.params import load_params
+from ngldm.data.history import write_history
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, summary
 
 
 def autoencoder(device: Device = "auto") -> None:
     """Train the autoencoder on the training images; report its reconstruction on the test images."""
     params = load_params()
-    from ngldm.autoencoder import build_autoencoder, reconstruction_psnr, save_autoencoder
-    from ngldm.datasets import open_dataset
-    from ngldm.ema import EMA
-    from ngldm.files import write_json
-    from ngldm.images import to_float
-    from ngldm.training import Split, stream_seed
+    from ngldm.data.dataset import open_dataset
+    from ngldm.io.files import write_json
+    from ngldm.io.tensors import to_float
+    from ngldm.networks.autoencoders.build import build_autoencoder, reconstruction_psnr, save_autoencoder
+    from ngldm.training.ema import EMA
+    from ngldm.training.loop import Report, Split
+    from ngldm.training.seeds import stream_seed
 
     target = resolve_device(device)
     be_deterministic()
     import torch
 
-    data, config = open_dataset(paths.DATASET), params.autoencoder
+    data, config = open_dataset(workspace.DATASET), params.autoencoder
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
     model = build_autoencoder(config.model_dump(exclude={"fit"}), data.image_shape)
     ema = EMA(model, config.fit.ema_decay)
@@ -41,11 +43,16 @@ def autoencoder(device: Device = "auto") -> None:
         )
     seconds = time.perf_counter() - start
     trained = ema.model.to("cpu")
-    save_autoencoder(trained, paths.AUTOENCODER)
-    write_history(reports, paths.AUTOENCODER_PLOT)
+    save_autoencoder(trained, workspace.AUTOENCODER)
+    write_history(reports, Report, workspace.AUTOENCODER_PLOT)
     psnr = reconstruction_psnr(trained, data.test)
-    write_json(paths.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
-    content = {"PSNR in dB": psnr, "test images": len(data.test), "time": duration(seconds), "file": paths.AUTOENCODER}
+    write_json(workspace.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
+    content = {
+        "PSNR in dB": psnr,
+        "test images": len(data.test),
+        "time": duration(seconds),
+        "file": workspace.AUTOENCODER,
+    }
     summary(f"autoencoder {config.kind}", content)
 
 

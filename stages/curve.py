@@ -3,10 +3,11 @@
 import time
 from typing import Any
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, duration, progress, resolve_device, summary
-from ngldm.plumbing.curve_jobs import Row, score_snapshots, write_curves
-from ngldm.plumbing.params import load_params
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.experiments.curve import Row, score_snapshots, write_curves
+from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 
 
 def curve(device: Device = "auto") -> None:
@@ -16,10 +17,10 @@ def curve(device: Device = "auto") -> None:
     interrupted run goes on where it stopped and one more noise costs only its own.
     """
     params = load_params()
-    from ngldm.files import sha256_file, write_json
+    from ngldm.io.files import sha256_file, write_json
 
     kept = params.train.snapshot_every > 0
-    found = {noise: sorted(paths.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
+    found = {noise: sorted(workspace.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
     rows: dict[str, list[Row]] = {noise: [] for noise in params.noises}
     total = sum(map(len, found.values()))
     content: dict[str, Any] = {"snapshots": "none, for train.snapshot_every is 0"}
@@ -27,13 +28,14 @@ def curve(device: Device = "auto") -> None:
     if total:
         target = resolve_device(device)
         be_deterministic()
-        from ngldm.plumbing.tracking import Store
+        from ngldm.pipeline.tracking.comparison import run_of_model
+        from ngldm.pipeline.tracking.store import Store
 
         store, start = Store(params.experiment), time.perf_counter()
         settings = (params.curve, params.evaluate, params.sampler_options[params.curve.sampler])
         with progress("curve", total * params.curve.num_images) as advance:
             for noise, files in found.items():
-                run = store.run_of_model(params, noise, sha256_file(paths.model(noise)), params.curve.sampler)
+                run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), params.curve.sampler)
                 rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, target, run, advance)
                 run.finish()
         last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
@@ -41,7 +43,7 @@ def curve(device: Device = "auto") -> None:
         measured["seconds"] = seconds
         content = {"snapshots": total, "images each": params.curve.num_images, **last, "time": duration(seconds)}
     write_curves(rows)
-    write_json(paths.CURVE_METRICS, measured)
+    write_json(workspace.CURVE_METRICS, measured)
     summary("curve", content)
 
 

@@ -2,19 +2,10 @@
 
 import time
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import (
-    Device,
-    NoiseLabel,
-    SamplerLabel,
-    be_deterministic,
-    command,
-    duration,
-    progress,
-    resolve_device,
-    summary,
-)
-from ngldm.plumbing.params import load_params
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
 
 
 def evaluate(
@@ -24,35 +15,39 @@ def evaluate(
 ) -> None:
     """Frechet distance and KID of the generated images to the training images."""
     params = load_params()
-    paths.require_label("noise", noise, params.noises)
-    paths.require_label("sampler", sampler, params.samplers)
+    workspace.require_label("noise", noise, params.noises)
+    workspace.require_label("sampler", sampler, params.samplers)
     target = resolve_device(device)
     be_deterministic()
     import torch
 
-    from ngldm.features import extract, make_extractor
-    from ngldm.files import read_json, write_json
-    from ngldm.frechet import Moments, frechet_distance, frechet_spread, kid
-    from ngldm.images import load_images, sample_grid
-    from ngldm.manifold import precision_recall
-    from ngldm.plumbing.registry import ensure_logged, update_best
-    from ngldm.plumbing.tracking import Store
-    from ngldm.reference import compared, load_reference, shortfall
+    from ngldm.data.reference import load_reference
+    from ngldm.data.samples import load_images
+    from ngldm.io.files import read_json, write_json
+    from ngldm.io.images import sample_grid
+    from ngldm.pipeline.tracking.comparison import run_of_model
+    from ngldm.pipeline.tracking.models import ensure_logged, update_best
+    from ngldm.pipeline.tracking.store import Store
+    from ngldm.scoring.features.extractor import extract, make_extractor
+    from ngldm.scoring.frechet import Moments, frechet_distance, frechet_spread
+    from ngldm.scoring.kid import kid
+    from ngldm.scoring.precision_recall import precision_recall
+    from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
     config, start = params.evaluate, time.perf_counter()
-    images, trajectory = load_images(paths.samples(noise, sampler))
-    about = read_json(paths.samples(noise, sampler) / "samples.json", "model_sha256")
-    whole = load_reference(paths.REFERENCE)
+    images, trajectory = load_images(workspace.samples(noise, sampler))
+    about = read_json(workspace.samples(noise, sampler) / "samples.json", "model_sha256")
+    whole = load_reference(workspace.REFERENCE)
     extractor = make_extractor(
         config.extractor,
-        classifier=paths.REFERENCE / "classifier.safetensors",
+        classifier=workspace.REFERENCE / "classifier.safetensors",
         inception=config.inception_weights,
         device=target,
     )
     whole.require_extractor(extractor.weights_sha256)
     for note in shortfall(config.fid_protocol, extractor.dim, len(images), whole.about["num_images"]):
         print(f"note: {note}")
-    reference = whole.by_protocol(config.fid_protocol, len(images))
+    reference = by_protocol(whole, config.fid_protocol, len(images))
     images = images[: compared(config.fid_protocol, len(images), len(reference.features))]
     metric = reference.about["metric"]
     with progress(f"features {noise} {sampler}", len(images)) as advance:
@@ -77,10 +72,10 @@ def evaluate(
         "recall": manifold.recall,
     }
     seconds = time.perf_counter() - start
-    write_json(paths.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images), "seconds": seconds})
+    write_json(workspace.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images), "seconds": seconds})
     store, sha = Store(params.experiment), about["model_sha256"]
-    run = store.run_of_model(params, noise, sha, sampler)
-    model_id = ensure_logged(store, run, paths.model(noise), sha, noise, images.shape[1:])
+    run = run_of_model(store, params, noise, sha, sampler)
+    model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
     # Without a step: MLflow's charts draw bars of such metrics, and lone points of others.
     run.metrics({f"{key}.{sampler}": value for key, value in scores.items()}, model_id=model_id)
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)

@@ -2,10 +2,10 @@
 
 import time
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, be_deterministic, command, duration, progress, resolve_device, summary
-from ngldm.plumbing.fitting import fit_with_progress
-from ngldm.plumbing.params import load_params
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, progress, summary
 
 
 def reference(device: Device = "auto") -> None:
@@ -18,19 +18,22 @@ def reference(device: Device = "auto") -> None:
     be_deterministic()
     import torch
 
-    from ngldm.datasets import open_dataset
-    from ngldm.ema import EMA
-    from ngldm.features import Classifier, accuracy, classifier_loss, extract, make_extractor, save_classifier
-    from ngldm.files import atomic_directory, read_json, write_json
-    from ngldm.frechet import Moments, frechet_distance
-    from ngldm.images import to_float
-    from ngldm.reference import save_reference, shortfall
-    from ngldm.training import Split, stream_seed
+    from ngldm.data.dataset import open_dataset
+    from ngldm.data.reference import save_reference
+    from ngldm.io.files import atomic_directory, read_json, write_json
+    from ngldm.io.tensors import to_float
+    from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
+    from ngldm.scoring.features.extractor import extract, make_extractor
+    from ngldm.scoring.frechet import Moments, frechet_distance
+    from ngldm.scoring.protocol import shortfall
+    from ngldm.training.ema import EMA
+    from ngldm.training.loop import Split
+    from ngldm.training.seeds import stream_seed
 
-    config, scoring, data = params.reference, params.evaluate, open_dataset(paths.DATASET)
+    config, scoring, data = params.reference, params.evaluate, open_dataset(workspace.DATASET)
     metrics: dict[str, float] = {}
     start = time.perf_counter()
-    with atomic_directory(paths.REFERENCE) as folder:
+    with atomic_directory(workspace.REFERENCE) as folder:
         classifier = folder / "classifier.safetensors"
         if scoring.extractor == "classifier":
             torch.manual_seed(stream_seed(params.seed, "classifier"))
@@ -58,7 +61,7 @@ def reference(device: Device = "auto") -> None:
                 for batch in features:
                     moments[split_name].update(batch)
                 if split_name == "train":
-                    save_reference(folder, moments["train"], torch.cat(features))
+                    save_reference(folder, moments["train"].mean, moments["train"].cov, torch.cat(features))
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
         floor = frechet_distance(moments["train"].mean, moments["train"].cov, moments["test"].mean, moments["test"].cov)
@@ -67,7 +70,7 @@ def reference(device: Device = "auto") -> None:
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
-            "dataset_sha256": read_json(paths.DATASET / "dataset.json", "sha256")["sha256"]["train"],
+            "dataset_sha256": read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"],
             "num_images": len(data.train),
             "floor": floor,
             "floor_num_images": len(data.test),
@@ -75,7 +78,7 @@ def reference(device: Device = "auto") -> None:
         }
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
-    write_json(paths.REFERENCE_METRICS, {**metrics, "seconds": seconds})
+    write_json(workspace.REFERENCE_METRICS, {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
 
 

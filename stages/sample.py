@@ -2,20 +2,10 @@
 
 import time
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import (
-    Device,
-    NoiseLabel,
-    SamplerLabel,
-    be_deterministic,
-    command,
-    duration,
-    free_memory,
-    progress,
-    resolve_device,
-    summary,
-)
-from ngldm.plumbing.params import load_params
+from ngldm.io.device import be_deterministic, free_memory, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
 
 GRID = 128  # images in the picture that `dvc plots` shows
 
@@ -27,27 +17,27 @@ def sample(
 ) -> None:
     """Generate images with one sampler: one uint8 array, a seed per image, and a trajectory from noise to image."""
     params = load_params()
-    paths.require_label("noise", noise, params.noises)
-    paths.require_label("sampler", sampler, params.samplers)
+    workspace.require_label("noise", noise, params.noises)
+    workspace.require_label("sampler", sampler, params.samplers)
     target = resolve_device(device)
     be_deterministic()
     import numpy as np
 
-    from ngldm.batching import batch_from_memory
-    from ngldm.bundle import load_bundle
-    from ngldm.files import atomic_directory, sha256_file, write_json
-    from ngldm.generate import generate_batches, trajectory
-    from ngldm.images import sample_grid, save_png
-    from ngldm.samplers import network_calls
+    from ngldm.io.files import atomic_directory, sha256_file, write_json
+    from ngldm.io.images import sample_grid, save_png
+    from ngldm.model import load_model
+    from ngldm.sampling.batch_size import batch_from_memory
+    from ngldm.sampling.generator import generate_batches, trajectory
+    from ngldm.sampling.samplers import network_calls
 
     config = params.sample
-    bundle = load_bundle(paths.model(noise), target)
+    bundle = load_model(workspace.model(noise), target)
     options = params.sampler_options[sampler].arguments(bundle.noise.name)
     size = config.batch_size or batch_from_memory(bundle, config.num_images, free_memory(target))
     if config.compile:
         bundle = bundle.compiled()
     channels, height, width = bundle.config["image_shape"]
-    with atomic_directory(paths.samples(noise, sampler)) as folder:
+    with atomic_directory(workspace.samples(noise, sampler)) as folder:
         shape = (config.num_images, height, width, channels)
         images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
         start, done = time.perf_counter(), 0
@@ -69,16 +59,16 @@ def sample(
             "seed": config.seed,
             "num_images": config.num_images,
         }
-        write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(paths.model(noise))})
-    save_png(sample_grid(picture), paths.sample_plot(noise, sampler))
-    write_json(paths.sample_metrics(noise, sampler), {"sample_seconds": seconds})
+        write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(workspace.model(noise))})
+    save_png(sample_grid(picture), workspace.sample_plot(noise, sampler))
+    write_json(workspace.sample_metrics(noise, sampler), {"sample_seconds": seconds})
     summary(
         f"sample {noise} {sampler}",
         {
             "images": config.num_images,
             "network calls per image": about["network_calls"],
             "time": duration(seconds),
-            "folder": paths.samples(noise, sampler),
+            "folder": workspace.samples(noise, sampler),
         },
     )
 

@@ -6,10 +6,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, command, progress, resolve_device, summary
-from ngldm.plumbing.params import load_params
-from ngldm.plumbing.study_jobs import COLUMNS, Job, run_job
+from ngldm.io.device import resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.experiments.study import COLUMNS, Job, run_job
+from ngldm.pipeline.terminal import Device, command, progress, summary
 
 
 def study(device: Device = "auto") -> None:
@@ -44,21 +45,22 @@ def study(device: Device = "auto") -> None:
             for future in as_completed([pool.submit(run_job, job, target) for job in jobs]):
                 rows += future.result()
                 advance(1)
-    from ngldm.files import atomic_directory, write_json
+    from ngldm.io.files import atomic_directory, write_json
 
-    with atomic_directory(paths.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:
+    with atomic_directory(workspace.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
     measured: dict[str, Any] = {"trainings": len(jobs)}
     if jobs:
         measured["seconds"] = time.perf_counter() - start
-    write_json(paths.STUDY_METRICS, measured)
+    write_json(workspace.STUDY_METRICS, measured)
     if rows:
-        from ngldm.plumbing.tracking import Store
+        from ngldm.pipeline.tracking.comparison import record_study
+        from ngldm.pipeline.tracking.store import Store
 
-        Store(params.experiment).record_study(params, rows)
-    kept = {"file": paths.STUDY / "scores.csv"} if jobs else {}
+        record_study(Store(params.experiment), params, rows)
+    kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
     summary("study", {"trainings": len(jobs) or "none, for there are no variants", "scores": len(rows), **kept})
 
 

@@ -3,37 +3,41 @@
 import time
 from typing import Any
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.command import Device, NoiseLabel, be_deterministic, command, resolve_device, summary
-from ngldm.plumbing.fitting import fit_with_progress, write_history
-from ngldm.plumbing.params import load_params
+from ngldm.data.history import write_history
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
     """Train the U-Net on the cached latents with one noise distribution; write the model file."""
     params = load_params()
-    paths.require_label("noise", noise, params.noises)
+    workspace.require_label("noise", noise, params.noises)
     target = resolve_device(device)
     be_deterministic()
     import torch
 
-    from ngldm.autoencoder import load_autoencoder
-    from ngldm.bundle import Bundle
-    from ngldm.checkpoint import Checkpointer, fingerprint
-    from ngldm.datasets import open_dataset
-    from ngldm.diffusion import diffusion_loss
-    from ngldm.ema import EMA
-    from ngldm.extent import latent_extent
-    from ngldm.files import read_json, sha256_file, write_json
-    from ngldm.latents import open_cache
-    from ngldm.plumbing.previews import reporter
-    from ngldm.plumbing.registry import log_model
-    from ngldm.plumbing.snapshots import hand_over, snapshooter
-    from ngldm.plumbing.tracking import Store, main_root
-    from ngldm.training import Split, stream_seed
+    from ngldm.data.dataset import open_dataset
+    from ngldm.data.latents import open_cache
+    from ngldm.data.snapshots import hand_over, snapshooter
+    from ngldm.data.statistics import latent_extent
+    from ngldm.diffusion.objective import diffusion_loss
+    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
+    from ngldm.model import Model
+    from ngldm.networks.autoencoders.build import load_autoencoder
+    from ngldm.pipeline.tracking.comparison import training_run
+    from ngldm.pipeline.tracking.models import log_model
+    from ngldm.pipeline.tracking.previews import reporter
+    from ngldm.pipeline.tracking.store import Store
+    from ngldm.pipeline.workspace import main_root
+    from ngldm.training.checkpoint import Checkpointer
+    from ngldm.training.ema import EMA
+    from ngldm.training.loop import Report, Split
+    from ngldm.training.seeds import stream_seed
 
-    data, cache, config = open_dataset(paths.DATASET), open_cache(paths.LATENTS), params.train
-    autoencoder = load_autoencoder(paths.AUTOENCODER, data.image_shape)
+    data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
     settings = {
         "noise": params.noise_arguments(noise),
         "schedule": params.schedule.model_dump(),
@@ -44,22 +48,22 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         "dataset": data.name,
     }
     torch.manual_seed(stream_seed(params.seed, "unet"))  # every noise starts from the same weights
-    bundle = Bundle.build(settings, autoencoder, cache.statistics, latent_extent(cache.train))
+    bundle = Model.build(settings, autoencoder, cache.statistics, latent_extent(cache.train))
     ema = EMA(bundle.unet, config.ema_decay)
 
     def split(array: Any) -> Split:
         return Split(len(array), lambda index: torch.from_numpy(array[index]))
 
-    data_sha = read_json(paths.DATASET / "dataset.json", "sha256")["sha256"]["train"]
-    latents = sha256_file(paths.LATENTS / "train.npy")
+    data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
+    latents = sha256_file(workspace.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
     keep = snapshooter(bundle, ema, config.snapshot_every, checkpointer.folder / "snapshots")
     store = Store(params.experiment)
     start = time.perf_counter()
-    with store.training_run(params, noise, key) as run:
-        run.data_input(data.name, paths.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", paths.LATENTS / "train.npy", latents, "training")
+    with training_run(store, params, noise, key) as run:
+        run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
+        run.data_input(f"{data.name}-latents", workspace.LATENTS / "train.npy", latents, "training")
         show = reporter(run, bundle, ema, target)
 
         def on_report(report: Any) -> None:
@@ -84,14 +88,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         bundle.unet.load_state_dict(best)
-        bundle.save(paths.model(noise))
-        hand_over(checkpointer.folder / "snapshots", paths.snapshots(noise))
-        write_history(reports, paths.train_plot(noise))
+        bundle.save(workspace.model(noise))
+        hand_over(checkpointer.folder / "snapshots", workspace.snapshots(noise))
+        write_history(reports, Report, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(paths.train_metrics(noise), final)
-        model_id = log_model(store, run, paths.model(noise), noise, data.image_shape)
+        write_json(workspace.train_metrics(noise), final)
+        model_id = log_model(store, run, workspace.model(noise), noise, data.image_shape)
         run.metrics(final, model_id=model_id)
-    summary(f"train {noise}", {**final, "steps": config.max_steps, "file": paths.model(noise)})
+    summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 
 
 main = command(train)

@@ -16,7 +16,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-LONG = ("test_pipeline.py", "test_scoring_cli.py", "test_benchmarks.py", "test_tracking.py", "test_browser.py")
+LONG = ("test_dvc.py", "test_fid.py", "test_benchmarks.py", "test_comparison.py", "test_browser.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def ngldm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """`ngldm <arguments>`, run in this process, which has its imports already: exit code, stdout, stderr."""
-    from ngldm.plumbing.main import main
+    from ngldm.pipeline.cli.main import main
 
     # MLflow sets the variable itself when it is told a store; only what was set before is put back after the test.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
@@ -61,7 +61,7 @@ SMOKE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from ngldm.plumbing.params import compose_params, load_params
+from ngldm.pipeline.config.params import compose_params, load_params
 compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
 from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, train
 params = load_params()

@@ -8,77 +8,30 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ngldm.plumbing import paths
-from ngldm.plumbing.main import STAGES
+from ngldm.pipeline import workspace as paths
+from ngldm.pipeline.cli.main import STAGES
+from ngldm.pipeline.closure import code_behind, is_code_of_results
 
 ROOT = Path(__file__).parents[1]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# From the bottom up; a module imports only from the rows above its own.
-ROWS = [
-    ["errors"],
-    ["files", "noise_arguments", "noise_registry", "schedules", "unet", "extent"],
-    ["noise_families"],
-    ["noise_combinators"],
-    ["noise"],
-    ["forward", "timesteps"],
-    ["diffusion", "starts", "theorem"],
-    ["denoiser"],
-    ["samplers"],
-    ["images", "checkpoint", "ema", "frechet", "manifold", "archives"],
-    ["datasets", "autoencoder", "training", "features", "reference"],
-    ["latents", "downloads", "image_folder"],
-    ["sources"],
-    ["bundle"],
-    ["generate", "batching"],
-    ["study"],
-]
 # Labels and lists that decide which stages exist or where MLflow files them, not what a stage computes.
-COMPUTES = {
-    "figures.py",
-    "findings.py",
-    "report.py",
-    "curve_jobs.py",
-    "curve_report.py",
-    "study_jobs.py",
-    "study_report.py",
-}  # plumbing that makes outputs, and so is among its stage's deps
 NOT_INPUTS = {"noises", "samplers", "experiment"}
 
 
-def imports(path: Path) -> set[Path]:
-    """Files of the project that a file imports, anywhere in it."""
+def covered(stage: str) -> set[Path]:
+    """The files of code that a stage's deps name, folders unfolded."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            file = ROOT / (name.replace(".", "/") + ".py")
-            if name.split(".")[0] in ("ngldm", "stages") and file.is_file():
-                found.add(file)
-    return found
-
-
-def closure(stage: str) -> set[str]:
-    """A stage's own file and all core modules behind it; of the plumbing only what writes outputs, the report."""
-    todo, seen = [ROOT / "stages" / f"{stage}.py"], set()
-    while todo:
-        path = todo.pop()
-        if path not in seen:
-            seen.add(path)
-            if "plumbing" not in path.parts or path.name in COMPUTES:
-                todo += imports(path)
-    kept = {path for path in seen if "plumbing" not in path.parts or path.name in COMPUTES}
-    return {str(path.relative_to(ROOT)) for path in kept}
+    for dep in PIPELINE[stage]["deps"]:
+        if dep.startswith(("ngldm/", "stages/")):
+            path = ROOT / dep
+            found |= set(path.rglob("*.py")) if path.is_dir() else {path}
+    return {path for path in found if is_code_of_results(path, ROOT)}
 
 
 @pytest.mark.parametrize("stage", PIPELINE)
 def test_code_deps_equal_the_import_closure(stage):
     """An edit re-runs what it affects, nothing else, and never leaves a stale result."""
-    declared = {dep for dep in PIPELINE[stage]["deps"] if dep.endswith(".py")}
-    assert declared == closure(stage)
+    assert covered(stage) == set(code_behind(ROOT / "stages" / f"{stage}.py", ROOT))
 
 
 def params_read(stage: str) -> set[str]:
@@ -141,29 +94,6 @@ def test_every_stage_is_a_command():
     assert tuple(PIPELINE) == STAGES
 
 
-CORE = sorted(path for path in (ROOT / "ngldm").glob("*.py") if path.name != "__init__.py")
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
-def test_core_modules_import_only_from_rows_above(path):
-    row = next(i for i, names in enumerate(ROWS) if path.stem in names)
-    above = {name for names in ROWS[:row] for name in names}
-    assert {module.stem for module in imports(path)} <= above
-
-
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.stem)
-def test_the_core_knows_no_plumbing_and_no_tools(path):
-    banned = {"mlflow", "dvc", "typer", "hydra", "yaml", "ruamel", "pydantic", "rich", "jinja2", "matplotlib"}
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module.split(".")[0])
-            assert "plumbing" not in node.module
-    assert not names & banned
-
-
 def test_the_package_file_holds_no_code():
     """ngldm/__init__.py is in no stage's deps."""
     body = ast.parse((ROOT / "ngldm" / "__init__.py").read_text()).body
@@ -172,7 +102,7 @@ def test_the_package_file_holds_no_code():
 
 def test_help_and_validation_import_nothing_heavy():
     code = (
-        "import sys, ngldm.plumbing.main as m; m.load_params(); "
+        "import sys, ngldm.pipeline.cli.main as m; m.load_params(); "
         "heavy = {'torch', 'torchvision', 'mlflow', 'matplotlib', 'sklearn', 'scipy', 'pandas', 'numpy'}; "
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

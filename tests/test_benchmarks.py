@@ -11,7 +11,7 @@ pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import breakdown, fid, latents, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
-from ngldm.unet import UNet
+from ngldm.networks.unet import UNet
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import pytest
 import torch
 
 from benchmarks.fid import random_inception
-from ngldm import noise, noise_registry
-from ngldm.plumbing.main import STAGES, app
-from ngldm.plumbing.params import check_noises, compose_params, load_params
-from ngldm.plumbing.reference_docs import reference
+from ngldm import noise
+from ngldm.noise import registry as noise_registry
+from ngldm.pipeline.cli.main import STAGES, app
+from ngldm.pipeline.cli.reference_page import reference
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.params import check_noises, load_params
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -219,12 +221,12 @@ def test_yaml_blocks_of_noises_compose(tmp_path, monkeypatch):
 
 def test_the_reference_equals_the_code():
     assert (ROOT / "docs" / "reference.md").read_text() == reference(ROOT), (
-        "run: python -m ngldm.plumbing.reference_docs"
+        "run: python -m ngldm.pipeline.cli.reference_page"
     )
 
 
 def test_the_reference_has_every_param_that_stages_read():
-    from ngldm.plumbing.tracking import flatten
+    from ngldm.pipeline.tracking.comparison import flatten
 
     page = (ROOT / "docs" / "reference.md").read_text()
     sections = ("dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train", "sample", "evaluate")

@@ -1,0 +1,1 @@
+"""The forms that lie on disk, each module named like its folder."""

@@ -1,0 +1,92 @@
+"""Data sets, all in one form: uint8 images (N, H, W, C) with integer labels, split into train and test.
+
+On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_directory, read_json, require, sha256_file, write_json
+from ngldm.io.images import UInt8Array
+
+SPLITS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images and labels of both splits; arrays may be memory-mapped.
+
+    Attributes:
+        name: e.g. "digits".
+        train, test: (N, H, W, C) uint8.
+        train_labels, test_labels: (N,) int64 class indices from 0.
+    """
+
+    name: str
+    train: UInt8Array
+    test: UInt8Array
+    train_labels: NDArray[np.int64]
+    test_labels: NDArray[np.int64]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W), the order in which networks take images."""
+        height, width, channels = self.train.shape[1:]
+        return channels, height, width
+
+    @property
+    def num_classes(self) -> int:
+        return int(max(self.train_labels.max(), self.test_labels.max())) + 1
+
+
+def write_arrays(dataset: Dataset, folder: Path) -> None:
+    """A data set's four arrays into an existing folder."""
+    for split in SPLITS:
+        np.save(folder / f"{split}.npy", getattr(dataset, split))
+        np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
+
+
+def finish_dataset(name: str, folder: Path) -> None:
+    """Describe the arrays in `folder` in its dataset.json."""
+    dataset = _open_arrays(name, folder)
+    channels, height, width = dataset.image_shape
+    summary = {
+        "name": name,
+        "image_shape": {"height": height, "width": width, "channels": channels},
+        "num_classes": dataset.num_classes,
+        **{split: len(getattr(dataset, split)) for split in SPLITS},
+        "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
+    }
+    write_json(folder / "dataset.json", summary)
+
+
+def save_dataset(dataset: Dataset, path: Path) -> None:
+    """Write a data set's folder, whole or not at all."""
+    with atomic_directory(path) as folder:
+        write_arrays(dataset, folder)
+        finish_dataset(dataset.name, folder)
+
+
+def open_dataset(path: Path) -> Dataset:
+    """A saved data set, its images memory-mapped.
+
+    Raises:
+        InputError: the folder or one of its files is missing or damaged.
+    """
+    name = read_json(require(path, "the stage `download`") / "dataset.json", "name")["name"]
+    return _open_arrays(name, path)
+
+
+def _open_arrays(name: str, path: Path) -> Dataset:
+    arrays = {}
+    for key in (*SPLITS, *(f"{split}_labels" for split in SPLITS)):
+        file = require(path / f"{key}.npy", "the stage `download`")
+        try:
+            arrays[key] = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, OSError) as error:
+            raise InputError(f"{file}: not a whole .npy file ({error})") from error
+    return Dataset(name, **arrays)

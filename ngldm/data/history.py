@@ -1,0 +1,37 @@
+"""The record of a training: its figures at each report, as CSV; what `dvc plots` draws."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ngldm.io.files import atomic_path, require
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def write_history(reports: Sequence["DataclassInstance"], kind: type["DataclassInstance"], path: Path) -> None:
+    """Write reports as CSV, a column for each field of their dataclass `kind`."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(kind)])
+        writer.writeheader()
+        writer.writerows(asdict(report) for report in reports)
+
+
+def read_history(path: Path) -> list[dict[str, float | None]]:
+    """Rows of step, loss and heldout_loss (None where it was not evaluated).
+
+    Raises:
+        InputError: the file is missing.
+    """
+    with require(path).open(newline="") as file:
+        return [
+            {
+                "step": int(row["step"]),
+                "loss": float(row["loss"]),
+                "heldout_loss": float(row["heldout_loss"]) if row["heldout_loss"] else None,
+            }
+            for row in csv.DictReader(file)
+        ]

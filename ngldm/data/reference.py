@@ -1,0 +1,96 @@
+"""What generated images are compared with: the real images' features and their statistics.
+
+On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_path, read_json, require
+
+MAX_FEATURES = 10_000  # kept for KID, precision and recall, a random subset; the statistics are of all
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Statistics of the real images.
+
+    Attributes:
+        mu: (D,) float64.
+        sigma: (D, D) float64.
+        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order (data sets may be sorted by class).
+        about: extractor, metric, weights_sha256, num_images, floor.
+    """
+
+    mu: Tensor
+    sigma: Tensor
+    features: Tensor
+    about: Mapping[str, Any]
+
+    def require_extractor(self, weights_sha256: str) -> None:
+        """Refuse to compare features of different networks.
+
+        Raises:
+            InputError: the reference was made with other weights.
+        """
+        if self.about["weights_sha256"] != weights_sha256:
+            raise InputError(
+                f"the reference features are of weights {self.about['weights_sha256'][:12]}, the extractor has "
+                f"{weights_sha256[:12]}; run the stage `reference` again"
+            )
+
+
+def save_reference(folder: Path, mu: Tensor, sigma: Tensor, features: Tensor) -> None:
+    """Write statistics and a random subset of the features, always the same one, into `folder`, which must exist."""
+    write_statistics(folder / "statistics.npz", mu, sigma)
+    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
+    np.save(folder / "features.npy", features[order[:MAX_FEATURES]].numpy())
+
+
+def write_statistics(path: Path, mu: Tensor, sigma: Tensor) -> None:
+    """Write pytorch-fid's interchange format: `mu` (D,) and `sigma` (D, D) in an .npz, whole or not at all."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, mu=mu.cpu().numpy(), sigma=sigma.cpu().numpy())
+
+
+def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]:
+    """`mu` and `sigma` as float64, from us or from pytorch-fid.
+
+    Args:
+        dim: the length that `mu` must have.
+
+    Raises:
+        InputError: missing, damaged, or of another form.
+    """
+    try:
+        with np.load(require(path), allow_pickle=False) as file:
+            mu, sigma = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
+    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+        raise InputError(f"{path}: not a whole .npz of mu and sigma ({error})") from error
+    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
+        wanted = f"({dim or 'D'},) and ({dim or 'D'}, {dim or 'D'})"
+        raise InputError(f"{path}: mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, must be {wanted}")
+    return mu, sigma
+
+
+def load_reference(path: Path) -> Reference:
+    """What the stage `reference` wrote.
+
+    Raises:
+        InputError: the folder or one of its files is missing or damaged.
+    """
+    about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256")
+    features = require(path / "features.npy")
+    try:
+        mu, sigma = read_statistics(path / "statistics.npz")
+        return Reference(mu, sigma, torch.from_numpy(np.load(features, allow_pickle=False)), about)
+    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+        raise InputError(f"{path}: damaged ({error}); run the stage `reference` again") from error

@@ -1,0 +1,98 @@
+"""Archives of images, unpacked where nothing in them can do harm: no path out, no link, no endless file."""
+
+import errno
+import shutil
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+
+from ngldm.io.errors import InputError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+
+MAX_BYTES = 200 * 2**30  # unpacked; larger than any image data set in common use
+
+
+Member = tuple[str, int, IO[bytes]]
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file's name says that it is an archive that `unpack` reads."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
+    """Unpack the regular files of a zip or tar archive into an existing folder; returns how many.
+
+    Raises:
+        InputError: the archive is damaged, holds a link, a device, a path out of its folder or a name that cannot be a
+            file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary folder.
+    """
+    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
+    count, total = 0, 0
+    try:
+        for name, size, source in members:
+            total += size
+            if total > max_bytes:
+                raise InputError(f"dataset.source: {archive} unpacks to more than {max_bytes} bytes")
+            with _open(archive, folder / _inside(archive, name), name) as file:
+                shutil.copyfileobj(source, file)
+            count += 1
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of this machine (disk full), not of the archive
+            raise
+        raise InputError(f"dataset.source: {archive} is damaged or not an archive ({error})") from error
+    except (ValueError, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"dataset.source: {archive} is damaged ({error})") from error
+    return count
+
+
+def _open(archive: Path, target: Path, name: str) -> BinaryIO:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("wb")
+    except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+        raise InputError(f"dataset.source: {archive} has a file and folder of one name: {name!r}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+            raise
+        raise InputError(f"dataset.source: {archive} has a name that no file can have here: {name!r}") from error
+
+
+def _inside(archive: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if not path.parts:
+        raise InputError(f"dataset.source: {archive} has a member without a file name: {name!r}")
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
+        raise InputError(f"dataset.source: {archive} has a member outside its folder: {name!r}")
+    return path
+
+
+def _tar_members(archive: Path) -> Iterator[Member]:
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isdir():
+                continue
+            if not member.isreg():
+                raise InputError(f"dataset.source: {archive} has a link or a special file: {member.name!r}")
+            source = tar.extractfile(member)
+            assert source is not None  # a regular file has content
+            yield member.name, member.size, source
+
+
+def _zip_members(archive: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(archive) as bundle:
+        for member in bundle.infolist():
+            if member.is_dir():
+                continue
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise InputError(f"dataset.source: {archive} has a link or a special file: {member.filename!r}")
+            with bundle.open(member) as source:
+                yield member.filename, member.file_size, source

@@ -1,0 +1,132 @@
+"""CIFAR-10 and Fashion-MNIST: downloaded with checksums through torchvision's utilities, read without pickles."""
+
+import gzip
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngldm.data.dataset import Dataset, write_arrays
+from ngldm.io.errors import InputError
+from ngldm.io.images import UInt8Array
+
+Progress = Callable[[int], None]
+
+
+# Name and MD5 as published by the data sets' authors. CIFAR-10 in its binary form: the "python version" is pickles.
+CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
+
+
+CIFAR10 = ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d13530")
+
+
+FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+
+
+FASHION_MNIST = {
+    "train": ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+    "train_labels": ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+    "test": ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+    "test_labels": ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
+}
+
+
+CIFAR10_SIDE, CIFAR10_RECORD = 32, 1 + 3 * 32 * 32
+
+
+def fetch(url: str, name: str, md5: str, folder: Path) -> Path:
+    """The file `url` + `name` in `folder`, downloaded unless it is there with the right checksum.
+
+    A file appears under its name only whole and checked; an interrupted download is started again.
+
+    Raises:
+        InputError: no connection, or not the file that it should be.
+    """
+    from torchvision.datasets.utils import check_integrity, download_url
+
+    path = folder / name
+    if check_integrity(str(path), md5):
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
+        try:
+            download_url(url + name, temporary, name, md5)
+        except OSError as error:
+            raise InputError(
+                f"dataset.mirror: {url}{name} cannot be downloaded ({error}); set dataset.mirror to another server, "
+                f"or put the file at {path}"
+            ) from error
+        except RuntimeError as error:
+            raise InputError(
+                f"dataset.mirror: what came from {url}{name} is cut short or another file: its MD5 is not {md5}"
+            ) from error
+        (Path(temporary) / name).replace(path)
+    return path
+
+
+def cifar10(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+    """50000 training and 10000 test images, 32x32 RGB, ten classes (Krizhevsky 2009)."""
+    archive = fetch(config.get("mirror") or CIFAR10_URL, *CIFAR10, raw / "cifar10")
+    names = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
+    arrays: dict[str, NDArray[Any]] = {}
+    progress = start(6)
+    try:
+        with tarfile.open(archive) as tar:
+            for split, files in names.items():
+                parts = []
+                for name in files:
+                    parts.append(read_cifar10(_member(tar, name)))
+                    progress(1)
+                arrays[split] = np.concatenate([images for images, _ in parts])
+                arrays[f"{split}_labels"] = np.concatenate([labels for _, labels in parts])
+    except (tarfile.TarError, EOFError, KeyError, ValueError) as error:
+        raise InputError(f"{archive}: not the archive of CIFAR-10 ({error})") from error
+    write_arrays(Dataset("cifar10", **arrays), folder)
+    return "cifar10"
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(f"cifar-10-batches-bin/{name}")
+    if file is None:
+        raise KeyError(name)
+    return file.read()
+
+
+def read_cifar10(content: bytes) -> tuple[UInt8Array, NDArray[np.int64]]:
+    """A batch file: records of a label and 3 x 32 x 32 values; images (N, 32, 32, 3) and labels (N,)."""
+    if not content or len(content) % CIFAR10_RECORD:
+        raise ValueError(f"a batch of {len(content)} bytes, records have {CIFAR10_RECORD}")
+    records = np.frombuffer(content, np.uint8).reshape(-1, CIFAR10_RECORD)
+    images = records[:, 1:].reshape(-1, 3, CIFAR10_SIDE, CIFAR10_SIDE).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), records[:, 0].astype(np.int64)
+
+
+def fashion_mnist(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+    """60000 training and 10000 test images, 28x28 grey, ten classes (Xiao et al. 2017)."""
+    url = config.get("mirror") or FASHION_MNIST_URL
+    content: dict[str, UInt8Array] = {}
+    progress = start(len(FASHION_MNIST))
+    for key, (name, md5) in FASHION_MNIST.items():
+        path = fetch(url, name, md5, raw / "fashion_mnist")
+        try:
+            content[key] = read_idx(gzip.decompress(path.read_bytes()))
+        except (OSError, EOFError, ValueError) as error:
+            raise InputError(f"{path}: not a file of Fashion-MNIST ({error})") from error
+        progress(1)
+    images = {split: content[split][..., None] for split in ("train", "test")}
+    labels = {f"{split}_labels": content[f"{split}_labels"].astype(np.int64) for split in ("train", "test")}
+    write_arrays(Dataset("fashion_mnist", images["train"], images["test"], **labels), folder)
+    return "fashion_mnist"
+
+
+def read_idx(content: bytes) -> UInt8Array:
+    """An IDX file of unsigned bytes: two zeros, type 8, number of dimensions, their sizes (big-endian), the values."""
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError("not an IDX file of unsigned bytes")
+    header = 4 + 4 * content[3]
+    shape = np.frombuffer(content[4:header], ">u4").astype(int)
+    return np.frombuffer(content, np.uint8, offset=header).reshape(tuple(shape))

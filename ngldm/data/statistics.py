@@ -1,0 +1,69 @@
+"""Where the training latents lie, position by position: for x_T and for predictions that no data would have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LatentExtent:
+    """What the training latents look like at each position; (c, h, w) float32 each."""
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def standard(cls, shape: Sequence[int]) -> "LatentExtent":
+        """Of latents that are only known to be standardised: mean 0, deviation 1, no bounds."""
+        zeros, infinite = torch.zeros(tuple(shape)), torch.full(tuple(shape), torch.inf)
+        return cls(zeros, torch.ones(tuple(shape)), -infinite, infinite)
+
+
+def latent_extent(latents: NDArray[np.float32], batch_size: int = 4096) -> LatentExtent:
+    """Mean, deviation and range of standardised latents (N, c, h, w) at each position, in one pass over the array."""
+    total = np.zeros(latents.shape[1:])
+    squares = np.zeros(latents.shape[1:])
+    low, high = np.full(latents.shape[1:], np.inf), np.full(latents.shape[1:], -np.inf)
+    for start in range(0, len(latents), batch_size):
+        part = latents[start : start + batch_size].astype(np.float64)
+        total += part.sum(0)
+        squares += np.square(part).sum(0)
+        low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
+    mean = total / len(latents)
+    std = np.sqrt(np.maximum(squares / len(latents) - mean**2, 0.0))
+    return LatentExtent(*(torch.from_numpy(array).float() for array in (mean, std, low, high)))
+
+
+MIN_STD = 1e-6  # a channel that never varies (an unused one) is left unscaled, not blown up
+
+
+@dataclass(frozen=True)
+class LatentStatistics:
+    """Mean and standard deviation of each latent channel over the training split; (c,) float32 each."""
+
+    mean: Tensor
+    std: Tensor
+
+    def standardise(self, z: Tensor) -> Tensor:
+        """(B, c, h, w) latents to mean 0, variance 1 per channel."""
+        return (z - self.mean.to(z)[:, None, None]) / self.std.to(z)[:, None, None]
+
+    def unstandardise(self, z: Tensor) -> Tensor:
+        """The inverse of `standardise`."""
+        return z * self.std.to(z)[:, None, None] + self.mean.to(z)[:, None, None]
+
+
+def channel_statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatistics:
+    """Two passes in float64 over a memory-mapped array: mean, then variance about it."""
+    channels, per_channel = latents.shape[1], latents.size / latents.shape[1]
+    chunks = [slice(start, start + batch_size) for start in range(0, len(latents), batch_size)]
+    mean = sum((latents[c].sum((0, 2, 3), dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
+    squares = (np.square(latents[c] - mean[:, None, None], dtype=np.float64).sum((0, 2, 3)) for c in chunks)
+    std = np.sqrt(sum(squares, np.zeros(channels)) / per_channel)
+    return LatentStatistics(torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float())

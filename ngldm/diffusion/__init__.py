@@ -1,0 +1,1 @@
+"""How an image is noised, and what is learned of it."""

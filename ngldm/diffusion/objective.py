@@ -1,0 +1,144 @@
+"""The training objective (Algorithm 1) and the conversions behind it, the same for every noise distribution.
+
+x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. Nothing here assumes that eps is Gaussian: the minimiser of each
+objective is the conditional mean of its target given x_t, and as all targets are linear in (x_t, x_0), one mean gives
+the others.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ngldm.diffusion.forward import Forward
+from ngldm.diffusion.schedules import Schedule
+from ngldm.io.errors import InputError, unknown
+
+OBJECTIVES = ("eps", "x0", "v")
+
+
+WEIGHTINGS = ("none", "min_snr", "p2")
+
+
+USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
+
+
+def _coefficients(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(abar_t) and sqrt(1 - abar_t), shaped to broadcast over `like` (B, ...)."""
+    return schedule.at("sqrt_alphas_cumprod", t, like), schedule.at("sqrt_one_minus_alphas_cumprod", t, like)
+
+
+def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """The forward marginal x_t.
+
+    Args:
+        x0, eps: (B, ...) clean latents and noise of mean 0 and variance 1.
+        t: (B,) integers in 0..T.
+    """
+    signal, noise = _coefficients(schedule, t, x0)
+    return signal * x0 + noise * eps
+
+
+def velocity(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans and Ho 2022). t in 0..T."""
+    signal, noise = _coefficients(schedule, t, x0)
+    return signal * eps - noise * x0
+
+
+def predict_x0(schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor, objective: str = "eps") -> Tensor:
+    """x_0 from x_t and what the network predicts. t in 0..T.
+
+    For "eps" it is the inverse of `add_noise`: where abar_t is tiny, errors of eps grow, and where it is 0, x_0 cannot
+    be recovered.
+    """
+    signal, noise = _coefficients(schedule, t, x_t)
+    if objective == "x0":
+        return output
+    if objective == "v":
+        return signal * x_t - noise * output
+    return (x_t - noise * output) / signal
+
+
+def predict_eps(schedule: Schedule, x_t: Tensor, x0: Tensor, t: Tensor) -> Tensor:
+    """eps from x_t and x_0. t in 1..T (at t = 0 there is no noise to recover)."""
+    signal, noise = _coefficients(schedule, t, x_t)
+    return (x_t - signal * x0) / noise
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the network predicts and how much each t counts.
+
+    Attributes:
+        target: "eps" (the paper), "x0" or "v".
+        weighting: "none": the target's own squared error. "min_snr": min(SNR_t, gamma) on the error of x_0 (Hang et al.
+            2023). "p2": the error of eps over (1 + SNR_t)^gamma (Choi et al. 2022, their k = 1). Both count an error
+            the same whatever the target, since |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t.
+        gamma: > 0; None is what the authors use, 5 for min_snr and 1 for p2.
+    """
+
+    target: str = "eps"
+    weighting: str = "none"
+    gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target not in OBJECTIVES:
+            raise unknown("diffusion.objective", self.target, OBJECTIVES)
+        if self.weighting not in WEIGHTINGS:
+            raise unknown("diffusion.weighting", self.weighting, WEIGHTINGS)
+        if self.gamma is not None and not self.gamma > 0:
+            raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
+
+    def check(self, schedule: Schedule) -> None:
+        """Raises InputError where eps cannot tell x_0: abar_T = 0 (zero terminal SNR)."""
+        if self.target == "eps" and float(schedule.alphas_cumprod[-1]) == 0.0:
+            raise InputError(
+                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps says "
+                "nothing about x_0; use 'v' or 'x0'"
+            )
+
+    def weights(self, schedule: Schedule) -> Tensor:
+        """Weight of the target's squared error by t, (T + 1,) float64; entry 0 is not used."""
+        abar = schedule.alphas_cumprod
+        snr = abar / (1.0 - abar).clamp(min=torch.finfo(torch.float64).tiny)
+        if self.weighting == "none":
+            return torch.ones_like(abar)
+        gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
+        on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
+        return on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
+
+
+def diffusion_loss(
+    model: nn.Module,
+    schedule: Schedule,
+    forward: Forward,
+    x0: Tensor,
+    generator: torch.Generator | None,
+    objective: Objective,
+) -> Tensor:
+    """Algorithm 1's loss of a batch: t uniform on 1..T, eps from the forward process, squared error of the prediction.
+
+    Args:
+        model: model(x_t, t), predicting `objective.target`.
+        x0: (B, c, h, w) standardised latents.
+        generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
+
+    Returns:
+        (B,) weighted loss per image, float32.
+    """
+    device = generator.device if generator else x0.device
+    t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
+    eps = forward.sample(x0.shape, t, generator).to(x0.device)
+    t = t.to(x0.device)
+    prediction = model(add_noise(schedule, x0, eps, t), t)
+    if objective.target == "eps":
+        target = eps
+    elif objective.target == "x0":
+        target = x0
+    else:
+        target = velocity(schedule, x0, eps, t)
+    loss = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
+    if objective.weighting == "none":
+        return loss
+    return loss * schedule.cached(objective, lambda: objective.weights(schedule), loss)[t]

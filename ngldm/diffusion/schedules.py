@@ -1,0 +1,192 @@
+"""Noise schedules: beta_t for t = 1..T and everything that follows from them, in float64.
+
+Arrays have T + 1 entries and are indexed by t itself; entry 0 is the clean image: beta_0 = 0, abar_0 = 1. (DDPM
+code, and diffusers, index from 0: their entry t - 1 is our entry t.)
+"""
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError, unknown
+
+
+def _constant(u: Tensor, start: float, end: float) -> Tensor:
+    return torch.full_like(u, end)
+
+
+def _linear(u: Tensor, start: float, end: float) -> Tensor:
+    return start + (end - start) * u
+
+
+def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
+    # The polynomial with those ends whose root of that degree is linear in t; latent diffusion calls the one of
+    # degree 2 "scaled linear".
+    def betas(u: Tensor, start: float, end: float) -> Tensor:
+        first, last = start ** (1.0 / degree), end ** (1.0 / degree)
+        return (first + (last - first) * u) ** degree
+
+    return betas
+
+
+POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
+    "constant": _constant,
+    "linear": _linear,
+    "quadratic": _power(2),
+    "cubic": _power(3),
+}
+
+
+def _cosine(u: Tensor) -> Tensor:
+    return torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+
+
+def _sigmoid(u: Tensor) -> Tensor:
+    # Jabri et al. 2023 with start -3, end 3, tau 1.
+    low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
+    return (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+
+
+def _laplace(u: Tensor) -> Tensor:
+    # Hang et al. 2024: log-SNR follows a Laplace law of location 0 and scale 1/2; its ends are cut at +-10.
+    middle = u - 0.5
+    log_snr = 0.5 * middle.sign() * torch.log1p(-2.0 * middle.abs())
+    return torch.sigmoid(log_snr.clamp(-10.0, 10.0) - 1e-6 * u)
+
+
+def _edm(u: Tensor) -> Tensor:
+    # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance.
+    low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
+    sigma = (low + (high - low) * u) ** 7
+    return 1.0 / (1.0 + sigma**2)
+
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
+    "cosine": _cosine,
+    "sigmoid": _sigmoid,
+    "laplace": _laplace,
+    "edm": _edm,
+}
+
+
+SCHEDULES = (*POLYNOMIALS, "polynomial", *CURVES)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a diffusion of T steps needs, float64, on the CPU, indexed by t in 0..T.
+
+    Attributes:
+        betas: (T + 1,) variance added by step t; betas[0] = 0.
+        alphas: 1 - betas.
+        alphas_cumprod: abar_t, the product of alphas up to t; decreasing from 1.
+        sqrt_alphas_cumprod, sqrt_one_minus_alphas_cumprod: the signal's and the noise's coefficient in x_t.
+    """
+
+    betas: Tensor
+    alphas: Tensor
+    alphas_cumprod: Tensor
+    sqrt_alphas_cumprod: Tensor
+    sqrt_one_minus_alphas_cumprod: Tensor
+    _copies: dict[tuple[Hashable, torch.device, torch.dtype], Tensor] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
+        """Values of an attribute at t, with the device and dtype of `like`, shaped to broadcast over it.
+
+        The array is copied once for each device and dtype: a training step must not wait for a transfer.
+
+        Args:
+            name: e.g. "sqrt_alphas_cumprod".
+            t: (B,) integers in 0..T.
+            like: (B, ...).
+        """
+        values = self.cached(name, lambda: getattr(self, name), like)
+        return values[t.to(like.device)].reshape((-1,) + (1,) * (like.ndim - 1))
+
+    def cached(self, key: Hashable, make: Callable[[], Tensor], like: Tensor) -> Tensor:
+        """What `make` returns, with the device and dtype of `like`; made and copied once for each key."""
+        full = (key, like.device, like.dtype)
+        if full not in self._copies:
+            self._copies[full] = make().to(like.device, like.dtype)
+        return self._copies[full]
+
+    @property
+    def num_train_timesteps(self) -> int:
+        """T."""
+        return len(self.betas) - 1
+
+    @classmethod
+    def from_betas(cls, betas: Tensor) -> "Schedule":
+        """From beta_1..beta_T, (T,), each in (0, 1)."""
+        if not bool(((betas > 0) & (betas < 1)).all()):
+            raise InputError("schedule: every beta_t must lie strictly between 0 and 1")
+        betas = torch.cat([torch.zeros(1, dtype=torch.float64), betas.double()])
+        abar = torch.cumprod(1.0 - betas, dim=0)
+        if not (bool((abar.diff() < 0).all()) and float(abar[-1]) > 0):
+            raise InputError(
+                "schedule: beyond float64: abar_T underflows to 0 or a beta_t is too small to matter; "
+                "use fewer steps, a smaller beta_end or a larger beta_start"
+            )
+        return cls(betas, 1.0 - betas, abar, abar.sqrt(), (1.0 - abar).sqrt())
+
+    def with_zero_terminal_snr(self) -> "Schedule":
+        """Shifted and scaled in sqrt(abar_t) so that abar_T = 0 and abar_1 stays (Lin et al. 2024, algorithm 1).
+
+        Raises:
+            InputError: T = 1, where the first step is the last.
+        """
+        if self.num_train_timesteps == 1:
+            raise InputError("schedule.zero_terminal_snr: needs num_train_timesteps of at least 2")
+        root = self.sqrt_alphas_cumprod[1:]
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        abar = torch.cat([torch.ones(1, dtype=torch.float64), root.square()])
+        alphas = torch.cat([torch.ones(1, dtype=torch.float64), abar[1:] / abar[:-1]])
+        return Schedule(1.0 - alphas, alphas, abar, abar.sqrt(), (1.0 - abar).sqrt())
+
+
+def make_schedule(
+    name: str = "linear",
+    num_train_timesteps: int = 1000,
+    beta_start: float = 1e-4,
+    beta_end: float = 0.02,
+    zero_terminal_snr: bool = False,
+    degree: int = 1,
+) -> Schedule:
+    """A schedule by name.
+
+    Args:
+        name: "constant" (beta_end throughout), "linear", "quadratic", "cubic", "polynomial" (of
+            `degree`): polynomials in t from beta_start at t = 1 to beta_end at t = T (the paper; DDPM's linear).
+            By abar_t, so that beta_start and beta_end play no
+            part, and with betas capped at 0.999: "cosine" (Nichol and Dhariwal 2021), "sigmoid" (Jabri et al. 2023),
+            "laplace" (Hang et al. 2024), "edm" (Karras et al. 2022).
+        num_train_timesteps: T >= 1.
+        beta_start, beta_end: in (0, 1).
+        degree: >= 0, of "polynomial": 0 is "constant", 1 "linear", 2 "quadratic", 3 "cubic"; others ignore it.
+        zero_terminal_snr: rescale so that x_T is pure noise: abar_T = 0.
+
+    Raises:
+        InputError: on an unknown name or a value out of range.
+    """
+    if num_train_timesteps < 1:
+        raise InputError(f"schedule.num_train_timesteps: {num_train_timesteps} must be at least 1")
+    if degree < 0:
+        raise InputError(f"schedule.degree: {degree} must be at least 0")
+    if name in POLYNOMIALS or name == "polynomial":
+        for key, value in (("beta_start", beta_start), ("beta_end", beta_end)):
+            if not 0.0 < value < 1.0:
+                raise InputError(f"schedule.{key}: {value} must lie strictly between 0 and 1")
+        u = torch.linspace(0.0, 1.0, num_train_timesteps, dtype=torch.float64)
+        betas = POLYNOMIALS[name] if name in POLYNOMIALS else _power(degree) if degree else _constant
+        schedule = Schedule.from_betas(betas(u, beta_start, beta_end))
+    elif name in CURVES:
+        abar = CURVES[name](torch.arange(num_train_timesteps + 1, dtype=torch.float64) / num_train_timesteps)
+        schedule = Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))
+    else:
+        raise unknown("schedule", name, SCHEDULES)
+    return schedule.with_zero_terminal_snr() if zero_terminal_snr else schedule

@@ -1,0 +1,1 @@
+"""In and out: errors, files, images, tensors, devices."""

@@ -1,0 +1,45 @@
+"""Where to compute, and the same bits each time."""
+
+import os
+from typing import Any
+
+from ngldm.io.errors import InputError
+
+
+def resolve_device(name: str) -> Any:
+    """The torch device of that name.
+
+    Raises:
+        InputError: torch knows no such device, or this machine has none.
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); choose auto, cpu or a GPU that exists"
+        ) from error
+    return device
+
+
+def free_memory(device: Any) -> int:
+    """Bytes that are free on a torch device; of a CPU what the machine can give without swapping."""
+    import psutil
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def be_deterministic() -> None:
+    """Same inputs, same bits, on one machine."""
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import the compiler: 4 s
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,50 @@
+"""The one place that converts between float images in [-1, 1], uint8 images, grids and PNG files."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ngldm.io.files import atomic_path
+
+UInt8Array = NDArray[np.uint8]
+
+
+def grid(images: UInt8Array, columns: int, padding: int = 1, background: int = 32) -> UInt8Array:
+    """Images (B, H, W, C) row by row in one array (H', W', C), `padding` pixels of `background` around each."""
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    tall, wide = height + padding, width + padding
+    canvas = np.full((rows * tall + padding, columns * wide + padding, channels), background, np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * tall + padding, (index % columns) * wide + padding
+        canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def save_png(image: UInt8Array, path: Path) -> None:
+    """Write (H, W, C) as PNG, atomically. C is 1 (grey) or 3 (RGB)."""
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
+
+
+def display_scale(side: int, target: int = 32) -> int:
+    """By how much to blow up images of `side` pixels so that each shows at about `target` pixels or more."""
+    return max(1, -(-target // side))
+
+
+def sample_grid(images: UInt8Array, rows: int = 8, columns: int = 16, target: int = 32) -> UInt8Array:
+    """The first images, each blown up to about `target` pixels, in a grid."""
+    scale = display_scale(images.shape[1], target)
+    first = np.asarray(images[: rows * columns]).repeat(scale, axis=1).repeat(scale, axis=2)
+    return grid(first, columns, padding=2)
+
+
+def trajectory_grid(trajectory: UInt8Array, target: int = 48) -> UInt8Array:
+    """One row per image, from noise on the left to the result on the right."""
+    frames, count = trajectory.shape[:2]
+    scale = display_scale(trajectory.shape[2], target)
+    flat = np.asarray(trajectory).swapaxes(0, 1).reshape(frames * count, *trajectory.shape[2:])
+    return grid(flat.repeat(scale, axis=1).repeat(scale, axis=2), frames, padding=2)

@@ -1,0 +1,57 @@
+"""Images as tensors, and tensors as files that hold their own settings."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_path
+from ngldm.io.images import UInt8Array
+
+
+def to_float(images: UInt8Array) -> Tensor:
+    """uint8 (B, H, W, C) to float32 (B, C, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def to_uint8(images: Tensor) -> UInt8Array:
+    """Float (B, C, H, W), nominally in [-1, 1], to uint8 (B, H, W, C): clipped, then rounded to the nearest."""
+    scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0.0, 255.0)
+    array: UInt8Array = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array
+
+
+def save_tensors(tensors: dict[str, Tensor], state: Any, path: Path) -> None:
+    """Write tensors with JSON-able `state` as metadata, whole or not at all."""
+    with atomic_path(path) as temporary:
+        contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        save_file(contiguous, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
+
+
+def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], Any]:
+    """What `save_tensors` wrote.
+
+    Raises:
+        InputError: the file is missing, damaged, or has no state.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; it comes from {made_by}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})["state"])
+        return load_file(path), state
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+    except (KeyError, json.JSONDecodeError) as error:
+        raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)") from error
+
+
+def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names start with `prefix`, under the rest of their names."""
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""What is trained: the U-Net and the autoencoders."""

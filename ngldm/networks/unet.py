@@ -1,0 +1,246 @@
+"""The noise-predicting U-Net: residual double convolutions, self-attention, an embedding of t.
+
+It follows DDPM (Ho et al. 2020, appendix B): GroupNorm and SiLU before each convolution, the time embedding
+added between the two, self-attention at chosen levels, the last convolution of each branch initialised to zero.
+Unlike most, it takes any spatial size: a level halves its input rounding up (7 -> 4 -> 2 -> 1), and the way up
+resizes to the size of the skip connection.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ngldm.io.errors import InputError, unknown
+
+TIME_EMBEDDINGS = ("sinusoidal", "siren")
+
+
+class SinusoidalEmbedding(nn.Module):
+    """Sines and cosines of t at geometrically spaced frequencies (Vaswani et al. 2017), then an MLP."""
+
+    frequencies: Tensor
+
+    def __init__(self, base: int, dim: int) -> None:
+        super().__init__()
+        half = base // 2
+        self.register_buffer(
+            "frequencies", torch.exp(-math.log(10_000.0) * torch.arange(half) / half), persistent=False
+        )
+        self.mlp = nn.Sequential(nn.Linear(2 * half, dim), nn.SiLU(), nn.Linear(dim, dim))
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t.float()[:, None] * self.frequencies[None].float()
+        out: Tensor = self.mlp(torch.cat([angles.sin(), angles.cos()], dim=1).to(self.frequencies.dtype))
+        return out
+
+
+class SirenEmbedding(nn.Module):
+    """An MLP of t/T with sine activations (SIREN, Sitzmann et al. 2020), as the paper's time embedding.
+
+    The first layer's weights are uniform in (-1, 1) and scaled by `omega_0` = 30, the second layer's uniform in
+    +-sqrt(6 / width): the initialisation that keeps the activations' distribution through the layers.
+    """
+
+    omega_0 = 30.0
+
+    def __init__(self, dim: int, num_train_timesteps: int) -> None:
+        super().__init__()
+        self.num_train_timesteps = num_train_timesteps
+        self.first = nn.Linear(1, dim)
+        self.second = nn.Linear(dim, dim)
+        nn.init.uniform_(self.first.weight, -1.0, 1.0)
+        nn.init.uniform_(self.first.bias, -math.pi / self.omega_0, math.pi / self.omega_0)
+        nn.init.uniform_(self.second.weight, -math.sqrt(6.0 / dim), math.sqrt(6.0 / dim))
+
+    def forward(self, t: Tensor) -> Tensor:
+        x = (2.0 * t.float() / self.num_train_timesteps - 1.0)[:, None].to(self.first.weight.dtype)
+        return torch.sin(self.second(torch.sin(self.omega_0 * self.first(x))))
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with as many as 32 groups of at least 4 channels where the width divides so."""
+    groups = next(g for g in range(min(32, max(1, channels // 4)), 0, -1) if channels % g == 0)
+    return nn.GroupNorm(groups, channels)
+
+
+def zero_init(module: nn.Conv2d) -> nn.Conv2d:
+    """Zero a convolution, so that its branch starts as the identity (or the network as the zero function)."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
+
+
+class ResBlock(nn.Module):
+    """GroupNorm, SiLU, convolution, twice; t enters in between; residual connection."""
+
+    def __init__(self, in_channels: int, out_channels: int, time_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = group_norm(in_channels)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.time = nn.Linear(time_dim, out_channels)
+        self.norm2 = group_norm(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = zero_init(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.skip = nn.Identity() if in_channels == out_channels else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = h + self.time(emb)[:, :, None, None]
+        h = self.conv2(self.dropout(F.silu(self.norm2(h))))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the H*W positions, with a residual connection."""
+
+    def __init__(self, channels: int, head_dim: int) -> None:
+        super().__init__()
+        if head_dim < 1 or channels % head_dim:
+            raise InputError(f"unet.attention_head_dim: {head_dim} does not divide the width {channels}")
+        self.heads = channels // head_dim
+        self.norm = group_norm(channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        # (B, 3C, H, W) -> (B, HW, 3C), a view if x is channels_last -> three tensors (B, heads, HW, head_dim)
+        qkv = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).reshape(b, h * w, 3, self.heads, c // self.heads)
+        y = F.scaled_dot_product_attention(*qkv.permute(2, 0, 3, 1, 4).unbind(0))
+        out: Tensor = x + self.out(y.transpose(1, 2).reshape(b, h * w, c).transpose(1, 2).reshape(b, c, h, w))
+        return out
+
+
+class Stage(nn.Module):
+    """A residual block and, where the level has it, self-attention."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, time_dim: int, dropout: float, head_dim: int | None
+    ) -> None:
+        super().__init__()
+        self.block = ResBlock(in_channels, out_channels, time_dim, dropout)
+        self.attention = Attention(out_channels, head_dim) if head_dim is not None else nn.Identity()
+
+    def forward(self, x: Tensor, emb: Tensor) -> Tensor:
+        out: Tensor = self.attention(self.block(x, emb))
+        return out
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour resize to a given size, then a convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+
+    def forward(self, x: Tensor, size: torch.Size) -> Tensor:
+        out: Tensor = self.conv(F.interpolate(x, size=size, mode="nearest"))
+        return out
+
+
+class UNet(nn.Module):
+    """eps_theta(x_t, t).
+
+    Args:
+        in_channels: channels C of x_t and of the output.
+        widths: channels of each level, finest first; each further level halves the size, rounding up.
+        blocks_per_level: residual blocks per level on the way down (one more on the way up).
+        attention_levels: indices into `widths` of the levels with self-attention after each block; the
+            bottleneck has it whenever its own level (the last) is listed.
+        attention_head_dim: channels per attention head; must divide the width of every level with attention.
+        time_embedding: "sinusoidal" (DDPM) or "siren" (the paper).
+        num_train_timesteps: T, the largest t; scales the siren's input.
+        dropout: probability in [0, 1) between the two convolutions of a block.
+
+    Raises:
+        InputError: on a name, a level or a head size that does not fit.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        widths: Sequence[int] = (64, 128),
+        blocks_per_level: int = 2,
+        attention_levels: Sequence[int] = (1,),
+        attention_head_dim: int = 32,
+        time_embedding: str = "sinusoidal",
+        num_train_timesteps: int = 1000,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        bad = [level for level in attention_levels if not 0 <= level < len(widths)]
+        if bad:
+            raise InputError(f"unet.attention_levels: {bad} lie outside the {len(widths)} levels of unet.widths")
+        if widths[0] < 2:
+            raise InputError(f"unet.widths: {list(widths)} must start with at least 2; t enters by a sine and a cosine")
+        time_dim = 4 * widths[0]
+        if time_embedding == "sinusoidal":
+            self.time_embedding: nn.Module = SinusoidalEmbedding(widths[0], time_dim)
+        elif time_embedding == "siren":
+            self.time_embedding = SirenEmbedding(time_dim, num_train_timesteps)
+        else:
+            raise unknown("unet.time_embedding", time_embedding, TIME_EMBEDDINGS)
+
+        def stage(cin: int, cout: int, level: int) -> Stage:
+            head_dim = attention_head_dim if level in attention_levels else None
+            return Stage(cin, cout, time_dim, dropout, head_dim)
+
+        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+        # One list in the order of the data for each way; `forward` tells the kinds of layers apart.
+        self.down = nn.ModuleList()
+        skips = [widths[0]]
+        channels = widths[0]
+        for level, width in enumerate(widths):
+            if level > 0:
+                self.down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
+                skips.append(channels)
+            for _ in range(blocks_per_level):
+                self.down.append(stage(channels, width, level))
+                channels = width
+                skips.append(channels)
+
+        self.middle = nn.ModuleList(
+            [stage(channels, channels, len(widths) - 1), ResBlock(channels, channels, time_dim, dropout)]
+        )
+
+        self.up = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            for _ in range(blocks_per_level + 1):
+                self.up.append(stage(channels + skips.pop(), width, level))
+                channels = width
+            if level > 0:
+                self.up.append(Upsample(channels, channels))
+
+        self.norm_out = group_norm(channels)
+        self.conv_out = zero_init(nn.Conv2d(channels, in_channels, 3, padding=1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Predict the noise in x_t.
+
+        Args:
+            x: (B, C, H, W), any H, W >= 1.
+            t: (B,) timesteps in 1..T.
+
+        Returns:
+            (B, C, H, W), dtype of x.
+        """
+        emb = F.silu(self.time_embedding(t))
+        h = self.conv_in(x)
+        skips = [h]
+        for layer in self.down:
+            h = layer(h, emb) if isinstance(layer, Stage) else layer(h)
+            skips.append(h)
+        for layer in self.middle:
+            h = layer(h, emb)
+        for layer in self.up:
+            if isinstance(layer, Upsample):
+                h = layer(h, skips[-1].shape[-2:])
+            else:
+                h = layer(torch.cat([h, skips.pop()], dim=1), emb)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
+        return out

@@ -1,0 +1,179 @@
+"""What a noise is: a distribution standardised to mean 0 and variance 1, with its moments."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ngldm.io.errors import InputError
+
+Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]
+
+
+Function = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A distribution before standardising, and the moments that standardising keeps.
+
+    Attributes:
+        distribution: gives mean, variance, `icdf` and `log_prob` where it has them.
+        skewness, excess_kurtosis: exact; inf or nan where they do not exist.
+        draw: draw(shape, generator, device), instead of inverting the distribution function, where that is faster or
+            there is no `icdf`.
+        mean, variance, icdf, log_prob: in place of the distribution's, or without one.
+        discrete: takes countably many values; `log_prob` is then the log of their probabilities.
+    """
+
+    distribution: Distribution | None = None
+    skewness: float = math.nan
+    excess_kurtosis: float = math.nan
+    draw: Draw | None = None
+    mean: float | None = None
+    variance: float | None = None
+    icdf: Function | None = None
+    log_prob: Function | None = None
+    discrete: bool = False
+
+    def moments(self) -> tuple[float, float]:
+        """Mean and variance.
+
+        Raises:
+            InputError: neither declared nor known to the distribution.
+        """
+        values = []
+        for key in ("mean", "variance"):
+            value = getattr(self, key)
+            if value is None and self.distribution is not None:
+                value = getattr(self.distribution, key)
+            if value is None:
+                raise InputError(f"registered without a {key}")
+            values.append(float(value))
+        return values[0], values[1]
+
+    def function(self, name: str) -> Function | None:
+        """`icdf` or `log_prob`, own or the distribution's, if there is one."""
+        own: Function | None = getattr(self, name)
+        if own is not None or self.distribution is None:
+            return own
+        if getattr(type(self.distribution), name) is getattr(Distribution, name):
+            return None
+        if name == "log_prob":
+            return self._log_prob
+        found: Function = getattr(self.distribution, name)
+        return found
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        """The distribution's, -inf outside its support, where torch raises or answers nan."""
+        assert self.distribution is not None
+        support: Any = self.distribution.support
+        return inside(x, support.check(x), self.distribution.log_prob, self.distribution.mean)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A noise distribution: who it is, its exact moments, and how to draw from it.
+
+    Attributes:
+        name: name in the registry.
+        params: the parameters that it was made with, e.g. {"df": 5.0}.
+        mean, variance: 0 and 1, but for `exponential_uncentred`.
+        skewness, excess_kurtosis: standardised third and fourth moments (a Gaussian has 0 and 0).
+    """
+
+    name: str
+    params: Mapping[str, Any]
+    mean: float
+    variance: float
+    skewness: float
+    excess_kurtosis: float
+    base: Base = field(repr=False)
+    shift: float = field(repr=False)
+    scale: float = field(repr=False)
+
+    def sample(
+        self,
+        shape: Sequence[int],
+        generator: torch.Generator | None = None,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> Tensor:
+        """Independent draws.
+
+        Args:
+            shape: shape of the result.
+            generator: on `device`; the same state gives the same numbers (up to rounding to `dtype`).
+            device, dtype: of the result. Drawing happens in float64 or float32, so that bfloat16 noise is
+                float32 noise rounded, tails included.
+        """
+        x = (self.base.draw or self._invert)(shape, generator, torch.device(device))
+        if (self.shift, self.scale) != (0.0, 1.0):
+            x = (x - self.shift) * self.scale
+        return x.to(dtype)
+
+    def _invert(self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        icdf = self.base.function("icdf")
+        assert icdf is not None  # make_noise refuses a noise without draw and icdf
+        return icdf(uniform_draw(shape, generator, device))
+
+    def _function(self, name: str) -> Function:
+        found = self.base.function(name)
+        if found is None:
+            raise InputError(f"noise {self.name!r} has no {name} in closed form")
+        return found
+
+    def icdf(self, u: Tensor) -> Tensor:
+        """Quantiles of the standardised distribution; u in (0, 1).
+
+        Raises:
+            InputError: this distribution has none in closed form.
+        """
+        return (self._function("icdf")(u) - self.shift) * self.scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density of the standardised distribution (of a discrete one: log probability); -inf outside the support.
+
+        Raises:
+            InputError: this distribution has none in closed form.
+        """
+        found, raw = self._function("log_prob"), x / self.scale + self.shift
+        if not self.base.discrete:
+            return found(raw) - math.log(self.scale)
+        whole = raw.round()  # standardising and back costs a rounding error, which would miss every value
+        return torch.where((raw - whole).abs() < 1e-4, found(whole), -torch.inf)
+
+    def score(self, x: Tensor) -> Tensor:
+        """d log_prob / dx, inside the support.
+
+        Raises:
+            InputError: there is no density.
+        """
+        if self.base.discrete:
+            raise InputError(f"noise {self.name!r} is discrete: it has no density and no score")
+        with torch.inference_mode(False), torch.enable_grad():
+            at = x.detach().clone().requires_grad_()
+            log_density = self.log_prob(at)
+            if not log_density.requires_grad:  # a flat density, such as the uniform's
+                return torch.zeros_like(at)
+            (gradient,) = torch.autograd.grad(log_density.sum(), at)
+        return gradient
+
+
+def inside(x: Tensor, where: Tensor, log_prob: Function, anywhere: float | Tensor) -> Tensor:
+    """`log_prob` where `where`, -inf elsewhere; `anywhere` in the support keeps nan out of the gradient."""
+    return torch.where(where, log_prob(torch.where(where, x, anywhere)), -torch.inf)
+
+
+def uniform_draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Float64 uniform draws strictly inside (0, 1).
+
+    In float32 a uniform number has 24 bits, which cuts an exponential tail at 17 and reaches 0 often enough that an
+    infinite draw would come once in 16 million.
+    """
+    u = torch.rand(tuple(shape), generator=generator, device=device, dtype=torch.float64)
+    return u.clamp_(2.0**-54, 1.0 - 2.0**-53)

@@ -1,0 +1,331 @@
+"""The distributions, each with its exact moments. Sources of the formulas: Johnson, Kotz and Balakrishnan 1994/1995."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.distributions import (
+    Bernoulli,
+    Beta,
+    Binomial,
+    Exponential,
+    Gamma,
+    Laplace,
+    LogNormal,
+    MixtureSameFamily,
+    Normal,
+    Poisson,
+    StudentT,
+    Uniform,
+)
+from torch.distributions import Categorical as Choice
+from torch.nn import functional as F
+
+from ngldm.io.errors import InputError
+from ngldm.noise.distribution import Base, Draw, inside, uniform_draw
+from ngldm.noise.parameters import number, whole
+from ngldm.noise.registry import register
+
+EULER = 0.5772156649015329  # Euler and Mascheroni's constant, the mean of the Gumbel distribution
+
+
+ZETA_3 = 1.2020569031595942  # Apery's constant, in the skewness of the Gumbel distribution
+
+
+def _real(value: float) -> Tensor:
+    """Distribution parameters in float64, so that `icdf` of float64 uniforms stays float64."""
+    return torch.tensor(value, dtype=torch.float64)
+
+
+def randn(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+    return torch.randn(tuple(shape), generator=generator, device=device)
+
+
+def _gamma_draw(concentration: float) -> Draw:
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        alpha = torch.full(tuple(shape), concentration, dtype=torch.float64, device=device)
+        return torch._standard_gamma(
+            alpha, generator=generator
+        )  # what torch's Gamma uses; it takes no generator itself
+
+    return draw
+
+
+@register("gaussian")
+def gaussian() -> Base:
+    """Normal distribution: the usual choice."""
+    return Base(Normal(_real(0.0), _real(1.0)), skewness=0.0, excess_kurtosis=0.0, draw=randn)
+
+
+@register("laplace")
+def laplace() -> Base:
+    """Laplace: heavier tails, a kink at 0."""
+    return Base(Laplace(_real(0.0), _real(1.0)), skewness=0.0, excess_kurtosis=3.0)
+
+
+@register("exponential")
+def exponential() -> Base:
+    """Exponential(1) - 1: one-sided."""
+    return Base(Exponential(_real(1.0)), skewness=2.0, excess_kurtosis=6.0)
+
+
+@register("exponential_uncentred", standardise=False)
+def exponential_uncentred() -> Base:
+    """Exponential(1), mean 1: what the paper's public code draws. Kept for the record; it breaks Theorem 1."""
+    return exponential()
+
+
+@register("uniform")
+def uniform() -> Base:
+    """Uniform(-sqrt(3), sqrt(3))."""
+    return Base(Uniform(_real(-1.0), _real(1.0)), skewness=0.0, excess_kurtosis=-1.2)
+
+
+@register("gumbel")
+def gumbel() -> Base:
+    """Gumbel (of maxima), shifted by Euler's constant and scaled by sqrt(6)/pi."""
+    return Base(  # torch's own is a transformed distribution, whose first use imports sympy: 2 s
+        mean=EULER,
+        variance=math.pi**2 / 6.0,
+        icdf=lambda u: -(-u.log()).log(),
+        log_prob=lambda x: -x - (-x).exp(),
+        skewness=12.0 * math.sqrt(6.0) * ZETA_3 / math.pi**3,
+        excess_kurtosis=2.4,
+    )
+
+
+@register("logistic")
+def logistic() -> Base:
+    """Logistic: between the Gaussian and the Laplace."""
+    return Base(
+        mean=0.0,
+        variance=math.pi**2 / 3.0,
+        skewness=0.0,
+        excess_kurtosis=1.2,
+        icdf=torch.logit,
+        log_prob=lambda x: -x - 2.0 * F.softplus(-x),
+    )
+
+
+@register("student_t")
+def student_t(df: float = 5.0) -> Base:
+    """Student's t with `df` > 2 degrees of freedom: power-law tails."""
+    df = number("df", df)
+    if df <= 2.0:
+        raise InputError(f"df: {df:g} must be above 2: with 2 or fewer degrees of freedom the variance is infinite")
+    chi2 = _gamma_draw(df / 2.0)
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        normal = torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64)
+        return normal / (chi2(shape, generator, device) * (2.0 / df)).sqrt()
+
+    return Base(
+        StudentT(_real(df)),
+        skewness=0.0 if df > 3.0 else math.nan,
+        excess_kurtosis=6.0 / (df - 4.0) if df > 4.0 else math.inf,
+        draw=draw,
+    )
+
+
+@register("generalized_normal")
+def generalized_normal(beta: float = 1.5) -> Base:
+    """Density ~ exp(-|x|^beta), beta > 0: 1 is Laplace, 2 Gaussian, infinity uniform."""
+    beta = number("beta", beta, 0.05, 1000.0)
+    magnitude, g = _gamma_draw(1.0 / beta), [math.lgamma(k / beta) for k in (1, 3, 5)]
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        size = magnitude(shape, generator, device) ** (1.0 / beta)
+        return torch.where(torch.rand(tuple(shape), generator=generator, device=device) < 0.5, size, -size)
+
+    return Base(
+        mean=0.0,
+        variance=math.exp(g[1] - g[0]),
+        skewness=0.0,
+        excess_kurtosis=math.exp(g[2] + g[0] - 2.0 * g[1]) - 3.0,
+        draw=draw,
+        log_prob=lambda x: math.log(beta / 2.0) - g[0] - x.abs() ** beta,
+    )
+
+
+@register("gamma")
+def gamma(concentration: float = 2.0) -> Base:
+    """Gamma with shape `concentration` > 0: one-sided; 1 is the exponential."""
+    k = number("concentration", concentration, 0.0)
+    law = Gamma(_real(k), _real(1.0), validate_args=False)
+    return Base(law, skewness=2.0 / math.sqrt(k), excess_kurtosis=6.0 / k, draw=_gamma_draw(k))
+
+
+@register("weibull")
+def weibull(k: float = 2.0) -> Base:
+    """Weibull with shape `k` > 0: 1 is the exponential, 2 Rayleigh, 3.6 nearly symmetric."""
+    k = number("k", k, 0.1, 100.0)  # beyond, float64 moments lose their digits
+    m1, m2, m3, m4 = (math.gamma(1.0 + i / k) for i in (1, 2, 3, 4))
+    variance = m2 - m1**2
+    return Base(
+        mean=m1,
+        variance=variance,
+        skewness=(m3 - 3.0 * m1 * m2 + 2.0 * m1**3) / variance**1.5,
+        excess_kurtosis=(m4 - 4.0 * m1 * m3 + 6.0 * m1**2 * m2 - 3.0 * m1**4) / variance**2 - 3.0,
+        icdf=lambda u: (-torch.log1p(-u)) ** (1.0 / k),
+        log_prob=lambda x: inside(x, x > 0, lambda y: math.log(k) + (k - 1.0) * y.log() - y**k, 1.0),
+    )
+
+
+@register("lognormal")
+def lognormal(sigma: float = 0.5) -> Base:
+    """exp of a normal of deviation `sigma` > 0: one-sided, all moments, a heavy tail."""
+    sigma = number("sigma", sigma, 0.0, 5.0)
+    w = math.exp(sigma**2)
+    law = LogNormal(_real(0.0), _real(sigma), validate_args=False)
+    return Base(
+        law,
+        skewness=(w + 2.0) * math.sqrt(w - 1.0),
+        excess_kurtosis=w**4 + 2.0 * w**3 + 3.0 * w**2 - 6.0,
+    )
+
+
+@register("triangular")
+def triangular() -> Base:
+    """Symmetric triangle: the sum of two uniforms."""
+    return Base(
+        mean=0.0,
+        variance=1.0 / 6.0,
+        skewness=0.0,
+        excess_kurtosis=-0.6,
+        icdf=lambda u: torch.where(u < 0.5, (2.0 * u).sqrt() - 1.0, 1.0 - (2.0 * (1.0 - u)).sqrt()),
+        log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: torch.log1p(-y.abs()), 0.0),
+    )
+
+
+@register("arcsine")
+def arcsine() -> Base:
+    """The distribution of sin of a random angle: bounded, most mass at its ends."""
+    return Base(
+        mean=0.0,
+        variance=0.5,
+        skewness=0.0,
+        excess_kurtosis=-1.5,
+        icdf=lambda u: torch.sin(math.pi * (u - 0.5)),
+        log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: -math.log(math.pi) - 0.5 * torch.log1p(-(y**2)), 0.0),
+    )
+
+
+@register("beta")
+def beta(a: float = 2.0, b: float = 2.0) -> Base:
+    """Beta(a, b), a and b > 0: bounded; (1, 1) is uniform, (1/2, 1/2) arcsine."""
+    a, b = number("a", a, 0.0), number("b", b, 0.0)
+    first, second, total = _gamma_draw(a), _gamma_draw(b), a + b
+    law = Beta(_real(a), _real(b), validate_args=False)
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        x = first(shape, generator, device)
+        return x / (x + second(shape, generator, device))
+
+    return Base(
+        law,
+        skewness=2.0 * (b - a) * math.sqrt(total + 1.0) / ((total + 2.0) * math.sqrt(a * b)),
+        excess_kurtosis=6.0
+        * ((a - b) ** 2 * (total + 1.0) - a * b * (total + 2.0))
+        / (a * b * (total + 2.0) * (total + 3.0)),
+        draw=draw,
+    )
+
+
+@register("bernoulli")
+def bernoulli(p: float = 0.5) -> Base:
+    """Two values, the upper with probability `p` in (0, 1): Rademacher signs for 1/2."""
+    p = number("p", p, 0.0, 1.0)
+    q = 1.0 - p
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        return (uniform_draw(shape, generator, device) < p).double()
+
+    law = Bernoulli(_real(p), validate_args=False)
+    kurtosis = (1.0 - 6.0 * p * q) / (p * q)
+    return Base(law, skewness=(q - p) / math.sqrt(p * q), excess_kurtosis=kurtosis, draw=draw, discrete=True)
+
+
+@register("binomial")
+def binomial(n: int = 4, p: float = 0.5) -> Base:
+    """Number of successes in `n` trials of probability `p` in (0, 1)."""
+    n, p = whole("n", n), number("p", p, 0.0, 1.0)
+    q = 1.0 - p
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        count = torch.full(tuple(shape), float(n), dtype=torch.float64, device=device)
+        return torch.binomial(count, torch.full_like(count, p), generator=generator)
+
+    return Base(
+        Binomial(n, _real(p), validate_args=False),
+        skewness=(q - p) / math.sqrt(n * p * q),
+        excess_kurtosis=(1.0 - 6.0 * p * q) / (n * p * q),
+        draw=draw,
+        discrete=True,
+    )
+
+
+@register("poisson")
+def poisson(rate: float = 4.0) -> Base:
+    """Counts of mean `rate` > 0."""
+    rate = number("rate", rate, 0.0)
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        return torch.poisson(torch.full(tuple(shape), rate, dtype=torch.float64, device=device), generator=generator)
+
+    law = Poisson(_real(rate), validate_args=False)
+    return Base(law, skewness=rate**-0.5, excess_kurtosis=1.0 / rate, draw=draw, discrete=True)
+
+
+@register("gaussian_mixture")
+def gaussian_mixture(
+    weights: Sequence[float] = (0.5, 0.5), means: Sequence[float] = (-1.0, 1.0), stds: Sequence[float] = (0.5, 0.5)
+) -> Base:
+    """Normals of given `means` and `stds` > 0, drawn with probabilities `weights` that sum to 1."""
+    lists = {"weights": weights, "means": means, "stds": stds}
+    for key, values in lists.items():
+        if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
+            raise InputError(f"{key}: {values!r} must be a list of numbers")
+        if len(values) != len(weights):
+            raise InputError(f"{key}: {len(values)} values, but there are {len(weights)} weights")
+        for i, value in enumerate(values):
+            number(f"{key}[{i}]", value, -math.inf if key == "means" else 0.0)
+    if abs(math.fsum(weights) - 1.0) > 1e-6:
+        raise InputError(f"weights: {list(weights)} must sum to 1, sum to {math.fsum(weights):g}")
+    w, m, s = (torch.tensor(list(values), dtype=torch.float64) for values in (weights, means, stds))
+    d, borders = m - (w * m).sum(), w.cumsum(0)[:-1]
+    variance = float((w * (s**2 + d**2)).sum())
+    third = float((w * (d**3 + 3.0 * d * s**2)).sum())
+    fourth = float((w * (d**4 + 6.0 * d**2 * s**2 + 3.0 * s**4)).sum())
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        which = torch.bucketize(uniform_draw(shape, generator, device), borders.to(device))
+        normal = torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64)
+        return m.to(device)[which] + s.to(device)[which] * normal
+
+    law = MixtureSameFamily(Choice(w), Normal(m, s), validate_args=False)
+    return Base(law, skewness=third / variance**1.5, excess_kurtosis=fourth / variance**2 - 3.0, draw=draw)
+
+
+@register("skew_normal")
+def skew_normal(alpha: float = 4.0) -> Base:
+    """Azzalini's skew normal: 0 is the Gaussian, infinity its half."""
+    alpha = number("alpha", alpha, -1e6, 1e6)
+    delta = alpha / math.sqrt(1.0 + alpha**2)
+    mean = delta * math.sqrt(2.0 / math.pi)
+    variance = 1.0 - mean**2
+
+    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        half, other = (torch.randn(tuple(shape), generator=generator, device=device) for _ in range(2))
+        return delta * half.abs() + math.sqrt(1.0 - delta**2) * other
+
+    return Base(
+        mean=mean,
+        variance=variance,
+        skewness=(4.0 - math.pi) / 2.0 * mean**3 / variance**1.5,
+        excess_kurtosis=2.0 * (math.pi - 3.0) * mean**4 / variance**2,
+        draw=draw,
+        log_prob=lambda x: (
+            math.log(2.0) - 0.5 * x**2 - 0.5 * math.log(2.0 * math.pi) + torch.special.log_ndtr(alpha * x)
+        ),
+    )

@@ -1,0 +1,30 @@
+"""Parameters of distributions as users write them: checked, and refused by name."""
+
+import math
+
+from ngldm.io.errors import InputError
+
+
+def number(key: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """A parameter as a float.
+
+    Raises:
+        InputError: not a finite number strictly between `low` and `high`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InputError(f"{key}: {value!r} is not a finite number")
+    if not low < value < high:
+        allowed = f"above {low:g}" if high == math.inf else f"strictly between {low:g} and {high:g}"
+        raise InputError(f"{key}: {value!r} must be {allowed}")
+    return float(value)
+
+
+def whole(key: str, value: object) -> int:
+    """A parameter as a whole number of at least 1.
+
+    Raises:
+        InputError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise InputError(f"{key}: {value!r} must be a whole number of at least 1")
+    return value

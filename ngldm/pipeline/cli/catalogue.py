@@ -1,0 +1,79 @@
+"""`ngldm list`: what can be chosen, one line each."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import typer
+
+from ngldm.io.errors import InputError
+
+CONF, WIDTH = Path("conf"), 110
+
+
+app = typer.Typer(help="What can be chosen, one line each.", no_args_is_help=True)
+
+
+@app.command()
+def noises() -> None:
+    """Registered distributions, those of installed entry points included; `ngldm noise show` has more."""
+    from ngldm.noise import noise_factory, noise_names
+
+    _print({name: _first_line(noise_factory(name)) for name in noise_names()})
+
+
+@app.command()
+def samplers() -> None:
+    """Sampling methods, for `method` in sampler_options and `ngldm generate --sampler`."""
+    from ngldm.sampling.samplers import SAMPLERS
+
+    _print({name: _first_line(function) for name, function in SAMPLERS.items()})
+
+
+@app.command()
+def recipes() -> None:
+    """Files of conf/recipe, for `-S recipe=<name>`."""
+    folder = CONF / "recipe"
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise InputError(f"{folder}: no such folder, or no recipes in it; run from the repository's root")
+    _print({file.stem: _comment(file) for file in files})
+
+
+@app.command()
+def datasets() -> None:
+    """Data sets, for `-S dataset=<name>`."""
+    from ngldm.data.sources.registry import SOURCES
+
+    _print({name: _first_line(source) for name, source in SOURCES.items()})
+
+
+def _print(entries: dict[str, str]) -> None:
+    width = max(map(len, entries))
+    for name, meaning in entries.items():
+        print(f"{name:<{width}}  {meaning}")
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    import inspect
+
+    return _sentence((inspect.getdoc(function) or "-").split("\n\n")[0])
+
+
+def _comment(file: Path) -> str:
+    """What the comment at a file's head begins with, Hydra's own directive left out."""
+    lines = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        if not line.startswith("# @package"):
+            lines.append(line.lstrip("# "))
+    return _sentence(" ".join(lines) or "-")
+
+
+def _sentence(text: str) -> str:
+    """The first sentence, cut where it is longer than a line."""
+    first = re.split(r"\.(?=\s+[A-Z])", " ".join(text.split()))[0]
+    return shorten(first.rstrip("."), WIDTH, placeholder=" ...")

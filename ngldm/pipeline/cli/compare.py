@@ -1,0 +1,157 @@
+"""`ngldm compare`: MLflow runs side by side, the params in which they differ and their scores."""
+
+import os
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import print_table
+
+HIGHER = ("precision", "recall")
+
+
+LOWER = ("fid", "fd", "kid")
+
+
+ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags worth a row where they differ
+
+
+SHOWN = 8  # names in an error message
+
+
+def compare(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN]...",
+            help="Run ids, their first letters, or names (the newest of that name). [default: the newest of each name]",
+        ),
+    ] = None,
+    experiment: Annotated[
+        str | None, typer.Option(help="MLflow experiment; params.yaml's `experiment` unless said.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many runs, where none is named.")] = 6,
+    equal: Annotated[bool, typer.Option("--all", help="Also the params that are equal, and all metrics.")] = False,
+) -> None:
+    """MLflow runs side by side: the params that differ, and the scores with the best of each in bold."""
+    wanted = experiment or load_params().experiment
+    found = _scored_runs(wanted)
+    chosen = [_pick(found, name, wanted) for name in runs] if runs else _newest_of_each_name(found, limit)
+    for heading, rows in (
+        ("params" if equal else "params that differ", _param_rows(chosen, equal)),
+        ("scores", _score_rows(chosen, equal)),
+    ):
+        if rows:
+            print_table([heading, *_names(chosen)], rows)
+        else:
+            print(f"no {heading}")
+
+
+def _scored_runs(experiment: str) -> list[Any]:
+    """Runs of an experiment that have scores, newest first.
+
+    Raises:
+        InputError: there is no such store, experiment or run.
+    """
+    from ngldm.pipeline.workspace import main_root
+
+    uri, file = os.environ.get("MLFLOW_TRACKING_URI"), main_root() / "mlflow.db"
+    if not uri and not file.is_file():
+        raise InputError(f"{file}: no MLflow store yet; `dvc repro` makes it, or set MLFLOW_TRACKING_URI")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client = mlflow.MlflowClient(uri or f"sqlite:///{file}")
+        about = client.get_experiment_by_name(experiment)
+        if about is None:
+            names = ", ".join(sorted(e.name for e in client.search_experiments()))
+            raise InputError(f"--experiment: the store has no {experiment!r}; it has: {names}")
+        runs = client.search_runs([about.experiment_id], order_by=["attributes.start_time DESC"], max_results=1000)
+    except MlflowException as error:
+        raise InputError(f"the MLflow store {uri or file} cannot be read: {error}") from error
+    scored = [run for run in runs if any(map(_is_score, run.data.metrics))]
+    if not scored:
+        raise InputError(f"experiment {experiment!r} has no run with scores yet; the stage `evaluate` writes them")
+    return scored
+
+
+def _is_score(metric: str) -> bool:
+    return metric.split(".")[0].split("_")[0] in (*LOWER, *HIGHER)
+
+
+def _pick(found: Sequence[Any], name: str, experiment: str) -> Any:
+    """The run with that id, first letters of an id, or name.
+
+    Raises:
+        InputError: there is none, or the letters fit several ids.
+    """
+    named = [run for run in found if name in (run.info.run_name, run.info.run_id)]
+    if named:
+        return named[0]
+    fits = [run for run in found if run.info.run_id.startswith(name)] if name else []
+    if len(fits) > 1:
+        raise InputError(f"RUN: {name!r} begins {len(fits)} ids: {', '.join(run.info.run_id for run in fits[:SHOWN])}")
+    if not fits:
+        names = list(dict.fromkeys(run.info.run_name for run in found))
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        shown = ", ".join(names[:SHOWN])
+        raise InputError(f"RUN: {name!r} is no scored run of experiment {experiment!r}, which has: {shown}{more}")
+    return fits[0]
+
+
+def _newest_of_each_name(found: Sequence[Any], limit: int) -> list[Any]:
+    newest: dict[str, Any] = {}
+    for run in found:
+        newest.setdefault(run.info.run_name, run)
+    return list(newest.values())[:limit][::-1]
+
+
+def _names(runs: Sequence[Any]) -> list[str]:
+    """Headings: the run's name, with the beginning of its id where names repeat."""
+    names = [run.info.run_name for run in runs]
+    return [
+        f"{name}\n{run.info.run_id[:8]}" if names.count(name) > 1 else name
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _param_rows(runs: Sequence[Any], equal: bool) -> list[list[str]]:
+    """A row per param that differs between the runs (or per param); "-" where a run has none."""
+    contents = [
+        {**{key: run.data.tags[key][:12] for key in ORIGIN if key in run.data.tags}, **run.data.params} for run in runs
+    ]
+    rows = []
+    for key in dict.fromkeys(key for content in contents for key in sorted(content)):
+        values = [content.get(key, "-") for content in contents]
+        if equal or len(set(values)) > 1:
+            rows.append([key, *(_escape(value) for value in values)])
+    return rows
+
+
+def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
+    keys = sorted({key for run in runs for key in run.data.metrics if everything or _is_score(key)})
+    rows = []
+    for key in keys:
+        values = [run.data.metrics.get(key) for run in runs]
+        best = _best(key, [value for value in values if value is not None])
+        cells = ["-" if v is None else f"[bold]{v:.4g}[/]" if v == best else f"{v:.4g}" for v in values]
+        rows.append([key, *cells])
+    return rows
+
+
+def _best(metric: str, values: Sequence[float]) -> float | None:
+    """The value to be marked, where there is something to choose: spreads are neither good nor bad."""
+    kind = metric.split(".")[0]
+    if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):
+        return None
+    return max(values) if kind in HIGHER else min(values)
+
+
+def _escape(value: str) -> str:
+    from rich.markup import escape
+
+    return escape(value)

@@ -1,0 +1,248 @@
+"""`ngldm doctor`: is everything here that the pipeline needs, and how to mend what is not."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ngldm.io.device import resolve_device
+from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import PARAMS_FILE, Params, check_noises, load_params
+
+PYTHON = (3, 11)
+
+
+GIGABYTE = 1e9
+
+
+ENOUGH, TOO_LITTLE = 5.0, 0.5  # GB free on the disk: a data set with a few models; not even one
+
+
+COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        state: ok, warn (works, but look at it) or FAIL (something that is needed is broken).
+        detail: what there is.
+        remedy: how to mend it.
+    """
+
+    state: str
+    detail: str
+    remedy: str = ""
+
+
+def doctor() -> None:
+    """Check environment, GPU, params, data, weights, MLflow store, DVC and disk; exit with 1 if something is broken."""
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        params = load_params()
+    except InputError:
+        params = None  # its own check says why
+    failed = 0
+    for name, check in CHECKS.items():
+        finding = _run(check, params)
+        failed += finding.state == "FAIL"
+        colour = COLOURS[finding.state]
+        console.print(f"[{colour}]{finding.state:<4}[/] {name:<10} ", end="")
+        console.print(finding.detail, markup=False)
+        if finding.remedy:
+            console.print(f"{'':<16}to mend it: {finding.remedy}", markup=False)
+    print(f"{failed} of {len(CHECKS)} checks failed" if failed else "all that is needed is here")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(check: Callable[[Params | None], Finding], params: Params | None) -> Finding:
+    """A check's finding; whatever it did not foresee is a failure too, not a traceback."""
+    try:
+        return check(params)
+    except Exception as error:
+        return Finding("FAIL", f"{type(error).__name__}: {error}", "see the message")
+
+
+def python(params: Params | None) -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < PYTHON:
+        return Finding("FAIL", version, "Python 3.11 or newer: `uv sync` fetches one")
+    return Finding("ok", f"{version} at {sys.prefix}")
+
+
+def packages(params: Params | None) -> Finding:
+    """The versions that ngldm's own metadata asks for."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = [Requirement(line) for line in requires("ngldm") or ()]
+    except PackageNotFoundError:
+        return Finding("FAIL", "ngldm itself is not installed", "uv sync")
+    wrong = []
+    needed = [requirement for requirement in wanted if not requirement.marker or requirement.marker.evaluate()]
+    for requirement in needed:
+        try:
+            found = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found, prereleases=True):
+            wrong.append(f"{requirement.name} {found} is not {requirement.specifier}")
+    if wrong:
+        return Finding("FAIL", "; ".join(wrong), "uv sync")
+    return Finding("ok", f"{len(needed)} required packages in the versions asked for")
+
+
+def device(params: Params | None) -> Finding:
+    import torch
+
+    wish = os.environ.get("NGLDM_DEVICE", "auto")
+    try:
+        target = resolve_device(wish)
+    except InputError as error:
+        return Finding("FAIL", f"NGLDM_DEVICE: {error}", "unset NGLDM_DEVICE, or name a device that exists")
+    if target.type == "cuda":
+        about = torch.cuda.get_device_properties(target)
+        return Finding("ok", f"{about.name}, {about.total_memory / GIGABYTE:.0f} GB, torch {torch.__version__}")
+    detail = f"{target.type}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    if wish == "auto" and shutil.which("nvidia-smi"):
+        return Finding("warn", f"{detail}: there is an NVIDIA driver, but torch sees no GPU", "a torch built for CUDA")
+    return Finding("ok", detail)
+
+
+def params_file(params: Params | None) -> Finding:
+    try:
+        params = load_params()
+        check_noises(params)
+    except InputError as error:
+        return Finding("FAIL", str(error), f"edit {PARAMS_FILE}, or `ngldm params --compose` to write it anew")
+    return Finding("ok", f"recipe {params.recipe}: {', '.join(params.noises)} with {', '.join(params.samplers)}")
+
+
+def data_set(params: Params | None) -> Finding:
+    from ngldm.pipeline.workspace import main_root
+
+    if params is None:
+        return Finding("warn", "not checked without params")
+    config = params.dataset
+    if not Path(config.source).exists():
+        return Finding(
+            "FAIL", f"dataset.source: {config.source} does not exist", "-S dataset.source=<folder or archive>"
+        )
+    if (workspace.DATASET / "dataset.json").is_file():
+        from ngldm.data.dataset import open_dataset
+
+        try:
+            data = open_dataset(workspace.DATASET)
+        except InputError as error:
+            return Finding("FAIL", str(error), f"remove {workspace.DATASET}; `dvc repro download` makes it anew")
+        detail = f"{data.name}: {len(data.train)} training and {len(data.test)} test images in {workspace.DATASET}"
+        if config.name not in data.name and config.name != "image_folder":
+            return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it anew")
+        return Finding("ok", detail)
+    raw = main_root() / workspace.RAW / config.name
+    downloads = config.name in ("cifar10", "fashion_mnist") and not (raw.is_dir() and any(raw.iterdir()))
+    if downloads:
+        return Finding("warn", f"{config.name} has not been downloaded", "`dvc repro download`, once, with a network")
+    return Finding("ok", f"{config.name}: `dvc repro` makes it")
+
+
+def weights(params: Params | None) -> Finding:
+    from ngldm.scoring.features.inception import inception_weights
+
+    needed = params is not None and params.evaluate.extractor == "inception"
+    try:
+        file = inception_weights(params.evaluate.inception_weights if params else None)
+    except InputError as error:
+        if needed:
+            return Finding("FAIL", str(error), "download them, or -S evaluate.inception_weights=<file>")
+        return Finding("ok", "no Inception weights; evaluate.extractor is `classifier`, which needs none")
+    return Finding("ok", f"{file}" + ("" if needed else ", though evaluate.extractor needs none"))
+
+
+def store(params: Params | None) -> Finding:
+    """Whether MLflow's store can be read, without making one."""
+    from ngldm.pipeline.workspace import main_root
+
+    uri, file = os.environ.get("MLFLOW_TRACKING_URI"), main_root() / "mlflow.db"
+    if not uri and not file.is_file():
+        if os.access(main_root(), os.W_OK):
+            return Finding("ok", f"none yet; the first training makes {file}")
+        return Finding("FAIL", f"{main_root()} cannot be written", "change its permissions")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    if not uri:
+        _require_sqlite(file)
+    import mlflow
+
+    try:
+        client = mlflow.MlflowClient(uri or f"sqlite:///{file}")
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        runs = len(client.search_runs(experiments, max_results=1000))
+    except Exception as error:  # whatever the driver of that store raises
+        remedy = "start the server or unset MLFLOW_TRACKING_URI" if uri else f"move {file} away"
+        return Finding("FAIL", f"{uri or file}: {str(error).splitlines()[0]}", remedy)
+    return Finding("ok", f"{uri or file}: {runs}{' or more' if runs == 1000 else ''} runs")
+
+
+def _require_sqlite(file: Path) -> None:
+    """MLflow would try a damaged file again and again, for minutes."""
+    with file.open("rb") as opened:
+        if opened.read(15) != b"SQLite format 3" and file.stat().st_size:
+            raise InputError(f"{file} is no SQLite database; move it away, and the next training makes a new one")
+
+
+def dvc(params: Params | None) -> Finding:
+    import subprocess
+
+    if not shutil.which("git"):
+        return Finding("FAIL", "git is not on the PATH", "install git: `dvc exp` needs it")
+    if subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, check=False).returncode:
+        return Finding("FAIL", "no git repository here", "run from a clone: `dvc exp` keeps experiments in git")
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo() as repo:
+            hydra = repo.config["hydra"].get("enabled", False)
+            stages = len(list(repo.index.stages))
+    except DvcException as error:
+        return Finding("FAIL", str(error), "run from the repository's root; `dvc.yaml` and params.yaml must be whole")
+    if not hydra:
+        return Finding(
+            "FAIL", "Hydra is off: `dvc exp run -S noise=...` would not compose", "dvc config hydra.enabled True"
+        )
+    return Finding("ok", f"{stages} stages, Hydra on")
+
+
+def disk(params: Params | None) -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / GIGABYTE
+    if free < ENOUGH:
+        remedy = "free some; `dvc gc -w` drops cached results that no workspace uses"
+        return Finding("FAIL" if free < TOO_LITTLE else "warn", f"{free:.1f} GB free", remedy)
+    return Finding("ok", f"{free:.0f} GB free")
+
+
+CHECKS: dict[str, Callable[[Any], Finding]] = {
+    "python": python,
+    "packages": packages,
+    "device": device,
+    "params": params_file,
+    "data set": data_set,
+    "weights": weights,
+    "store": store,
+    "dvc": dvc,
+    "disk": disk,
+}

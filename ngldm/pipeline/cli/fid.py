@@ -1,0 +1,109 @@
+"""`ngldm fid`: the score of any two sets of images, as pytorch-fid's command line gives it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.errors import InputError
+from ngldm.pipeline.terminal import Device, progress
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+
+
+Source = Annotated[
+    Path,
+    typer.Argument(help="A folder of images, an .npy file of uint8 images (N, H, W, C), or an .npz of statistics."),
+]
+
+
+def fid(
+    first: Source,
+    second: Source,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="File of InceptionV3's weights as pytorch-fid has them; torch's cache unless said."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
+    save: Annotated[
+        Path | None, typer.Option(help="Write the statistics of the first to this .npz, in pytorch-fid's format.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Frechet distance between two sets of images in Inception's 2048 features; KID too where both are images."""
+    target = resolve_device(device)
+    be_deterministic()
+    import torch
+
+    from ngldm.data.reference import read_statistics, write_statistics
+    from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
+    from ngldm.scoring.frechet import Moments, frechet_distance
+    from ngldm.scoring.kid import kid
+
+    for source in (first, second):
+        if not source.exists():
+            raise InputError(f"{source}: no such file or folder")
+    extractor = InceptionExtractor(inception_weights(weights), target)
+    statistics, features = [], []
+    for source in (first, second):
+        if source.suffix == ".npz":
+            statistics.append(read_statistics(source, extractor.dim))
+            continue
+        count, batches = read_batches(source, batch_size)
+        with progress(f"features {source.name}", count) as advance:
+            vectors = []
+            for batch in batches:
+                vectors.append(extractor(batch))
+                advance(len(batch))
+        features.append(torch.cat(vectors))
+        moments = Moments(extractor.dim).update(features[-1])
+        statistics.append((moments.mean, moments.cov))
+        if count <= extractor.dim:
+            print(f"note: {source} has {count} images; below {extractor.dim + 1} the covariance is singular")
+    if save is not None:
+        write_statistics(save, *statistics[0])
+    distance = frechet_distance(*statistics[0], *statistics[1])
+    kernel = kid(features[0], features[1]) if len(features) == 2 else None
+    print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f} +- {kernel.std:.6f}" if kernel else ""))
+
+
+def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
+    """Number of images, and uint8 batches (B, H, W, 3 or 1) of one size each.
+
+    Raises:
+        InputError: no images, fewer than two, or a file that is none.
+    """
+    import numpy as np
+
+    if source.is_dir():
+        names = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGES)
+        if len(names) < 2:
+            raise InputError(f"{source}: {len(names)} images, at least 2 are needed")
+        return len(names), _decoded(names, batch_size)
+    try:
+        array = np.load(source, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{source}: neither a folder, an .npz nor a whole .npy file ({error})") from error
+    if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or len(array) < 2:
+        raise InputError(f"{source}: {array.dtype} {array.shape}; must be uint8 (N, H, W, 1 or 3) with N at least 2")
+    return len(array), (array[start : start + batch_size] for start in range(0, len(array), batch_size))
+
+
+def _decoded(names: list[Path], batch_size: int) -> Iterator[Any]:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+
+    batch: list[Any] = []
+    for name in names:
+        try:
+            with Image.open(name) as image:
+                array = np.asarray(image.convert("RGB"))
+        except (UnidentifiedImageError, OSError) as error:
+            raise InputError(f"{name}: not an image ({error})") from error
+        if batch and (len(batch) == batch_size or array.shape != batch[0].shape):
+            yield np.stack(batch)
+            batch = []
+        batch.append(array)
+    yield np.stack(batch)

@@ -1,0 +1,107 @@
+"""`ngldm generate`: images from a finished model, as PNG files and a grid."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import typer
+
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.samplers import OWN_OPTIONS
+from ngldm.pipeline.terminal import Device, progress
+
+GRID = 128
+
+
+def generate(
+    out: Annotated[Path, typer.Option(help="Folder for the PNG files; must not exist yet, or be empty.")],
+    noise: Annotated[str | None, typer.Option(help="Which of the workspace's models.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Instead: a model file, or an MLflow address such as models:/ngldm-laplace@best.")
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=1, help="How many.")] = 64,
+    sampler: Annotated[
+        str | None, typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior; the best known unless said.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Inference steps; needed with --sampler.")] = None,
+    spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
+    eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
+    start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
+    step_noise: Annotated[
+        str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
+    ] = None,
+    x0_handling: Annotated[str | None, typer.Option(help="none, clip, dynamic or range: of a predicted x_0.")] = None,
+    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in deviations.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=10**12 - 1, help="Image i follows from this seed and i.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
+    device: Device = "auto",
+) -> None:
+    """Generate images: the same seed gives the same images, whatever the batch size (up to one grey level)."""
+    if (noise is None) == (model is None):
+        raise InputError("--noise, --model: give one of them")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder")
+    options: dict[str, Any] = {"timestep_spacing": spacing, "eta": eta, "start_noise": start_noise}
+    options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
+    options = {key: value for key, value in options.items() if value is not None}
+    if (sampler is None) != (steps is None):
+        raise InputError("--sampler, --steps: give both or none")
+    target = resolve_device(device)
+    be_deterministic()
+    import numpy as np
+
+    from ngldm.io.files import atomic_directory
+    from ngldm.io.images import sample_grid, save_png
+    from ngldm.model import load_model
+    from ngldm.sampling.best import best_sampler
+    from ngldm.sampling.generator import generate_batches
+
+    with TemporaryDirectory() as folder:
+        bundle = load_model(_model_file(noise, model, Path(folder)), target)
+    if sampler is None:
+        options = {**best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps), **options}
+    else:
+        options |= {"method": sampler, "num_inference_steps": steps}
+    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(options["method"], {"step_noise"}):
+        raise InputError(f"--step-noise: not an option of {options['method']}, which is deterministic")
+    if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
+        raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
+    total = num_images * options["num_inference_steps"]
+    first: list[Any] = []  # as many as the grid shows
+    with progress(f"generate {bundle.noise.name}", total, "steps") as advance, atomic_directory(out) as folder_out:
+        digits = max(5, len(str(num_images - 1)))
+        done = 0
+        for batch in generate_batches(bundle, num_images, batch_size, advance, seed=seed, **options):
+            for image in batch:
+                save_png(image, folder_out / f"{done:0{digits}}.png")
+                done += 1
+                if len(first) < GRID:
+                    first.append(image)
+        save_png(sample_grid(np.stack(first)), folder_out / "grid.png")
+    print(f"{num_images} images and grid.png in {out}")
+
+
+def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
+    if noise is not None:
+        return workspace.model(noise)
+    assert model is not None  # one of the two is given
+    if "://" not in model and not model.startswith(("models:/", "runs:/")):
+        return Path(model)
+    import os
+
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    from ngldm.pipeline.workspace import main_root
+
+    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_root() / 'mlflow.db'}")
+    try:
+        local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"--model: {model}: {error}") from error
+    found = [local] if local.suffix == ".safetensors" else sorted(local.rglob("*.safetensors"))
+    if len(found) != 1:
+        raise InputError(f"--model: {model} holds {len(found)} model files, not one")
+    return found[0]

@@ -1,0 +1,97 @@
+"""The console script `ngldm`: every stage as a command, and `params`."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngldm import __version__
+from ngldm.io.errors import InputError
+from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
+from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, load_params
+from ngldm.pipeline.terminal import quietable, run
+
+STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
+
+
+app = typer.Typer(
+    name="ngldm",
+    help="Non-Gaussian latent diffusion models. Each pipeline stage is a command; `dvc repro` runs them in order.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def params(
+    compose: Annotated[
+        bool, typer.Option("--compose", help="First write params.yaml anew from conf/, as `dvc exp run` does.")
+    ] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-S", help="With --compose: a Hydra override, e.g. -S recipe=smoke -S noise=laplace."),
+    ] = None,
+) -> None:
+    """Check params.yaml and show the resolved params with their meaning."""
+    from ngldm.pipeline.config.compose import compose_params
+    from ngldm.pipeline.config.params import describe
+
+    if overrides and not compose:
+        raise InputError("--set: only together with --compose, which writes params.yaml anew")
+    if compose:
+        compose_params(PARAMS_FILE, overrides or [])
+    resolved = load_params()
+    check_noises(resolved)
+    for line in describe(resolved):
+        print(line)
+
+
+app.add_typer(noises.app, name="noise")
+
+
+app.add_typer(schedules.app, name="schedule")
+
+
+app.add_typer(catalogue.app, name="list")
+
+
+app.command(name="compare")(compare.compare)
+
+
+app.command(name="doctor")(doctor.doctor)
+
+
+app.command(name="generate")(quietable(generate.generate))
+
+
+app.command(name="fid")(fid.fid)
+
+
+app.command(name="theorem1")(theorem1.theorem1)
+
+
+for _stage in STAGES:
+    _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)
+    app.command(name=_stage)(quietable(_function))
+
+
+def main() -> None:
+    # The stages' files lie in the working directory; a console script, unlike `python -m`, does not look there.
+    sys.path.insert(0, str(Path.cwd()))
+    run(app)

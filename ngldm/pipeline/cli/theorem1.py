@@ -1,0 +1,74 @@
+"""`ngldm theorem1`: Theorem 1's ratio by T for several noises, as a table and a figure."""
+
+import csv
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.terminal import progress
+
+PAPER_NOISES = ("laplace", "exponential", "uniform", "gumbel")
+
+
+def theorem1(
+    noise: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--noise", "-n", help="A registered distribution, or all; may be repeated. [default: the paper's]"
+        ),
+    ] = None,
+    steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T; may be repeated.")] = None,
+    num_latents: Annotated[int, typer.Option(min=2, help="Latents of data/latents to carry to x_T.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Times that each is carried.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
+) -> None:
+    """E||x_0 - x_T|| under each noise relative to the Gaussian, by T, on the pipeline's latents and its schedule."""
+    from ngldm.pipeline import workspace
+    from ngldm.pipeline.config.params import load_params
+
+    config = load_params().schedule.model_dump()
+    from ngldm.data.latents import open_cache
+    from ngldm.diffusion.forward import FORWARDS
+    from ngldm.noise import make_noise, noise_names
+    from ngldm.theory.measure import THEOREM_STEPS, measure_theorem
+
+    names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or PAPER_NOISES))
+    chosen = {name: make_noise(name) for name in names}
+    latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
+    counts = sorted(set(steps or THEOREM_STEPS))
+    with progress("theorem 1", len(chosen) * len(FORWARDS) * len(counts), "ratios") as advance:
+        rows = measure_theorem(latents, chosen, counts, config, seed, advance)
+    _write(rows, out, tuple(latents.shape[1:]))
+    print(f"{'noise':<22}{'forward':<10}{'T':>6}{'ratio':>10}{'+-':>9}{'rms ratio':>11}{'+-':>9}")
+    for row in rows:
+        print(
+            f"{row['noise']:<22}{row['forward']:<10}{row['steps']:>6}{row['ratio']:>10.4f}{row['std_error']:>9.4f}"
+            f"{row['rms_ratio']:>11.4f}{row['rms_std_error']:>9.4f}"
+        )
+    print(f"{out / 'theorem1.csv'}, {out / 'theorem1.png'}")
+
+
+def _latents(cache: Any, count: int) -> Any:
+    """The first `count` training latents, standardised as training sees them."""
+    import torch
+
+    if count > len(cache.train):
+        raise InputError(f"--num-latents: {count}; data/latents has {len(cache.train)} training latents")
+    return torch.from_numpy(cache.train[:count].copy())
+
+
+def _write(rows: list[dict[str, Any]], out: Path, shape: tuple[int, ...]) -> None:
+    from ngldm.io.files import atomic_path
+    from ngldm.pipeline.report import figures
+    from ngldm.theory.measure import THEOREM_COLUMNS
+
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "theorem1.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, THEOREM_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    with atomic_path(out / "theorem1.png") as temporary:
+        figures.save_png(figures.theorem(rows, shape), temporary)

@@ -1,0 +1,1 @@
+"""params.yaml: its keys, their units and ranges, and how it is composed."""

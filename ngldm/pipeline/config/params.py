@@ -1,0 +1,227 @@
+"""params.yaml, typed and validated as a whole before any work starts.
+
+Hydra composes the file from conf/; DVC hands it to the stages. Units and ranges stand in the field descriptions of
+`param_sections` and `param_samplers`; here is what holds between them.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.sections import (
+    AutoencoderParams,
+    CurveParams,
+    DatasetParams,
+    DiffusionParams,
+    EvaluateParams,
+    Label,
+    LatentsParams,
+    ReferenceParams,
+    SampleParams,
+    ScheduleParams,
+    Section,
+    TrainParams,
+    UNetParams,
+)
+from ngldm.pipeline.config.study import StudyParams
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    recipe: str = Field(description="which conf/recipe this is; a label in MLflow and the report")
+    experiment: str = Field(min_length=1, description="MLflow experiment")
+    seed: int = Field(ge=0, description="seed of all training")
+    dataset: DatasetParams
+    noises: Annotated[list[Label], Field(min_length=1)] = Field(description="the distributions to compare")
+    noise_options: dict[Label, dict[str, Any]] = Field(
+        description="for each label in noises: its distribution and that one's parameters"
+    )
+    autoencoder: AutoencoderParams
+    latents: LatentsParams
+    schedule: ScheduleParams
+    diffusion: DiffusionParams
+    unet: UNetParams
+    train: TrainParams
+    samplers: Annotated[list[Label], Field(min_length=1)] = Field(description="the samplers to compare")
+    sampler_options: dict[Label, SamplerOptions]
+    sample: SampleParams
+    reference: ReferenceParams
+    evaluate: EvaluateParams
+    curve: CurveParams
+    study: StudyParams
+
+    @model_validator(mode="after")
+    def _labels_have_options(self) -> "Params":
+        for key in ("noises", "samplers"):
+            labels, options = getattr(self, key), getattr(self, key[:-1] + "_options")
+            for index, label in enumerate(labels):
+                if label not in options:
+                    raise ValueError(
+                        f"{key}[{index}]: {label!r} has no entry in {key[:-1]}_options, which has: "
+                        f"{', '.join(sorted(options))}. To add one: -S {key[:-1]}=<a file of conf/{key[:-1]}>"
+                    )
+                if label in labels[:index]:
+                    raise ValueError(f"{key}[{index}]: {label!r} is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _distributions_named(self) -> "Params":
+        for label, options in self.noise_options.items():
+            if not isinstance(options.get("distribution"), str):
+                raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _curve_has_a_sampler(self) -> "Params":
+        if self.curve.sampler not in self.sampler_options:
+            raise ValueError(f"curve.sampler: {self.curve.sampler!r} is none of {sorted(self.sampler_options)}")
+        if self.curve.num_images < 2:
+            raise ValueError("curve.num_images: 1 is too few to score; a covariance needs at least 2")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_images(self) -> "Params":
+        if self.sample.num_images <= self.evaluate.neighbours:
+            raise ValueError(
+                f"sample.num_images: {self.sample.num_images} is too few to score; precision and recall with "
+                f"evaluate.neighbours = {self.evaluate.neighbours} need more than that, a covariance at least 2"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _eps_needs_signal(self) -> "Params":
+        if self.schedule.zero_terminal_snr and self.diffusion.objective == "eps":
+            raise ValueError(
+                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps "
+                "says nothing about x_0; use v or x0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _variants_compose(self) -> "Params":
+        for label, variant in self.study.variants.items():
+            try:
+                schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
+            except ValidationError as error:
+                raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
+            if schedule.zero_terminal_snr and (variant.objective or self.diffusion.objective) == "eps":
+                raise ValueError(f"study.variants.{label}.objective: 'eps' with zero_terminal_snr; use v or x0")
+            for name in variant.samplers or self.study.samplers:
+                entry = self.study.samplers[name]
+                for choice in (entry.choices or {name: entry}).values():
+                    if (choice.num_inference_steps or 0) > schedule.num_train_timesteps:
+                        raise ValueError(
+                            f"study.samplers.{name}.num_inference_steps: {choice.num_inference_steps} is above the "
+                            f"num_train_timesteps = {schedule.num_train_timesteps} of variant {label!r}"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_within_t(self) -> "Params":
+        for label, options in self.sampler_options.items():
+            entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
+            for key, entry in (entries or {label: options}).items():
+                if (entry.num_inference_steps or 0) > self.schedule.num_train_timesteps:
+                    raise ValueError(
+                        f"sampler_options.{key}.num_inference_steps: {entry.num_inference_steps} is above "
+                        f"schedule.num_train_timesteps = {self.schedule.num_train_timesteps}; use 1 to that"
+                    )
+        return self
+
+    def noise_arguments(self, label: str) -> dict[str, Any]:
+        """`name` and `params` for `ngldm.noise.make_noise`."""
+        options = dict(self.noise_options[label])
+        return {"name": options.pop("distribution"), "params": options}
+
+
+def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:
+    """Validate the content of a params file.
+
+    Raises:
+        InputError: one line per fault, with key path, value and what is allowed.
+    """
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        lines = [_describe(fault) for fault in error.errors()]
+        raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate a params file.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or says something that is not allowed.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the repository's root")
+    try:
+        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC writes it: PyYAML would read 1e-05 as a string
+    except YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    return parse_params(content, str(path))
+
+
+def _describe(fault: Any) -> str:
+    path = ".".join(str(part) for part in fault["loc"])
+    kind, value = fault["type"], fault["input"]
+    message = fault["msg"].removeprefix("Value error, ")
+    if kind == "value_error":  # our own: they name the key and the value themselves
+        return f"{path}.{message}" if path else message
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key; {_siblings(fault['loc'])}"
+    if kind == "missing":
+        return f"{path}: missing"
+    return f"{path}: {value!r} is not allowed: {message[0].lower()}{message[1:]}"
+
+
+def _siblings(loc: tuple[Any, ...]) -> str:
+    model: Any = Params
+    for part in loc[:-1]:
+        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
+        if annotation is None:  # a label inside a mapping such as sampler_options
+            continue
+        options = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Section)]
+        model = options[0] if options else annotation
+    return f"known here: {', '.join(getattr(model, 'model_fields', {}))}"
+
+
+def describe(section: BaseModel, prefix: str = "") -> list[str]:
+    """Each parameter on a line: key path, value, meaning."""
+    lines = []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            lines += describe(value, f"{prefix}{key}.")
+        elif isinstance(value, dict) and any(isinstance(entry, BaseModel) for entry in value.values()):
+            for label, entry in value.items():
+                lines += describe(entry, f"{prefix}{key}.{label}.")
+        elif value is not None or not field.description or field.is_required():
+            meaning = f"  # {field.description}" if field.description else ""
+            lines.append(f"{prefix}{key}: {value}{meaning}")
+    return lines
+
+
+def check_noises(params: Params) -> None:
+    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
+
+    Raises:
+        InputError: an unknown distribution or parameter, or a distribution without finite variance.
+    """
+    from ngldm.noise import make_noise
+
+    for label in params.noise_options:
+        try:
+            make_noise(**params.noise_arguments(label))
+        except InputError as error:
+            raise InputError(f"noise_options.{label}: {error}") from None

@@ -1,0 +1,194 @@
+"""The sections of params.yaml that stand for themselves, each with the units and ranges of its keys."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+# Pydantic checks types and ranges without importing torch, so that an error answers at once; names that live in
+# registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+Positive = Annotated[float, Field(gt=0.0)]
+
+
+MAX_SNAPSHOTS = 200  # each is a whole model file
+
+
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # no "-": it separates noise from sampler
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Fit(Section):
+    """Settings of the training loop, for each of the networks."""
+
+    max_steps: PositiveInt = Field(description="optimiser steps")
+    batch_size: PositiveInt = Field(description="images per step")
+    lr: Positive = Field(description="AdamW's learning rate after warm-up")
+    weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
+    warmup_steps: int = Field(ge=0, description="steps over which lr rises linearly from 0")
+    lr_schedule: Literal["constant", "cosine"] = Field(description="lr after warm-up: constant, or a cosine to 0")
+    ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
+    grad_clip: Positive = Field(description="largest global gradient norm")
+    precision: Literal["fp32", "bf16"] = Field(description="forward and backward pass; master weights are float32")
+    compile: bool = Field(
+        default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
+    )
+    log_every: PositiveInt = Field(description="steps between two reports")
+    eval_every: PositiveInt = Field(description="steps between two held-out losses")
+
+
+class TrainParams(Fit):
+    checkpoint_every: PositiveInt = Field(description="steps between two saves; what a crash can lose")
+    export: Literal["last", "best"] = Field(
+        description="EMA weights that go into the model file: of the last step, or of the best held-out loss"
+    )
+    snapshot_every: int = Field(ge=0, description="steps between two kept models for the stage curve; 0 keeps none")
+
+    @model_validator(mode="after")
+    def _snapshots_fall_on_reports(self) -> "TrainParams":
+        if self.snapshot_every % self.log_every:
+            raise ValueError(
+                f"snapshot_every: {self.snapshot_every} must be a multiple of log_every = {self.log_every} (or 0)"
+            )
+        if self.snapshot_every and self.max_steps // self.snapshot_every > MAX_SNAPSHOTS:
+            raise ValueError(
+                f"snapshot_every: {self.snapshot_every} makes {self.max_steps // self.snapshot_every} snapshots "
+                f"of each noise, at most {MAX_SNAPSHOTS} are kept; use {-(-self.max_steps // MAX_SNAPSHOTS)} or more"
+            )
+        return self
+
+
+class DatasetParams(Section):
+    name: Literal["digits", "cifar10", "fashion_mnist", "image_folder"] = Field(description="which data set")
+    source: str = Field(
+        description="what DVC watches for changes: image_folder's folder or archive; of the others their file in conf/"
+    )
+    test_size: PositiveInt | None = Field(
+        default=None, description="images for the test split (digits; image_folder without train/ and test/)"
+    )
+    seed: int = Field(default=0, ge=0, description="seed of the split")
+    mirror: str | None = Field(
+        default=None, description="address in place of the authors' server, ends in / (cifar10, fashion_mnist)"
+    )
+    size: PositiveInt | None = Field(default=None, description="side of the square images, in pixels (image_folder)")
+    channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
+    min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
+    on_error: Literal["fail", "skip"] | None = Field(
+        default=None, description="a file that is no usable image: stop, or leave it out and report it (image_folder)"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit_name(self) -> "DatasetParams":
+        own = {
+            "digits": {"test_size"},
+            "cifar10": {"mirror"},
+            "fashion_mnist": {"mirror"},
+            "image_folder": {"test_size", "size", "channels", "min_side", "on_error"},
+        }[self.name]
+        optional = {"mirror", "test_size"} if self.name == "image_folder" else {"mirror"}
+        for key in ("test_size", "mirror", "size", "channels", "min_side", "on_error"):
+            given = getattr(self, key) is not None
+            if given and key not in own:
+                raise ValueError(f"{key}: not an option of data set {self.name!r}, which has {sorted(own)}")
+            if not given and key in own - optional:
+                raise ValueError(f"{key}: missing; data set {self.name!r} needs it")
+        if self.mirror is not None and not self.mirror.endswith("/"):
+            raise ValueError(f"mirror: {self.mirror!r} must end in /")
+        return self
+
+
+class AutoencoderParams(Section):
+    kind: Literal["paper", "kl", "identity"] = Field(description="architecture; identity is pixel space")
+    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
+    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
+    levels: PositiveInt = Field(description="halvings of the side (kl)")
+    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
+    kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
+    fit: Fit
+
+
+class ScheduleParams(Section):
+    name: Literal["constant", "linear", "quadratic", "cubic", "polynomial", "cosine", "sigmoid", "laplace", "edm"] = (
+        Field(description="shape of beta_t in t")
+    )
+    num_train_timesteps: PositiveInt = Field(description="T")
+    beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
+    beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
+    zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
+    degree: Annotated[int, Field(ge=0)] = Field(description="of the schedule polynomial; others have their own")
+
+
+class UNetParams(Section):
+    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
+    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
+    attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
+    attention_head_dim: PositiveInt = Field(description="channels per attention head")
+    time_embedding: Literal["sinusoidal", "siren"] = Field(description="how t enters")
+    dropout: Fraction = Field(description="dropout probability in each block")
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> "UNetParams":
+        for level in self.attention_levels:
+            if level >= len(self.widths):
+                raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
+            if self.widths[level] % self.attention_head_dim:
+                raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
+        return self
+
+
+class DiffusionParams(Section):
+    forward: Literal["marginal", "markov"] = Field(
+        description="noise of x_t in training: one draw of D (the paper's code), or what t steps of the chain leave"
+    )
+    objective: Literal["eps", "x0", "v"] = Field(description="what the network predicts")
+    weighting: Literal["none", "min_snr", "p2"] = Field(description="weight of each t in the loss")
+    gamma: Positive | None = Field(
+        description="min_snr: the largest SNR that counts, null: 5; p2: the exponent, null: 1"
+    )
+
+
+class LatentsParams(Section):
+    batch_size: PositiveInt = Field(description="images per call of the encoder")
+
+
+class SampleParams(Section):
+    num_images: PositiveInt = Field(description="images per noise and sampler")
+    batch_size: PositiveInt | None = Field(
+        description="images per network call; null: as many as fit half the free memory, at most 1024"
+    )
+    compile: bool = Field(
+        default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
+    )
+    seed: int = Field(ge=0, lt=10**12, description="seed of the set; each image has its own seed from it")
+    trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
+    trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
+
+
+class CurveParams(Section):
+    """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
+
+    sampler: Label = Field(description="label in sampler_options; one of few steps, since it runs at each snapshot")
+    num_images: PositiveInt = Field(description="images per snapshot")
+
+
+class ReferenceParams(Section):
+    width: PositiveInt = Field(description="channels of the classifier's first layer")
+    dim: PositiveInt = Field(description="length of the classifier's feature vector")
+    fit: Fit
+
+
+class EvaluateParams(Section):
+    extractor: Literal["classifier", "inception"] = Field(description="network that gives the features")
+    inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
+    batch_size: PositiveInt = Field(description="images per call of the extractor")
+    kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
+    kid_subsets: PositiveInt = Field(description="KID subsets")
+    bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
+    neighbours: PositiveInt = Field(description="k of precision and recall")
+    fid_protocol: Literal["standard", "paper"] = Field(
+        description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
+    )

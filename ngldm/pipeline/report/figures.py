@@ -1,0 +1,271 @@
+"""The report's figures, drawn for a paper: vector graphics, one colour and dash per noise, no backend, no display.
+
+Each function returns a matplotlib `Figure`. `save_svg` writes it so that its ink follows the page, light or dark.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ngldm.pipeline.colours import INK, style
+
+Row = dict[str, Any]
+
+
+MARKERS = "osD^vP*X"
+
+
+STYLE: Any = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "grid.color": "#888888",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "auto",
+    "svg.fonttype": "path",  # the same letters wherever it is opened
+    "svg.hashsalt": "ngldm",  # the same bytes from the same data
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+
+
+DARK = f"<style>svg{{color:{INK}}}@media (prefers-color-scheme:dark){{svg{{color:#e8e8e8}}}}</style>"
+
+
+Draw = TypeVar("Draw", bound=Callable[..., Any])
+
+
+def styled(draw: Draw) -> Draw:
+    """Decorator: draw under STYLE, and leave matplotlib's settings as they were."""
+
+    @wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
+    """A figure of that size in inches, and its (rows, columns) axes."""
+    from matplotlib.figure import Figure  # without pyplot: no backend to choose, nothing to close
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+@styled
+def save_svg(figure: Any, path: Path) -> None:
+    """Write a figure whose text and axes take the page's colour, dark on light or light on dark."""
+    from io import StringIO
+
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    svg = text.getvalue().replace(INK, "currentColor")
+    head, opening, rest = svg.partition("<defs>")
+    path.write_text(head + DARK + opening + rest, encoding="utf-8")
+
+
+@styled
+def save_png(figure: Any, path: Path, dpi: int = 130) -> None:
+    """Write a figure on white, for pages that show no SVG."""
+    figure.savefig(path, dpi=dpi, format="png", facecolor="white")
+
+
+@styled
+def training(histories: dict[str, list[Row]]) -> Any:
+    """Loss by step, a line per noise; the held-out loss of the EMA weights beside it.
+
+    Args:
+        histories: noise to its reports, with step, loss and heldout_loss (None where it was not evaluated).
+    """
+    figure, [(left, right)] = _subplots(1, 2, 9.5, 3.4)
+    for noise, reports in histories.items():
+        look = style(noise, list(histories))
+        left.plot([r["step"] for r in reports], [r["loss"] for r in reports], label=noise, **look)
+        held = [(r["step"], r["heldout_loss"]) for r in reports if r["heldout_loss"] is not None]
+        right.plot([step for step, _ in held], [loss for _, loss in held], label=noise, marker="o", **look)
+    left.set(title="training loss", xlabel="step", ylabel="loss (log scale)", yscale="log")
+    right.set(title="held-out loss of the EMA weights", xlabel="step")
+    right.legend()
+    return figure
+
+
+@styled
+def score_by_epoch(curve: list[Row]) -> Any:
+    """Score against epoch while training, a line per noise.
+
+    Args:
+        curve: rows with noise, epoch, metric and value.
+    """
+    figure, [(axes,)] = _subplots(1, 1, 6.5, 3.4)
+    noises = list(dict.fromkeys(row["noise"] for row in curve))
+    for noise in noises:
+        line = sorted((row for row in curve if row["noise"] == noise), key=lambda row: float(row["epoch"]))
+        axes.plot(
+            [r["epoch"] for r in line], [r["value"] for r in line], marker="o", label=noise, **style(noise, noises)
+        )
+    axes.set(xlabel="epoch")
+    _score_axis(axes, curve)
+    axes.legend()
+    return figure
+
+
+@styled
+def score_by_calls(rows: list[Row]) -> Any:
+    """Score with its spread against network calls per image, a line per noise, a marker per sampler."""
+    figure, [(axes,)] = _subplots(1, 1, 6.5, 3.6)
+    noises = list(dict.fromkeys(row["noise"] for row in rows))
+    samplers = list(dict.fromkeys(row["sampler"] for row in rows))
+    for noise in noises:
+        line = sorted((row for row in rows if row["noise"] == noise), key=lambda row: int(row["network_calls"]))
+        look = style(noise, noises)
+        axes.plot([r["network_calls"] for r in line], [r["value"] for r in line], label=noise, **look)
+        for row in line:
+            marker = MARKERS[samplers.index(row["sampler"]) % len(MARKERS)]
+            axes.errorbar(row["network_calls"], row["value"], row["spread"], fmt=marker, capsize=2, color=look["color"])
+    for index, sampler in enumerate(samplers):
+        axes.plot([], [], MARKERS[index % len(MARKERS)], color=INK, label=sampler)
+    axes.set(xlabel="network calls per image (log scale)", xscale="log")
+    _score_axis(axes, rows)
+    calls = sorted({int(row["network_calls"]) for row in rows})
+    axes.set_xticks(calls, [str(count) for count in calls])
+    axes.set_xticks([], minor=True)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def _score_axis(axes: Any, rows: list[Row]) -> None:
+    """Label the y axis with the metric; logarithmic where the values differ by more than a factor of ten."""
+    values = [row["value"] for row in rows]
+    wide = min(values) > 0 and max(values) > 10 * min(values)
+    scale, note = ("log", " (log scale)") if wide else ("linear", "")
+    axes.set(yscale=scale, ylabel=f"{rows[0]['metric']}{note}, lower is better")
+
+
+@styled
+def histograms(draws: dict[str, Any], densities: dict[str, tuple[Any, Any]], limit: float = 4.0) -> Any:
+    """Standardised draws of every noise, a panel each, with its density where there is one and the Gaussian's.
+
+    Args:
+        draws: noise label to a 1-D array.
+        densities: noise label to (x, density) where it is known in closed form.
+        limit: the panels show [-limit, limit].
+    """
+    columns = min(len(draws), 5)
+    rows = math.ceil(len(draws) / columns)
+    figure, axes = _subplots(rows, columns, max(3.2, 1.9 * columns), 1.9 * rows, sharex=True, sharey=True)
+    grid = [limit * (i / 200 - 1) for i in range(401)]
+    gaussian = [math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) for x in grid]
+    for panel, (noise, values) in zip(axes.flat, draws.items(), strict=False):
+        color = style(noise, list(draws))["color"]
+        panel.hist(values, bins=80, range=(-limit, limit), density=True, color=color, alpha=0.45)
+        if noise in densities:
+            panel.plot(*densities[noise], color=color)
+        panel.plot(grid, gaussian, color=INK, linestyle="--", linewidth=0.9)
+        panel.set(title=noise, ylim=(0, 1.1), yticks=[0, 0.5, 1])
+    for panel in list(axes.flat)[len(draws) :]:
+        panel.set_visible(False)
+    figure.supxlabel("standardised value; dashed: Gaussian", fontsize=9)
+    return figure
+
+
+@styled
+def theorem(rows: list[Row], shape: tuple[int, ...]) -> Any:
+    """Theorem 1's ratio by T, one panel per forward process, bars of two standard errors.
+
+    Args:
+        rows: noise, forward, steps, ratio, std_error.
+        shape: of one latent.
+    """
+    names = list(dict.fromkeys(row["noise"] for row in rows))
+    titles = {"marginal": "one draw of D", "markov": "T draws of D (equation 1)"}
+    figure, [axes] = _subplots(1, 2, 9.5, 3.6, sharey=True)
+    for axis, (forward, title) in zip(axes, titles.items(), strict=True):
+        for name in names:
+            line = [row for row in rows if (row["noise"], row["forward"]) == (name, forward)]
+            steps, ratios = [r["steps"] for r in line], [r["ratio"] for r in line]
+            bars = [2.0 * r["std_error"] for r in line]
+            axis.errorbar(steps, ratios, yerr=bars, capsize=2, label=name, **style(name, names))
+        axis.axhline(1.0, color=INK, linewidth=0.8)
+        axis.set(xscale="log", xlabel="T", title=title)
+    axes[0].set_ylabel("E||x_0 - x_T|| relative to Gaussian")
+    axes[1].legend()
+    figure.suptitle(f"latents of shape {shape}; bars: two standard errors", fontsize=9)
+    return figure
+
+
+@styled
+def overview(pictures: dict[tuple[str, str], Any]) -> Any:
+    """The first images of every noise (down) and sampler (across).
+
+    Args:
+        pictures: (noise, sampler) to a uint8 grid (H, W, C).
+    """
+    noises = list(dict.fromkeys(noise for noise, _ in pictures))
+    samplers = list(dict.fromkeys(sampler for _, sampler in pictures))
+    figure, axes = _subplots(len(noises), len(samplers), 5.2 * len(samplers), 1.4 * len(noises) + 0.3)
+    for (noise, sampler), picture in pictures.items():
+        cell = axes[noises.index(noise)][samplers.index(sampler)]
+        cell.imshow(picture, cmap="gray" if picture.shape[-1] == 1 else None, vmin=0, vmax=255)
+        cell.set(xticks=[], yticks=[])
+        cell.grid(False)
+        cell.spines[:].set_visible(False)
+        if noise == noises[0]:
+            cell.set_title(sampler)
+        if sampler == samplers[0]:
+            cell.set_ylabel(noise.replace("_", "\n"))
+    return figure
+
+
+@styled
+def study(summary: list[Row]) -> Any:
+    """Left: every variant's best sampler with its standard error. Right: mean score by network calls, DPM-Solver++."""
+    noises = list(dict.fromkeys(row["noise"] for row in summary))
+    best: dict[str, Row] = {}
+    for row in summary:  # best first within a variant
+        best.setdefault(row["variant"], row)
+    figure, [(left, right)] = _subplots(1, 2, 11, max(3.8, 0.3 * len(best) + 0.8))
+    for i, row in enumerate(best.values()):
+        color = style(row["noise"], noises)["color"]
+        left.errorbar(row["mean"], -i, xerr=row["std_error"], fmt="o", capsize=3, color=color)
+        left.annotate(row["sampler"], (row["mean"], -i), textcoords="offset points", xytext=(6, 4), fontsize=7)
+    left.set_yticks([-i for i in range(len(best))], list(best))
+    left.set(xscale="log", xlabel="Frechet distance, mean over seeds (log scale)", title="best sampler of each variant")
+    left.margins(x=0.15)
+    for variant, marker in zip(best, _markers(best.values()), strict=True):
+        line = sorted((r for r in summary if r["variant"] == variant and "dpmpp" in r["sampler"]), key=_calls)
+        if len(line) > 1:
+            look = style(line[0]["noise"], noises)
+            right.plot([r["network_calls"] for r in line], [r["mean"] for r in line], marker, label=variant, **look)
+    right.set(xlabel="network calls per image", title="DPM-Solver++(2M)", ylim=(0, None))
+    if right.lines:
+        right.legend(fontsize=7)
+    return figure
+
+
+def _markers(rows: Iterable[Row]) -> list[str]:
+    """A marker for each, different among those of one noise, which share colour and dash."""
+    seen: dict[str, int] = {}
+    markers = []
+    for row in rows:
+        index = seen[row["noise"]] = seen.get(row["noise"], -1) + 1
+        markers.append(MARKERS[index % len(MARKERS)])
+    return markers
+
+
+def _calls(row: Row) -> int:
+    calls: int = row["network_calls"]
+    return calls

@@ -1,0 +1,138 @@
+"""The report: a table (CSV and Markdown), figures and pictures, and one self-contained HTML page."""
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from ngldm.data import history
+from ngldm.data.samples import load_images
+from ngldm.io.files import atomic_directory, read_json
+from ngldm.io.images import sample_grid, save_png, trajectory_grid
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.report import figures, findings, provenance
+from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
+from ngldm.pipeline.report.study import COLUMNS as STUDY_COLUMNS
+from ngldm.pipeline.report.study import read_scores, study_table, summarise
+from ngldm.pipeline.report.table import COLUMNS, Row, best_values, collect_rows, markdown_table, show, write_csv
+from ngldm.theory import measure
+
+STEPS = 5  # of `write_report`, for a progress bar
+
+
+def draw_figures(params: Params, rows: list[Row], noises: dict[str, Any], draws: dict[str, Any], folder: Path) -> None:
+    """The vector figures that the results allow: which of them exist, the page sees by the files."""
+    histories = {noise: history.read_history(workspace.train_plot(noise)) for noise in params.noises}
+    figures.save_svg(figures.training(histories), folder / "training.svg")
+    figures.save_svg(figures.histograms(draws, measure.densities(noises)), folder / "noise.svg")
+    curve = read_curve(params.noises)
+    if beside_paper(params):
+        figures.save_svg(figures.score_by_epoch(paper_curve()), folder / "paper.svg")
+    if curve:
+        figures.save_svg(figures.score_by_epoch(curve), folder / "epochs.svg")
+    if any(len({row["network_calls"] for row in rows if row["noise"] == noise}) > 1 for noise in params.noises):
+        figures.save_svg(figures.score_by_calls(rows), folder / "calls.svg")
+    theorem, shape = findings.theorem_rows(params, noises)
+    if theorem:
+        figures.save_svg(figures.theorem(theorem, shape), folder / "theorem1.svg")
+
+
+def draw_study(folder: Path) -> list[Row]:
+    """The study's table and figure, if it has scores; returns its summary."""
+    study = summarise(read_scores(workspace.STUDY / "scores.csv"))
+    if study:
+        (folder / "study.md").write_text(study_table(study, show))
+        figures.save_svg(figures.study(study), folder / "study.svg")
+    return study
+
+
+def write_pictures(params: Params, folder: Path) -> None:
+    """All PNG files: samples, trajectories, reconstructions, and the overview of the first images."""
+    first = {}
+    for noise in params.noises:
+        for sampler in params.samplers:
+            images, frames = load_images(workspace.samples(noise, sampler))
+            first[noise, sampler] = sample_grid(images, rows=3, columns=12)
+            save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
+            if sampler == params.samplers[-1]:  # the deterministic one by default: its path is a smooth one
+                save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
+    save_png(findings.reconstructions(), folder / "reconstructions.png")
+    figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
+
+
+def data_uri(path: Path) -> str:
+    """A PNG or SVG file as a URI that holds it."""
+    kind = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def beside_paper(params: Params) -> bool:
+    """Whether the paper's figures belong beside these."""
+    return params.dataset.name == "cifar10" or params.recipe == "paper"
+
+
+def render_html(params: Params, rows: list[Row], study: list[Row], moments: list[Row], folder: Path) -> str:
+    """The page, with every picture of `folder` that it shows inside it."""
+    from io import StringIO
+
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("ngldm.pipeline.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["show"] = show
+    text = StringIO()
+    YAML().dump(params.model_dump(exclude_none=True), text)
+    cells = {(row["noise"], row["sampler"]): row for row in rows}
+    return environment.get_template("report.html.j2").render(
+        params=params,
+        rows=rows,
+        cells=cells,
+        columns=COLUMNS,
+        study=study,
+        study_columns=STUDY_COLUMNS,
+        moments=moments,
+        snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
+        paper=paper_rows(rows) if beside_paper(params) else [],
+        paper_columns=PAPER_COLUMNS,
+        best=best_values(rows),
+        reference=read_json(workspace.REFERENCE / "reference.json"),
+        autoencoder=read_json(workspace.AUTOENCODER_METRICS),
+        picture=lambda name: data_uri(folder / name),
+        has=lambda name: (folder / name).is_file(),
+        seconds=provenance.stage_seconds(params),
+        provenance=provenance.provenance(),
+        yaml=text.getvalue(),
+    )
+
+
+def write_report(params: Params, path: Path, advance: Callable[..., None] = lambda count, note="": None) -> list[Row]:
+    """Write the report's folder, whole or not at all; returns the table's rows.
+
+    Args:
+        advance: called STEPS times with 1 and what comes next.
+    """
+    rows = collect_rows(params)
+    with atomic_directory(path) as folder:
+        write_csv(rows, folder / "table.csv")
+        (folder / "table.md").write_text(markdown_table(rows))
+        advance(1, "pictures")
+        write_pictures(params, folder)
+        advance(1, "figures")
+        noises = findings.make_noises(params)
+        draws = measure.draw(noises)
+        draw_figures(params, rows, noises, draws, folder)
+        advance(1, "study")
+        study = draw_study(folder)
+        advance(1, "page")
+        moments = measure.moments(noises, draws)
+        (folder / "index.html").write_text(render_html(params, rows, study, moments, folder), encoding="utf-8")
+        advance(1)
+    return rows

@@ -1,0 +1,215 @@
+"""What every command shares: errors without tracebacks, the options for device and silence, progress, tables."""
+
+import inspect
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from ngldm.io.errors import InputError
+from ngldm.training.loop import Report
+
+Device = Annotated[
+    str,
+    typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
+]
+
+
+NoiseLabel = Annotated[str, typer.Option("--noise", help="Which of params.yaml's noises.")]
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
+
+
+SamplerLabel = Annotated[str, typer.Option("--sampler", help="Which of params.yaml's samplers.")]
+
+
+_quiet = False  # of the command that runs; a process runs one at a time
+
+
+def run(app: Callable[[], Any]) -> None:
+    """Run a Typer app. Bad input prints one message and exits with status 2; an interrupt exits with 130."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def command(function: Callable[..., Any]) -> Callable[[], None]:
+    """The entry point of a module with one command: `python -m stages.train --noise laplace`."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(quietable(function))
+    return lambda: run(app)
+
+
+def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command with an option `--quiet`, which silences its progress and its closing lines."""
+
+    @wraps(function)
+    def wrapped(*args: Any, quiet: bool, **kwargs: Any) -> Any:
+        global _quiet
+        _quiet = quiet
+        if quiet or os.environ.get("CI") or not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that download
+        try:
+            if not quiet:
+                return function(*args, **kwargs)
+            with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                return function(*args, **kwargs)
+        finally:
+            _quiet = False
+
+    own = inspect.signature(function, eval_str=True)
+    option = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet)
+    wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), option])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {**function.__annotations__, "quiet": Quiet}
+    return wrapped
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table on standard output: the first column is text, the others are aligned to the right.
+
+    A cell may hold rich's markup. Off a terminal no line is cut or wrapped, whatever its length.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def summary(title: str, content: Mapping[str, object]) -> None:
+    """What a stage ends with: a table on a terminal, one plain line elsewhere and in CI.
+
+    Args:
+        title: the stage, and the labels that it was called with.
+        content: figure to value, in the order shown; floats with four significant digits.
+    """
+    values = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in content.items()}
+    if _draws(Console()):
+        print_table((title, ""), list(values.items()))
+    else:
+        print(f"{title}: " + ", ".join(f"{key} {value}" for key, value in values.items()))
+
+
+def _draws(console: Console) -> bool:
+    """Whether lines may be drawn and redrawn there."""
+    return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
+
+
+@contextmanager
+def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
+    """A bar with rate and time left on a terminal; a plain line every ten seconds or so elsewhere and in CI.
+
+    Yields `advance(count, note="")`.
+    """
+    console = Console(stderr=True)
+    if _quiet:
+        yield lambda count, note="": None
+    elif _draws(console):
+        yield from _bar(console, description, total, unit)
+    else:
+        yield from _lines(description, total, unit)
+
+
+def _bar(console: Console, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    start, done = time.perf_counter(), 0
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total, rate="", note="")
+
+        def advance(count: int, note: str = "") -> None:
+            nonlocal done
+            done += count
+            bar.update(task, advance=count, rate=rate(done, time.perf_counter() - start, unit), note=note)
+
+        yield advance
+
+
+def _lines(description: str, total: int, unit: str, every: float = 10.0) -> Iterator[Callable[..., None]]:
+    start = shown = time.perf_counter()
+    done = 0
+
+    def advance(count: int, note: str = "") -> None:
+        nonlocal done, shown
+        done += count
+        now = time.perf_counter()
+        if now - shown >= every or done >= total > done - count:
+            left = (total - done) * (now - start) / done
+            speed = rate(done, now - start, unit)
+            print(f"{description}: {done}/{total} {speed}, {duration(left)} left {note}".rstrip(), flush=True)
+            shown = now
+
+    yield advance
+
+
+def rate(done: int, seconds: float, unit: str) -> str:
+    """How fast: units per second, or per minute or hour where that would be below one."""
+    speed = done / max(seconds, 1e-9)
+    for factor, per in ((1, "s"), (60, "min"), (3600, "h")):
+        if speed * factor >= 1 or per == "h":
+            break
+    return f"{speed * factor:.{0 if speed * factor >= 10 else 1}f} {unit}/{per}"
+
+
+def duration(seconds: float) -> str:
+    """42 s, 3:07 min, 2:05 h."""
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    small, unit = (whole, "min") if whole < 6000 else (whole // 60, "h")
+    return f"{small // 60}:{small % 60:02d} {unit}"
+
+
+def fit_with_progress(
+    description: str,
+    model: Any,
+    ema: Any,
+    loss_fn: Any,
+    train: Any,
+    *,
+    config: Any,
+    on_report: Callable[["Report"], None] = lambda report: None,
+    **kwargs: Any,
+) -> list["Report"]:
+    """`ngldm.training.fit` with the same arguments after the description; returns all reports.
+
+    Args:
+        config: as for `fit`.
+        on_report: called with each report as it comes.
+    """
+    from ngldm.training.loop import fit
+
+    reports = []
+    with progress(description, config.max_steps, "steps") as advance:
+        done = 0
+        for report in fit(model, ema, loss_fn, train, config, **kwargs):
+            reports.append(report)
+            on_report(report)
+            advance(report.step - done, f"loss {report.loss:.4f}")
+            done = report.step
+    return reports

@@ -1,0 +1,134 @@
+"""Finished models in MLflow: logged with all that serving needs, registered as ngldm-<noise>, the best one marked."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ngldm.io.files import fingerprint, sha256_file
+from ngldm.pipeline.tracking.runs import Run
+from ngldm.pipeline.tracking.store import MODEL_TAG, Store
+
+COUNT_TAG = "ngldm.scored_images"
+
+
+REQUIREMENTS = ("torch", "numpy", "safetensors", "scikit-learn", "accelerate", "mlflow")
+
+
+def registered_name(noise: str) -> str:
+    return f"ngldm-{noise}"
+
+
+def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
+    """Log the model file as a pyfunc, register it, tag run, model and version with its hash.
+
+    Args:
+        image_shape: (C, H, W).
+
+    Returns:
+        The logged model's id, with which metrics are linked to it; None if the store has failed.
+    """
+    sha = sha256_file(bundle)
+    run.tags({MODEL_TAG: sha})
+    if not run.alive:
+        return None
+
+    def log() -> str:
+        import mlflow
+
+        package = Path(__file__).parents[2]
+        with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
+            warnings.simplefilter("ignore")  # advice on type hints, a screenful for each model
+            from ngldm.pipeline.tracking.served_model import EXAMPLE, signature
+
+            info = mlflow.pyfunc.log_model(
+                name="model",
+                python_model=str(package / "pipeline" / "tracking" / "served_model.py"),
+                artifacts={"bundle": str(bundle)},
+                code_paths=[str(package)],
+                signature=signature(image_shape),
+                input_example=EXAMPLE,
+                pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+                registered_model_name=registered_name(noise),
+                tags={MODEL_TAG: sha, "noise": noise},
+            )
+        number = str(info.registered_model_version)
+        store.client.set_model_version_tag(registered_name(noise), number, MODEL_TAG, sha)
+        found: str = info.model_id
+        return found
+
+    return store.attempt(log, None)
+
+
+def logged_model(store: Store, sha: str) -> str | None:
+    """Id of the newest logged model with that file, if there is one."""
+    if store.client is None:
+        return None
+
+    def find() -> str | None:
+        found = store.client.search_logged_models(
+            [store.experiment_id],
+            f"tags.`{MODEL_TAG}` = '{sha}'",
+            order_by=[{"field_name": "creation_timestamp", "ascending": False}],
+            max_results=1,
+        )
+        return found[0].model_id if found else None
+
+    return store.attempt(find, None)
+
+
+def ensure_logged(store: Store, run: Run, bundle: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
+    """Id of the logged model with that file; one that came from DVC's cache, not from a training here, is logged now.
+
+    Args:
+        bundle: the model file; logged only if its SHA-256 is `sha`.
+        shape: of one image, (H, W, C).
+    """
+    found = logged_model(store, sha)
+    if found is None and run.alive and bundle.is_file() and sha256_file(bundle) == sha:
+        height, width, channels = shape
+        found = log_model(store, run, bundle, noise, (channels, height, width))
+    return found
+
+
+def update_best(store: Store, noise: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
+    """Move the alias `best` of ngldm-<noise> to this model if it scores lower in the same context.
+
+    Scores of other data, another extractor or another number of images say nothing about each other: the alias then
+    stays, and a line says so. One exception: on the same data a score of fewer images, as recipe smoke gives, gives way
+    to one of more.
+
+    Args:
+        sha: SHA-256 of the model file.
+        context: what scores must share to be comparable: `dataset_sha256`, the extractor's weights, `num_images`.
+    """
+    if store.client is not None:
+        store.attempt(lambda: _update_best(store.client, registered_name(noise), sha, score, context), None)
+
+
+def _update_best(client: Any, name: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
+    key, count = f"ngldm.score.{fingerprint(context)[:12]}", int(context.get("num_images", 0))
+    scored = f"{COUNT_TAG}.{str(context.get('dataset_sha256', ''))[:12]}"  # most images of a score on this data
+    versions = client.search_model_versions(f"name = '{name}'")
+    mine = [v for v in versions if v.tags.get(MODEL_TAG) == sha]
+    if not mine:
+        return
+    newest = max(mine, key=lambda v: int(v.version))
+    own = min(score, float(newest.tags.get(key, "inf")))
+    client.set_model_version_tag(name, newest.version, key, str(own))
+    client.set_model_version_tag(name, newest.version, scored, str(max(count, int(newest.tags.get(scored, "0")))))
+    alias = client.get_registered_model(name).aliases.get("best")
+    best = next((v for v in versions if str(v.version) == str(alias)), None)
+    if best is not None and best.version == newest.version:
+        return
+    more = best is not None and scored in best.tags and count > int(best.tags[scored])
+    if best is None or (own < float(best.tags[key]) if key in best.tags else more):
+        client.set_registered_model_alias(name, "best", newest.version)
+    elif key not in best.tags:
+        print(
+            f"{name}@best stays at version {best.version}, scored on other data or by another extractor; "
+            f"this is version {newest.version} (docs/tracking.md says how to move the alias)"
+        )

@@ -1,0 +1,77 @@
+"""The connection to the MLflow store.
+
+Tracking never stops the work: when the store fails, one warning says so and the stage goes on without it.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from ngldm.pipeline.workspace import main_root
+
+MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
+T = TypeVar("T")
+
+
+LOCK_SECONDS = 120  # the first process makes the store's tables meanwhile; that takes seconds
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Keep the other processes of this repository from doing the same: making tables, an experiment, a parent."""
+    from filelock import FileLock
+
+    with FileLock(main_root() / "mlflow.db.lock", timeout=LOCK_SECONDS):
+        yield
+
+
+class Store:
+    """A connection to the MLflow store, or, once it has failed, to nothing."""
+
+    def __init__(self, experiment: str) -> None:
+        self.client: Any = None
+        self.experiment_id = ""
+        self.attempt(lambda: self._connect(experiment), None)
+
+    def _connect(self, experiment: str) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, twice
+        # A server that is gone costs seconds before the warning, not the four minutes of MLflow's own retries.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+        logging.getLogger("alembic").setLevel(logging.ERROR)
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        root = main_root()
+        mlflow.set_tracking_uri(uri or f"sqlite:///{root / 'mlflow.db'}")
+        with one_at_a_time():  # two processes that make the same tables would break each other
+            client = mlflow.MlflowClient()
+            found = client.get_experiment_by_name(experiment)
+            if found is None:
+                location = None if uri else (root / "mlartifacts" / experiment).as_uri()
+                try:
+                    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
+                    self.experiment_id = client.create_experiment(experiment, location, kind)
+                except MlflowException:  # a process on another machine was faster
+                    self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
+            else:
+                self.experiment_id = found.experiment_id
+        self.client = client
+
+    def attempt(self, action: Callable[[], T], otherwise: T, give_up: bool = True) -> T:
+        """Do it; on any failure warn, give up on the store unless told otherwise, and return `otherwise`."""
+        try:
+            return action()
+        except Exception as error:
+            if give_up:
+                self.client = None
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            print(f"warning: MLflow failed, going on without it: {reason[0]}", file=sys.stderr)
+            return otherwise

@@ -1,0 +1,40 @@
+"""How many images to make at once, from what one of them takes and from what memory there is."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ngldm.model import Model
+
+SHARE = 0.5  # of the free memory; the rest is for weights, kernels' workspaces and whoever else computes here
+
+
+LARGEST = 1024  # beyond it no device gains speed with networks of this kind
+
+
+def bytes_per_image(bundle: Model) -> int:
+    """What all layers put out for one image, network and decoder, as if nothing were freed: an upper bound."""
+    total = 0
+
+    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel() * output.element_size()
+
+    networks = (bundle.unet, bundle.autoencoder)
+    hooks = [module.register_forward_hook(count) for network in networks for module in network.modules()]
+    try:
+        x = torch.zeros(1, *bundle.autoencoder.latent_shape, device=bundle.device)
+        with torch.inference_mode():
+            bundle.unet(x, torch.ones(1, dtype=torch.long, device=bundle.device))
+            bundle.decode(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def batch_from_memory(bundle: Model, num_images: int, free_bytes: int) -> int:
+    """The batch whose layers fill at most half of the free memory: 1 to num_images, at most 1024."""
+    return max(1, min(num_images, LARGEST, int(SHARE * free_bytes) // bytes_per_image(bundle)))

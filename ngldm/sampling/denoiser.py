@@ -1,0 +1,89 @@
+"""From the network's output to what samplers work with: x_0 and eps as the network sees them in x_t."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ngldm.diffusion.objective import predict_eps, predict_x0
+from ngldm.diffusion.schedules import Schedule
+from ngldm.io.errors import InputError, unknown
+
+X0_HANDLINGS = ("none", "clip", "dynamic", "range")
+
+
+class Prediction(NamedTuple):
+    """The network's view of x_t: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+Denoise = Callable[[Tensor, int], Prediction]  # (x_t (B, ...), t in 1..T)
+
+
+@dataclass(frozen=True)
+class X0Handling:
+    """What is done to a predicted x_0 that no data would have.
+
+    Attributes:
+        kind: "none"; "clip" to [-limit, limit]; "dynamic" thresholding (Saharia et al. 2022): per image, s is the
+            quantile of |x_0| but at least `limit`; x_0 is cut to [-s, s] and divided by s / limit; "range": to the
+            range of the training latents at each position.
+        limit: in standard deviations of the latents.
+        quantile: in (0, 1).
+        low, high: (c, h, w) for "range".
+    """
+
+    kind: str = "none"
+    limit: float = 3.0
+    quantile: float = 0.995
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in X0_HANDLINGS:
+            raise unknown("x0_handling", self.kind, X0_HANDLINGS)
+        if not self.limit > 0:
+            raise InputError(f"x0_limit: {self.limit} must be above 0")
+        if self.kind == "range" and (self.low is None or self.high is None):
+            raise InputError("x0_handling: 'range' needs the range of the training latents")
+
+    def __call__(self, x0: Tensor) -> Tensor:
+        if self.kind == "clip":
+            return x0.clamp(-self.limit, self.limit)
+        if self.kind == "dynamic":
+            s = x0.flatten(1).abs().float().quantile(self.quantile, dim=1).clamp(min=self.limit)
+            s = s.to(x0).reshape(-1, *[1] * (x0.ndim - 1))
+            return x0.clamp(-s, s) * (self.limit / s)
+        if self.kind == "range" and self.low is not None and self.high is not None:
+            return x0.clamp(self.low.to(x0), self.high.to(x0))
+        return x0
+
+
+def make_denoiser(
+    model: Callable[[Tensor, Tensor], Tensor],
+    schedule: Schedule,
+    objective: str = "eps",
+    handling: X0Handling | None = None,
+) -> Denoise:
+    """The network as a function from x_t and t to a `Prediction`.
+
+    Args:
+        model: model(x_t (B, ...), t (B,)), predicting `objective`: "eps", "x0" or "v".
+        handling: where it changes x_0, eps is the one that fits x_t and the changed x_0.
+    """
+
+    def denoise(x: Tensor, t: int) -> Prediction:
+        steps = torch.full((len(x),), t, device=x.device)
+        output = model(x, steps)
+        x0 = predict_x0(schedule, x, output, steps, objective)
+        if handling is not None and handling.kind != "none":
+            x0 = handling(x0)
+        elif objective == "eps":
+            return Prediction(x0, output)
+        return Prediction(x0, predict_eps(schedule, x, x0, steps))
+
+    return denoise

@@ -1,0 +1,111 @@
+"""Where a sampler's randomness comes from: x_T and the noise of its steps, with a seed per image.
+
+An image's noise depends on its seed and not on which others are in the batch. It is drawn on the CPU, whatever the
+device, so that a seed means the same noise everywhere.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ngldm.data.statistics import LatentExtent
+from ngldm.diffusion.forward import Forward
+from ngldm.diffusion.schedules import Schedule
+from ngldm.io.errors import InputError
+from ngldm.noise import Noise, make_noise
+
+NOISE_CHOICES = "own, gaussian, averaged:<n>"
+
+
+START_CHOICES = f"{NOISE_CHOICES}, x_T"
+
+
+Draw = Callable[[Sequence[int], torch.Generator], Tensor]  # (shape, generator) -> float32 on the CPU
+
+
+def _choose_noise(choice: str, noise: Noise, key: str, choices: str) -> Noise:
+    """The noise that a choice names: "own" is the model's, "averaged:4" the standardised mean of 4 draws of it."""
+    if choice == "own":
+        return noise
+    if choice == "gaussian":
+        return make_noise("gaussian")
+    match = re.fullmatch(r"averaged:([1-9][0-9]*)", choice)
+    if not match:
+        raise InputError(f"{key}: {choice!r} is not one of: {choices} (n at least 1)")
+    base = {"distribution": noise.name, **noise.params}
+    return make_noise("averaged", {"base": base, "n": int(match[1])})
+
+
+def step_draw(choice: str, noise: Noise, key: str = "step_noise", choices: str = NOISE_CHOICES) -> Draw:
+    """How the noise of the sampler's steps is drawn.
+
+    Raises:
+        InputError: on an unknown choice.
+    """
+    chosen = _choose_noise(choice, noise, key, choices)
+    return lambda shape, generator: chosen.sample(shape, generator)
+
+
+def start_draw(choice: str, forward: Forward, schedule: Schedule, extent: LatentExtent) -> Draw:
+    """How x_T is drawn.
+
+    "own" is the noise that x_T carries in training: one draw of D (forward: marginal), or the chain's (markov).
+    "x_T" adds what is left of the image where abar_T is not 0: sqrt(abar_T) x_0 + sqrt(1 - abar_T) eps, x_0 normal with
+    the training latents' mean and deviation at each position.
+
+    Raises:
+        InputError: on an unknown choice.
+    """
+    last = schedule.num_train_timesteps
+
+    def own(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+        t = torch.full((shape[0],), last)
+        return forward.sample(shape, t, generator)
+
+    if choice == "own":
+        return own
+    if choice == "x_T":
+        signal, noise = float(schedule.sqrt_alphas_cumprod[last]), float(schedule.sqrt_one_minus_alphas_cumprod[last])
+        mean, std = extent.mean.cpu(), extent.std.cpu()
+        return lambda shape, generator: (
+            signal * (mean + std * torch.randn(tuple(shape), generator=generator)) + noise * own(shape, generator)
+        )
+    return step_draw(choice, forward.noise, "start_noise", START_CHOICES)
+
+
+class PerImageNoise:
+    """A source with one generator per image, drawing blocks of several steps at once.
+
+    Thousands of tiny draws would cost more than the network. A block's length follows from the image's size alone:
+    the numbers must not depend on the batch.
+    """
+
+    def __init__(
+        self,
+        draw: Draw,
+        shape: Sequence[int],
+        generators: Sequence[torch.Generator],
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.draw, self.shape, self.device = draw, tuple(shape), torch.device(device)
+        self.generators = list(generators)
+        self.block = max(1, 2**14 // int(torch.Size(self.shape).numel()))
+        self.buffer: Tensor | None = None
+        self.used = 0
+
+    def __call__(self) -> Tensor:
+        """(B, *shape): the next draw of every image."""
+        if self.buffer is None or self.used == self.block:
+            draws = [self.draw((self.block, *self.shape), g) for g in self.generators]
+            self.buffer, self.used = torch.stack(draws, dim=1), 0
+        self.used += 1
+        return self.buffer[self.used - 1].to(self.device)
+
+
+def start_per_image(
+    draw: Draw, shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
+) -> Tensor:
+    """(B, *shape): x_T of every image, from its own generator."""
+    return torch.cat([draw((1, *shape), g) for g in generators]).to(device)

@@ -1,0 +1,59 @@
+"""Which timesteps a sampler visits when it makes fewer steps than T."""
+
+import torch
+
+from ngldm.diffusion.schedules import Schedule
+from ngldm.io.errors import InputError, unknown
+
+SPACINGS = ("trailing", "linear", "quadratic", "karras")
+
+
+KARRAS_RHO = 7.0  # Karras et al. 2022, table 1
+
+
+def inference_timesteps(schedule: Schedule, num_inference_steps: int, spacing: str = "trailing") -> list[int]:
+    """Timesteps, strictly descending from T; the last step leads from the last of them to t = 0.
+
+    All start at T, where x_T is the noise that sampling starts from (Lin et al. 2024).
+
+    Args:
+        spacing: "trailing": T, T - T/n, ...; "linear": evenly from T to 1, both included ("linspace" in
+            diffusers); "quadratic": evenly in sqrt(t), dense near the image (Song et al. 2021, D.2); "karras": evenly
+            in sigma^(1/7), sigma^2 = (1 - abar_t) / abar_t, from t = T to 1 (Karras et al. 2022, eq. 5).
+
+    Raises:
+        InputError: unknown spacing, or not 1 <= num_inference_steps <= T.
+    """
+    total, n = schedule.num_train_timesteps, num_inference_steps
+    if not 1 <= n <= total:
+        raise InputError(f"num_inference_steps: {n} must lie between 1 and num_train_timesteps = {total}")
+    if spacing == "trailing":
+        return [round(total - i * total / n) for i in range(n)]
+    if spacing not in SPACINGS:
+        raise unknown("timestep_spacing", spacing, SPACINGS)
+    fraction = torch.linspace(1.0, 0.0, n, dtype=torch.float64)  # n = 1: T alone
+    if spacing == "linear":
+        t = 1.0 + (total - 1.0) * fraction
+    elif spacing == "quadratic":
+        t = (1.0 + (total**0.5 - 1.0) * fraction) ** 2
+    else:
+        t = _karras(schedule, fraction)
+    return _distinct(t.round().long().tolist(), total)
+
+
+def _karras(schedule: Schedule, fraction: torch.Tensor) -> torch.Tensor:
+    """The timesteps whose sigma is nearest to Karras's; sigma_T is capped, for it is infinite if abar_T is 0."""
+    abar = schedule.alphas_cumprod[1:]
+    roots = ((1.0 - abar) / abar.clamp(min=1e-12)).pow(0.5 / KARRAS_RHO)
+    wanted = roots[0] + (roots[-1] - roots[0]) * fraction
+    return 1.0 + (roots[None, :] - wanted[:, None]).abs().argmin(dim=1).double()
+
+
+def _distinct(t: list[int], total: int) -> list[int]:
+    """Move steps that rounding let fall together to free neighbours: upwards from the image, then down from T."""
+    for i in range(len(t) - 1, -1, -1):
+        t[i] = max(t[i], t[i + 1] + 1 if i + 1 < len(t) else 1)
+    t[0] = total
+    for i in range(1, len(t)):
+        t[i] = min(t[i], t[i - 1] - 1)
+    return t

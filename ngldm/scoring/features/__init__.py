@@ -1,0 +1,1 @@
+"""Feature extractors: what a score compares of an image."""

@@ -1,0 +1,70 @@
+"""Feature extractors: uint8 images to vectors, between which `ngldm.frechet` measures.
+
+`inception` is the network of FID (through pytorch-fid); its distance is called `fid`, and nothing else's is.
+`classifier` is a small network trained on the data set's own labels, for small or grey images on which Inception
+features mean little; its distance is called `fd_classifier`.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import unknown
+from ngldm.io.images import UInt8Array
+from ngldm.scoring.features.classifier import ClassifierExtractor
+from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
+
+EXTRACTORS = ("classifier", "inception")
+
+
+class Extractor(Protocol):
+    """What scoring needs of an extractor.
+
+    Attributes:
+        name: "classifier" or "inception".
+        metric: the name of its Frechet distance in tables.
+        dim: length of a feature vector.
+        weights_sha256: which weights these are.
+    """
+
+    name: str
+    metric: str
+    dim: int
+    weights_sha256: str
+
+    def __call__(self, images: UInt8Array) -> Tensor:
+        """uint8 (B, H, W, C) to float32 (B, dim) on the CPU."""
+        ...
+
+
+def make_extractor(
+    name: str, *, classifier: Path, inception: str | None, device: torch.device | str = "cpu"
+) -> Extractor:
+    """The extractor of that name.
+
+    Args:
+        classifier: file of the trained classifier.
+        inception: path of the Inception weights, None for torch's cache.
+    """
+    if name == "classifier":
+        return ClassifierExtractor(classifier, device)
+    if name == "inception":
+        return InceptionExtractor(inception_weights(inception), device)
+    raise unknown("evaluate.extractor", name, EXTRACTORS)
+
+
+def extract(
+    extractor: Extractor,
+    images: UInt8Array,
+    batch_size: int,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Iterator[Tensor]:
+    """Features of `images`, batch by batch. `progress` is told the images of each batch."""
+    for start in range(0, len(images), batch_size):
+        batch = np.asarray(images[start : start + batch_size])
+        yield extractor(batch)
+        progress(len(batch))

@@ -1,0 +1,103 @@
+"""Features of FID's InceptionV3 network."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import sha256_file
+from ngldm.io.images import UInt8Array
+
+# The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
+FID_WEIGHTS_PREFIX = "6726825d"
+
+
+FID_WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+
+
+FID_WEIGHTS_NAME = f"pt_inception-2015-12-05-{FID_WEIGHTS_PREFIX}.pth"
+
+
+def inception_weights(path: str | None) -> Path:
+    """The weights file of FID's InceptionV3: `path` if given, else torch's cache, filled by a checked download.
+
+    Raises:
+        InputError: there is no such file and it cannot be downloaded; the message says where it belongs.
+    """
+    if path:
+        if not Path(path).is_file():
+            raise InputError(f"evaluate.inception_weights: no such file: {path}")
+        return Path(path)
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / FID_WEIGHTS_NAME
+    if not cached.is_file():
+        _download_weights(cached)
+    return cached
+
+
+def _download_weights(target: Path) -> None:
+    """pytorch-fid's release file to `target`: checked by its SHA-256's beginning, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
+    remedy = f"put the file at {target} or set evaluate.inception_weights to its path"
+    try:
+        torch.hub.download_url_to_file(url, str(target), FID_WEIGHTS_PREFIX, progress=sys.stderr.isatty())
+    except OSError as error:  # no connection, an HTTP error, a full disk
+        raise InputError(
+            f"evaluate.inception_weights: not set, torch's cache has no {target}, and {url} cannot be downloaded "
+            f"({error}); {remedy}"
+        ) from error
+    except RuntimeError as error:
+        raise InputError(
+            f"evaluate.inception_weights: what came from {url} is cut short or another file: its SHA-256 does not "
+            f"begin with {FID_WEIGHTS_PREFIX}; {remedy}"
+        ) from error
+
+
+@contextmanager
+def _state_dict_instead_of_download(state: dict[str, Tensor]) -> Iterator[None]:
+    """pytorch-fid builds its network from a URL only; hand it these weights instead."""
+    import pytorch_fid.inception as module
+
+    original = module.load_state_dict_from_url
+    module.load_state_dict_from_url = lambda *args, **kwargs: state
+    try:
+        yield
+    finally:
+        module.load_state_dict_from_url = original
+
+
+class InceptionExtractor:
+    """The 2048 features of pytorch-fid's InceptionV3, with that package's own resizing and scaling."""
+
+    name = "inception"
+    dim = 2048
+
+    def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
+        from pytorch_fid.inception import InceptionV3
+
+        self.weights_sha256 = sha256_file(weights)
+        # Only the genuine weights give an FID; any others give a distance of some other network.
+        self.metric = "fid" if self.weights_sha256.startswith(FID_WEIGHTS_PREFIX) else "fd_inception"
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            with _state_dict_instead_of_download(state):
+                self.model = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]]).eval().to(device)
+        except Exception as error:  # torch.load and load_state_dict raise many types for a damaged or foreign file
+            raise InputError(
+                f"evaluate.inception_weights: {weights} does not hold the weights of pytorch-fid's InceptionV3 "
+                f"({type(error).__name__}: {str(error)[:200]})"
+            ) from error
+        self.device = device
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8Array) -> Tensor:
+        x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
+        if x.shape[1] == 1:
+            x = x.expand(-1, 3, -1, -1)
+        out: Tensor = self.model(x)[0][:, :, 0, 0].cpu()
+        return out

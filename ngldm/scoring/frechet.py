@@ -1,0 +1,119 @@
+"""Distances between sets of feature vectors: Frechet distance (FID's formula) and KID. float64 throughout."""
+
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+
+
+class Moments:
+    """Streaming mean and covariance of feature vectors.
+
+    Batches are merged by the parallel update of Chan et al. (1983), which does not lose digits where the mean is
+    large against the spread, as running sums of squares do.
+    """
+
+    def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
+        self.count = 0
+        self.mean = torch.zeros(dim, dtype=torch.float64, device=device)
+        self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+
+    def update(self, features: Tensor) -> "Moments":
+        """Add (B, dim) features."""
+        x = features.to(self.mean)
+        if len(x) == 0:
+            return self
+        total = self.count + len(x)
+        mean = x.mean(0)
+        centred, delta = x - mean, mean - self.mean
+        self._scatter += centred.T @ centred + torch.outer(delta, delta) * (self.count * len(x) / total)
+        self.mean = self.mean + delta * (len(x) / total)
+        self.count = total
+        return self
+
+    @property
+    def cov(self) -> Tensor:
+        """(dim, dim) unbiased covariance, as numpy.cov."""
+        if self.count < 2:
+            raise InputError(f"a covariance needs at least 2 feature vectors, there are {self.count}")
+        return self._scatter / (self.count - 1)
+
+
+def _cholesky(matrix: Tensor) -> Tensor | None:
+    """Cholesky's factor, or None of a singular matrix."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return None if failed else factor
+
+
+def _factor(matrix: Tensor) -> Tensor:
+    """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
+    values, vectors = torch.linalg.eigh(matrix)
+    kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
+    return vectors[:, kept] * values[kept].sqrt()
+
+
+def _trace_of_root(product: Tensor) -> Tensor:
+    """tr P^(1/2) of a positive semi-definite P that rounding left a little unsymmetric."""
+    return torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
+
+
+def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
+    """Squared Frechet distance between N(mu1, sigma1) and N(mu2, sigma2) (Heusel et al. 2017).
+
+    |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). With sigma1 = F F^T, the trace of the root comes from
+    the eigenvalues of the symmetric F^T sigma2 F, which are those of sigma1 sigma2: real and non-negative by
+    construction, so that nothing has to be discarded or regularised. F is Cholesky's factor of either covariance; if
+    both are singular (fewer images than features), it comes from eigenvectors, with as many columns as the rank.
+
+    Args:
+        mu1, mu2: (D,) means.
+        sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
+    """
+    mu1, sigma1, mu2, sigma2 = (x.double() for x in (mu1, sigma1, mu2, sigma2))
+    other, factor = sigma2, _cholesky(sigma1)
+    if factor is None:
+        other, factor = sigma1, _cholesky(sigma2)
+    if factor is None:
+        factor = _factor(sigma2)
+    cross = _trace_of_root(factor.T @ other @ factor)
+    return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross)
+
+
+def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
+    """Standard deviation of the Frechet distance over bootstrap draws of `features`: what another set would change.
+
+    Draws with replacement have fewer distinct vectors, which raises the distances themselves (not returned), hardly
+    their spread.
+
+    Args:
+        features: (N, D) of the generated images.
+        mu, sigma: statistics of the real ones, taken as exact.
+        repeats: draws, at least 2.
+
+    Raises:
+        InputError: fewer than 2 repeats or vectors.
+    """
+    count = len(features)
+    if repeats < 2 or count < 2:
+        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {count}")
+    generator = torch.Generator().manual_seed(seed)
+    mu, sigma = mu.double(), sigma.double()
+    x = features.double() - mu  # sigma is unchanged, and the means stay small against the spread
+    few = count <= x.shape[1]
+    # The eigenvalues of sigma X^T X are those of X sigma X^T, of which a draw takes rows and columns and centres them.
+    whole = x @ sigma @ x.T if few else x @ _factor(sigma)
+    values = []
+    for _ in range(repeats):
+        index = torch.randint(count, (count,), generator=generator)
+        if few:
+            gram = whole[index][:, index]
+            gram = gram - gram.mean(0)
+            product = gram - gram.mean(1, keepdim=True)
+        else:
+            centred = whole[index] - whole[index].mean(0)
+            product = centred.T @ centred
+        cross = _trace_of_root(product / (count - 1))
+        draw = x[index]
+        # The trace of sigma, the same for every draw, is left out: it does not spread.
+        values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
+    return float(torch.stack(values).std())

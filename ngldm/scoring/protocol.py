@@ -1,0 +1,52 @@
+"""How many images a score compares, by the standard protocol or the paper's."""
+
+from dataclasses import replace
+
+from ngldm.data.reference import Reference
+from ngldm.scoring.frechet import Moments
+
+PAPER_IMAGES = 1000  # of each side in the paper's evaluation
+
+
+INCEPTION_DIM = 2048
+
+
+def by_protocol(reference: Reference, protocol: str, generated: int | None = None) -> Reference:
+    """What the evaluation protocol compares with, under the metric's name by that protocol.
+
+    Args:
+        generated: images to be scored, of which "paper" wants as many on this side.
+        protocol: "standard", all real images; "paper", 1000 random ones, as the paper's text has it. Its covariance
+            of 1000 vectors of length 2048 is singular and the distance biased upward: a figure to set beside the
+            paper's, never an FID, and so named `fd_paper_protocol`.
+    """
+    if protocol == "standard":
+        return reference
+    features = reference.features[: min(PAPER_IMAGES, generated or PAPER_IMAGES)]  # in random order already
+    moments = Moments(features.shape[1]).update(features)
+    about = {**reference.about, "metric": "fd_paper_protocol", "num_images": len(features)}
+    return replace(reference, mu=moments.mean, sigma=moments.cov, features=features, about=about)
+
+
+def compared(protocol: str, generated: int, real: int) -> int:
+    """How many of the generated images count: all, but by the protocol "paper" as many as real ones, at most 1000."""
+    return min(generated, real, PAPER_IMAGES) if protocol == "paper" else generated
+
+
+def shortfall(protocol: str, dim: int, generated: int, real: int) -> list[str]:
+    """What is to be said where there are too few images for the paper's protocol, or for a covariance of Inception's.
+
+    Args:
+        dim: length of a feature vector.
+        generated, real: images on each side.
+    """
+    notes, fewest = [], min(generated, real)
+    if protocol == "paper" and fewest < PAPER_IMAGES:
+        notes.append(
+            f"evaluate.fid_protocol: paper compares {PAPER_IMAGES} with {PAPER_IMAGES} images; there are {generated} "
+            f"generated and {real} real ones, so {fewest} of each count"
+        )
+    fewest = min(fewest, PAPER_IMAGES) if protocol == "paper" else fewest
+    if dim >= INCEPTION_DIM and fewest <= dim:
+        notes.append(f"{fewest} images; below {dim + 1} the covariance of {dim} features is singular")
+    return notes

@@ -1,0 +1,1 @@
+"""What theory says of a noise, and its measurement."""

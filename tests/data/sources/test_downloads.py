@@ -1,0 +1,231 @@
+"""Downloads from a server of our own: checksums, mirrors, cut files, and what is kept."""
+
+import gzip
+import hashlib
+import io
+import struct
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ngldm.data.sources import downloads
+from ngldm.data.sources.registry import make_dataset
+from ngldm.io.errors import InputError
+from ngldm.scoring.features import extractor as features
+
+RNG = np.random.default_rng(0)
+
+
+class Server:
+    """Files by name; what was asked for; how many bytes short an answer is."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.short = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _send(self, body: bool) -> None:
+                name = self.path.lstrip("/")
+                if name not in outer.files:
+                    self.send_error(404)
+                    return
+                content = outer.files[name]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if body:
+                    outer.asked.append(name)
+                    self.wfile.write(content[: len(content) - outer.short])
+
+            def do_GET(self) -> None:
+                self._send(True)
+
+            def do_HEAD(self) -> None:
+                self._send(False)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def cifar_batch(count: int = 4) -> tuple[bytes, np.ndarray, np.ndarray]:
+    images = RNG.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    labels = np.arange(count) % 10
+    rows = [bytes([label]) + image.transpose(2, 0, 1).tobytes() for image, label in zip(images, labels, strict=True)]
+    return b"".join(rows), images, labels
+
+
+def tar_of(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def idx(array: np.ndarray) -> bytes:
+    return gzip.compress(
+        b"\0\0\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+    )
+
+
+def publish_cifar(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+    batches = {name: cifar_batch() for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]}
+    content = tar_of({name: batch[0] for name, batch in batches.items()})
+    monkeypatch.setattr(downloads, "CIFAR10", ("cifar.tar.gz", hashlib.md5(content).hexdigest()))
+    server.files["cifar.tar.gz"] = content
+    train = [batch[1] for name, batch in batches.items() if name != "test_batch.bin"]
+    return np.concatenate(train), batches["test_batch.bin"][1]
+
+
+def load(name: str, server: Server, tmp_path: Path) -> Any:
+    return make_dataset({"name": name, "mirror": server.url}, tmp_path / "set", tmp_path / "raw")
+
+
+def test_cifar10_is_fetched_once_checked_and_decoded(server, tmp_path, monkeypatch):
+    train, test = publish_cifar(server, monkeypatch)
+    first = 0  # torchvision asks once for redirects, once for the file
+    for _ in range(2):
+        data = load("cifar10", server, tmp_path)
+        np.testing.assert_array_equal(data.train, train)
+        np.testing.assert_array_equal(data.test, test)
+        assert data.train_labels.tolist() == [0, 1, 2, 3] * 5
+        first = first or len(server.asked)
+    assert 0 < len(server.asked) == first
+
+
+def test_fashion_mnist_is_decoded(server, tmp_path, monkeypatch):
+    arrays = {
+        "train": RNG.integers(0, 256, (6, 28, 28), dtype=np.uint8),
+        "train_labels": np.arange(6, dtype=np.uint8),
+        "test": RNG.integers(0, 256, (3, 28, 28), dtype=np.uint8),
+        "test_labels": np.arange(3, dtype=np.uint8),
+    }
+    server.files = {f"{key}.gz": idx(array) for key, array in arrays.items()}
+    sums = {key: (f"{key}.gz", hashlib.md5(server.files[f"{key}.gz"]).hexdigest()) for key in arrays}
+    monkeypatch.setattr(downloads, "FASHION_MNIST", sums)
+    data = load("fashion_mnist", server, tmp_path)
+    assert data.image_shape == (1, 28, 28)
+    np.testing.assert_array_equal(data.train[..., 0], arrays["train"])
+    assert data.test_labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("short", [1, 100])
+def test_a_cut_download_is_refused_and_started_again(short, server, tmp_path, monkeypatch):
+    train, _ = publish_cifar(server, monkeypatch)
+    server.short = short
+    with pytest.raises(InputError, match=r"dataset\.mirror: "):
+        load("cifar10", server, tmp_path)
+    assert not (tmp_path / "set").exists()
+    assert list((tmp_path / "raw" / "cifar10").iterdir()) == []
+    server.short = 0
+    np.testing.assert_array_equal(load("cifar10", server, tmp_path).train, train)
+
+
+def test_another_checksum_is_refused(server, tmp_path, monkeypatch):
+    publish_cifar(server, monkeypatch)
+    monkeypatch.setattr(downloads, "CIFAR10", ("cifar.tar.gz", "0" * 32))
+    with pytest.raises(InputError, match="MD5 is not 0000"):
+        load("cifar10", server, tmp_path)
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_damaged_file_in_the_folder_is_fetched_anew(server, tmp_path, monkeypatch):
+    publish_cifar(server, monkeypatch)
+    (tmp_path / "raw" / "cifar10").mkdir(parents=True)
+    (tmp_path / "raw" / "cifar10" / "cifar.tar.gz").write_bytes(b"half")
+    load("cifar10", server, tmp_path)
+    assert set(server.asked) == {"cifar.tar.gz"}
+
+
+def test_no_server_is_an_error_that_says_what_to_do(server, tmp_path):
+    with pytest.raises(InputError, match=r"cannot be downloaded.*dataset\.mirror.*put the file at"):
+        load("cifar10", server, tmp_path)  # the server is there, the file is not
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"no archive", tar_of({}), tar_of({f"data_batch_{i}.bin": b"x" for i in range(1, 6)})],
+    ids=lambda value: f"{len(value)} bytes" if isinstance(value, bytes) else None,
+)
+def test_the_right_checksum_of_the_wrong_content_is_refused(content, server, tmp_path, monkeypatch):
+    server.files["cifar.tar.gz"] = content
+    monkeypatch.setattr(downloads, "CIFAR10", ("cifar.tar.gz", hashlib.md5(content).hexdigest()))
+    with pytest.raises(InputError, match="not the archive of CIFAR-10"):
+        load("cifar10", server, tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\0\x09\1\0\0\0\1x", b"\0\0\x08\1\0\0\0\2x"])
+def test_idx_files_of_another_form_are_refused(content):
+    with pytest.raises(ValueError, match=r"IDX|reshape|buffer"):
+        downloads.read_idx(content)
+
+
+def test_unknown_name_is_refused_with_the_choices(tmp_path):
+    with pytest.raises(InputError, match=r"dataset\.name 'digit'.*cifar10.*digits"):
+        make_dataset({"name": "digit"}, tmp_path / "set", tmp_path / "raw")
+
+
+def test_the_authors_files_are_those_of_torchvision():
+    """The checksums that torchvision has for the same files; CIFAR-10's is of the binary archive, which it has not."""
+    from torchvision.datasets import FashionMNIST
+
+    theirs = {(name, md5) for name, md5 in FashionMNIST.resources}
+    assert set(downloads.FASHION_MNIST.values()) == theirs
+    assert downloads.FASHION_MNIST_URL in FashionMNIST.mirrors
+
+
+# --- the weights of FID's network
+
+
+@pytest.fixture
+def weights_cache(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the weights belong in a torch cache of this test's own; they come from the test's server."""
+    monkeypatch.setattr(features.torch.hub, "_hub_dir", None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(features, "FID_WEIGHTS_URL", server.url)
+    return tmp_path / "torch" / "hub" / "checkpoints" / features.FID_WEIGHTS_NAME
+
+
+def test_the_weights_are_downloaded_once_and_checked(weights_cache, server, monkeypatch):
+    content = b"weights"
+    server.files[features.FID_WEIGHTS_NAME] = content
+    monkeypatch.setattr(features, "FID_WEIGHTS_PREFIX", hashlib.sha256(content).hexdigest()[:8])
+    assert features.inception_weights(None) == weights_cache
+    assert weights_cache.read_bytes() == content
+    del server.files[features.FID_WEIGHTS_NAME]
+    assert features.inception_weights(None) == weights_cache
+
+
+def test_other_weights_than_promised_are_refused_and_not_kept(weights_cache, server):
+    server.files[features.FID_WEIGHTS_NAME] = b"something else"
+    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*SHA-256.*6726825d.*put the file at"):
+        features.inception_weights(None)
+    assert list(weights_cache.parent.iterdir()) == []
+
+
+def test_without_the_file_on_the_server_the_error_says_where_it_belongs(weights_cache):
+    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*cannot be downloaded.*404.*put the file at"):
+        features.inception_weights(None)
+    assert list(weights_cache.parent.iterdir()) == []

@@ -1,0 +1,245 @@
+"""The latent cache: standardised by the training split, whole or absent."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ngldm.data import latents as latents_module
+from ngldm.data.latents import Latents, build_cache, open_cache
+from ngldm.data.statistics import LatentStatistics
+from ngldm.io.errors import InputError
+from ngldm.io.tensors import to_float
+from ngldm.networks.autoencoders.autoencoder import Autoencoder
+
+# Channels of very different scale, so that mixing them up shows; offsets up to 30 standard deviations.
+SCALES, OFFSETS = (3.0, 0.02, 40.0), (-1.5, 0.3, 500.0)
+FILES = ("train.npy", "test.npy", "statistics.json")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for a busy core make the many small operations here a hundred times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+class Affine(Autoencoder):
+    """One grey image to several scaled and shifted copies; `sizes` records the batches it was given."""
+
+    def __init__(self, scales: tuple = SCALES, offsets: tuple = OFFSETS, fail_at: int | None = None) -> None:
+        super().__init__()
+        self.latent_shape = (len(scales), 4, 5)
+        self.scales, self.offsets = (torch.tensor(v)[:, None, None] for v in (scales, offsets))
+        self.sizes: list[int] = []
+        self.fail_at = fail_at
+
+    def encode(self, x: Tensor) -> Tensor:
+        if len(self.sizes) == self.fail_at:
+            raise RuntimeError("out of memory")
+        self.sizes.append(len(x))
+        return x * self.scales + self.offsets
+
+
+def make_images(count: int, seed: int, low: int = 0, high: int = 256) -> np.ndarray:
+    return np.random.default_rng(seed).integers(low, high, (count, 4, 5, 1), dtype=np.uint8)
+
+
+# The test split is brighter: standardised with its own statistics it would look like the training split.
+TRAIN, TEST = make_images(50, 0), make_images(11, 1, low=128)
+
+
+@pytest.fixture
+def built(tmp_path) -> Path:
+    build_cache(Affine(), TRAIN, TEST, tmp_path / "cache", batch_size=16)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def cache(built) -> Latents:
+    return open_cache(built)
+
+
+def encoded(images: np.ndarray) -> np.ndarray:
+    """The unstandardised latents, in float64."""
+    return Affine().encode(to_float(images)).numpy().astype(np.float64)
+
+
+def moments(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    z = z.astype(np.float64)
+    return z.mean((0, 2, 3)), z.std((0, 2, 3))
+
+
+def test_train_split_has_mean_0_and_std_1_per_channel(cache):
+    """To float32's 1e-7 times the largest offset of 25 deviations."""
+    assert cache.train.shape == (50, 3, 4, 5)
+    assert cache.train.dtype == np.float32
+    mean, std = moments(cache.train)
+    np.testing.assert_allclose(mean, 0.0, atol=3e-6)
+    np.testing.assert_allclose(std, 1.0, atol=3e-6)
+
+
+def test_statistics_are_those_of_a_plain_computation(cache):
+    mean, std = moments(encoded(TRAIN))
+    np.testing.assert_allclose(cache.statistics.mean, mean, rtol=2e-7)
+    np.testing.assert_allclose(cache.statistics.std, std, rtol=2e-7)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_both_splits_are_standardised_with_the_train_statistics(cache, split):
+    mean, std = moments(encoded(TRAIN))
+    expected = (encoded({"train": TRAIN, "test": TEST}[split]) - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(getattr(cache, split), expected, atol=1e-5)
+
+
+def test_test_split_is_not_standardised_by_itself(cache):
+    """Its images are brighter by half the range, 0.87 standard deviations of the training split."""
+    assert cache.test.shape == (11, 3, 4, 5)
+    assert (moments(cache.test)[0] > 0.5).all()
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_unstandardise_gives_the_encoded_latents_back(cache, split):
+    out = cache.statistics.unstandardise(torch.from_numpy(np.array(getattr(cache, split))))
+    np.testing.assert_allclose(out, encoded({"train": TRAIN, "test": TEST}[split]), rtol=1e-5, atol=1e-5)
+
+
+def test_unstandardise_inverts_standardise():
+    statistics = LatentStatistics(torch.tensor([-2.0, 5.0]), torch.tensor([0.1, 30.0]))
+    z = torch.randn(4, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(statistics.unstandardise(statistics.standardise(z)), z)
+    torch.testing.assert_close(statistics.standardise(statistics.unstandardise(z)), z, rtol=1e-4, atol=1e-4)
+
+
+def test_standardise_acts_on_the_channel_axis():
+    statistics = LatentStatistics(torch.tensor([1.0, 10.0]), torch.tensor([2.0, 4.0]))
+    out = statistics.standardise(torch.full((1, 2, 2, 2), 3.0))
+    assert out[0, 0].unique().tolist() == [1.0]
+    assert out[0, 1].unique().tolist() == [-1.75]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50, 1000])
+def test_chunk_size_does_not_matter(cache, tmp_path, batch_size):
+    build_cache(Affine(), TRAIN, TEST, tmp_path / "other", batch_size=batch_size)
+    other = open_cache(tmp_path / "other")
+    np.testing.assert_allclose(other.statistics.mean, cache.statistics.mean, rtol=1.2e-7)
+    np.testing.assert_allclose(other.statistics.std, cache.statistics.std, rtol=1.2e-7)
+    np.testing.assert_allclose(other.train, cache.train, atol=1e-5)
+    np.testing.assert_allclose(other.test, cache.test, atol=1e-5)
+
+
+def test_no_batch_is_larger_than_asked_and_progress_counts_every_image(tmp_path):
+    model, told = Affine(), []
+    build_cache(model, TRAIN, TEST, tmp_path / "cache", batch_size=16, progress=told.append)
+    assert model.sizes == told == [16, 16, 16, 2, 11]
+
+
+def test_autoencoder_is_put_into_eval_mode(tmp_path):
+    model = Affine().train()
+    build_cache(model, TRAIN, TEST, tmp_path / "cache")
+    assert not model.training
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, -1000.1])
+def test_constant_channel_is_centred_but_not_blown_up(tmp_path, offset):
+    build_cache(Affine((0.0, 1.0), (offset, 0.0)), TRAIN, TEST, tmp_path / "cache")
+    cache = open_cache(tmp_path / "cache")
+    assert cache.statistics.std[0] == 1.0
+    assert np.abs(cache.train[:, 0]).max() < 1e-3
+    np.testing.assert_allclose(moments(cache.train)[1][1], 1.0, atol=1e-5)
+
+
+def test_latents_are_memory_mapped_read_only(cache):
+    for array in (cache.train, cache.test):
+        assert isinstance(array, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0.0
+
+
+def test_statistics_json_holds_the_statistics_and_the_shape(built, cache):
+    content = json.loads((built / "statistics.json").read_text())
+    assert content == {
+        "mean": cache.statistics.mean.tolist(),
+        "std": cache.statistics.std.tolist(),
+        "latent_shape": [3, 4, 5],
+    }
+    assert sorted(p.name for p in built.iterdir()) == sorted(FILES)
+
+
+def test_building_twice_gives_the_same_bytes(built, tmp_path):
+    """DVC compares outputs by their bytes."""
+    build_cache(Affine(), TRAIN, TEST, tmp_path / "again", batch_size=16)
+    for name in FILES:
+        assert (built / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def error_of(path: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        open_cache(path)
+    return str(caught.value)
+
+
+def test_missing_folder_is_named(tmp_path):
+    assert str(tmp_path / "nowhere") in error_of(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_missing_file_is_named(built, name):
+    (built / name).unlink()
+    assert str(built / name) in error_of(built)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, -1])
+@pytest.mark.parametrize("name", FILES)
+def test_truncated_file_names_the_cache(built, name, keep):
+    """Cut to nothing, in the magic string, in the header, by the last byte (for JSON, the closing brace)."""
+    content = (built / name).read_bytes().rstrip(b"\n")
+    (built / name).write_bytes(content[:keep])
+    assert str(built) in error_of(built)
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", '{"mean": [0, 0, 0]}'])
+def test_statistics_json_of_another_form_names_the_cache(built, content):
+    (built / "statistics.json").write_text(content)
+    assert str(built) in error_of(built)
+
+
+@pytest.mark.parametrize("mean", ['"x"', "null", "[[0], [0, 0]]"])
+def test_statistics_that_are_not_numbers_name_the_cache(built, mean):
+    (built / "statistics.json").write_text(f'{{"mean": {mean}, "std": [1.0, 1.0, 1.0]}}')
+    assert str(built) in error_of(built)
+
+
+@pytest.mark.parametrize("fail_at", [0, 2, 4])
+def test_interrupted_build_leaves_nothing(tmp_path, fail_at):
+    """Interrupted at the first batch, in the middle of the training split, in the test split."""
+    with pytest.raises(RuntimeError, match="out of memory"):
+        build_cache(Affine(fail_at=fail_at), TRAIN, TEST, tmp_path / "cache", batch_size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", ["_statistics", "write_json"])
+def test_build_interrupted_after_encoding_leaves_nothing(tmp_path, monkeypatch, step):
+    """Both arrays exist by then: unstandardised before `_statistics`, whole before `write_json`."""
+
+    def fail(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(latents_module, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        build_cache(Affine(), TRAIN, TEST, tmp_path / "cache", batch_size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_build_keeps_the_old_cache(built):
+    before = {name: (built / name).read_bytes() for name in FILES}
+    with pytest.raises(RuntimeError, match="out of memory"):
+        build_cache(Affine(fail_at=2), TEST, TRAIN, built, batch_size=4)
+    assert {p.name: p.read_bytes() for p in built.iterdir()} == before
+    assert list(built.parent.iterdir()) == [built]

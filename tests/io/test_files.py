@@ -1,0 +1,192 @@
+"""Atomic writes: the new content whole, or the old content; and errors that name the file."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_directory, atomic_path, read_json, require, sha256_file, write_json
+
+INTERRUPTIONS = [ValueError, KeyboardInterrupt]
+
+
+def everything(folder: Path) -> list[str]:
+    """Every path below `folder`, hidden ones too."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def interrupted_file(path: Path, error: type[BaseException]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
+def interrupted_directory(path: Path, error: type[BaseException]) -> None:
+    with atomic_directory(path) as temporary:
+        (temporary / "new").write_text("half")
+        raise error
+
+
+def test_atomic_path_is_a_hidden_neighbour_with_the_same_suffix(tmp_path):
+    """The same folder, so that the rename is atomic; the same suffix, since writers look at it."""
+    path = tmp_path / "image.png"
+    with atomic_path(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".png"
+        assert temporary.name.startswith(".")
+        assert temporary != path
+        temporary.write_text("new")
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert everything(tmp_path) == ["image.png"]
+
+
+def test_atomic_path_replaces_an_existing_file_only_at_the_end(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert everything(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS)
+def test_atomic_path_keeps_the_old_content_when_the_block_raises(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error):
+        interrupted_file(path, error)
+    assert path.read_text() == "old"
+    assert everything(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS)
+def test_atomic_path_leaves_nothing_where_there_was_nothing(tmp_path, error):
+    with pytest.raises(error):
+        interrupted_file(tmp_path / "a.txt", error)
+    assert everything(tmp_path) == []
+
+
+def test_atomic_path_makes_the_parents(tmp_path):
+    with atomic_path(tmp_path / "a" / "b" / "c.txt") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+def test_atomic_directory_replaces_the_old_one_whole(tmp_path):
+    """No file of the old folder survives in the new one."""
+    path = tmp_path / "cache"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with atomic_directory(path) as temporary:
+        (temporary / "new").write_text("new")
+        assert everything(path) == ["old"]
+    assert everything(tmp_path) == ["cache", "cache/new"]
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS)
+def test_atomic_directory_keeps_the_old_one_when_the_block_raises(tmp_path, error):
+    path = tmp_path / "cache"
+    path.mkdir()
+    (path / "old").write_text("old")
+    with pytest.raises(error):
+        interrupted_directory(path, error)
+    assert everything(tmp_path) == ["cache", "cache/old"]
+    assert (path / "old").read_text() == "old"
+
+
+@pytest.mark.parametrize("error", INTERRUPTIONS)
+def test_atomic_directory_leaves_nothing_where_there_was_nothing(tmp_path, error):
+    with pytest.raises(error):
+        interrupted_directory(tmp_path / "cache", error)
+    assert everything(tmp_path) == []
+
+
+def test_atomic_directory_makes_the_parents(tmp_path):
+    with atomic_directory(tmp_path / "a" / "b") as temporary:
+        (temporary / "new").write_text("new")
+    assert everything(tmp_path) == ["a", "a/b", "a/b/new"]
+
+
+def test_atomic_directory_starts_empty_after_a_killed_run(tmp_path):
+    """A process of the same id that was killed may have left its temporary folder: nothing of it is taken over."""
+    with atomic_directory(tmp_path / "cache") as first:
+        name = first.name
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "stale").write_text("stale")
+    with atomic_directory(tmp_path / "cache") as temporary:
+        (temporary / "new").write_text("new")
+    assert everything(tmp_path) == ["cache", "cache/new"]
+
+
+@pytest.mark.parametrize("value", [{"b": 1, "a": [1.5, None, "ä"]}, [1, 2], "text", 0.1])
+def test_json_round_trip(tmp_path, value):
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert everything(tmp_path) == ["a.json"]
+
+
+def test_write_json_keeps_the_order_of_the_keys_indents_and_ends_the_line(tmp_path):
+    write_json(tmp_path / "a.json", {"b": 1, "a": [2]})
+    assert (tmp_path / "a.json").read_text() == '{\n  "b": 1,\n  "a": [\n    2\n  ]\n}\n'
+
+
+def test_write_json_keeps_the_old_file_when_the_content_is_not_json(tmp_path):
+    write_json(tmp_path / "a.json", {"old": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"new": object()})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"old": 1}
+    assert everything(tmp_path) == ["a.json"]
+
+
+def test_read_json_names_a_missing_file(tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"a": 1', b"a: 1", b"\xff\xfe\x00", b"\x93NUMPY"])
+def test_read_json_names_a_file_that_is_not_json(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "a.json")
+    assert str(tmp_path / "a.json") in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"a": 1}', "[]", '["a", "b"]', '"ab"', "3", "null"])
+def test_read_json_names_a_file_without_the_keys_and_the_keys(tmp_path, content):
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_json(tmp_path / "a.json", "a", "b")
+    assert str(caught.value) == f"{tmp_path / 'a.json'}: must hold a JSON object with the keys a, b"
+
+
+def test_read_json_gives_more_than_the_keys_asked_for(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1, "b": 2, "c": 3})
+    assert read_json(tmp_path / "a.json", "a", "b") == {"a": 1, "b": 2, "c": 3}
+
+
+def test_require_returns_what_exists(tmp_path):
+    (tmp_path / "a").write_text("")
+    assert require(tmp_path / "a") == tmp_path / "a"
+    assert require(tmp_path) == tmp_path
+
+
+def test_require_names_the_path_and_what_makes_it(tmp_path):
+    with pytest.raises(InputError) as caught:
+        require(tmp_path / "a.npy", "the stage `sample`")
+    assert str(caught.value) == f"{tmp_path / 'a.npy'}: no such file or folder; it comes from the stage `sample`"
+
+
+def test_require_says_by_default_how_to_make_it(tmp_path):
+    with pytest.raises(InputError, match="dvc repro"):
+        require(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("content", [b"", b"abc", bytes(range(256)) * 5000])
+def test_sha256_is_of_all_bytes(tmp_path, content):
+    (tmp_path / "a").write_bytes(content)
+    assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()

@@ -1,0 +1,82 @@
+"""`ngldm schedule` and `ngldm theorem1`: what they print and draw, and what they refuse."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+Ngldm = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    latents = tmp_path / "data" / "latents"
+    latents.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        np.save(latents / f"{split}.npy", rng.standard_normal((64, 2, 4, 4)).astype(np.float32))
+    (latents / "statistics.json").write_text('{"mean": [0.0, 0.0], "std": [1.0, 1.0], "latent_shape": [2, 4, 4]}')
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
+    code, out, _ = ngldm("schedule", "list")
+    assert code == 0
+    assert all(name in out for name in ("constant", "polynomial", "cosine", "edm"))
+    picture = tmp_path / "s.png"
+    code, out, err = ngldm("schedule", "show", "linear", "cosine", "--out", str(picture))
+    assert code == 0, err
+    last = out.splitlines()[-2].split()
+    assert last[0] == "1000"
+    assert float(last[1]) == pytest.approx(4.04e-5, rel=0.01)  # DDPM's
+    assert Image.open(picture).size[0] > 600
+
+
+def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None:
+    options = ("-n", "laplace", "-T", "1", "-T", "20", "--num-latents", "64", "--draws", "2", "--out", "found")
+    code, out, err = ngldm("theorem1", *options)
+    assert code == 0, err
+    with (workspace / "found" / "theorem1.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["forward"], row["steps"]) for row in rows] == [
+        ("marginal", "1"),
+        ("marginal", "20"),
+        ("markov", "1"),
+        ("markov", "20"),
+    ]
+    assert all(abs(float(row["rms_ratio"]) - 1.0) < 5 * float(row["rms_std_error"]) for row in rows)
+    assert float(rows[0]["ratio"]) == pytest.approx(
+        float(rows[2]["ratio"])
+    )  # with one step the chain is the single draw
+    assert float(rows[3]["kurtosis_left"]) < 1.0
+    assert Image.open(workspace / "found" / "theorem1.png").size[0] > 600
+    assert "laplace" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("schedule", "show", "square"), "unknown schedule 'square'"),
+        (("schedule", "show", "polynomial", "--degree", "-1"), "schedule.degree: -1"),
+        (("theorem1", "-n", "cauchy"), "unknown noise 'cauchy'"),
+        (("theorem1", "--num-latents", "65"), "has 64 training latents"),
+    ],
+)
+def test_bad_input_is_one_message(ngldm: Ngldm, workspace: Path, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = ngldm(*arguments)
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_theorem1_needs_latents(ngldm: Ngldm, workspace: Path) -> None:
+    (workspace / "data" / "latents" / "train.npy").unlink()
+    code, _, err = ngldm("theorem1")
+    assert code == 2
+    assert "train.npy" in err

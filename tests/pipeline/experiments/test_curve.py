@@ -1,0 +1,212 @@
+"""Scores while training: snapshots, their curve, and the paper's figures beside it."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pytorch_fid.fid_score import calculate_frechet_distance
+from ruamel.yaml import YAML
+
+from ngldm.data.reference import load_reference
+from ngldm.io.errors import InputError
+from ngldm.io.files import sha256_file
+from ngldm.io.tensors import load_tensors
+from ngldm.model import load_model
+from ngldm.pipeline import workspace as paths
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.params import load_params, parse_params
+from ngldm.pipeline.experiments import curve as curve_jobs
+from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
+from ngldm.pipeline.report.figures import save_svg, score_by_epoch
+from ngldm.pipeline.tracking.comparison import Run
+from ngldm.sampling.generator import generate
+from ngldm.scoring.features.classifier import ClassifierExtractor
+from stages.autoencoder import autoencoder
+from stages.curve import curve
+from stages.download import download
+from stages.latents import latents
+from stages.reference import reference
+from stages.train import train
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of recipe smoke, one noise, trained with snapshots."""
+    folder = tmp_path_factory.mktemp("curve")
+    shutil.copytree(Path(__file__).parents[3] / "conf", folder / "conf")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.chdir(folder)
+        compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
+        download()
+        autoencoder("cpu")
+        latents("cpu")
+        reference("cpu")
+    return folder
+
+
+@pytest.fixture
+def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it with a training of its own, whose run is in the copy's MLflow store."""
+    folder = tmp_path / "workspace"
+    shutil.copytree(built, folder)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(folder)
+    train("laplace", "cpu")
+    return folder
+
+
+def change(section: str, **values: object) -> None:
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    content[section].update(values)
+    YAML().dump(content, Path("params.yaml"))
+
+
+def read(noise: str = "laplace") -> list[dict[str, str]]:
+    with (paths.CURVE / f"{noise}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
+    files = sorted(paths.snapshots("laplace").iterdir())
+    assert [file.name for file in files] == ["000000010.safetensors", "000000020.safetensors"]
+    last, model = load_tensors(files[-1])[0], load_tensors(paths.model("laplace"))[0]
+    assert last.keys() == model.keys()
+    assert all(torch.equal(last[key], model[key]) for key in model)
+    first = load_tensors(files[0])[0]
+    assert any(not torch.equal(first[key], model[key]) for key in model)
+
+
+def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -> None:
+    curve("cpu")
+    rows, params = read(), load_params()
+    assert [int(row["step"]) for row in rows] == [10, 20]
+    assert [float(row["epoch"]) for row in rows] == [10 * 32 / 1500, 20 * 32 / 1500]
+    extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
+    for row in rows:
+        bundle = load_model(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
+        images = generate(bundle, 32, **params.sampler_options["auto"].arguments("laplace"))
+        features = extractor(images).double().numpy()
+        expected = calculate_frechet_distance(
+            features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
+        )
+        assert float(row["value"]) == pytest.approx(expected, rel=1e-3)
+        assert (row["metric"], row["num_images"]) == ("fd_classifier", "32")
+
+
+def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change("evaluate", fid_protocol="paper")
+    curve("cpu")
+    said = capsys.readouterr().out
+    assert "32 generated and 1500 real ones, so 32 of each count" in said
+    extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
+    bundle = load_model(paths.snapshots("laplace") / "000000020.safetensors")
+    images = generate(bundle, 32, **load_params().sampler_options["auto"].arguments("laplace"))
+    ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
+    expected = calculate_frechet_distance(
+        ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)
+    )
+    assert float(read()[-1]["value"]) == pytest.approx(expected, rel=1e-3)
+    assert {(row["metric"], row["num_images"]) for row in read()} == {("fd_paper_protocol", "32")}
+
+
+def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -> None:
+    import mlflow
+
+    curve("cpu")
+    client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
+    history = client.get_metric_history(run.info.run_id, "fd_classifier.by_step")
+    assert [(point.step, point.value) for point in history] == [(int(r["step"]), float(r["value"])) for r in read()]
+    names = [Path(file.path).name for file in client.list_artifacts(run.info.run_id, "images")]
+    steps = {name.split("+")[2] for name in names if name.startswith("by_step+") and name.endswith(".png")}
+    assert steps == {"10", "20"}  # what the slider of the image view reads
+
+
+def test_done_snapshots_are_not_scored_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import mlflow
+
+    curve("cpu")
+    before, client = read(), mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
+    monkeypatch.setattr(curve_jobs, "_score", lambda *args: pytest.fail("scored again"))
+    curve("cpu")
+    assert read() == before
+    (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
+    assert len(client.get_metric_history(run.info.run_id, "fd_classifier.by_step")) == len(before)
+    change("curve", num_images=16)
+    with pytest.raises(pytest.fail.Exception):
+        curve("cpu")
+
+
+def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change("train", snapshot_every=0)
+    curve("cpu")
+    assert read() == []
+    assert read_curve(["laplace"]) == []
+    assert "train.snapshot_every is 0" in capsys.readouterr().out
+
+
+def test_an_interrupted_training_ends_with_the_same_snapshots(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {file.name: sha256_file(file) for file in paths.snapshots("laplace").iterdir()}
+    shutil.rmtree("snapshots")
+    with monkeypatch.context() as patch:
+
+        def stop(self: Run, report: object) -> None:
+            if getattr(report, "step", 0) == 15:
+                raise KeyboardInterrupt
+
+        patch.setattr(Run, "report", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train("laplace", "cpu")
+    assert not paths.snapshots("laplace").exists()
+    train("laplace", "cpu")  # goes on from step 10
+    assert {file.name: sha256_file(file) for file in paths.snapshots("laplace").iterdir()} == wanted
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        ("train", {"snapshot_every": 7}, r"train\.snapshot_every: 7 must be a multiple of log_every = 50"),
+        ("train", {"snapshot_every": 50, "max_steps": 10_050}, r"snapshot_every: 50 makes 201 .* at most 200"),
+        ("train", {"snapshot_every": -50}, r"train\.snapshot_every: -50 is not allowed"),
+        ("curve", {"sampler": "none"}, r"curve\.sampler: 'none' is none of \['ancestral', 'auto'"),
+        ("curve", {"num_images": 1}, r"curve\.num_images: 1 is too few"),
+        ("evaluate", {"fid_protocol": "mine"}, r"evaluate\.fid_protocol: 'mine' is not allowed.*'paper'"),
+    ],
+)
+def test_bad_settings_are_refused_by_name(content: dict, section: str, values: dict, message: str) -> None:
+    content[section].update(values)
+    with pytest.raises(InputError, match=message):
+        parse_params(content)
+
+
+def test_the_papers_table_1_follows_from_its_curves() -> None:
+    """The figures are those that the paper prints: FID of the last epoch, the best, its epoch, mean of the last ten."""
+    common = {"metric": "fid", "spread": 0.1}
+    ours = [{"noise": "gaussian", "sampler": s, "value": v, **common} for s, v in (("ancestral", 5.0), ("auto", 4.0))]
+    ours += [{"noise": n, "sampler": "auto", "value": 9.0, **common} for n in ("laplace", "exponential", "student_t")]
+    table = {row["noise"]: row for row in paper_rows(ours)}
+    assert set(table) == {"gaussian", "laplace", "exponential"}
+    assert [table["gaussian"][key] for key in ("sampler", "ours", "spread", "metric")] == ["auto", 4.0, 0.1, "fid"]
+    printed = {
+        "gaussian": (106.75, 60.42, 80, 83.3),
+        "laplace": (154.83, 110.51, 120, 161.2),
+        "exponential": (36979.35, 318.65, 0, 34866),
+    }
+    for noise, figures in printed.items():
+        row = table[noise]
+        found = [row[key] for key in ("paper: last", "paper: best", "paper: best epoch", "paper: mean of last 10")]
+        assert found == pytest.approx(figures, rel=1e-3)
+
+
+def test_the_papers_curves_are_drawn_by_the_figure_that_draws_ours(tmp_path: Path) -> None:
+    save_svg(score_by_epoch(paper_curve()), tmp_path / "paper.svg")
+    drawn = (tmp_path / "paper.svg").read_text()
+    assert drawn.count("<svg") == 1
+    assert {row["noise"] for row in paper_curve()} == {"gaussian", "laplace", "exponential", "uniform", "gumbel"}
+    assert len(paper_curve()) == 5 * 40

@@ -1,0 +1,283 @@
+"""The report: valid, accessible, self-contained HTML; what its tables and figures hold."""
+
+import csv
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import html5lib
+import numpy as np
+import pytest
+import torch
+
+from ngldm.diffusion.schedules import make_schedule
+from ngldm.noise import make_noise
+from ngldm.pipeline import workspace as paths
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report import figures, findings
+from ngldm.pipeline.report.page import data_uri, write_report
+from ngldm.pipeline.report.table import best_values
+
+
+@pytest.fixture(scope="module")
+def page(smoke: Path) -> str:
+    return (smoke / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tree(page: str) -> Any:
+    """The parsed page; a single parse error fails."""
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def elements(tree: Any, *tags: str) -> Iterator[Any]:
+    return (element for element in tree.iter() if element.tag in tags)
+
+
+def text(element: Any) -> str:
+    return " ".join("".join(element.itertext()).split())
+
+
+def test_language_title_and_landmarks(tree: Any) -> None:
+    assert tree.get("lang") == "en"
+    assert "smoke" in text(next(elements(tree, "title")))
+    assert [len(list(elements(tree, tag))) for tag in ("h1", "main", "header", "nav")] == [1, 1, 1, 1]
+
+
+def test_every_picture_says_what_it_shows(tree: Any) -> None:
+    alts = [image.get("alt") for image in elements(tree, "img")]
+    assert len(alts) >= 10
+    assert all(alt and len(alt.split()) > 5 for alt in alts)
+    assert len(set(alts)) == len(alts)
+
+
+def test_headings_skip_no_level(tree: Any) -> None:
+    levels = [int(heading.tag[1]) for heading in elements(tree, *(f"h{i}" for i in range(1, 7)))]
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_ids_are_unique_and_links_lead_somewhere(tree: Any) -> None:
+    ids = [element.get("id") for element in tree.iter() if element.get("id")]
+    assert len(set(ids)) == len(ids)
+    targets = [link.get("href") for link in elements(tree, "a")]
+    assert len(targets) >= 7
+    assert all(target.startswith("#") and target[1:] in ids for target in targets)
+
+
+def test_tables_have_captions_and_header_cells(tree: Any) -> None:
+    for table in elements(tree, "table"):
+        assert text(next(elements(table, "caption")))
+        assert all(cell.get("scope") in ("col", "row") for cell in elements(table, "th"))
+        assert all(row[0].tag == "th" for row in elements(table, "tr"))
+
+
+def test_nothing_is_fetched(tree: Any) -> None:
+    assert not list(elements(tree, "script", "iframe", "object"))
+    sources = [e.get(key) for e in elements(tree, "img", "link", "source") for key in ("src", "href") if e.get(key)]
+    assert all(source.startswith("data:") for source in sources)
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_contrast_of_all_declared_colours(page: str) -> None:
+    assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
+    blocks = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", page)]
+    assert len(blocks) == 2  # light and dark
+    for colours in blocks:
+        for ink in ("ink", "muted", "link"):
+            for paper in ("paper", "shade"):
+                assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper, colours)
+
+
+def test_lines_can_be_told_from_light_and_dark_pages(page: str) -> None:
+    """WCAG's 3:1 for graphics."""
+    dark = re.findall(r"--paper: (#[0-9a-f]{6});", page)[1]
+    lines = [colour for colour in figures.PALETTE if colour != figures.INK]  # ink takes the page's own colour
+    assert all(contrast(colour, dark) >= 3 for colour in lines)
+    assert all(contrast(colour, "#ffffff") >= 3 for colour in lines)
+
+
+def test_headline_marks_the_best_of_each_sampler(tree: Any, smoke: Path) -> None:
+    with (smoke / "reports" / "table.csv").open(newline="") as file:
+        rows = [row | {"value": float(row["value"])} for row in csv.DictReader(file)]
+    best = best_values(rows)
+    assert set(best) == {"ancestral", "auto"}
+    assert {text(strong) for strong in elements(tree, "strong")} == {f"{value:.4g}" for value in best.values()}
+
+
+def test_all_sections_of_a_full_run_are_there(tree: Any, page: str, smoke: Path) -> None:
+    headings = [text(heading) for heading in elements(tree, "h2")]
+    assert headings == [
+        *("Scores", "Samples", "Training", "Score by network calls", "Noise", "Theorem 1"),
+        *("From noise to image", "Reconstructions", "Provenance"),
+    ]
+    stages = {text(cell) for cell in elements(tree, "th") if cell.get("scope") == "row"}
+    assert {"download", "autoencoder", "latents", "reference", "train@laplace", "sample@laplace-auto"} <= stages
+    assert re.search(r"Commit: <code>[0-9a-f]{40}", page)
+    assert "num_train_timesteps: 50" in page
+
+
+@pytest.fixture(scope="module")
+def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The report of the same results, had they been the recipe `paper` with a study but no curve; parsed."""
+    folder = tmp_path_factory.mktemp("papers") / "smoke"
+    shutil.copytree(smoke, folder)
+    header = "variant,train_seed,sampler,sample_seed,noise,network_calls,value,outliers,seconds"
+    scores = {"gaussian": (2.0, 4.0), "laplace": (4.5, 4.5)}
+    rows = [
+        f"{n},{seed},dpmpp_20,0,{n},20,{v},0.0,1.0" for n, values in scores.items() for seed, v in enumerate(values)
+    ]
+    (folder / "study" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
+    for noise in scores:
+        (folder / "plots" / "curve" / f"{noise}.csv").write_text("epoch,metric,value\n")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        write_report(load_params().model_copy(update={"recipe": "paper"}), paths.REPORTS)
+    finally:
+        os.chdir(before)
+    page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
+    return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def cells(tree: Any, caption: str) -> list[list[str]]:
+    """The rows of the table with that caption."""
+    (table,) = (t for t in elements(tree, "table") if caption in text(next(elements(t, "caption"))))
+    return [[text(cell) for cell in elements(row, "th", "td")] for row in elements(table, "tr")]
+
+
+def test_the_papers_figures_stand_beside_ours(papers: Any, smoke: Path) -> None:
+    with (smoke / "reports" / "table.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["noise"] == "laplace"]
+    best = min(rows, key=lambda row: float(row["value"]))
+    header, *table = cells(papers, "Our best sampler's score and the paper's")
+    rows_by_noise = {row[0]: dict(zip(header, row, strict=True)) for row in table}
+    assert set(rows_by_noise) == {"gaussian", "laplace"}
+    laplace = rows_by_noise["laplace"]
+    assert (laplace["sampler"], laplace["ours"]) == (best["sampler"], f"{float(best['value']):.4g}")
+    assert laplace["spread"] == f"{float(best['spread']):.4g}"
+    assert (laplace["paper: best"], laplace["paper: best epoch"]) == ("110.5", "120")  # of the paper's table
+    assert any("as the paper reports it" in image.get("alt") for image in elements(papers, "img"))
+
+
+def test_the_study_has_its_section(papers: Any) -> None:
+    header, *table = cells(papers, "Every variant and sampler")
+    rows = [dict(zip(header, row, strict=True)) for row in table]
+    assert [(row["variant"], row["mean"], row["ratio"]) for row in rows] == [
+        ("gaussian", "3", "1"),
+        ("laplace", "4.5", "1.5"),
+    ]
+    assert rows[0]["std error"] == "1"  # the deviation of 2 and 4 over the root of 2
+    assert "Study" in [text(heading) for heading in elements(papers, "h2")]
+    assert any("Best score of each variant" in image.get("alt") for image in elements(papers, "img"))
+
+
+def test_the_score_by_epoch_is_drawn_or_said_to_be_missing(papers: Any, tree: Any) -> None:
+    for found, drawn in ((tree, True), (papers, False)):
+        assert any("Score by epoch" in image.get("alt") for image in elements(found, "img")) == drawn
+        assert ("-S train.snapshot_every=" in text(found)) == (not drawn)
+
+
+def test_figures_are_the_same_bytes_from_the_same_data(tmp_path: Path) -> None:
+    history = {"laplace": [{"step": 1, "loss": 1.0, "heldout_loss": None}, {"step": 2, "loss": 0.5, "heldout_loss": 1}]}
+    for name in ("a.svg", "b.svg"):
+        figures.save_svg(figures.training(history), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_svg_ink_is_the_pages_and_the_line_the_noises(tmp_path: Path) -> None:
+    rows = [{"noise": "laplace", "epoch": e, "metric": "fid", "value": 1.0 + e} for e in (1.0, 2.0)]
+    figures.save_svg(figures.score_by_epoch(rows), tmp_path / "f.svg")
+    svg = (tmp_path / "f.svg").read_text()
+    ElementTree.fromstring(svg)  # still well-formed
+    assert "prefers-color-scheme:dark" in svg
+    assert "currentColor" in svg
+    assert figures.style("laplace", ["laplace"])["color"].lower() in svg.lower()
+    assert svg.count(figures.INK) == 1  # the light page's, in the style
+
+
+def test_score_axis_is_logarithmic_only_over_a_wide_range() -> None:
+    def scale(*values: float) -> str:
+        rows = [{"noise": "a", "epoch": float(i), "metric": "fid", "value": v} for i, v in enumerate(values)]
+        return figures.score_by_epoch(rows).axes[0].get_yscale()
+
+    assert scale(1.0, 5.0) == "linear"
+    assert scale(1.0, 50.0) == "log"
+
+
+def test_a_noise_has_one_look_whatever_else_is_shown() -> None:
+    assert figures.style("laplace", ["laplace"]) == figures.style("laplace", ["gaussian", "laplace", "mine"])
+    known = [figures.style(noise, figures.KNOWN) for noise in figures.KNOWN[:4]]
+    assert len({look["linestyle"] for look in known}) == 4  # no two of them by colour alone
+    looks = [tuple(figures.style(f"n{i}", [f"n{i}" for i in range(15)]).values()) for i in range(15)]
+    assert len(set(looks)) == 15
+
+
+def test_moments_put_exact_beside_sampled() -> None:
+    noises = {"e": make_noise("exponential"), "u": make_noise("uniform")}
+    rows = findings.moments(noises, findings.draw(noises))
+    assert rows[0]["noise"] == "e"
+    assert rows[0]["skewness"][0] == pytest.approx(2.0)
+    for row in rows:
+        for key in ("mean", "variance"):
+            exact, sampled = row[key]
+            assert abs(sampled - exact) < 6 * (8 / findings.DRAWS) ** 0.5  # (kurtosis + 2) / n at most
+
+
+def test_theorem_rows_cover_both_processes_and_every_length() -> None:
+    latents = torch.randn(200, 2, 2, generator=torch.Generator().manual_seed(0))
+    config = {"name": "linear", "num_train_timesteps": 9, "beta_start": 1e-4, "beta_end": 0.02}
+    seen: list[int] = []
+    rows = findings.measure_theorem(latents, {"l": make_noise("laplace")}, [1, 4], config, advance=seen.append)
+    assert [(row["forward"], row["steps"]) for row in rows] == [
+        *(("marginal", 1), ("marginal", 4), ("markov", 1), ("markov", 4))
+    ]
+    assert seen == [1, 1, 1, 1]
+    assert all(abs(row["rms_ratio"] - 1) < 6 * row["rms_std_error"] for row in rows)
+    assert make_schedule(**config).num_train_timesteps == 9  # left as it was
+
+
+def test_reconstructions_put_originals_above(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(smoke)
+    picture = findings.reconstructions(count=3)
+    test = np.load(paths.DATASET / "test.npy")
+    cell = test[1].repeat(6, axis=0).repeat(6, axis=1)
+    assert picture.shape == (2 * 50 + 2, 3 * 50 + 2, 1)
+    assert np.array_equal(picture[2:50, 52:100], cell)
+    assert not np.array_equal(picture[52:100, 52:100], cell)
+
+
+def test_seconds_leave_out_what_is_no_longer_compared(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(smoke)
+    params = load_params()
+    alone = params.model_copy(update={"noises": ["laplace"]})
+    stages = [stage for stage, _ in findings.stage_seconds(alone)]
+    assert stages[:5] == ["download", "autoencoder", "latents", "reference", "train@laplace"]
+    assert not any("gaussian" in stage for stage in stages)
+
+
+def test_provenance_says_when_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.chdir(tmp_path)
+    assert findings.provenance() == "no git repository"
+
+
+def test_data_uri_names_the_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.svg").write_text("<svg/>")
+    assert data_uri(tmp_path / "a.svg") == "data:image/svg+xml;base64,PHN2Zy8+"

@@ -1,0 +1,46 @@
+"""Precision and recall against a case by hand and against torch-fidelity's implementation."""
+
+import pytest
+import torch
+from torch_fidelity.metric_prc import prc_features_to_metric
+
+from ngldm.io.errors import InputError
+from ngldm.scoring.precision_recall import precision_recall
+
+
+def test_by_hand() -> None:
+    """Real 0, 1, 10 with k = 1: radii 1, 1, 9. Generated 0.5 and 30: the first inside. Theirs: radius 29.5 of each."""
+    real, generated = torch.tensor([[0.0], [1.0], [10.0]]), torch.tensor([[0.5], [30.0]])
+    found = precision_recall(real, generated, neighbours=1)
+    assert (found.precision, found.recall) == (0.5, 1.0)
+
+
+def test_the_same_set_is_all_there() -> None:
+    x = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    found = precision_recall(x, x)
+    assert (found.precision, found.recall) == (1.0, 1.0)
+
+
+def test_one_mode_of_two_is_precise_and_half_recalled() -> None:
+    generator = torch.Generator().manual_seed(0)
+    modes = torch.randn(200, 4, generator=generator) + 100.0 * (torch.arange(200) % 2)[:, None]
+    found = precision_recall(modes, torch.randn(200, 4, generator=generator))
+    assert found.precision > 0.7
+    assert 0.2 < found.recall <= 0.5
+
+
+@pytest.mark.parametrize(("count", "dim", "shift"), [(300, 16, 0.0), (257, 64, 0.5), (120, 4, 1.0)])
+def test_as_torch_fidelity(count: int, dim: int, shift: float) -> None:
+    generator = torch.Generator().manual_seed(count)
+    real = torch.randn(count, dim, generator=generator)
+    generated = torch.randn(count - 10, dim, generator=generator) * 0.8 + shift
+    theirs = prc_features_to_metric(generated, real, prc_neighborhood=3, prc_batch_size=64, verbose=False)
+    ours = precision_recall(real, generated, neighbours=3, chunk=50)
+    # A vector on the edge of a ball may fall on either side by rounding.
+    assert ours.precision == pytest.approx(theirs["precision"], abs=1.01 / (count - 10))
+    assert ours.recall == pytest.approx(theirs["recall"], abs=1.01 / count)
+
+
+def test_too_few_images_are_counted() -> None:
+    with pytest.raises(InputError, match=r"neighbours: 3 .*there are 3 generated"):
+        precision_recall(torch.randn(10, 2), torch.randn(3, 2))

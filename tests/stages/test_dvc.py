@@ -1,0 +1,250 @@
+"""What re-runs after which change: the real dvc.yaml under the real DVC, each command replaced by a fast stand-in.
+
+A stand-in writes into each output a digest of its deps and of the values of its declared params, so that a change
+travels exactly as far as the real outputs would carry it, and notes in ran.log which stage it was.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[2]
+NOISES = ("gaussian", "laplace", "exponential")  # three of the default five: DVC needs a second or two per stage
+SAMPLERS = ("ancestral", "auto")
+PAIRS = [f"{noise}-{sampler}" for noise in NOISES for sampler in SAMPLERS]
+MADE = {"data", "metrics", "models", "plots", "reports", "samples", "snapshots", "study"}
+HEAD = {"download", "autoencoder", "latents", "reference", "curve", "study"}
+
+STAND_IN = """
+import hashlib, pathlib, sys
+from ruamel.yaml import YAML
+name, *rest = sys.argv[1:]
+outs, deps, keys = (part.split(",") if part else [] for part in rest)
+params = YAML(typ="safe").load(pathlib.Path("params.yaml"))
+digest = hashlib.sha256(name.encode())
+for dep in deps:
+    path = pathlib.Path(dep)
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.read_bytes())
+for key in keys:
+    value = params
+    for part in key.split("."):
+        value = value[part]
+    digest.update(repr(value).encode())
+for out in outs:
+    path = pathlib.Path(out)
+    path = path if path.suffix in (".json", ".csv", ".png", ".safetensors") else path / "content"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = digest.hexdigest()
+    score = int(text[:6], 16)
+    contents = {".json": '{"score": %d}' % score, ".csv": "step,loss,heldout_loss\\n0,%d,%d\\n" % (score, score)}
+    path.write_text(contents.get(path.suffix, text))
+with open("ran.log", "a") as log:
+    log.write(name + "\\n")
+"""
+
+
+def stand_in_command(name: str, stage: dict) -> str:
+    def flat(kind: str) -> list[str]:
+        return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stage.get(kind, [])]
+
+    item = "-".join(f"${{item.{key}}}" for key in stage.get("matrix", {}))
+    outs = ",".join(flat("outs") + flat("metrics") + flat("plots"))
+    params = ",".join(key for key in flat("params") if key != "params.yaml")
+    label = f"{name}@{item}" if item else name
+    return f'{sys.executable} stand_in.py "{label}" "{outs}" "{",".join(stage["deps"])}" "{params}"'
+
+
+def call(folder: Path, *command: str) -> str:
+    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def dvc(folder: Path, *arguments: str) -> str:
+    return call(folder, sys.executable, "-m", "dvc", *arguments)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which the whole default pipeline has run once, with stand-ins."""
+    folder = tmp_path_factory.mktemp("pipeline") / "repo"
+    folder.mkdir()
+    for name in ("ngldm", "stages", "conf"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("params.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    for name in ("config", ".gitignore"):
+        shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
+    fewer = {"noises": list(NOISES), "noise_options": {noise: {"distribution": noise} for noise in NOISES}}
+    (folder / "conf" / "noise" / "paper.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(fewer)}")
+    for key, value in fewer.items():
+        change_param(folder, key, value)
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    for name, stage in pipeline["stages"].items():
+        stage["cmd"] = stand_in_command(name, stage)
+    (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    (folder / "stand_in.py").write_text(STAND_IN)
+    with (folder / ".gitignore").open("a") as file:
+        file.write("ran.log\n")
+    call(folder, "git", "init", "-q")
+    dvc(folder, "repro", "-q")
+    call(folder, "git", "add", "-A")
+    call(folder, "git", "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-qm", "built")
+    return folder
+
+
+@pytest.fixture
+def repo(built: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "repo"
+    shutil.copytree(built, folder, symlinks=True)
+    (folder / "ran.log").unlink()
+    return folder
+
+
+def ran(folder: Path) -> set[str]:
+    log = folder / "ran.log"
+    return set(log.read_text().split()) if log.exists() else set()
+
+
+def change_param(folder: Path, path: str, value: object) -> None:
+    file = folder / "params.yaml"
+    content = YAML(typ="safe").load(file)
+    section = content
+    *parents, key = path.split(".")
+    for parent in parents:
+        section = section[parent]
+    section[key] = value
+    YAML().dump(content, file)
+
+
+def repro(folder: Path) -> set[str]:
+    dvc(folder, "repro", "-q")
+    return ran(folder)
+
+
+def each(stage: str, items: list[str] | tuple[str, ...]) -> set[str]:
+    return {f"{stage}@{item}" for item in items}
+
+
+def test_the_first_build_runs_every_stage_once(built):
+    expected = HEAD | each("train", NOISES) | each("sample", PAIRS) | each("evaluate", PAIRS) | {"report"}
+    assert ran(built) == expected
+    assert len((built / "ran.log").read_text().split()) == len(expected)
+
+
+def test_dvc_leaves_git_clean(built):
+    """Outputs are ignored beforehand, so DVC writes no .gitignore files of its own."""
+    assert call(built, "git", "status", "--porcelain") == ""
+
+
+def test_a_second_repro_runs_nothing(repo):
+    assert repro(repo) == set()
+
+
+def test_a_sampler_option_reruns_that_samplers_images_only(repo):
+    change_param(repo, "sampler_options.auto.choices", {"default": {"method": "heun", "num_inference_steps": 5}})
+    pairs = [pair for pair in PAIRS if pair.endswith("-auto")]
+    # The curve reads the options too: whichever sampler it names is looked up in them. Its scores are kept.
+    assert repro(repo) == each("sample", pairs) | each("evaluate", pairs) | {"curve", "report"}
+
+
+def test_adding_a_noise_trains_only_that_one(repo):
+    change_param(repo, "noises", [*NOISES, "exponential_uncentred"])
+    options = YAML(typ="safe").load(repo / "params.yaml")["noise_options"]
+    new = "exponential_uncentred"
+    change_param(repo, "noise_options", {**options, new: {"distribution": new}})
+    pairs = [f"{new}-{sampler}" for sampler in SAMPLERS]
+    assert repro(repo) == {f"train@{new}", "curve", "report"} | each("sample", pairs) | each("evaluate", pairs)
+
+
+def test_a_noises_own_parameter_retrains_only_that_one(repo):
+    change_param(repo, "noise_options.laplace", {"distribution": "gumbel"})
+    pairs = [f"laplace-{sampler}" for sampler in SAMPLERS]
+    assert repro(repo) == {"train@laplace", "curve", "report"} | each("sample", pairs) | each("evaluate", pairs)
+
+
+@pytest.mark.parametrize(
+    ("file", "reruns"),
+    [
+        ("ngldm/frechet.py", {"reference", "curve", "study", "report"} | each("evaluate", PAIRS)),
+        ("ngldm/generate.py", {"curve", "study", "report"} | each("sample", PAIRS) | each("evaluate", PAIRS)),
+        ("ngldm/plumbing/tracking.py", set()),
+        ("ngldm/plumbing/report.html.j2", {"report"}),
+    ],
+)
+def test_an_edit_reruns_what_it_affects(repo, file, reruns):
+    with (repo / file).open("a") as source:
+        source.write("\n# edited\n")
+    assert repro(repo) == reruns
+
+
+def test_an_experiment_with_one_noise_runs_no_other(repo):
+    """`dvc exp run -S noise=laplace` after a full build: nothing to train, and one noise left in params.yaml."""
+    dvc(repo, "exp", "run", "-q", "-S", "noise=laplace")
+    assert YAML(typ="safe").load(repo / "params.yaml")["noises"] == ["laplace"]
+    assert ran(repo) == {"curve", "report"}
+
+
+def test_an_experiment_on_one_noise_trains_only_it(repo):
+    dvc(repo, "exp", "run", "-q", "-S", "noise=laplace", "-S", "train.lr=0.0001")
+    pairs = [f"laplace-{sampler}" for sampler in SAMPLERS]
+    assert ran(repo) == {"train@laplace", "curve", "study", "report"} | each("sample", pairs) | each("evaluate", pairs)
+
+
+def test_an_experiment_retrains_all_and_is_compared_by_few_scores_and_by_curves_and_pictures(repo):
+    dvc(repo, "exp", "run", "-q", "-S", "train.lr=0.0001", "-n", "slow")
+    trained = each("train", NOISES) | each("sample", PAIRS) | each("evaluate", PAIRS)
+    assert ran(repo) == trained | {"curve", "study", "report"}
+    (change,) = json.loads(dvc(repo, "metrics", "diff", "HEAD", "slow", "--json")).values()
+    assert set(change) == {"score"}
+    shown = json.loads(dvc(repo, "exp", "show", "--json"))
+    for entry in shown:
+        assert set(entry["data"]["metrics"]) == {"metrics/scores.json"}
+    plots = json.loads(dvc(repo, "plots", "diff", "HEAD", "slow", "--json", "-o", "plots.out"))["data"]
+    curves = plots["plots/train/laplace.csv"]
+    assert {tuple(curve["revisions"]) for curve in curves} == {("HEAD", "slow")}  # both lines in one figure
+    assert len(plots["plots/samples/laplace-auto.png"]) == 2  # a picture of each, side by side
+
+
+def test_pull_restores_everything_without_a_run(built, tmp_path):
+    remote, clone = tmp_path / "remote", tmp_path / "clone"
+    dvc(built, "remote", "add", "-q", "-f", "--local", "-d", "there", str(remote))
+    dvc(built, "push", "-q")
+    call(tmp_path, "git", "clone", "-q", str(built), str(clone))
+    dvc(clone, "remote", "add", "-q", "--local", "-d", "there", str(remote))
+    dvc(clone, "pull", "-q")
+    assert repro(clone) == set()
+    outputs = [path for path in built.rglob("*") if path.is_file() and path.parts[len(built.parts)] in MADE]
+    assert len(outputs) > 50
+    for path in outputs:
+        assert (clone / path.relative_to(built)).read_bytes() == path.read_bytes()
+
+
+def test_a_model_is_an_artifact_that_dvc_finds_by_name(built, tmp_path):
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    call(built, "git", *identity, "tag", "-a", "-m", "first", "ngldm-laplace@v1.0.0")  # as `gto register` does
+    dvc(tmp_path, "artifacts", "get", "-q", str(built), "ngldm-laplace", "-o", "laplace.safetensors")
+    made = built / "models" / "laplace" / "model.safetensors"
+    assert (tmp_path / "laplace.safetensors").read_bytes() == made.read_bytes()
+
+
+def test_every_artifact_is_an_output(built):
+    pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
+    defaults = YAML(typ="safe").load(ROOT / "params.yaml")["noises"]
+    assert set(pipeline["artifacts"]) == {"ngldm-autoencoder", *(f"ngldm-{noise}" for noise in defaults)}
+    for noise in defaults:
+        assert pipeline["artifacts"][f"ngldm-{noise}"]["path"] == f"models/{noise}/model.safetensors"
+    for noise in NOISES:
+        assert (built / "models" / noise / "model.safetensors").is_file()
+    assert (built / pipeline["artifacts"]["ngldm-autoencoder"]["path"]).is_file()

@@ -1,0 +1,378 @@
+"""The model file and generating from it: what is saved comes back, and image i is image i."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from scipy.stats import kstest
+from torch import nn
+
+from ngldm.data.statistics import LatentStatistics
+from ngldm.io.errors import InputError
+from ngldm.io.images import UInt8Array
+from ngldm.model import FORMAT, Model, load_model
+from ngldm.sampling.generator import generate, generate_batches, sample_latents, trajectory
+from ngldm.sampling.samplers import SAMPLERS, Step
+
+NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
+METHODS = tuple(sorted(SAMPLERS))
+UNET = {
+    "widths": [8, 8],
+    "blocks_per_level": 1,
+    "attention_levels": [1],
+    "attention_head_dim": 4,
+    "time_embedding": "sinusoidal",
+    "dropout": 0.2,
+}
+AUTOENCODERS = {
+    "identity": {"kind": "identity"},
+    "kl": {"kind": "kl", "latent_channels": 2, "levels": 1, "width": 8, "kl_weight": 1e-6},
+    "paper": {"kind": "paper", "latent_channels": 2, "latent_size": 4, "width": 8},
+}
+SHAPES = {"identity": [1, 7, 5], "kl": [3, 8, 6], "paper": [1, 6, 6]}  # (C, H, W)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """These networks are so small that a second thread costs more than it does."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_bundle(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:
+    """An untrained model, no layer of which is zero, so that every weight shows in the images."""
+    config = {
+        "noise": {"name": noise, "params": params or {}},
+        "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
+        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+        "unet": UNET,
+        "autoencoder": AUTOENCODERS[kind],
+        "image_shape": SHAPES[kind],
+        "dataset": "none",
+    }
+    torch.manual_seed(0)
+    bundle = Model.build(config)
+    for parameter in bundle.unet.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    bundle.unet.eval()
+    channels = bundle.autoencoder.latent_shape[0]
+    statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))
+    bundle.autoencoder.eval()
+    return replace(bundle, statistics=statistics)
+
+
+def images(bundle: Model, count: int = 3, **options: Any) -> UInt8Array:
+    return generate(bundle, count, **{"num_inference_steps": 4, **options})
+
+
+def first_noise(bundle: Model, count: int) -> np.ndarray:
+    """x_T: what sampling starts from."""
+    seen: list[Step] = []
+    images(bundle, count, num_inference_steps=1, callback=seen.append)
+    return seen[0].x.numpy().ravel()
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    make_bundle().save(tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+# --- save and load
+
+
+@pytest.mark.parametrize("kind", AUTOENCODERS)
+@pytest.mark.parametrize("method", METHODS)
+def test_a_loaded_bundle_gives_the_same_images(tmp_path: Path, kind: str, method: str) -> None:
+    bundle = make_bundle(kind=kind)
+    bundle.save(tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    expected = images(bundle, method=method)
+    np.testing.assert_array_equal(images(loaded, method=method), expected)
+    channels, height, width = SHAPES[kind]
+    assert expected.shape == (3, height, width, channels)
+    assert expected.std() > 5  # not a blank, which would equal anything
+
+
+def test_settings_statistics_and_noise_come_back(saved: Path) -> None:
+    bundle, loaded = make_bundle(), load_model(saved)
+    assert {key: loaded.config[key] for key in bundle.config} == bundle.config
+    assert (loaded.noise.name, loaded.noise.params) == ("laplace", {})
+    assert torch.equal(loaded.statistics.mean, bundle.statistics.mean)
+    assert torch.equal(loaded.statistics.std, bundle.statistics.std)
+    assert torch.equal(loaded.schedule.alphas_cumprod, bundle.schedule.alphas_cumprod)
+
+
+def test_a_loaded_bundle_is_in_eval_mode_so_that_dropout_is_off(saved: Path) -> None:
+    loaded = load_model(saved)
+    assert not any(module.training for network in (loaded.unet, loaded.autoencoder) for module in network.modules())
+    np.testing.assert_array_equal(images(loaded), images(loaded))
+
+
+def test_the_file_is_enough(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In an empty directory, without params.yaml or anything else."""
+    expected = images(load_model(saved))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    saved.rename(elsewhere / "renamed.safetensors")
+    monkeypatch.chdir(elsewhere)
+    np.testing.assert_array_equal(images(load_model(Path("renamed.safetensors"))), expected)
+
+
+def test_the_metadata_is_json_that_names_noise_and_format(saved: Path) -> None:
+    with safe_open(saved, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+    assert state == {"format": FORMAT, **make_bundle().config}
+    assert state["noise"] == {"name": "laplace", "params": {}}
+
+
+def test_a_saved_model_saves_again_to_the_same_bytes(saved: Path, tmp_path: Path) -> None:
+    load_model(saved).save(tmp_path / "again.safetensors")
+    (tensors, again) = (load_file(path) for path in (saved, tmp_path / "again.safetensors"))
+    assert all(torch.equal(tensors[key], again[key]) for key in tensors | again)
+
+
+# --- the noise
+
+
+def test_a_laplace_model_starts_from_laplace_noise(saved: Path) -> None:
+    x = first_noise(load_model(saved), 150)
+    assert kstest(x, "laplace", (0.0, 0.5**0.5)).pvalue > 0.01
+    assert kstest(x, "norm").pvalue < 1e-4
+
+
+def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path) -> None:
+    """A U-Net that predicts 0 leaves, between two steps of ancestral sampling, the added noise alone."""
+    bundle = make_bundle("laplace", "identity")
+    nn.init.zeros_(bundle.unet.conv_out.weight)
+    nn.init.zeros_(bundle.unet.conv_out.bias)
+    bundle.save(tmp_path / "model.safetensors")
+    steps: list[Step] = []
+    images(load_model(tmp_path / "model.safetensors"), 150, method="ancestral", callback=steps.append)
+    abar = bundle.schedule.alphas_cumprod
+    for this, following in pairwise(steps):
+        alpha = float(abar[this.t] / abar[this.t_next])
+        added = (following.x - this.x / alpha**0.5) / (1.0 - alpha) ** 0.5
+        assert kstest(added.numpy().ravel(), "laplace", (0.0, 0.5**0.5)).pvalue > 0.01
+        assert kstest(added.numpy().ravel(), "norm").pvalue < 1e-4
+
+
+def test_parameters_of_the_noise_survive(tmp_path: Path) -> None:
+    make_bundle("student_t", params={"df": 5.5}).save(tmp_path / "a.safetensors")
+    make_bundle("student_t", params={"df": 9.0}).save(tmp_path / "b.safetensors")
+    first, second = load_model(tmp_path / "a.safetensors"), load_model(tmp_path / "b.safetensors")
+    assert first.noise.params == {"df": 5.5}
+    assert first.noise.excess_kurtosis == pytest.approx(4.0)
+    assert not np.array_equal(images(first), images(second))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("noise", NOISES)
+def test_every_noise_and_sampler_gives_finite_uint8_images(noise: str, method: str) -> None:
+    latents: list[Step] = []
+    bundle = make_bundle(noise, "identity")
+    result = images(bundle, method=method, callback=latents.append)
+    assert result.dtype == np.uint8
+    assert result.shape == (3, 7, 5, 1)
+    assert all(bool(step.x.isfinite().all() and step.x0.isfinite().all()) for step in latents)
+    assert result.std() > 5
+
+
+def test_noises_differ_from_each_other_in_the_images() -> None:
+    results = {images(make_bundle(noise)).tobytes() for noise in NOISES}
+    assert len(results) == len(NOISES)
+
+
+# --- image i
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_image_i_does_not_depend_on_the_batch_size(method: str, batch_size: int) -> None:
+    """To one grey level: a network's float32 rounding may differ between batch sizes, and then be rounded apart."""
+    bundle = make_bundle()
+    whole = images(bundle, 7, method=method, num_inference_steps=6)
+    batches = generate_batches(bundle, 7, batch_size, method=method, num_inference_steps=6)
+    difference = np.abs(np.concatenate(list(batches)).astype(int) - whole)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_images_of_one_seed_differ_and_seeds_differ(method: str) -> None:
+    results = [images(make_bundle(), 3, seed=seed, method=method) for seed in (0, 1)]
+    assert len({image.tobytes() for result in results for image in result}) == 6
+
+
+@pytest.mark.parametrize("method", ["ancestral", "posterior"])
+def test_the_steps_draw_the_noise_that_is_asked_for(method: str) -> None:
+    """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
+    for noise, changes in (("bernoulli", True), ("gaussian", False)):
+        bundle = make_bundle(noise)
+        own, normal = (
+            sample_latents(bundle, [1, 2], method=method, num_inference_steps=5, step_noise=choice)
+            for choice in ("own", "gaussian")
+        )
+        assert torch.equal(own, normal) != changes
+    with pytest.raises(InputError, match="step_noise: 'other'"):
+        sample_latents(make_bundle(), [1], method=method, num_inference_steps=5, step_noise="other")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("handling", ["clip", "dynamic", "range"])
+def test_x0_handling_bounds_the_predictions_of_every_sampler(method: str, handling: str) -> None:
+    bundle, steps, free = make_bundle(), list[Step](), list[Step]()
+    bound = torch.full(bundle.autoencoder.latent_shape, 0.2)
+    bundle = replace(bundle, extent=replace(bundle.extent, low=-bound, high=bound))
+    options: dict[str, Any] = {"method": method, "num_inference_steps": 4}
+    handled = {"x0_handling": handling, "x0_limit": 0.2}
+    sample_latents(bundle, [1, 2], callback=steps.append, **options, **handled)
+    sample_latents(bundle, [1, 2], callback=free.append, **options)
+    assert max(float(step.x0.abs().max()) for step in steps) <= 0.2 + 1e-6
+    assert max(float(step.x0.abs().max()) for step in free) > 0.5
+
+
+@pytest.mark.parametrize("seed", [-1, 10**12])
+def test_a_seed_out_of_range_is_named(seed: int) -> None:
+    with pytest.raises(InputError, match=f"seed: {seed} must lie between 0 and 999999999999"):
+        images(make_bundle(), 1, seed=seed)
+
+
+def test_one_seed_gives_the_same_images_whatever_the_global_generator() -> None:
+    bundle = make_bundle()
+    first = images(bundle, method="ancestral", seed=3)
+    torch.manual_seed(123)
+    np.testing.assert_array_equal(images(bundle, method="ancestral", seed=3), first)
+
+
+@pytest.mark.parametrize(("total", "batch_size", "sizes"), [(7, 3, [3, 3, 1]), (4, 4, [4]), (2, 9, [2]), (0, 4, [])])
+def test_batches_cover_all_images_in_order(total: int, batch_size: int, sizes: list[int]) -> None:
+    bundle, told = make_bundle(kind="identity"), []
+    options = {"num_inference_steps": 2, "seed": 5}
+    batches = list(generate_batches(bundle, total, batch_size, told.append, **options))
+    assert [len(batch) for batch in batches] == sizes
+    assert told == [size for size in sizes for _ in range(2)]  # once per network call
+    for index, image in enumerate(image for batch in batches for image in batch):
+        alone = images(bundle, 1, first=index, **options)[0]
+        assert np.abs(alone.astype(int) - image).max() <= 1  # rounding, as above
+
+
+# --- trajectory
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("steps", "frames", "returned"), [(6, 3, 3), (6, 4, 4), (6, 7, 7), (5, 20, 6), (1, 2, 2)])
+def test_a_trajectory_has_its_frames_and_ends_in_the_images(
+    method: str, steps: int, frames: int, returned: int
+) -> None:
+    bundle = make_bundle()
+    options = {"num_inference_steps": steps, "method": method, "seed": 2}
+    result = trajectory(bundle, 2, frames, **options)
+    assert result.shape == (returned, 2, 8, 6, 3)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result[-1], generate(bundle, 2, **options))
+
+
+def test_a_trajectory_starts_from_pure_noise_and_is_evenly_spaced() -> None:
+    bundle, steps = make_bundle(), []
+    images(bundle, 2, num_inference_steps=6, callback=steps.append)
+    frames = trajectory(bundle, 2, 4, num_inference_steps=6)
+    for frame, index in zip(frames, (0, 2, 4), strict=False):
+        np.testing.assert_array_equal(frame, bundle.decode(steps[index].x))
+
+
+# --- bad files
+
+
+def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **changes: Any) -> None:
+    """Save the file again with changed settings (None deletes one) or other tensors."""
+    with safe_open(path, framework="pt") as file:
+        state = {**json.loads(file.metadata()["state"]), **changes}
+    state = {key: value for key, value in state.items() if value is not None}
+    content = {key: value.clone() for key, value in (tensors or load_file(path)).items()}
+    save_file(content, path, metadata={"state": json.dumps(state)})
+
+
+def without(path: Path, prefix: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in load_file(path).items() if not key.startswith(prefix)}
+
+
+def assert_refused(path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        load_model(path)
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_is_an_input_error_that_names_it_and_its_stage(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "none.safetensors")
+    with pytest.raises(InputError, match="train"):
+        load_model(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize("length", [0, 7, 500, -10])
+def test_a_truncated_file_is_an_input_error(saved: Path, length: int) -> None:
+    saved.write_bytes(saved.read_bytes()[:length])
+    assert_refused(saved)
+
+
+def test_a_foreign_file_is_an_input_error(saved: Path) -> None:
+    save_file({"weight": torch.ones(3)}, saved, metadata={"format": "pt"})
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize("version", [None, "ngldm-bundle-0", "other"])
+def test_another_format_is_an_input_error_that_names_both(saved: Path, version: str | None) -> None:
+    rewrite(saved, format=version)
+    assert_refused(saved)
+    with pytest.raises(InputError, match=FORMAT):
+        load_model(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unet": {**UNET, "widths": [16, 16]}},
+        {"unet": {**UNET, "blocks_per_level": 2}},
+        {"unet": {**UNET, "time_embedding": "siren"}},
+        {"autoencoder": {**AUTOENCODERS["kl"], "width": 16}},
+        {"autoencoder": AUTOENCODERS["identity"]},
+    ],
+    ids=["widths", "blocks", "embedding", "autoencoder width", "autoencoder kind"],
+)
+def test_weights_that_do_not_fit_the_settings_are_an_input_error(saved: Path, change: dict[str, Any]) -> None:
+    rewrite(saved, **change)
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize("prefix", ["unet.conv_in.", "autoencoder.", "latent_mean", "latent_std"])
+def test_missing_tensors_are_an_input_error(saved: Path, prefix: str) -> None:
+    rewrite(saved, without(saved, prefix))
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize("key", ["noise", "schedule", "unet", "autoencoder", "image_shape"])
+def test_a_missing_setting_is_an_input_error(saved: Path, key: str) -> None:
+    rewrite(saved, **{key: None})
+    assert_refused(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"noise": {"name": "cauchy", "params": {}}}, {"schedule": {"name": "none"}}, {"unet": {**UNET, "later": 1}}],
+    ids=["noise", "schedule", "unet"],
+)
+def test_a_setting_that_this_version_does_not_know_is_an_input_error(saved: Path, change: dict[str, Any]) -> None:
+    rewrite(saved, **change)
+    with pytest.raises(InputError):
+        load_model(saved)

@@ -1,0 +1,273 @@
+"""Training state on disk: it comes back as it was, survives a crash, and says what is wrong with a bad file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ngldm.io.errors import InputError
+from ngldm.io.files import fingerprint
+from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
+from ngldm.training import checkpoint
+from ngldm.training.checkpoint import Checkpointer
+
+STATE = {"step": 3, "complete": False, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
+
+
+def make_parts(seed: int) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    ema = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    return {"model": model, "ema": ema}, torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+
+
+def take_steps(model: nn.Module, optimizer: torch.optim.Optimizer, count: int) -> None:
+    for step in range(count):
+        x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))
+        model(x).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def trained(seed: int = 0, steps: int = 3) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:
+    parts, optimizer = make_parts(seed)
+    take_steps(parts["model"], optimizer, steps)
+    return parts, optimizer
+
+
+def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    for key, value in ours.items():
+        assert torch.equal(value, theirs[key]), key
+        assert value.dtype == theirs[key].dtype, key
+
+
+# --- round trip
+
+
+def test_weights_buffers_and_optimiser_moments_come_back(tmp_path: Path) -> None:
+    parts, optimizer = trained()
+    Checkpointer(tmp_path, "key", 1).save("last", parts, optimizer, STATE)
+    fresh, fresh_optimizer = make_parts(seed=9)
+    state = Checkpointer(tmp_path, "key", 1).resume(fresh, fresh_optimizer)
+    assert state == {**STATE, "fingerprint": "key"}
+    for part in parts:
+        assert_equal(fresh[part].state_dict(), parts[part].state_dict())
+    moments, expected = fresh_optimizer.state_dict()["state"], optimizer.state_dict()["state"]
+    assert moments.keys() == expected.keys()
+    for index, values in expected.items():
+        assert_equal(moments[index], values)
+
+
+def test_the_next_step_after_resuming_is_the_one_that_would_have_come(tmp_path: Path) -> None:
+    parts, optimizer = trained()
+    Checkpointer(tmp_path, "key", 1).save("last", parts, optimizer, STATE)
+    fresh, fresh_optimizer = make_parts(seed=9)
+    Checkpointer(tmp_path, "key", 1).resume(fresh, fresh_optimizer)
+    take_steps(parts["model"], optimizer, 2)
+    take_steps(fresh["model"], fresh_optimizer, 2)
+    assert_equal(fresh["model"].state_dict(), parts["model"].state_dict())
+
+
+def test_the_state_lies_in_the_file_itself_and_in_a_readable_copy_beside_it(tmp_path: Path) -> None:
+    Checkpointer(tmp_path, "key", 1).save("best", *trained(), STATE)
+    with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
+        inside = json.loads(file.metadata()["state"])
+    assert inside == {**STATE, "fingerprint": "key"}
+    assert json.loads((tmp_path / "best.json").read_text()) == inside
+
+
+def test_the_readable_copy_is_never_read(tmp_path: Path) -> None:
+    Checkpointer(tmp_path, "key", 1).save("last", *trained(), STATE)
+    (tmp_path / "last.json").write_text('{"step": 99, "fingerprint": "other"}')
+    state = Checkpointer(tmp_path, "key", 1).resume(*make_parts(9))
+    assert state is not None
+    assert state["step"] == 3
+
+
+@pytest.mark.parametrize("part", ["model", "ema"])
+def test_load_gives_one_part_of_one_checkpoint(tmp_path: Path, part: str) -> None:
+    checkpointer = Checkpointer(tmp_path, "key", 1)
+    first, second = trained(seed=0), trained(seed=1)
+    checkpointer.save("best", *first, STATE)
+    checkpointer.save("last", *second, STATE)
+    assert_equal(checkpointer.load("best", part), dict(first[0][part].state_dict()))
+    assert_equal(checkpointer.load("last", part), dict(second[0][part].state_dict()))
+
+
+def test_tensors_of_any_layout_and_type_come_back(tmp_path: Path) -> None:
+    tensors = {
+        "transposed": torch.arange(6.0).reshape(2, 3).T,
+        "expanded": torch.ones(1, 2).expand(4, 2),
+        "integer": torch.tensor(7),
+        "half": torch.ones(3, dtype=torch.bfloat16),
+        "empty": torch.zeros(0, 5),
+        "learnt": nn.Parameter(torch.ones(2)),
+    }
+    save_tensors(tensors, {"any": [None, True, "ä"]}, tmp_path / "sub" / "x.safetensors")
+    loaded, state = load_tensors(tmp_path / "sub" / "x.safetensors")
+    assert_equal(loaded, {key: value.detach() for key, value in tensors.items()})
+    assert state == {"any": [None, True, "ä"]}
+
+
+def test_strip_prefix_takes_only_the_names_that_start_with_it() -> None:
+    one = torch.ones(1)
+    assert strip_prefix({"ema.a": one, "model.ema.b": one, "ema.ema.c": one}, "ema.").keys() == {"a", "ema.c"}
+
+
+# --- what is not resumed
+
+
+def test_nothing_to_resume_is_none(tmp_path: Path) -> None:
+    assert Checkpointer(tmp_path / "none", "key", 1).resume(*make_parts(0)) is None
+
+
+@pytest.mark.parametrize(("key", "complete"), [("other", False), ("key", True)])
+def test_another_fingerprint_or_a_finished_run_is_left_alone(tmp_path: Path, key: str, complete: bool) -> None:
+    Checkpointer(tmp_path, "key", 1).save("last", *trained(), {**STATE, "complete": complete})
+    parts, optimizer = make_parts(9)
+    before = {k: v.clone() for k, v in parts["model"].state_dict().items()}
+    assert Checkpointer(tmp_path, key, 1).resume(parts, optimizer) is None
+    assert_equal(dict(parts["model"].state_dict()), before)
+    assert not optimizer.state_dict()["state"]
+
+
+# --- crashes and bad files
+
+
+def crash_while_writing(tensors: Any, path: Path, metadata: Any = None) -> None:
+    Path(path).write_bytes(b"half of a checkpo")
+    raise OSError("no space left on device")
+
+
+@pytest.mark.parametrize("name", ["last", "best"])
+def test_a_crash_during_a_save_leaves_the_previous_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    checkpointer = Checkpointer(tmp_path, "key", 1)
+    checkpointer.save(name, *trained(), STATE)
+    content = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    monkeypatch.setattr(checkpoint, "save_file", crash_while_writing)
+    with pytest.raises(OSError, match="no space"):
+        checkpointer.save(name, *trained(seed=1), {**STATE, "step": 4})
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == content
+
+
+def test_a_crash_during_the_first_save_leaves_nothing_to_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "save_file", crash_while_writing)
+    with pytest.raises(OSError, match="no space"):
+        Checkpointer(tmp_path, "key", 1).save("last", *trained(), STATE)
+    assert not list(tmp_path.iterdir())
+    assert Checkpointer(tmp_path, "key", 1).resume(*make_parts(0)) is None
+
+
+def damaged(path: Path, kind: str) -> None:
+    save_tensors({"a": torch.ones(1000)}, STATE, path)
+    whole = path.read_bytes()
+    if kind == "missing":
+        path.unlink()
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut in the header":
+        path.write_bytes(whole[:20])
+    elif kind == "cut in the data":
+        path.write_bytes(whole[:-100])
+    elif kind == "not safetensors":
+        path.write_bytes(b"\x80\x02 a pickle, perhaps" * 50)
+    elif kind == "no metadata":
+        save_file({"a": torch.ones(3)}, path)
+    elif kind == "foreign metadata":
+        save_file({"a": torch.ones(3)}, path, metadata={"format": "pt"})
+    elif kind == "unreadable state":
+        save_file({"a": torch.ones(3)}, path, metadata={"state": "{"})
+
+
+KINDS = (
+    "missing",
+    "empty",
+    "cut in the header",
+    "cut in the data",
+    "not safetensors",
+    "no metadata",
+    "foreign metadata",
+    "unreadable state",
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "some.safetensors"
+    damaged(path, kind)
+    with pytest.raises(InputError) as error:
+        load_tensors(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "missing"])
+def test_resuming_from_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "last.safetensors"
+    damaged(path, kind)
+    with pytest.raises(InputError) as error:
+        Checkpointer(tmp_path, "key", 1).resume(*make_parts(0))
+    assert str(path) in str(error.value)
+
+
+def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the stage `train`"):
+        load_tensors(tmp_path / "none.safetensors", made_by="the stage `train`")
+
+
+# --- fingerprints
+
+CONTENT = {"settings": {"lr": 0.1, "widths": [8, 16]}, "seed": 0, "name": "laplace", "none": None}
+
+
+def reversed_keys(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {key: reversed_keys(content[key]) for key in reversed(content)}
+
+
+def test_fingerprint_does_not_depend_on_key_order() -> None:
+    shuffled = reversed_keys(CONTENT)
+    assert list(shuffled) != list(CONTENT)
+    assert fingerprint(shuffled) == fingerprint(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"lr": 0.1 + 1e-16 * 2, "widths": [8, 16]}},
+        {"settings": {"lr": 0.1, "widths": [16, 8]}},
+        {"settings": {"lr": 0.1, "widths": [8, 16], "new": None}},
+        {"seed": 1},
+        {"seed": "0"},
+        {"name": "gaussian"},
+        {"none": False},
+    ],
+)
+def test_fingerprint_changes_with_any_value(change: dict[str, Any]) -> None:
+    assert fingerprint({**CONTENT, **change}) != fingerprint(CONTENT)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values, json_values)
+def test_fingerprints_are_equal_exactly_for_equal_json(one: Any, other: Any) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(other)) is same
+    assert fingerprint(json.loads(json.dumps(one))) == fingerprint(one)
