@@ -61,7 +61,8 @@ SMOKE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from ngldm.pipeline.config.params import compose_params, load_params
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.params import load_params
 compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
 from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, train
 params = load_params()

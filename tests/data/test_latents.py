@@ -224,7 +224,7 @@ def test_interrupted_build_leaves_nothing(tmp_path, fail_at):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["_statistics", "write_json"])
+@pytest.mark.parametrize("step", ["channel_statistics", "write_json"])
 def test_build_interrupted_after_encoding_leaves_nothing(tmp_path, monkeypatch, step):
     """Both arrays exist by then: unstandardised before `_statistics`, whole before `write_json`."""
 

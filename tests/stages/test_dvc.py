@@ -177,10 +177,10 @@ def test_a_noises_own_parameter_retrains_only_that_one(repo):
 @pytest.mark.parametrize(
     ("file", "reruns"),
     [
-        ("ngldm/frechet.py", {"reference", "curve", "study", "report"} | each("evaluate", PAIRS)),
-        ("ngldm/generate.py", {"curve", "study", "report"} | each("sample", PAIRS) | each("evaluate", PAIRS)),
-        ("ngldm/plumbing/tracking.py", set()),
-        ("ngldm/plumbing/report.html.j2", {"report"}),
+        ("ngldm/scoring/frechet.py", {"reference", "curve", "study", "report"} | each("evaluate", PAIRS)),
+        ("ngldm/sampling/generator.py", {"curve", "study", "report"} | each("sample", PAIRS) | each("evaluate", PAIRS)),
+        ("ngldm/pipeline/tracking/comparison.py", set()),
+        ("ngldm/pipeline/report/report.html.j2", {"report"}),
     ],
 )
 def test_an_edit_reruns_what_it_affects(repo, file, reruns):

@@ -12,10 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ngldm.io import tensors
 from ngldm.io.errors import InputError
 from ngldm.io.files import fingerprint
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
-from ngldm.training import checkpoint
 from ngldm.training.checkpoint import Checkpointer
 
 STATE = {"step": 3, "complete": False, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
@@ -154,7 +154,7 @@ def test_a_crash_during_a_save_leaves_the_previous_checkpoint_whole(
     checkpointer = Checkpointer(tmp_path, "key", 1)
     checkpointer.save(name, *trained(), STATE)
     content = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    monkeypatch.setattr(checkpoint, "save_file", crash_while_writing)
+    monkeypatch.setattr(tensors, "save_file", crash_while_writing)
     with pytest.raises(OSError, match="no space"):
         checkpointer.save(name, *trained(seed=1), {**STATE, "step": 4})
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == content
@@ -163,7 +163,7 @@ def test_a_crash_during_a_save_leaves_the_previous_checkpoint_whole(
 def test_a_crash_during_the_first_save_leaves_nothing_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoint, "save_file", crash_while_writing)
+    monkeypatch.setattr(tensors, "save_file", crash_while_writing)
     with pytest.raises(OSError, match="no space"):
         Checkpointer(tmp_path, "key", 1).save("last", *trained(), STATE)
     assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ import pytest
 from ngldm.data.sources import downloads
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.errors import InputError
-from ngldm.scoring.features import extractor as features
+from ngldm.scoring.features import inception as features
 
 RNG = np.random.default_rng(0)
 

@@ -17,11 +17,13 @@ import torch
 
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.noise import make_noise
+from ngldm.pipeline import colours
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.report import figures, findings
+from ngldm.pipeline.report import figures, findings, provenance
 from ngldm.pipeline.report.page import data_uri, write_report
 from ngldm.pipeline.report.table import best_values
+from ngldm.theory import measure
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +101,16 @@ def test_contrast_of_all_declared_colours(page: str) -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21.0)
     blocks = [dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", block)) for block in re.findall(r":root \{(.*?)\}", page)]
     assert len(blocks) == 2  # light and dark
-    for colours in blocks:
+    for block in blocks:
         for ink in ("ink", "muted", "link"):
             for paper in ("paper", "shade"):
-                assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper, colours)
+                assert contrast(block[ink], block[paper]) >= 4.5, (ink, paper, block)
 
 
 def test_lines_can_be_told_from_light_and_dark_pages(page: str) -> None:
     """WCAG's 3:1 for graphics."""
     dark = re.findall(r"--paper: (#[0-9a-f]{6});", page)[1]
-    lines = [colour for colour in figures.PALETTE if colour != figures.INK]  # ink takes the page's own colour
+    lines = [colour for colour in colours.PALETTE if colour != colours.INK]  # ink takes the page's own colour
     assert all(contrast(colour, dark) >= 3 for colour in lines)
     assert all(contrast(colour, "#ffffff") >= 3 for colour in lines)
 
@@ -208,8 +210,8 @@ def test_svg_ink_is_the_pages_and_the_line_the_noises(tmp_path: Path) -> None:
     ElementTree.fromstring(svg)  # still well-formed
     assert "prefers-color-scheme:dark" in svg
     assert "currentColor" in svg
-    assert figures.style("laplace", ["laplace"])["color"].lower() in svg.lower()
-    assert svg.count(figures.INK) == 1  # the light page's, in the style
+    assert colours.style("laplace", ["laplace"])["color"].lower() in svg.lower()
+    assert svg.count(colours.INK) == 1  # the light page's, in the style
 
 
 def test_score_axis_is_logarithmic_only_over_a_wide_range() -> None:
@@ -222,29 +224,29 @@ def test_score_axis_is_logarithmic_only_over_a_wide_range() -> None:
 
 
 def test_a_noise_has_one_look_whatever_else_is_shown() -> None:
-    assert figures.style("laplace", ["laplace"]) == figures.style("laplace", ["gaussian", "laplace", "mine"])
-    known = [figures.style(noise, figures.KNOWN) for noise in figures.KNOWN[:4]]
+    assert colours.style("laplace", ["laplace"]) == colours.style("laplace", ["gaussian", "laplace", "mine"])
+    known = [colours.style(noise, colours.KNOWN) for noise in colours.KNOWN[:4]]
     assert len({look["linestyle"] for look in known}) == 4  # no two of them by colour alone
-    looks = [tuple(figures.style(f"n{i}", [f"n{i}" for i in range(15)]).values()) for i in range(15)]
+    looks = [tuple(colours.style(f"n{i}", [f"n{i}" for i in range(15)]).values()) for i in range(15)]
     assert len(set(looks)) == 15
 
 
 def test_moments_put_exact_beside_sampled() -> None:
     noises = {"e": make_noise("exponential"), "u": make_noise("uniform")}
-    rows = findings.moments(noises, findings.draw(noises))
+    rows = measure.moments(noises, measure.draw(noises))
     assert rows[0]["noise"] == "e"
     assert rows[0]["skewness"][0] == pytest.approx(2.0)
     for row in rows:
         for key in ("mean", "variance"):
             exact, sampled = row[key]
-            assert abs(sampled - exact) < 6 * (8 / findings.DRAWS) ** 0.5  # (kurtosis + 2) / n at most
+            assert abs(sampled - exact) < 6 * (8 / measure.DRAWS) ** 0.5  # (kurtosis + 2) / n at most
 
 
 def test_theorem_rows_cover_both_processes_and_every_length() -> None:
     latents = torch.randn(200, 2, 2, generator=torch.Generator().manual_seed(0))
     config = {"name": "linear", "num_train_timesteps": 9, "beta_start": 1e-4, "beta_end": 0.02}
     seen: list[int] = []
-    rows = findings.measure_theorem(latents, {"l": make_noise("laplace")}, [1, 4], config, advance=seen.append)
+    rows = measure.measure_theorem(latents, {"l": make_noise("laplace")}, [1, 4], config, advance=seen.append)
     assert [(row["forward"], row["steps"]) for row in rows] == [
         *(("marginal", 1), ("marginal", 4), ("markov", 1), ("markov", 4))
     ]
@@ -267,7 +269,7 @@ def test_seconds_leave_out_what_is_no_longer_compared(smoke: Path, monkeypatch: 
     monkeypatch.chdir(smoke)
     params = load_params()
     alone = params.model_copy(update={"noises": ["laplace"]})
-    stages = [stage for stage, _ in findings.stage_seconds(alone)]
+    stages = [stage for stage, _ in provenance.stage_seconds(alone)]
     assert stages[:5] == ["download", "autoencoder", "latents", "reference", "train@laplace"]
     assert not any("gaussian" in stage for stage in stages)
 
@@ -275,7 +277,7 @@ def test_seconds_leave_out_what_is_no_longer_compared(smoke: Path, monkeypatch: 
 def test_provenance_says_when_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.chdir(tmp_path)
-    assert findings.provenance() == "no git repository"
+    assert provenance.provenance() == "no git repository"
 
 
 def test_data_uri_names_the_kind(tmp_path: Path) -> None:

@@ -352,7 +352,7 @@ def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path):
     assert found.tags["noise"] == "exponential"
     folder = Path(mlflow.artifacts.download_artifacts(found.artifact_location, dst_path=str(tmp_path / "m")))
     names = {str(file.relative_to(folder)) for file in folder.rglob("*")}
-    assert {"code/ngldm/bundle.py", "requirements.txt", "serving_input_example.json"} <= names
+    assert {"code/ngldm/model.py", "requirements.txt", "serving_input_example.json"} <= names
     needed = set((folder / "requirements.txt").read_text().split())
     assert needed == {f"{package}=={version(package)}" for package in REQUIREMENTS}
     assert {"inputs", "outputs", "params"} <= set(yaml.safe_load((folder / "MLmodel").read_text())["signature"])

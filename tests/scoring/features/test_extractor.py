@@ -404,7 +404,7 @@ def test_the_distance_of_other_weights_is_not_called_fid(inception: InceptionExt
 
 def test_only_the_genuine_weights_give_a_fid(random_weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their SHA-256, which the genuine file's name ends in."""
-    monkeypatch.setattr("ngldm.scoring.features.extractor.sha256_file", lambda path: "6726825d" + "0" * 56)
+    monkeypatch.setattr("ngldm.scoring.features.inception.sha256_file", lambda path: "6726825d" + "0" * 56)
     assert InceptionExtractor(random_weights).metric == "fid"
 
 
