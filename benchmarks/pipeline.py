@@ -56,14 +56,14 @@ def outside_work(workspace: Path) -> list[Row]:
     Args:
         workspace: where one uninterrupted `dvc repro` has built everything; the report's date is taken for its end.
     """
-    from ngldm.pipeline import workspace
+    from ngldm.pipeline import workspace as paths
     from ngldm.pipeline.config.params import load_params
     from ngldm.pipeline.report.provenance import stage_seconds
 
     with chdir(workspace):
         stages = stage_seconds(load_params())
-        begin = workspace.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
-        wall = (workspace.REPORTS / "index.html").stat().st_mtime - begin
+        begin = paths.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
+        wall = (paths.REPORTS / "index.html").stat().st_mtime - begin
     work: dict[str, float] = {}
     for stage, seconds in stages:
         kind = stage.split("@")[0]

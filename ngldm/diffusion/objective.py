@@ -16,11 +16,7 @@ from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
 OBJECTIVES = ("eps", "x0", "v")
-
-
 WEIGHTINGS = ("none", "min_snr", "p2")
-
-
 USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
 
 

@@ -70,8 +70,6 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
     "laplace": _laplace,
     "edm": _edm,
 }
-
-
 SCHEDULES = (*POLYNOMIALS, "polynomial", *CURVES)
 
 

@@ -9,17 +9,9 @@ from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Noise
 
 CHECK_DRAWS = 2**14
-
-
 CHECK_ERRORS = 7.0  # standard errors by which sampled moments may differ from the declared ones
-
-
 CHECK_CUT = 30.0  # deviations
-
-
 CHECK_KURTOSIS = 10.0  # above, a sample's third and fourth moments say too little
-
-
 _CHECKED: set[str] = set()
 
 

@@ -13,8 +13,6 @@ from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import make_noise, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))
-
-
 QUADRATURE = 2**19
 
 

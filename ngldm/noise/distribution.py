@@ -12,8 +12,6 @@ from torch.distributions import Distribution
 from ngldm.io.errors import InputError
 
 Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]
-
-
 Function = Callable[[Tensor], Tensor]
 
 

@@ -28,8 +28,6 @@ from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import register
 
 EULER = 0.5772156649015329  # Euler and Mascheroni's constant, the mean of the Gumbel distribution
-
-
 ZETA_3 = 1.2020569031595942  # Apery's constant, in the skewness of the Gumbel distribution
 
 

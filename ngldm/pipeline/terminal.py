@@ -20,17 +20,9 @@ Device = Annotated[
     str,
     typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
 ]
-
-
 NoiseLabel = Annotated[str, typer.Option("--noise", help="Which of params.yaml's noises.")]
-
-
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
-
-
 SamplerLabel = Annotated[str, typer.Option("--sampler", help="Which of params.yaml's samplers.")]
-
-
 _quiet = False  # of the command that runs; a process runs one at a time
 
 

@@ -6,50 +6,20 @@ from pathlib import Path
 from ngldm.io.errors import unknown
 
 RAW = Path("data/raw")  # downloads, at the main repository's root; not an output
-
-
 DATASET = Path("data/dataset")
-
-
 DOWNLOAD_METRICS = Path("metrics/download.json")
-
-
 AUTOENCODER = Path("models/autoencoder.safetensors")
-
-
 AUTOENCODER_METRICS = Path("metrics/autoencoder.json")
-
-
 AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
-
-
 LATENTS = Path("data/latents")
-
-
 LATENTS_METRICS = Path("metrics/latents.json")
-
-
 REFERENCE = Path("data/reference")
-
-
 REFERENCE_METRICS = Path("metrics/reference.json")
-
-
 STUDY = Path("study")
-
-
 STUDY_METRICS = Path("metrics/study.json")
-
-
 CURVE = Path("plots/curve")
-
-
 CURVE_METRICS = Path("metrics/curve.json")
-
-
 REPORTS = Path("reports")
-
-
 SCORES = Path("metrics/scores.json")
 
 

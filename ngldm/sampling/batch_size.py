@@ -8,8 +8,6 @@ from torch import Tensor, nn
 from ngldm.model import Model
 
 SHARE = 0.5  # of the free memory; the rest is for weights, kernels' workspaces and whoever else computes here
-
-
 LARGEST = 1024  # beyond it no device gains speed with networks of this kind
 
 

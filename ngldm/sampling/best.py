@@ -4,8 +4,6 @@ from typing import Any
 
 # The best known sampler of each noise (docs/study.md); conf/config.yaml's `auto` has the same.
 _KARRAS_20: dict[str, Any] = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras"}
-
-
 BEST_SAMPLERS: dict[str, dict[str, Any]] = {
     "default": _KARRAS_20,
     "laplace": {**_KARRAS_20, "start_noise": "gaussian"},

@@ -16,8 +16,6 @@ from ngldm.sampling.samplers import Callback, Step, check_options, get_sampler
 from ngldm.sampling.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
-
-
 MAX_SEED = 10**12 - 1  # an image's own seed must fit the 64 bits of torch's generators
 
 

@@ -17,11 +17,7 @@ from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise
 
 NOISE_CHOICES = "own, gaussian, averaged:<n>"
-
-
 START_CHOICES = f"{NOISE_CHOICES}, x_T"
-
-
 Draw = Callable[[Sequence[int], torch.Generator], Tensor]  # (shape, generator) -> float32 on the CPU
 
 

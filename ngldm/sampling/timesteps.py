@@ -6,8 +6,6 @@ from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
-
-
 KARRAS_RHO = 7.0  # Karras et al. 2022, table 1
 
 

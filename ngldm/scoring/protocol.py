@@ -6,8 +6,6 @@ from ngldm.data.reference import Reference
 from ngldm.scoring.frechet import Moments
 
 PAPER_IMAGES = 1000  # of each side in the paper's evaluation
-
-
 INCEPTION_DIM = 2048
 
 

@@ -11,8 +11,6 @@ from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio
 Row = dict[str, Any]
 THEOREM_STEPS = (1, 3, 10, 30, 100, 300, 1000)
 THEOREM_COLUMNS = ("noise", "forward", "steps", "ratio", "std_error", "rms_ratio", "rms_std_error", "kurtosis_left")
-
-
 DRAWS = 100_000
 
 

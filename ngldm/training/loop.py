@@ -21,14 +21,8 @@ from ngldm.training.ema import EMA
 from ngldm.training.seeds import batch_indices, stream_seed
 
 LAYOUT = torch.channels_last  # convolutions reorder less on CPUs, and GPUs' tensor cores want it
-
-
 Batch = Any  # a tensor, or a tuple of tensors
-
-
 LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); all on one device
-
-
 Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
 
 

@@ -13,11 +13,7 @@ from typing import IO, BinaryIO
 from ngldm.io.errors import InputError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-
-
 MAX_BYTES = 200 * 2**30  # unpacked; larger than any image data set in common use
-
-
 Member = tuple[str, int, IO[bytes]]
 
 

@@ -16,25 +16,16 @@ from ngldm.io.images import UInt8Array
 
 Progress = Callable[[int], None]
 
-
 # Name and MD5 as published by the data sets' authors. CIFAR-10 in its binary form: the "python version" is pickles.
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
-
-
 CIFAR10 = ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d13530")
-
-
 FASHION_MNIST_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
-
-
 FASHION_MNIST = {
     "train": ("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
     "train_labels": ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
     "test": ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
     "test_labels": ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
 }
-
-
 CIFAR10_SIDE, CIFAR10_RECORD = 32, 1 + 3 * 32 * 32
 
 

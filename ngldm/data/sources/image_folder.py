@@ -24,17 +24,9 @@ from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-
-
 MAX_PIXELS = 50_000_000  # of one image; decoding takes three bytes a pixel and more
-
-
 CHUNK = 256  # images in memory at a time
-
-
 SHOWN = 5  # names in an error message; skipped.csv has them all
-
-
 Progress = Callable[[int], None]
 
 

@@ -13,7 +13,6 @@ from ngldm.io.files import atomic_directory
 
 Progress = Callable[[int], None]
 
-
 # Writes train.npy, test.npy and their labels into a folder and returns the data set's name.
 Source = Callable[[Mapping[str, Any], Path, Path, Callable[[int], Progress]], str]
 

@@ -11,8 +11,6 @@ import typer
 from ngldm.io.errors import InputError
 
 CONF, WIDTH = Path("conf"), 110
-
-
 app = typer.Typer(help="What can be chosen, one line each.", no_args_is_help=True)
 
 

@@ -11,14 +11,8 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import print_table
 
 HIGHER = ("precision", "recall")
-
-
 LOWER = ("fid", "fd", "kid")
-
-
 ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags worth a row where they differ
-
-
 SHOWN = 8  # names in an error message
 
 

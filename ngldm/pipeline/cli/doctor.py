@@ -16,14 +16,8 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, check_noises, load_params
 
 PYTHON = (3, 11)
-
-
 GIGABYTE = 1e9
-
-
 ENOUGH, TOO_LITTLE = 5.0, 0.5  # GB free on the disk: a data set with a few models; not even one
-
-
 COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 

@@ -11,8 +11,6 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.terminal import Device, progress
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
-
-
 Source = Annotated[
     Path,
     typer.Argument(help="A folder of images, an .npy file of uint8 images (N, H, W, C), or an .npz of statistics."),

@@ -14,8 +14,6 @@ from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, load_params
 from ngldm.pipeline.terminal import quietable, run
 
 STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
-
-
 app = typer.Typer(
     name="ngldm",
     help="Non-Gaussian latent diffusion models. Each pipeline stage is a command; `dvc repro` runs them in order.",

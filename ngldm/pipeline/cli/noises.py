@@ -10,8 +10,6 @@ import typer
 from ngldm.io.errors import InputError
 
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
-
-
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
 
 

@@ -13,8 +13,6 @@ from ngldm.io.files import atomic_path
 from ngldm.pipeline.config.params import PARAMS_FILE, Params
 
 REFERENCE = Path("docs/reference.md")
-
-
 HEAD = """# Reference
 
 Written by `python -m ngldm.pipeline.cli.reference_page` from the code: edit that, not this. [All pages](index.md).
@@ -23,7 +21,6 @@ Written by `python -m ngldm.pipeline.cli.reference_page` from the code: edit tha
 - [Stages](#stages): what each reads and writes
 - [Commands](#commands): the console script `ngldm`
 """
-
 
 # JSON schema's bounds, as a reader says them.
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}

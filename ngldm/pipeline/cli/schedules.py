@@ -6,8 +6,6 @@ from typing import Annotated, Any
 import typer
 
 app = typer.Typer(help="The noise schedules.", no_args_is_help=True)
-
-
 ROWS = 11
 
 

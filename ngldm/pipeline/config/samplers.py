@@ -7,14 +7,8 @@ from pydantic import Field, PositiveInt, model_validator
 from ngldm.pipeline.config.sections import Positive, Section
 
 NOISE_CHOICE = r"own|gaussian|averaged:[1-9][0-9]*"
-
-
 StepNoise = Annotated[str, Field(pattern=rf"^({NOISE_CHOICE})$")]
-
-
 StartNoise = Annotated[str, Field(pattern=rf"^({NOISE_CHOICE}|x_T)$")]
-
-
 OWN_OPTIONS = {
     "ancestral": {"variance", "step_noise"},
     "ddim": {"eta", "step_noise"},

@@ -7,14 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 # Pydantic checks types and ranges without importing torch, so that an error answers at once; names that live in
 # registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
 Positive = Annotated[float, Field(gt=0.0)]
-
-
 MAX_SNAPSHOTS = 200  # each is a whole model file
-
-
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # no "-": it separates noise from sampler
 
 

@@ -9,8 +9,6 @@ from typing import Any
 from ngldm.pipeline import workspace
 
 COLUMNS = ("step", "epoch", "value", "metric", "num_images", "seconds")
-
-
 Row = dict[str, Any]
 
 

@@ -20,9 +20,8 @@ from ngldm.training.ema import EMA
 from ngldm.training.loop import FitConfig, Split, fit
 from ngldm.training.seeds import stream_seed
 
-OUTSIDE = (
-    1.5  # a latent further from its position's middle than this many half ranges of the training data is an outlier
-)
+# A latent further from its position's middle than this many half ranges of the training data is an outlier.
+OUTSIDE = 1.5
 
 
 @dataclass(frozen=True)

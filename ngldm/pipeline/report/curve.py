@@ -9,8 +9,6 @@ from ngldm.io.files import require
 from ngldm.pipeline import workspace
 
 PAPER_CSV = Path(__file__).with_name("paper_fid_by_epoch.csv")  # the paper's full table: five noises, every 5th epoch
-
-
 PAPER_COLUMNS = (
     "noise",
     "sampler",
@@ -22,11 +20,7 @@ PAPER_COLUMNS = (
     "paper: best epoch",
     "paper: mean of last 10",
 )
-
-
 PAPER_METRIC = "FID, the paper's protocol"
-
-
 Row = dict[str, Any]
 
 

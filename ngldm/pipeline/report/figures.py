@@ -12,11 +12,7 @@ from typing import Any, TypeVar
 from ngldm.pipeline.colours import INK, style
 
 Row = dict[str, Any]
-
-
 MARKERS = "osD^vP*X"
-
-
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -37,11 +33,7 @@ STYLE: Any = {
     "svg.hashsalt": "ngldm",  # the same bytes from the same data
     **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
-
-
 DARK = f"<style>svg{{color:{INK}}}@media (prefers-color-scheme:dark){{svg{{color:#e8e8e8}}}}</style>"
-
-
 Draw = TypeVar("Draw", bound=Callable[..., Any])
 
 

@@ -10,11 +10,7 @@ from typing import Any
 from ngldm.io.files import require
 
 Row = dict[str, Any]
-
-
 COLUMNS = ("variant", "sampler", "network_calls", "mean", "std", "std_error", "ratio", "outliers", "seeds")
-
-
 BASELINE = "gaussian"
 
 

@@ -25,8 +25,6 @@ COLUMNS = (
     "train_seconds",
     "sample_seconds",
 )
-
-
 Row = dict[str, Any]
 
 

@@ -17,8 +17,6 @@ from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store, one_at_a_time
 
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
-
-
 TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train")
 
 

@@ -13,8 +13,6 @@ from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 
 COUNT_TAG = "ngldm.scored_images"
-
-
 REQUIREMENTS = ("torch", "numpy", "safetensors", "scikit-learn", "accelerate", "mlflow")
 
 

@@ -11,8 +11,6 @@ from typing import Any
 from ngldm.pipeline.tracking.store import Store
 
 PARENT_ID = "mlflow.parentRunId"  # the tag by which MLflow's UI nests runs
-
-
 SYSTEM_SECONDS = 5.0  # between two samples of the machine's load
 
 

@@ -19,8 +19,6 @@ from ngldm.sampling.best import best_sampler
 from ngldm.sampling.generator import generate
 
 BEST, BEST_STEPS = "best", 0  # MLflow wants a default of each parameter's type
-
-
 EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
 
 

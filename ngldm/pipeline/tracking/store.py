@@ -14,8 +14,6 @@ from ngldm.pipeline.workspace import main_root
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 T = TypeVar("T")
-
-
 LOCK_SECONDS = 120  # the first process makes the store's tables meanwhile; that takes seconds
 
 

@@ -15,11 +15,7 @@ from ngldm.io.images import UInt8Array
 
 # The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
 FID_WEIGHTS_PREFIX = "6726825d"
-
-
 FID_WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-
-
 FID_WEIGHTS_NAME = f"pt_inception-2015-12-05-{FID_WEIGHTS_PREFIX}.pth"
 
 
