@@ -65,7 +65,7 @@ def ours_like(
     return settings(*best[1])
 
 
-def bundle_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
+def model_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
     """A model in pixel space with a fresh U-Net."""
     return Model.build(
         {

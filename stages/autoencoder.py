@@ -1,6 +1,7 @@
 """Stage `autoencoder`: train the autoencoder that gives the latents."""
 
 import time
+from typing import cast
 
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
@@ -15,9 +16,10 @@ def autoencoder(device: Device = "auto") -> None:
     from ngldm.data.dataset import open_dataset
     from ngldm.io.files import write_json
     from ngldm.io.tensors import to_float
+    from ngldm.networks.autoencoders.autoencoder import Autoencoder
     from ngldm.networks.autoencoders.build import build_autoencoder, reconstruction_psnr, save_autoencoder
     from ngldm.training.ema import EMA
-    from ngldm.training.loop import Report, Split
+    from ngldm.training.loop import Report, Split, Task
     from ngldm.training.seeds import stream_seed
 
     target = resolve_device(device)
@@ -34,12 +36,14 @@ def autoencoder(device: Device = "auto") -> None:
             "autoencoder",
             model,
             ema,
-            lambda net, batch, generator: net.loss(batch, generator),
-            Split(len(data.train), lambda index: to_float(data.train[index])),
+            Task(
+                lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
+                Split(len(data.train), lambda index: to_float(data.train[index])),
+                heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
+            ),
             config=config.fit,
             seed=params.seed,
             device=target,
-            heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
         )
     seconds = time.perf_counter() - start
     trained = ema.model.to("cpu")

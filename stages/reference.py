@@ -27,7 +27,7 @@ def reference(device: Device = "auto") -> None:
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.protocol import shortfall
     from ngldm.training.ema import EMA
-    from ngldm.training.loop import Split
+    from ngldm.training.loop import Split, Task
     from ngldm.training.seeds import stream_seed
 
     config, scoring, data = params.reference, params.evaluate, open_dataset(workspace.DATASET)
@@ -44,7 +44,13 @@ def reference(device: Device = "auto") -> None:
                 lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
             )
             fit_with_progress(
-                "classifier", model, ema, classifier_loss, split, config=config.fit, seed=params.seed, device=target
+                "classifier",
+                model,
+                ema,
+                Task(classifier_loss, split),
+                config=config.fit,
+                seed=params.seed,
+                device=target,
             )
             trained: Classifier = ema.model.to("cpu")
             trained.standardise(data.train)

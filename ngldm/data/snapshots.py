@@ -2,31 +2,32 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from ngldm.io.files import atomic_directory
 
 
-def snapshooter(bundle: Any, ema: Any, every: int, folder: Path) -> Callable[[Any], None]:
-    """What a training does at each report: keep the model with its averaged weights, every `every` steps (0: never).
+@dataclass(frozen=True)
+class Snapshots:
+    """Model files of a training, named by their step.
 
-    Args:
+    Attributes:
         folder: outside DVC's outs, like all that a resumed training needs.
+        every: steps between two of them; 0 keeps none.
     """
-    from dataclasses import replace
 
-    def keep(report: Any) -> None:
-        # A resumed training repeats its old reports: their snapshots are there, and the weights are of a later step.
-        if every and report.step % every == 0 and report.step == ema.updates:
-            replace(bundle, unet=ema.model).save(folder / f"{report.step:09d}.safetensors")
+    folder: Path
+    every: int
 
-    return keep
+    def keep(self, step: int, save: Callable[[Path], None]) -> None:
+        """Have `save` write the model of that step, if it is one to keep."""
+        if self.every and step % self.every == 0:
+            save(self.folder / f"{step:09d}.safetensors")
 
-
-def hand_over(folder: Path, out: Path) -> None:
-    """Move a finished training's snapshots, if it has any, into its output."""
-    from ngldm.io.files import atomic_directory
-
-    with atomic_directory(out) as target:
-        for file in sorted(folder.glob("*.safetensors")):
-            shutil.copy2(file, target)
-    shutil.rmtree(folder, ignore_errors=True)
+    def hand_over(self, out: Path) -> None:
+        """Move a finished training's snapshots, if it has any, into its output."""
+        with atomic_directory(out) as target:
+            for file in sorted(self.folder.glob("*.safetensors")):
+                shutil.copy2(file, target)
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The training objective (Algorithm 1) and the conversions behind it, the same for every noise distribution.
+"""What the network predicts, and the conversions between x_0, eps and v, the same for every noise distribution.
 
 x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. Nothing here assumes that eps is Gaussian: the minimiser of each
 objective is the conditional mean of its target given x_t, and as all targets are linear in (x_t, x_0), one mean gives
@@ -8,10 +8,8 @@ the others.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from ngldm.diffusion.forward import Forward
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
@@ -103,38 +101,3 @@ class Objective:
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
         return on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
-
-
-def diffusion_loss(
-    model: nn.Module,
-    schedule: Schedule,
-    forward: Forward,
-    x0: Tensor,
-    generator: torch.Generator | None,
-    objective: Objective,
-) -> Tensor:
-    """Algorithm 1's loss of a batch: t uniform on 1..T, eps from the forward process, squared error of the prediction.
-
-    Args:
-        model: model(x_t, t), predicting `objective.target`.
-        x0: (B, c, h, w) standardised latents.
-        generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
-
-    Returns:
-        (B,) weighted loss per image, float32.
-    """
-    device = generator.device if generator else x0.device
-    t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
-    eps = forward.sample(x0.shape, t, generator).to(x0.device)
-    t = t.to(x0.device)
-    prediction = model(add_noise(schedule, x0, eps, t), t)
-    if objective.target == "eps":
-        target = eps
-    elif objective.target == "x0":
-        target = x0
-    else:
-        target = velocity(schedule, x0, eps, t)
-    loss = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
-    if objective.weighting == "none":
-        return loss
-    return loss * schedule.cached(objective, lambda: objective.weights(schedule), loss)[t]

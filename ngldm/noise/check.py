@@ -12,7 +12,7 @@ CHECK_DRAWS = 2**14
 CHECK_ERRORS = 7.0  # standard errors by which sampled moments may differ from the declared ones
 CHECK_CUT = 30.0  # deviations
 CHECK_KURTOSIS = 10.0  # above, a sample's third and fourth moments say too little
-_CHECKED: set[str] = set()
+_CHECKED: set[tuple[str, str]] = set()  # name and parameters
 
 
 def check_moments(noise: Noise) -> None:
@@ -23,7 +23,7 @@ def check_moments(noise: Noise) -> None:
     the sample's own spread, where the kurtosis is small enough for that to be known from these few draws. Draws that do
     not come from `icdf` are compared with it at some quantiles.
     """
-    key = f"{noise.name} {noise.params}"
+    key = (noise.name, str(noise.params))
     if key in _CHECKED:
         return
     with torch.random.fork_rng(devices=[]):  # a `draw` may leave its generator aside and use the global one
@@ -57,6 +57,11 @@ def check_moments(noise: Noise) -> None:
     if noise.base.draw is not None and noise.base.function("icdf") is not None:
         check_quantiles(noise, x)
     _CHECKED.add(key)
+
+
+def forget_checks(name: str) -> None:
+    """Check the noises of that name again: another function makes them now."""
+    _CHECKED.difference_update([key for key in _CHECKED if key[0] == name])
 
 
 def check_quantiles(noise: Noise, x: Tensor) -> None:

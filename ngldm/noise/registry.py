@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.noise.check import check_moments
+from ngldm.noise.check import check_moments, forget_checks
 from ngldm.noise.distribution import Base, Noise
 
 ENTRY_POINT_GROUP = "ngldm.noises"
@@ -31,14 +31,25 @@ _REGISTRY: dict[str, _Entry] = {}
 def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., Base]], Callable[..., Base]]:
     """Decorator: make a distribution known under `name`. The function's arguments are its parameters.
 
+    Registering a function again, as a notebook does whose cell runs twice, replaces it.
+
     Args:
         standardise: subtract the mean and divide by the standard deviation. False keeps the distribution as it
             is, which no fair comparison may use; it exists for the paper's uncentred exponential.
+
+    Raises:
+        InputError: another function has that name.
     """
 
     def decorate(factory: Callable[..., Base]) -> Callable[..., Base]:
         if name in _REGISTRY:
-            raise InputError(f"noise {name!r} is registered already, by {_REGISTRY[name].factory.__module__}")
+            known = _REGISTRY[name].factory
+            if (known.__module__, known.__qualname__) != (factory.__module__, factory.__qualname__):
+                raise InputError(
+                    f"noise {name!r} is registered already, by {known.__module__}.{known.__qualname__}; "
+                    "choose another name"
+                )
+            forget_checks(name)
         _REGISTRY[name] = _Entry(factory, standardise)
         return factory
 

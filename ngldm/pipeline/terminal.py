@@ -181,14 +181,13 @@ def fit_with_progress(
     description: str,
     model: Any,
     ema: Any,
-    loss_fn: Any,
-    train: Any,
+    task: Any,
     *,
     config: Any,
     on_report: Callable[["Report"], None] = lambda report: None,
     **kwargs: Any,
 ) -> list["Report"]:
-    """`ngldm.training.fit` with the same arguments after the description; returns all reports.
+    """`ngldm.training.loop.fit` with the same arguments after the description; returns all reports.
 
     Args:
         config: as for `fit`.
@@ -199,7 +198,7 @@ def fit_with_progress(
     reports = []
     with progress(description, config.max_steps, "steps") as advance:
         done = 0
-        for report in fit(model, ema, loss_fn, train, config, **kwargs):
+        for report in fit(model, ema, task, config, **kwargs):
             reports.append(report)
             on_report(report)
             advance(report.step - done, f"loss {report.loss:.4f}")

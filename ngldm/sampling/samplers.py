@@ -2,9 +2,9 @@
 
     sampler(denoise, schedule, x, source, timesteps, callback=None, **options) -> x_0
 
-`denoise` gives x_0 and eps as the network sees them (`ngldm.denoiser`); `x` is x_T; `source()` supplies fresh noise
-of mean 0 and variance 1 to those that add noise; `timesteps` descend from T (`ngldm.timesteps`). Whoever calls
-decides where x_T and noise come from.
+`denoise` gives x_0 and eps as the network sees them (`ngldm.sampling.denoiser`); `x` is x_T; `source()` supplies fresh
+noise of mean 0 and variance 1 to those that add noise; `timesteps` descend from T (`ngldm.sampling.timesteps`). Whoever
+calls decides where x_T and noise come from.
 
 The deterministic ones follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], a and b the coefficients of x_0 and
 eps. With exact conditional means that flow carries the marginals a x_0 + b eps of *any* noise D (Albergo et al.
@@ -45,7 +45,7 @@ class Step:
     x0: Tensor
 
 
-Callback = Callable[[Step], None]
+Callback = Callable[[Step], object]
 
 
 def _steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:

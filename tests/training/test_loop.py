@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngldm.diffusion import objective as diffusion
-from ngldm.diffusion.forward import Marginal
+from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import load_tensors, strip_prefix
@@ -23,7 +22,7 @@ from ngldm.networks.unet import UNet
 from ngldm.noise import make_noise
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, fit, heldout_loss, lr_at
+from ngldm.training.loop import Report, Split, Task, fit, heldout_loss, lr_at
 from ngldm.training.seeds import batch_indices, stream_seed
 
 
@@ -56,14 +55,10 @@ class Config:
 
 EVERY = 5  # steps between checkpoints: 5 and 10, never where a report is due
 CONFIG = Config()
-SCHEDULE, NOISE = make_schedule(num_train_timesteps=20), make_noise("laplace")
+DIFFUSION = Diffusion.make(make_noise("laplace"), make_schedule(num_train_timesteps=20))
 LATENTS = torch.randn(10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 TRAIN = Split(len(LATENTS), lambda index: LATENTS[index])
 HELDOUT = Split(6, lambda index: LATENTS[index] * 0.5)
-
-
-def diffusion_loss(model: nn.Module, x0: Tensor, generator: torch.Generator) -> Tensor:
-    return diffusion.diffusion_loss(model, SCHEDULE, Marginal(NOISE), x0, generator, diffusion.Objective())
 
 
 class Interrupted(Exception):
@@ -80,7 +75,7 @@ class CrashAt:
         self.calls += model.training
         if self.calls == self.step:
             raise Interrupted
-        return diffusion_loss(model, x0, generator)
+        return DIFFUSION.loss(model, x0, generator)
 
 
 class Run:
@@ -105,11 +100,9 @@ class Run:
         self.reports = fit(
             self.model,
             self.ema,
-            self.loss,
-            TRAIN,
+            Task(self.loss, TRAIN, heldout),
             config,
             seed=seed,
-            heldout=heldout,
             checkpointer=Checkpointer(folder, key, EVERY),
         )
 
@@ -242,7 +235,7 @@ def test_best_is_the_checkpoint_of_the_lowest_heldout_loss(uninterrupted: Callab
     tensors, state = load_tensors(run.folder / "best.safetensors")
     assert (state["step"], state["best"]) == (lowest.step, lowest.heldout_loss)
     run.ema.model.load_state_dict(strip_prefix(tensors, "ema."))
-    loss = heldout_loss(run.ema.model, diffusion_loss, HELDOUT, CONFIG, torch.device("cpu"))
+    loss = heldout_loss(run.ema.model, DIFFUSION.loss, HELDOUT, CONFIG, torch.device("cpu"))
     run.ema.model.load_state_dict(strip_prefix(load_tensors(run.folder / "last.safetensors")[0], "ema."))
     assert loss == lowest.heldout_loss
 
@@ -333,9 +326,8 @@ def fit_line(config: Config, folder: Path | None = None, **options: Any) -> tupl
     model = nn.Linear(2, 1)
     ema = EMA(model, config.ema_decay)
     checkpointer = Checkpointer(folder, "key", config.max_steps) if folder else None
-    arguments = {"seed": 0, "checkpointer": checkpointer, **options}
-    loss = arguments.pop("loss", squared_error)
-    return model, ema, list(fit(model, ema, loss, LINE, config, **arguments))
+    task = Task(options.get("loss", squared_error), LINE, options.get("heldout"))
+    return model, ema, list(fit(model, ema, task, config, seed=0, checkpointer=checkpointer))
 
 
 def test_a_simple_regression_is_learnt() -> None:
@@ -446,7 +438,7 @@ def test_convolutions_are_laid_out_channels_last_and_so_are_resumed_moments(tmp_
         for limit in (stop, None) if stop else (None,):
             model = build()
             ema = EMA(model, 0.9)
-            steps = fit(model, ema, loss, split, config, seed=0, checkpointer=checkpointer)
+            steps = fit(model, ema, Task(loss, split), config, seed=0, checkpointer=checkpointer)
             for report in steps:
                 if limit and report.step >= limit:
                     steps.close()
@@ -490,9 +482,9 @@ def test_heldout_loss_is_the_plain_mean_over_the_split(batch_size: int, reduced:
 
 def test_heldout_loss_has_the_same_noise_every_time(uninterrupted: Callable[[bool], Run]) -> None:
     model, device = uninterrupted(True).ema.model, torch.device("cpu")
-    first = heldout_loss(model, diffusion_loss, HELDOUT, CONFIG, device)
+    first = heldout_loss(model, DIFFUSION.loss, HELDOUT, CONFIG, device)
     torch.rand(5)
-    assert heldout_loss(model, diffusion_loss, HELDOUT, CONFIG, device) == first
+    assert heldout_loss(model, DIFFUSION.loss, HELDOUT, CONFIG, device) == first
 
 
 def test_evaluating_does_not_disturb_training(tmp_path: Path, uninterrupted: Callable[[bool], Run]) -> None:

@@ -54,26 +54,23 @@ def generate(
 
     from ngldm.io.files import atomic_directory
     from ngldm.io.images import sample_grid, save_png
-    from ngldm.model import load_model
-    from ngldm.sampling.best import best_sampler
-    from ngldm.sampling.generator import generate_batches
+    from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
-        bundle = load_model(_model_file(noise, model, Path(folder)), target)
-    if sampler is None:
-        options = {**best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps), **options}
-    else:
+        generator = load(_model_file(noise, model, Path(folder)), target)
+    if sampler is not None:
         options |= {"method": sampler, "num_inference_steps": steps}
-    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(options["method"], {"step_noise"}):
-        raise InputError(f"--step-noise: not an option of {options['method']}, which is deterministic")
+    chosen = generator.options(**options)
+    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(chosen.method, {"step_noise"}):
+        raise InputError(f"--step-noise: not an option of {chosen.method}, which is deterministic")
     if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
         raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
-    total = num_images * options["num_inference_steps"]
+    total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     first: list[Any] = []  # as many as the grid shows
-    with progress(f"generate {bundle.noise.name}", total, "steps") as advance, atomic_directory(out) as folder_out:
+    with progress(f"generate {name}", total, "steps") as advance, atomic_directory(out) as folder_out:
         digits = max(5, len(str(num_images - 1)))
         done = 0
-        for batch in generate_batches(bundle, num_images, batch_size, advance, seed=seed, **options):
+        for batch in generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options):
             for image in batch:
                 save_png(image, folder_out / f"{done:0{digits}}.png")
                 done += 1

@@ -79,5 +79,5 @@ class SamplerOptions(Section):
         return self if self.choices is None else self.choices.get(distribution, self.choices["default"])
 
     def arguments(self, distribution: str) -> dict[str, Any]:
-        """Keyword arguments for `ngldm.generate.generate` with a model of that noise."""
+        """Options of `ngldm.sampling.generator.Generator` with a model of that noise."""
         return self.resolve(distribution).model_dump(exclude_none=True)

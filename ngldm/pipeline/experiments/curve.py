@@ -70,14 +70,13 @@ def _score(
     """One snapshot's row, and a grid of its first images."""
     from ngldm.data.reference import load_reference
     from ngldm.io.images import sample_grid
-    from ngldm.model import load_model
-    from ngldm.sampling.generator import generate_batches
+    from ngldm.sampling.generator import load
     from ngldm.scoring.features.extractor import extract, make_extractor
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
     config, scoring, sampler = settings
-    bundle, whole = load_model(file, device), load_reference(workspace.REFERENCE)
+    generator, whole = load(file, device), load_reference(workspace.REFERENCE)
     extractor = make_extractor(
         scoring.extractor,
         classifier=workspace.REFERENCE / "classifier.safetensors",
@@ -90,8 +89,8 @@ def _score(
     reference = by_protocol(whole, scoring.fid_protocol, config.num_images)
     count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
     start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
-    options = sampler.arguments(bundle.noise.name)
-    for images in generate_batches(bundle, count, scoring.batch_size, **options):
+    options = sampler.arguments(generator.model.diffusion.noise.name)
+    for images in generator.batches(count, batch_size=scoring.batch_size, **options):
         picture = sample_grid(images) if picture is None else picture
         for features in extract(extractor, images, scoring.batch_size):
             moments.update(features)

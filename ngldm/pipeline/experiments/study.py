@@ -9,15 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from ngldm.data.reference import Reference
-from ngldm.diffusion.objective import diffusion_loss
-from ngldm.model import Model
+from ngldm.model import Model, ModelConfig
 from ngldm.pipeline import workspace
-from ngldm.sampling.generator import SEED_STRIDE, sample_latents
+from ngldm.sampling.best import Option
+from ngldm.sampling.generator import Generator, image_seeds, sample_latents
 from ngldm.sampling.samplers import network_calls
 from ngldm.scoring.features.extractor import Extractor, extract
 from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
-from ngldm.training.loop import FitConfig, Split, fit
+from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
 # A latent further from its position's middle than this many half ranges of the training data is an outlier.
@@ -42,29 +43,26 @@ class Score:
     outliers: float
 
 
-def train_bundle(bundle: Model, latents: NDArray[np.float32], config: FitConfig, seed: int, device: Any) -> None:
-    """Train the bundle's fresh U-Net in place and leave the averaged weights in it."""
-    ema = EMA(bundle.unet, config.ema_decay)
-    split = Split(len(latents), lambda index: torch.from_numpy(latents[index]))
-
-    def loss(net: Any, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return diffusion_loss(net, bundle.schedule, bundle.forward, batch, generator, bundle.objective)
-
-    for _ in fit(bundle.unet, ema, loss, split, config, seed=seed, device=device):
+def train_model(
+    model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
+) -> None:
+    """Train the model's fresh U-Net in place and leave the averaged weights in it."""
+    ema = EMA(model.unet, config.ema_decay)
+    for _ in fit(model.unet, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
         pass
-    bundle.unet.load_state_dict(ema.model.state_dict())
-    bundle.unet.eval()
+    model.unet.load_state_dict(ema.model.state_dict())
+    model.unet.eval()
 
 
-def fresh_bundle(build: Callable[[], Model], seed: int) -> Model:
-    """A bundle whose weights follow from the training seed alone: every variant of a seed starts from the same ones."""
+def fresh_model(build: Callable[[], Model], seed: int) -> Model:
+    """A model whose weights follow from the training seed alone: every variant of a seed starts from the same ones."""
     torch.manual_seed(stream_seed(seed, "unet"))
     return build()
 
 
 def score_samplers(
-    bundle: Model,
-    samplers: Mapping[str, Mapping[str, Any]],
+    model: Model,
+    samplers: Mapping[str, Mapping[str, Option]],
     sample_seeds: Sequence[int],
     num_images: int,
     batch_size: int,
@@ -72,25 +70,25 @@ def score_samplers(
     reference: Reference,
 ) -> list[Score]:
     """A `Score` for every sampler and sampling seed."""
-    scores = []
-    for name, options in samplers.items():
-        calls = network_calls(options["method"], options["num_inference_steps"])
+    scores, generator = [], Generator(model)
+    for name, chosen in samplers.items():
+        options = generator.options(**chosen)
+        calls = network_calls(options.method, options.num_inference_steps)
         for seed in sample_seeds:
             moments, outliers = Moments(extractor.dim), 0
             for first in range(0, num_images, batch_size):
                 last = min(first + batch_size, num_images)
-                seeds = [seed * SEED_STRIDE + index for index in range(first, last)]
-                latents = sample_latents(bundle, seeds, **options)
-                outliers += _count_outliers(bundle, latents)
-                for features in extract(extractor, bundle.decode(latents), batch_size, lambda count: None):
+                latents = sample_latents(model, image_seeds(seed, first, last), options)
+                outliers += _count_outliers(model, latents)
+                for features in extract(extractor, model.decode(latents), batch_size, lambda count: None):
                     moments.update(features)
             value = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
             scores.append(Score(name, seed, calls, value, outliers / num_images))
     return scores
 
 
-def _count_outliers(bundle: Model, latents: torch.Tensor) -> int:
-    low, high = bundle.extent.low.to(latents), bundle.extent.high.to(latents)
+def _count_outliers(model: Model, latents: torch.Tensor) -> int:
+    low, high = model.extent.low.to(latents), model.extent.high.to(latents)
     far = (latents - (low + high) / 2.0).abs() > OUTSIDE * (high - low) / 2.0
     return int((far | ~latents.isfinite()).flatten(1).any(1).sum())
 
@@ -114,8 +112,8 @@ class Job:
     """What a job depends on, besides latents, autoencoder and reference.
 
     Attributes:
-        settings: noise, schedule, diffusion, unet: of the bundle.
-        samplers: label to arguments of `ngldm.generate.sample_latents`.
+        settings: noise, schedule, diffusion, unet: of the model.
+        samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
         inception_weights: evaluate.inception_weights; only where the reference is Inception's. The file's place, which
@@ -161,16 +159,22 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
     from ngldm.data.latents import open_cache
     from ngldm.data.reference import load_reference
     from ngldm.data.statistics import latent_extent
-    from ngldm.model import Model
     from ngldm.networks.autoencoders.build import load_autoencoder
     from ngldm.scoring.features.extractor import make_extractor
 
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
+    settings: ModelConfig = {
+        "noise": job.settings["noise"],
+        "schedule": job.settings["schedule"],
+        "diffusion": job.settings["diffusion"],
+        "unet": job.settings["unet"],
+        "autoencoder": autoencoder.settings,
+        "image_shape": data.image_shape,
+    }
     extent = latent_extent(cache.train)
-    bundle = fresh_bundle(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
-    train_bundle(bundle, cache.train, SimpleNamespace(**job.train), job.seed, device)
+    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    train_model(model, cache.train, SimpleNamespace(**job.train), job.seed, device)
     reference = load_reference(workspace.REFERENCE)
     extractor = make_extractor(
         reference.about["extractor"],
@@ -179,7 +183,7 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
         device=device,
     )
     reference.require_extractor(extractor.weights_sha256)
-    scores = score_samplers(bundle, job.samplers, extractor=extractor, reference=reference, **job.scoring)
+    scores = score_samplers(model, job.samplers, extractor=extractor, reference=reference, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
         "variant": job.variant,

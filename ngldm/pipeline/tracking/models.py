@@ -20,7 +20,7 @@ def registered_name(noise: str) -> str:
     return f"ngldm-{noise}"
 
 
-def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
+def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
     """Log the model file as a pyfunc, register it, tag run, model and version with its hash.
 
     Args:
@@ -29,7 +29,7 @@ def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tup
     Returns:
         The logged model's id, with which metrics are linked to it; None if the store has failed.
     """
-    sha = sha256_file(bundle)
+    sha = sha256_file(file)
     run.tags({MODEL_TAG: sha})
     if not run.alive:
         return None
@@ -45,7 +45,7 @@ def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tup
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(package / "pipeline" / "tracking" / "served_model.py"),
-                artifacts={"bundle": str(bundle)},
+                artifacts={"bundle": str(file)},
                 code_paths=[str(package)],
                 signature=signature(image_shape),
                 input_example=EXAMPLE,
@@ -78,17 +78,17 @@ def logged_model(store: Store, sha: str) -> str | None:
     return store.attempt(find, None)
 
 
-def ensure_logged(store: Store, run: Run, bundle: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
+def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
     """Id of the logged model with that file; one that came from DVC's cache, not from a training here, is logged now.
 
     Args:
-        bundle: the model file; logged only if its SHA-256 is `sha`.
+        file: the model file; logged only if its SHA-256 is `sha`.
         shape: of one image, (H, W, C).
     """
     found = logged_model(store, sha)
-    if found is None and run.alive and bundle.is_file() and sha256_file(bundle) == sha:
+    if found is None and run.alive and file.is_file() and sha256_file(file) == sha:
         height, width, channels = shape
-        found = log_model(store, run, bundle, noise, (channels, height, width))
+        found = log_model(store, run, file, noise, (channels, height, width))
     return found
 
 

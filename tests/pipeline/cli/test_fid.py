@@ -112,11 +112,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     torch.manual_seed(0)
-    bundle = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
+    built = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
     with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
-        for parameter in bundle.unet.parameters():
+        for parameter in built.unet.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.2)
-    bundle.save(path)
+    built.save(path)
     return path
 
 

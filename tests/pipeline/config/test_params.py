@@ -21,7 +21,7 @@ from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import check_noises, describe, load_params, parse_params
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.scoring.features.extractor import EXTRACTORS
-from ngldm.training.loop import FitConfig
+from ngldm.training.config import FitConfig
 
 
 def set_key(content: dict[str, Any], path: str, value: Any) -> None:

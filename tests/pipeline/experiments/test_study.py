@@ -18,7 +18,7 @@ from ngldm.model import Model
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.experiments import study as study_jobs
-from ngldm.pipeline.experiments.study import Score, fresh_bundle, score_samplers, train_bundle
+from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
 from ngldm.pipeline.report.study import study_table, summarise
 from ngldm.pipeline.report.table import show
 from ngldm.scoring.features.extractor import Extractor
@@ -82,9 +82,9 @@ def trained(seed: int) -> Model:
         autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
         return Model.build(CONFIG, autoencoder, None, latent_extent(LATENTS))
 
-    bundle = fresh_bundle(build, seed)
-    train_bundle(bundle, LATENTS, FIT, seed, "cpu")
-    return bundle
+    model = fresh_model(build, seed)
+    train_model(model, LATENTS, FIT, seed, "cpu")
+    return model
 
 
 def scores(seed: int, batch_size: int = 8) -> list[Score]:
@@ -141,7 +141,7 @@ def test_jobs_carry_the_inception_weights_to_the_extractor(
     monkeypatch.setattr("ngldm.data.dataset.open_dataset", lambda path: SimpleNamespace(image_shape=(1, 4, 4)))
     monkeypatch.setattr("ngldm.data.latents.open_cache", lambda path: cache)
     monkeypatch.setattr("ngldm.networks.autoencoders.build.load_autoencoder", lambda *args: autoencoder)
-    monkeypatch.setattr("ngldm.pipeline.experiments.study.train_bundle", lambda *args: None)
+    monkeypatch.setattr("ngldm.pipeline.experiments.study.train_model", lambda *args: None)
     monkeypatch.setattr("ngldm.data.reference.load_reference", lambda path: SimpleNamespace(about=about))
     monkeypatch.setattr("ngldm.scoring.features.extractor.make_extractor", extractor)
     with pytest.raises(InputError, match="far enough"):

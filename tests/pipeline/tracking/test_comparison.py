@@ -38,7 +38,7 @@ from ngldm.pipeline.tracking.previews import preview, reporter
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 from ngldm.pipeline.workspace import main_root
 from ngldm.sampling.best import best_sampler
-from ngldm.sampling.generator import generate
+from ngldm.sampling.generator import load
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report
 
@@ -189,10 +189,10 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path)
     assert images.shape == (3, 8, 8, 1)
     assert images.dtype == np.uint8
     best = best_sampler("laplace")
-    expected = generate(load_model(model), 3, seed=5, **{**best, "num_inference_steps": 4})
+    expected = load(model, "cpu").sample(3, seed=5, **{**best, "num_inference_steps": 4})
     np.testing.assert_array_equal(images, expected)
     images = loaded.predict({"n": 3, "seed": 5}, params={"method": "ddim", "num_inference_steps": 4})
-    expected = generate(load_model(model), 3, seed=5, method="ddim", num_inference_steps=4)
+    expected = load(model, "cpu").sample(3, seed=5, method="ddim", num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
 
 
@@ -388,7 +388,7 @@ def test_best_is_served_over_http(store, params, tmp_path):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
-    expected = generate(load_model(model), 3, seed=5, method="ddim", num_inference_steps=4)
+    expected = load(model, "cpu").sample(3, seed=5, method="ddim", num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
 
 
@@ -439,10 +439,10 @@ def test_processes_side_by_side_lose_nothing(root, tmp_path):
 
 
 def test_previews_leave_the_training_as_it_was(tmp_path):
-    bundle = load_model(make_model(tmp_path / "model.safetensors"))
-    ema = EMA(bundle.unet, 0.9)
+    trained = load_model(make_model(tmp_path / "model.safetensors"))
+    ema = EMA(trained.unet, 0.9)
     before = torch.get_rng_state()
-    first, second = (preview(bundle, ema, "cpu") for _ in range(2))
+    first, second = (preview(trained, ema, "cpu") for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert first.dtype == np.uint8
     assert torch.equal(torch.get_rng_state(), before)
@@ -450,9 +450,9 @@ def test_previews_leave_the_training_as_it_was(tmp_path):
 
 
 def test_training_logs_pictures_at_its_evaluations_until_one_fails(store, params, tmp_path, monkeypatch, capsys):
-    bundle = load_model(make_model(tmp_path / "model.safetensors"))
-    ema, run = EMA(bundle.unet, 0.9), create_run(store, params, "laplace", "laplace", {})
-    tell = reporter(run, bundle, ema, "cpu")
+    trained = load_model(make_model(tmp_path / "model.safetensors"))
+    ema, run = EMA(trained.unet, 0.9), create_run(store, params, "laplace", "laplace", {})
+    tell = reporter(run, trained, ema, "cpu")
     for step, heldout in ((10, None), (20, 0.5), (30, 0.4)):
         ema.updates = 20  # the reports before and after are those that a resumed training repeats
         tell(report(step, heldout))
