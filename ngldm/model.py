@@ -5,11 +5,11 @@ networks' settings, the schedule, the forward process, what the network predicts
 A Laplace model cannot be sampled with Gaussian noise by accident.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,28 +28,16 @@ from ngldm.noise import make_noise
 FORMAT = "ngldm-bundle-2"
 
 
-class ModelConfig(TypedDict):
-    """What a model file says of itself: each part holds the arguments of its maker, which checks them."""
-
-    noise: Mapping[str, Any]  # make_noise: name, params
-    schedule: Mapping[str, Any]  # make_schedule
-    diffusion: Mapping[str, Any]  # Diffusion.make: forward, objective, weighting, gamma (None: the usual one)
-    unet: Mapping[str, Any]  # UNet
-    autoencoder: Mapping[str, Any]  # build_autoencoder
-    image_shape: Sequence[int]  # (C, H, W)
-    dataset: NotRequired[str]  # for the record
-
-
 @dataclass(frozen=True)
 class Model:
     """A trained model and everything that sampling from it needs.
 
     Attributes:
-        config: what the file's metadata says.
+        config: what the file's metadata says; see `build`.
         extent: of the standardised training latents.
     """
 
-    config: ModelConfig
+    config: Mapping[str, object]
     unet: UNet
     autoencoder: Autoencoder
     statistics: LatentStatistics
@@ -59,7 +47,7 @@ class Model:
     @classmethod
     def build(
         cls,
-        config: ModelConfig,
+        config: Mapping[str, object],
         autoencoder: Autoencoder | None = None,
         statistics: LatentStatistics | None = None,
         extent: LatentExtent | None = None,
@@ -67,20 +55,23 @@ class Model:
         """A model with a fresh U-Net.
 
         Args:
+            config: `noise`, `schedule`, `diffusion`, `unet`, `autoencoder`: for each, the arguments of `make_noise`,
+                `make_schedule`, `Diffusion.make`, `UNet`, `build_autoencoder`; `image_shape` (C, H, W) and, for the
+                record, `dataset`.
             autoencoder, statistics, extent: trained and measured ones; without them, fresh weights, mean 0, deviation
                 1 and no bounds.
 
         Raises:
             InputError: a value that its maker refuses, or settings that exclude each other.
         """
-        schedule = make_schedule(**config["schedule"])
-        image_channels, height, width = config["image_shape"]
-        autoencoder = autoencoder or build_autoencoder(config["autoencoder"], (image_channels, height, width))
+        parts: dict[str, Any] = dict(config)  # whose makers check them
+        schedule = make_schedule(**parts["schedule"])
+        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"]))
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **config["unet"])
+        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **parts["unet"])
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
-        diffusion = Diffusion.make(make_noise(**config["noise"]), schedule, **config["diffusion"])
+        diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
         return cls(config, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
@@ -92,6 +83,12 @@ class Model:
     def compiled(self) -> "Model":
         """The same with a compiled U-Net. The first call of each batch size takes a minute or so on a CPU."""
         return replace(self, unet=cast(UNet, torch.compile(self.unet, dynamic=False)))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = cast(tuple[int, int, int], self.config["image_shape"])
+        return channels, height, width
 
     @property
     def device(self) -> torch.device:

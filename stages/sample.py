@@ -33,7 +33,7 @@ def sample(
     size = config.batch_size or generator.batch_size(config.num_images)
     if config.compile:
         generator = Generator(generator.model.compiled())
-    channels, height, width = generator.model.config["image_shape"]
+    channels, height, width = generator.model.image_shape
     with atomic_directory(workspace.samples(noise, sampler)) as folder:
         shape = (config.num_images, height, width, channels)
         images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)

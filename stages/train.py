@@ -12,7 +12,7 @@ from ngldm.data.snapshots import Snapshots
 from ngldm.data.statistics import latent_extent
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-from ngldm.model import Model, ModelConfig
+from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params, load_params
@@ -81,7 +81,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
 def fresh_model(params: Params, noise: str, data: Dataset, cache: Latents) -> Model:
     """An untrained model of that noise. Every noise starts from the same weights."""
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings: ModelConfig = {
+    settings = {
         "noise": params.noise_arguments(noise),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),

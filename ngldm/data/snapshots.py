@@ -1,16 +1,22 @@
-"""Models kept while a network trains, for the stage `curve`."""
+"""Models kept while a network trains, for the stage `curve`.
+
+On disk: <step>.safetensors for each kept model, and snapshots.json, their names. The list is there too where no models
+are kept: DVC warns of an empty output.
+"""
 
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngldm.io.files import atomic_directory
+from ngldm.io.files import atomic_directory, read_json, require, write_json
+
+INDEX = "snapshots.json"
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Model files of a training, named by their step.
+    """Models of a training under way.
 
     Attributes:
         folder: outside DVC's outs, like all that a resumed training needs.
@@ -26,8 +32,19 @@ class Snapshots:
             save(self.folder / f"{step:09d}.safetensors")
 
     def hand_over(self, out: Path) -> None:
-        """Move a finished training's snapshots, if it has any, into its output."""
+        """Move the finished training's snapshots, if it has any, into its output."""
+        files = sorted(self.folder.glob("*.safetensors"))
         with atomic_directory(out) as target:
-            for file in sorted(self.folder.glob("*.safetensors")):
+            for file in files:
                 shutil.copy2(file, target)
+            write_json(target / INDEX, {"models": [file.name for file in files]})
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def snapshot_files(path: Path) -> list[Path]:
+    """The models of a folder that `Snapshots.hand_over` wrote, the first step first.
+
+    Raises:
+        InputError: the folder or its list is missing or damaged.
+    """
+    return [path / name for name in read_json(require(path, "the stage `train`") / INDEX, "models")["models"]]

@@ -118,7 +118,7 @@ class Generator:
         Raises:
             InputError: on a value that is not allowed.
         """
-        channels, height, width = self.model.config["image_shape"]
+        channels, height, width = self.model.image_shape
         batches = self.batches(num_images, seed, first=first, batch_size=batch_size, progress=progress, **options)
         return np.concatenate([np.empty((0, height, width, channels), np.uint8), *batches])
 

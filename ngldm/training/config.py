@@ -4,48 +4,55 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ngldm.io.errors import InputError, unknown
-
-LR_SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("fp32", "bf16")
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
 class FitSettings(Protocol):
-    """What the loop reads of a configuration: a `FitConfig`, or a section of params.yaml."""
+    """What the loop reads: of a `FitConfig`, which explains each, or of a section of params.yaml."""
 
-    max_steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float
-    warmup_steps: int
-    lr_schedule: str
-    ema_decay: float
-    grad_clip: float
-    precision: str
-    compile: bool
-    log_every: int
-    eval_every: int
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def lr_schedule(self) -> str: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def grad_clip(self) -> float: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def compile(self) -> bool: ...
+    @property
+    def log_every(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class FitConfig:
-    """Settings of a training with defaults that suit a small U-Net.
+    """Settings of a training, with defaults that suit a small U-Net.
 
     Attributes:
         max_steps: optimiser steps, at least 1.
         batch_size: items per step, at least 1.
-        lr: AdamW's learning rate after warm-up, > 0.
-        weight_decay: AdamW's, >= 0.
+        lr: AdamW's learning rate after warm-up, above 0.
+        weight_decay: AdamW's, at least 0.
         warmup_steps: over which lr rises linearly from 0.
         lr_schedule: after warm-up: "constant", or "cosine" to 0.
         ema_decay: of the averaged weights per step, in [0, 1); for whoever makes the `EMA`.
-        grad_clip: largest global gradient norm, > 0.
+        grad_clip: largest global gradient norm, above 0.
         precision: of forward and backward pass: "fp32" or "bf16"; the weights stay float32.
         compile: compile the network (needs a C++ compiler, costs a minute or so).
         log_every: steps between two reports, at least 1.
         eval_every: steps between two held-out losses, at least 1.
-
-    Raises:
-        InputError: a value out of its range.
     """
 
     max_steps: int = 10_000
@@ -61,19 +68,20 @@ class FitConfig:
     log_every: int = 50
     eval_every: int = 500
 
-    def __post_init__(self) -> None:
-        for key in ("max_steps", "batch_size", "log_every", "eval_every"):
-            if getattr(self, key) < 1:
-                raise InputError(f"{key}: {getattr(self, key)} must be at least 1")
-        for key in ("weight_decay", "warmup_steps"):
-            if getattr(self, key) < 0:
-                raise InputError(f"{key}: {getattr(self, key)} must be at least 0")
-        for key in ("lr", "grad_clip"):
-            if not getattr(self, key) > 0:
-                raise InputError(f"{key}: {getattr(self, key)} must be above 0")
-        if not 0.0 <= self.ema_decay < 1.0:
-            raise InputError(f"ema_decay: {self.ema_decay} must lie in [0, 1)")
-        if self.lr_schedule not in LR_SCHEDULES:
-            raise unknown("lr_schedule", self.lr_schedule, LR_SCHEDULES)
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
+
+def check_fit(config: FitSettings) -> None:
+    """Refuse settings that the loop cannot follow.
+
+    Raises:
+        InputError: naming the first of them, its value and what is allowed.
+    """
+    least = {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "weight_decay": 0, "warmup_steps": 0}
+    for key, low in least.items():
+        if not getattr(config, key) >= low:
+            raise InputError(f"{key}: {getattr(config, key)} must be at least {low}")
+    for key in ("lr", "grad_clip"):
+        if not getattr(config, key) > 0:
+            raise InputError(f"{key}: {getattr(config, key)} must be above 0")
+    for key, choices in (("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)):
+        if getattr(config, key) not in choices:
+            raise unknown(key, getattr(config, key), choices)

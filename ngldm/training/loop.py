@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
 from ngldm.training.checkpoint import Checkpointer
-from ngldm.training.config import FitConfig, FitSettings
+from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.seeds import batch_indices, stream_seed
 
@@ -137,11 +137,11 @@ def fit(
         seed: all that is random follows from it.
 
     Raises:
-        InputError: the training has diverged.
+        InputError: a setting is out of range; or, while it runs, the training has diverged.
     """
-    run = _Run(network, ema, task, config or FitConfig(), seed, torch.device(device), checkpointer)
-    yield from run.history
-    yield from run.train()
+    config = config or FitConfig()
+    check_fit(config)
+    return _Run(network, ema, task, config, seed, torch.device(device), checkpointer).reports()
 
 
 class _Run(Generic[Network, Batch]):
@@ -175,8 +175,9 @@ class _Run(Generic[Network, Batch]):
             self.losses = [torch.tensor(value, device=device) for value in state["losses"]]
         ema.updates = self.step
 
-    def train(self) -> Iterator[Report]:
-        """The steps that are left."""
+    def reports(self) -> Iterator[Report]:
+        """Train; first come the reports of the run that is resumed."""
+        yield from list(self.history)
         config, since, reported = self.config, time.perf_counter(), self.step
         self.network.train()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network

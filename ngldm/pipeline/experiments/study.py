@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ngldm.data.reference import Reference
-from ngldm.model import Model, ModelConfig
+from ngldm.model import Model
 from ngldm.pipeline import workspace
 from ngldm.sampling.best import Option
 from ngldm.sampling.generator import Generator, image_seeds, sample_latents
@@ -164,14 +164,7 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
 
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings: ModelConfig = {
-        "noise": job.settings["noise"],
-        "schedule": job.settings["schedule"],
-        "diffusion": job.settings["diffusion"],
-        "unet": job.settings["unet"],
-        "autoencoder": autoencoder.settings,
-        "image_shape": data.image_shape,
-    }
+    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
     extent = latent_extent(cache.train)
     model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
     train_model(model, cache.train, SimpleNamespace(**job.train), job.seed, device)
