@@ -15,10 +15,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from torch.distributions import Bernoulli, Cauchy, Exponential, Laplace, StudentT
+from torch.distributions import Bernoulli, Cauchy, Laplace, StudentT
 
 import ngldm.noise.registry
 from ngldm.io.errors import InputError
+from ngldm.model import Model, load_model
 from ngldm.noise import Base, Noise, make_noise, noise_names, register
 
 SQRT_3 = 1.7320508075688772
@@ -334,11 +335,61 @@ def test_constant_is_refused(registry: dict) -> None:
         make_noise("never")
 
 
-def test_double_registration_is_refused_and_keeps_the_first(registry: dict) -> None:
-    before = registry["laplace"]
-    with pytest.raises(InputError, match=r"'laplace' is registered already, by ngldm\.noise"):
-        register("laplace")(lambda: Base(Exponential(1.0), skewness=2.0, excess_kurtosis=6.0))
-    assert registry["laplace"] is before
+CELL = """
+from torch.distributions import Laplace
+from ngldm.noise import Base, register
+
+@register("mine")
+def mine(scale=1.0):
+    return Base(Laplace({loc}, scale), skewness=0.0, excess_kurtosis={kurtosis})
+"""
+
+
+def run_cell(module: str = "__main__", name: str = "mine", loc: float = 0.0, kurtosis: float = 3.0) -> None:
+    exec(CELL.format(loc=loc, kurtosis=kurtosis).replace('"mine"', f'"{name}"'), {"__name__": module})
+
+
+def test_a_notebooks_cell_that_runs_again_replaces_its_own_noise(registry: dict) -> None:
+    run_cell(loc=1.0)
+    assert make_noise("mine").shift == 1.0
+    run_cell(loc=2.0)
+    assert make_noise("mine").shift == 2.0
+    assert noise_names().count("mine") == 1
+
+
+def test_what_replaces_a_checked_noise_is_checked_too(registry: dict) -> None:
+    run_cell()
+    make_noise("mine")
+    run_cell(kurtosis=0.0)
+    with pytest.raises(InputError, match=r"'mine'.*declared one is 0\.0000"):
+        make_noise("mine")
+
+
+@pytest.mark.parametrize(("module", "name"), [("__main__", "laplace"), ("other", "mine")])
+def test_the_name_of_another_function_is_refused_and_keeps_the_first(registry: dict, module: str, name: str) -> None:
+    run_cell()
+    before = registry[name]
+    owner = {"laplace": r"ngldm\.noise\.\w+\.laplace", "mine": r"__main__\.mine"}[name]
+    with pytest.raises(InputError, match=f"'{name}' is registered already, by {owner}; choose another name"):
+        run_cell(module, name)
+    assert registry[name] is before
+
+
+def test_a_model_trained_before_its_noise_was_registered_again_still_loads(registry: dict, tmp_path: Path) -> None:
+    config = {
+        "noise": {"name": "mine", "params": {"scale": 2.0}},
+        "schedule": {"num_train_timesteps": 10},
+        "diffusion": {},
+        "unet": {"widths": [8], "attention_levels": []},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (1, 4, 4),
+    }
+    run_cell()
+    Model.build(config).save(tmp_path / "model.safetensors")
+    run_cell()
+    noise = load_model(tmp_path / "model.safetensors").diffusion.noise
+    assert (noise.name, noise.params, noise.excess_kurtosis) == ("mine", {"scale": 2.0}, 3.0)
+    assert noise.base is not make_noise("mine").base
 
 
 def test_own_draw_is_standardised_too(registry: dict) -> None:
