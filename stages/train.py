@@ -1,11 +1,13 @@
 """Stage `train@<noise>`: Algorithm 1 for one noise distribution."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
 
@@ -23,7 +25,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.data.snapshots import hand_over, snapshooter
     from ngldm.data.statistics import latent_extent
     from ngldm.diffusion.objective import diffusion_loss
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
+    from ngldm.io.files import read_json, write_json
     from ngldm.model import Model
     from ngldm.networks.autoencoders.build import load_autoencoder
     from ngldm.pipeline.tracking.comparison import training_run
@@ -31,7 +33,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.pipeline.tracking.previews import reporter
     from ngldm.pipeline.tracking.store import Store
     from ngldm.pipeline.workspace import main_root
-    from ngldm.training.checkpoint import Checkpointer
+    from ngldm.training.checkpoint import Checkpointer, decisive
     from ngldm.training.ema import EMA
     from ngldm.training.loop import Report, Split
     from ngldm.training.seeds import stream_seed
@@ -55,15 +57,16 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         return Split(len(array), lambda index: torch.from_numpy(array[index]))
 
     data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
-    latents = sha256_file(workspace.LATENTS / "train.npy")
-    key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
-    checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)
+    latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
+    decided_by = {**settings, "seed": params.seed, "train": decisive(config.model_dump())}
+    behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
+    checkpointer = Checkpointer(main_root() / "checkpoints", noise, behind, config.checkpoint_every)
     keep = snapshooter(bundle, ema, config.snapshot_every, checkpointer.folder / "snapshots")
     store = Store(params.experiment)
     start = time.perf_counter()
-    with training_run(store, params, noise, key) as run:
+    with checkpointer.until_done(), training_run(store, params, noise, checkpointer.key) as run:
         run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", workspace.LATENTS / "train.npy", latents, "training")
+        run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
         show = reporter(run, bundle, ema, target)
 
         def on_report(report: Any) -> None:

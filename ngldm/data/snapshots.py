@@ -23,10 +23,9 @@ def snapshooter(bundle: Any, ema: Any, every: int, folder: Path) -> Callable[[An
 
 
 def hand_over(folder: Path, out: Path) -> None:
-    """Move a finished training's snapshots, if it has any, into its output."""
+    """Copy a finished training's snapshots, if it has any, into its output."""
     from ngldm.io.files import atomic_directory
 
     with atomic_directory(out) as target:
         for file in sorted(folder.glob("*.safetensors")):
             shutil.copy2(file, target)
-    shutil.rmtree(folder, ignore_errors=True)

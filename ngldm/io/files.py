@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -81,3 +81,14 @@ def sha256_file(path: Path) -> str:
 def fingerprint(content: Any) -> str:
     """SHA-256, in hex, of the canonical JSON of `content`."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two JSON-able contents differ, e.g. ["settings.lr", "code"]; mappings are compared key by key."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return [] if fingerprint(old) == fingerprint(new) else [path]
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        place = f"{path}.{key}" if path else str(key)
+        found += differences(old[key], new[key], place) if key in old and key in new else [place]
+    return found

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -34,10 +34,10 @@ class FitConfig(Protocol):
     lr: float
     weight_decay: float
     warmup_steps: int
-    lr_schedule: str
+    lr_schedule: Literal["constant", "cosine"]
     ema_decay: float
     grad_clip: float
-    precision: str
+    precision: Literal["fp32", "bf16"]
     compile: bool
     log_every: int
     eval_every: int
@@ -116,7 +116,7 @@ def fit(
 
     AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights, `torch.compile` if
     `config.compile` (the EMA weights, evaluated now and then, stay as they are). With a checkpointer,
-    the run goes on from `last` if one of the same fingerprint is unfinished, saves `last` at its interval and, with
+    the run goes on from `last` if there is one made from the same, saves `last` at its interval and, with
     `heldout`, `best` whenever the held-out loss improves.
     """
     device = torch.device(device)
@@ -141,7 +141,6 @@ def fit(
         if checkpointer:
             content = {
                 "step": count,
-                "complete": count == config.max_steps,
                 "best": best,
                 "losses": [float(value) for value in losses],
                 "history": [asdict(report) for report in history],
