@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.device import resolve_device
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.curve import score_snapshots, write_curves
@@ -29,7 +29,6 @@ def curve(device: Device = "auto") -> None:
     measured: dict[str, Any] = {"snapshots": total}
     if total:
         target = resolve_device(device)
-        be_deterministic()
         from ngldm.pipeline.tracking.comparison import run_of_model
         from ngldm.pipeline.tracking.store import Store
 

@@ -70,7 +70,7 @@ def _is_docstring(path: Path) -> bool:
 
 def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
     """A module's own file and all files of this project behind it that can change a result, sorted."""
-    todo, seen = [module.resolve()], set()
+    root, todo, seen = root.resolve(), [module.resolve()], set()
     while todo:
         path = todo.pop()
         if path in seen or not is_code_of_results(path, root):
@@ -88,7 +88,7 @@ def code_hash(module: Path, root: Path = ROOT) -> str:
         module: a file, usually the caller's own: `Path(__file__)`.
         root: the folder that holds ngldm/; by default that of the running code.
     """
-    digest = hashlib.sha256()
+    root, digest = root.resolve(), hashlib.sha256()
     for path in code_behind(module, root):
         name = path.relative_to(root).as_posix() if root in path.parents else path.name
         content = path.read_bytes()

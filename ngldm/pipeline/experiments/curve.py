@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ngldm.data.reference import load_reference
+from ngldm.io.device import be_deterministic
 from ngldm.io.files import atomic_directory, sha256_file
 from ngldm.io.images import sample_grid
 from ngldm.model import load_model
@@ -40,6 +41,7 @@ def score_snapshots(
     """
     if not files:
         return []
+    be_deterministic()
     config, scoring, options = settings
     sampler = options.arguments(load_model(files[0]).noise.name)
     decided_by = {
