@@ -188,12 +188,6 @@ def run_job(job: Job, kept: KeptRows, device: str) -> list[Row]:
 
 
 def _compute(job: Job, device: str) -> list[Row]:
-    data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
-    extent = latent_extent(cache.train)
-    bundle = fresh_bundle(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
-    train_bundle(bundle, cache.train, job.train, job.seed, device)
     reference = load_reference(workspace.REFERENCE)
     extractor = make_extractor(
         reference.about["extractor"],
@@ -202,6 +196,12 @@ def _compute(job: Job, device: str) -> list[Row]:
         device=device,
     )
     reference.require_extractor(extractor.weights_sha256)
+    data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
+    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
+    extent = latent_extent(cache.train)
+    bundle = fresh_bundle(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    train_bundle(bundle, cache.train, job.train, job.seed, device)
     scores = score_samplers(bundle, job.samplers, extractor=extractor, reference=reference, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
