@@ -4,8 +4,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ def require(path: Path, made_by: str = "the stage before this one (`dvc repro` r
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; it comes from {made_by}")
     return path
+
+
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """The paths that exist by the time of their last change; another process may remove some meanwhile."""
+    times = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            times[path] = (path.stat().st_mtime_ns, path.name)
+    return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def sha256_file(path: Path) -> str:

@@ -23,6 +23,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import differences, fingerprint, read_json, write_json
+from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 
 UNDECISIVE = ("log_every", "checkpoint_every")
@@ -112,10 +113,13 @@ class Checkpointer:
 
     def unused(self) -> str | None:
         """Why the newest checkpoint of this label is not resumed, in one line; None if there is none or if it is."""
-        files = sorted(self.folder.parent.glob(f"{self.label}-*/last.json"), key=lambda file: file.stat().st_mtime_ns)
+        files, own = (
+            newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json")),
+            self.folder / "last.json",
+        )
         if not files:
             return None
-        file = self.folder / "last.json" if self.folder / "last.json" in files else files[-1]
+        file = own if own in files else files[0]
         try:
             state = read_json(file, "made_from", "step")
         except InputError:

@@ -2,12 +2,22 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, atomic_path, differences, read_json, require, sha256_file, write_json
+from ngldm.io.files import (
+    atomic_directory,
+    atomic_path,
+    differences,
+    newest_first,
+    read_json,
+    require,
+    sha256_file,
+    write_json,
+)
 
 INTERRUPTIONS = [ValueError, KeyboardInterrupt]
 
@@ -206,3 +216,12 @@ def test_sha256_is_of_all_bytes(tmp_path, content):
 )
 def test_differences_name_the_keys(old: dict, new: dict, expected: list[str]) -> None:
     assert differences(old, new) == expected
+
+
+def test_newest_first_leaves_out_what_is_gone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("old", "new", "gone", "middle")]
+    for path, time in zip(paths, (1, 9, 7, 5), strict=True):
+        path.touch()
+        os.utime(path, (time, time))
+    (tmp_path / "gone").unlink()
+    assert [path.name for path in newest_first(paths)] == ["new", "middle", "old"]

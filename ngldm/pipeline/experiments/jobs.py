@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import differences, fingerprint, read_json, write_json
+from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.pipeline.workspace import main_root
 
 Row = dict[str, Any]
@@ -66,8 +66,7 @@ class KeptRows:
             old.unlink(missing_ok=True)
 
     def _newest_first(self) -> list[Path]:
-        files = self.path.parent.glob(f"{self.name}-*.json")
-        return sorted(files, key=lambda file: (_modified(file), file.name), reverse=True)
+        return newest_first(self.path.parent.glob(f"{self.name}-*.json"))
 
     def _content(self, path: Path) -> Any:
         try:
@@ -78,10 +77,3 @@ class KeptRows:
         whole = isinstance(content["made_from"], dict) and isinstance(rows, list)
         whole = whole and all(isinstance(row, dict) and set(row) == set(self.columns) for row in rows)
         return content if whole else None
-
-
-def _modified(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:  # another process has just removed it
-        return 0
