@@ -119,6 +119,7 @@ class Checkpointer:
         )
         if not files:
             return None
+        own = self.folder / "last.json"
         file = own if own in files else files[0]
         try:
             state = read_json(file, "made_from", "step")
