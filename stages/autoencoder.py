@@ -1,11 +1,12 @@
 """Stage `autoencoder`: train the autoencoder that gives the latents."""
 
 import time
-from typing import cast
+from pathlib import Path
 
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, summary
 
@@ -16,10 +17,11 @@ def autoencoder(device: Device = "auto") -> None:
     from ngldm.data.dataset import open_dataset
     from ngldm.io.files import write_json
     from ngldm.io.tensors import to_float
-    from ngldm.networks.autoencoders.autoencoder import Autoencoder
     from ngldm.networks.autoencoders.build import build_autoencoder, reconstruction_psnr, save_autoencoder
+    from ngldm.pipeline.workspace import main_root
+    from ngldm.training.checkpoint import Checkpointer, decisive
     from ngldm.training.ema import EMA
-    from ngldm.training.loop import Report, Split, Task
+    from ngldm.training.loop import Report, Split
     from ngldm.training.seeds import stream_seed
 
     target = resolve_device(device)
@@ -30,27 +32,30 @@ def autoencoder(device: Device = "auto") -> None:
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
     model = build_autoencoder(config.model_dump(exclude={"fit"}), data.image_shape)
     ema = EMA(model, config.fit.ema_decay)
+    settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
+    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
+    checkpointer = Checkpointer(main_root() / "checkpoints", "autoencoder", behind, config.fit.eval_every)
     start, reports = time.perf_counter(), []
-    if next(model.parameters(), None) is not None:  # pixels as latents need no training
-        reports = fit_with_progress(
-            "autoencoder",
-            model,
-            ema,
-            Task(
-                lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
+    with checkpointer.until_done():
+        if next(model.parameters(), None) is not None:  # pixels as latents need no training
+            reports = fit_with_progress(
+                "autoencoder",
+                model,
+                ema,
+                lambda net, batch, generator: net.loss(batch, generator),
                 Split(len(data.train), lambda index: to_float(data.train[index])),
+                config=config.fit,
+                seed=params.seed,
+                device=target,
                 heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
-            ),
-            config=config.fit,
-            seed=params.seed,
-            device=target,
-        )
-    seconds = time.perf_counter() - start
-    trained = ema.model.to("cpu")
-    save_autoencoder(trained, workspace.AUTOENCODER)
-    write_history(reports, Report, workspace.AUTOENCODER_PLOT)
-    psnr = reconstruction_psnr(trained, data.test)
-    write_json(workspace.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
+                checkpointer=checkpointer,
+            )
+        seconds = time.perf_counter() - start
+        trained = ema.model.to("cpu")
+        save_autoencoder(trained, workspace.AUTOENCODER)
+        write_history(reports, Report, workspace.AUTOENCODER_PLOT)
+        psnr = reconstruction_psnr(trained, data.test)
+        write_json(workspace.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
     content = {
         "PSNR in dB": psnr,
         "test images": len(data.test),

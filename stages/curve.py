@@ -3,18 +3,20 @@
 import time
 from typing import Any
 
-from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.device import resolve_device
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.curve import Row, score_snapshots, write_curves
+from ngldm.pipeline.experiments.curve import score_snapshots, write_curves
+from ngldm.pipeline.experiments.jobs import Row
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 
 
 def curve(device: Device = "auto") -> None:
     """Score every snapshot of every noise with one sampler: plots/curve/<noise>.csv, and a curve in MLflow.
 
-    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve, so that an
-    interrupted run goes on where it stopped and one more noise costs only its own.
+    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve with
+    what it was made from, its code included: an interrupted run goes on where it stopped, and one more noise costs only
+    its own.
     """
     params = load_params()
     from ngldm.io.files import sha256_file, write_json
@@ -27,7 +29,6 @@ def curve(device: Device = "auto") -> None:
     measured: dict[str, Any] = {"snapshots": total}
     if total:
         target = resolve_device(device)
-        be_deterministic()
         from ngldm.pipeline.tracking.comparison import run_of_model
         from ngldm.pipeline.tracking.store import Store
 

@@ -2,14 +2,13 @@
 
 import csv
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from typing import Any
 
 from ngldm.io.device import resolve_device
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.study import COLUMNS, Job, run_job
+from ngldm.pipeline.config.sections import Fit
+from ngldm.pipeline.experiments.study import COLUMNS, Job, run_jobs
 from ngldm.pipeline.terminal import Device, command, progress, summary
 
 
@@ -17,7 +16,7 @@ def study(device: Device = "auto") -> None:
     """Train every variant with every training seed, score every sampler with every sampling seed: study/scores.csv.
 
     Jobs run side by side in `study.workers` processes of one thread each. A finished job is kept in checkpoints/study
-    until its settings change, so that an interrupted study goes on where it stopped.
+    with what it was made from, its code included, so that an interrupted study goes on where it stopped.
     """
     params, start = load_params(), time.perf_counter()
     config = params.study
@@ -33,18 +32,14 @@ def study(device: Device = "auto") -> None:
             }
             names = variant.samplers or list(config.samplers)
             samplers = {name: config.samplers[name].arguments(settings["noise"]["name"]) for name in names}
-            train, weights = params.train.model_dump(), params.evaluate.inception_weights
+            train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
+            weights = params.evaluate.inception_weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
     rows: list[dict[str, Any]] = []
     if jobs:
         target = str(resolve_device(device))
-        with (
-            ProcessPoolExecutor(config.workers, mp_context=get_context("spawn")) as pool,
-            progress("study", len(jobs), "trainings") as advance,
-        ):
-            for future in as_completed([pool.submit(run_job, job, target) for job in jobs]):
-                rows += future.result()
-                advance(1)
+        with progress("study", len(jobs), "trainings") as advance:
+            rows = run_jobs(jobs, target, config.workers, advance)
     from ngldm.io.files import atomic_directory, write_json
 
     with atomic_directory(workspace.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -11,17 +12,18 @@ from ngldm.data.latents import Latents, open_cache
 from ngldm.data.snapshots import Snapshots
 from ngldm.data.statistics import latent_extent
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
+from ngldm.io.files import read_json, write_json
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
 from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
 from ngldm.pipeline.tracking.previews import reporter
 from ngldm.pipeline.tracking.store import Store
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoint import Checkpointer, decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task
 from ngldm.training.seeds import stream_seed
@@ -36,17 +38,17 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
     model = fresh_model(params, noise, data, cache)
     ema = EMA(model.unet, config.ema_decay)
-    latents = sha256_file(workspace.LATENTS / "train.npy")
-    key = fingerprint([model.config, config.model_dump(), params.seed, latents, str(target)])
-    folder = workspace.main_root() / "checkpoints" / f"{noise}-{key[:12]}"
-    checkpointer = Checkpointer(folder, key, config.checkpoint_every)
-    snapshots = Snapshots(folder / "snapshots", config.snapshot_every)
+    latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
+    decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
+    behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
+    checkpointer = Checkpointer(workspace.main_root() / "checkpoints", noise, behind, config.checkpoint_every)
+    snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
     store = Store(params.experiment)
     start = time.perf_counter()
-    with training_run(store, params, noise, key) as run:
+    with checkpointer.until_done(), training_run(store, params, noise, checkpointer.key) as run:
         data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", workspace.LATENTS / "train.npy", latents, "training")
+        run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:

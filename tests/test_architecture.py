@@ -24,7 +24,7 @@ def covered(stage: str) -> set[Path]:
     for dep in PIPELINE[stage]["deps"]:
         if dep.startswith(("ngldm/", "stages/")):
             path = ROOT / dep
-            found |= set(path.rglob("*.py")) if path.is_dir() else {path}
+            found |= {file for file in path.rglob("*.*") if file.suffix != ".pyc"} if path.is_dir() else {path}
     return {path for path in found if is_code_of_results(path, ROOT)}
 
 

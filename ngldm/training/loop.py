@@ -127,7 +127,7 @@ def fit(
 
     AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights, `torch.compile` if
     `config.compile` (the EMA weights, evaluated now and then, stay as they are). With a checkpointer,
-    the run goes on from `last` if one of the same fingerprint is unfinished, saves `last` at its interval and, with
+    the run goes on from `last` if there is one made from the same, saves `last` at its interval and, with
     a held-out split, `best` whenever the held-out loss improves.
 
     Args:
@@ -244,7 +244,6 @@ class _Run(Generic[Network, Batch]):
         if self.checkpointer:
             content = {
                 "step": self.step,
-                "complete": self.step == self.config.max_steps,
                 "best": self.best,
                 "losses": [float(value) for value in self.losses],
                 "history": [asdict(report) for report in self.history],

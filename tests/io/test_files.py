@@ -2,12 +2,22 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, atomic_path, read_json, require, sha256_file, write_json
+from ngldm.io.files import (
+    atomic_directory,
+    atomic_path,
+    differences,
+    newest_first,
+    read_json,
+    require,
+    sha256_file,
+    write_json,
+)
 
 INTERRUPTIONS = [ValueError, KeyboardInterrupt]
 
@@ -190,3 +200,28 @@ def test_require_says_by_default_how_to_make_it(tmp_path):
 def test_sha256_is_of_all_bytes(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({}, {}, []),
+        ({"a": 1, "b": {"c": [1, 2]}}, {"b": {"c": (1, 2)}, "a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": 1}, {"a": "1"}, ["a"]),
+        ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"b": 2, "c": {"d": 2}}}, ["a.b", "a.c.d"]),
+        ({"a": {"b": 1}, "gone": 0}, {"a": {"new": 1}}, ["a.b", "a.new", "gone"]),
+        ({"a": {"b": 1}}, {"a": None}, ["a"]),
+    ],
+)
+def test_differences_name_the_keys(old: dict, new: dict, expected: list[str]) -> None:
+    assert differences(old, new) == expected
+
+
+def test_newest_first_leaves_out_what_is_gone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("old", "new", "gone", "middle")]
+    for path, time in zip(paths, (1, 9, 7, 5), strict=True):
+        path.touch()
+        os.utime(path, (time, time))
+    (tmp_path / "gone").unlink()
+    assert [path.name for path in newest_first(paths)] == ["new", "middle", "old"]

@@ -1,15 +1,24 @@
 """Scores of a training's snapshots, kept on disk one by one as they are done."""
 
 import csv
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ngldm.data.reference import load_reference
+from ngldm.io.device import be_deterministic
+from ngldm.io.files import atomic_directory, sha256_file
+from ngldm.io.images import sample_grid
+from ngldm.model import load_model
 from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.sampling.generator import load
+from ngldm.scoring.features.extractor import extract, make_extractor
+from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
-COLUMNS = ("step", "epoch", "value", "metric", "num_images", "seconds")
-Row = dict[str, Any]
+COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 
 
 def score_snapshots(
@@ -30,24 +39,32 @@ def score_snapshots(
         run: an `ngldm.pipeline.tracking.runs.Run`.
         advance: told of images done.
     """
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-    from ngldm.pipeline.workspace import main_root
-
-    inputs = [section.model_dump() for section in settings]
-    statistics = sha256_file(workspace.REFERENCE / "statistics.npz")
+    if not files:
+        return []
+    be_deterministic()
+    config, scoring, options = settings
+    sampler = options.arguments(load_model(files[0]).diffusion.noise.name)
+    decided_by = {
+        "num_images": config.num_images,
+        "sampler": sampler,
+        "train_batch_size": batch_size,
+        "evaluate": scoring.model_dump(include={"extractor", "fid_protocol", "batch_size"}),
+    }
+    reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
+    behind = {**made_from(decided_by, reference, Path(__file__)), "device": device.type}
     rows = []
     for file in files:
-        key = fingerprint([*inputs, batch_size, statistics, sha256_file(file), str(device)])
-        kept = main_root() / "checkpoints" / "curve" / f"{noise}-{file.stem}-{key[:16]}.json"
-        if kept.is_file():
-            row: Row = read_json(kept, *COLUMNS)
-            advance(settings[0].num_images)
-        else:
-            row, picture = _score(file, settings, batch_size, device, advance)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_json(kept, row)
+        inputs = {**behind["inputs"], "model": sha256_file(file)}
+        kept = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
+        found = kept.read()
+        if found is None:
+            row, picture = _score(file, (config, scoring, sampler), batch_size, device, advance)
+            found = [row]
+            kept.write(found)
             run.picture("by_step", picture, row["step"])
-        rows.append(row)
+        else:
+            advance(config.num_images)
+        rows += found
     _log(run, rows)
     return rows
 
@@ -65,16 +82,9 @@ def _log(run: Any, rows: list[Row]) -> None:
 
 
 def _score(
-    file: Path, settings: tuple[Any, Any, Any], batch_size: int, device: Any, advance: Callable[[int], None]
+    file: Path, settings: tuple[Any, Any, dict[str, Any]], batch_size: int, device: Any, advance: Callable[[int], None]
 ) -> tuple[Row, Any]:
     """One snapshot's row, and a grid of its first images."""
-    from ngldm.data.reference import load_reference
-    from ngldm.io.images import sample_grid
-    from ngldm.sampling.generator import load
-    from ngldm.scoring.features.extractor import extract, make_extractor
-    from ngldm.scoring.frechet import Moments, frechet_distance
-    from ngldm.scoring.protocol import by_protocol, compared, shortfall
-
     config, scoring, sampler = settings
     generator, whole = load(file, device), load_reference(workspace.REFERENCE)
     extractor = make_extractor(
@@ -88,9 +98,8 @@ def _score(
         print(f"note: {note}")
     reference = by_protocol(whole, scoring.fid_protocol, config.num_images)
     count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
-    start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
-    options = sampler.arguments(generator.model.diffusion.noise.name)
-    for images in generator.batches(count, batch_size=scoring.batch_size, **options):
+    moments, picture = Moments(extractor.dim), None
+    for images in generator.batches(count, batch_size=scoring.batch_size, **sampler):
         picture = sample_grid(images) if picture is None else picture
         for features in extract(extractor, images, scoring.batch_size):
             moments.update(features)
@@ -103,15 +112,12 @@ def _score(
         "value": frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov),
         "metric": reference.about["metric"],
         "num_images": count,
-        "seconds": time.perf_counter() - start,
     }
     return row, picture
 
 
 def write_curves(rows: dict[str, list[Row]]) -> None:
     """plots/curve/<noise>.csv for each noise, the folder whole or not at all."""
-    from ngldm.io.files import atomic_directory
-
     with atomic_directory(workspace.CURVE) as folder:
         for noise, scores in rows.items():
             with (folder / f"{noise}.csv").open("w", newline="") as file:

@@ -1,23 +1,35 @@
 """One training of the study and its scores: many samplers and sampling seeds from one set of weights."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ngldm.data.reference import Reference
+from ngldm.data.dataset import open_dataset
+from ngldm.data.latents import open_cache
+from ngldm.data.reference import Reference, load_reference
+from ngldm.data.statistics import latent_extent
+from ngldm.io.device import be_deterministic
 from ngldm.model import Model
+from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.sections import Fit
+from ngldm.pipeline.experiments.jobs import KeptRows, Row
 from ngldm.sampling.best import Option
 from ngldm.sampling.generator import Generator, image_seeds, sample_latents
 from ngldm.sampling.samplers import network_calls
-from ngldm.scoring.features.extractor import Extractor, extract
+from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
 from ngldm.scoring.frechet import Moments, frechet_distance
-from ngldm.training.config import FitSettings
+from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
+from ngldm.training.config import FitSettings
 from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
@@ -124,50 +136,56 @@ class Job:
     seed: int
     settings: dict[str, Any]
     samplers: dict[str, dict[str, Any]]
-    train: dict[str, Any]
+    train: Fit
     scoring: dict[str, Any]
     inception_weights: str | None = None
 
 
-def run_job(job: Job, device: str) -> list[dict[str, Any]]:
-    """Rows of the study's table, computed or, where the same job was done before, read back."""
-    import torch
+def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[Row]:
+    """Rows of the study's table: of jobs done before read back, of the others computed in processes side by side.
 
-    from ngldm.io.device import be_deterministic
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-    from ngldm.pipeline.workspace import main_root
-
-    torch.set_num_threads(1)  # one process per core: threads would only wait for each other
-    be_deterministic()
-    inputs = [workspace.LATENTS / "train.npy", workspace.AUTOENCODER, workspace.REFERENCE / "statistics.npz"]
-    content = {name: value for name, value in asdict(job).items() if name != "inception_weights"}
-    key = fingerprint([content, [sha256_file(path) for path in inputs], device])
-    kept = main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
-    if kept.is_file():
-        rows: list[dict[str, Any]] = read_json(kept, "rows")["rows"]
-        return rows
-    rows = _compute(job, device)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, {"rows": rows})
+    Args:
+        device: name of a torch device.
+        workers: processes, of one thread each.
+        advance: told of jobs done.
+    """
+    latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
+    reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
+    shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
+    shared["device"] = torch.device(device).type
+    rows: list[Row] = []
+    todo = []
+    for job in jobs:
+        kept = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)})
+        found = kept.read()
+        if found is None:
+            todo.append((job, kept))
+        else:
+            rows += found
+            advance(1)
+    if todo:
+        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            for future in as_completed([pool.submit(run_job, job, kept, device) for job, kept in todo]):
+                rows += future.result()
+                advance(1)
     return rows
 
 
-def _compute(job: Job, device: str) -> list[dict[str, Any]]:
-    from types import SimpleNamespace
+def _decided_by(job: Job) -> dict[str, Any]:
+    own = {"settings": job.settings, "samplers": job.samplers, "scoring": job.scoring}
+    return {**own, "seed": job.seed, "train": decisive(job.train.model_dump())}
 
-    from ngldm.data.dataset import open_dataset
-    from ngldm.data.latents import open_cache
-    from ngldm.data.reference import load_reference
-    from ngldm.data.statistics import latent_extent
-    from ngldm.networks.autoencoders.build import load_autoencoder
-    from ngldm.scoring.features.extractor import make_extractor
 
-    data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
-    extent = latent_extent(cache.train)
-    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
-    train_model(model, cache.train, SimpleNamespace(**job.train), job.seed, device)
+def run_job(job: Job, kept: KeptRows, device: str) -> list[Row]:
+    """Compute the rows of one job, alone in its process, and keep them."""
+    torch.set_num_threads(1)  # one process per core: threads would only wait for each other
+    be_deterministic()
+    rows = _compute(job, device)
+    kept.write(rows)
+    return rows
+
+
+def _compute(job: Job, device: str) -> list[Row]:
     reference = load_reference(workspace.REFERENCE)
     extractor = make_extractor(
         reference.about["extractor"],
@@ -176,6 +194,12 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
         device=device,
     )
     reference.require_extractor(extractor.weights_sha256)
+    data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
+    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
+    extent = latent_extent(cache.train)
+    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    train_model(model, cache.train, job.train, job.seed, device)
     scores = score_samplers(model, job.samplers, extractor=extractor, reference=reference, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
