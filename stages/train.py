@@ -7,7 +7,7 @@ from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
+from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -33,7 +33,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.pipeline.workspace import main_root
     from ngldm.training.checkpoint import Checkpointer
     from ngldm.training.ema import EMA
-    from ngldm.training.loop import Report, Split
+    from ngldm.training.loop import Split, fit
     from ngldm.training.seeds import stream_seed
 
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
@@ -70,29 +70,28 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             show(report)
             keep(report)
 
-        reports = fit_with_progress(
-            f"train {noise}",
+        training = fit(
             bundle.unet,
             ema,
             lambda net, batch, generator: diffusion_loss(
                 net, bundle.schedule, bundle.forward, batch, generator, bundle.objective
             ),
             split(cache.train),
-            config=config,
+            config,
             seed=params.seed,
             device=target,
             heldout=split(cache.test),
             checkpointer=checkpointer,
-            on_report=on_report,
         )
+        reports = follow(f"train {noise}", config.max_steps, training, on_report)
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         bundle.unet.load_state_dict(best)
         bundle.save(workspace.model(noise))
         hand_over(checkpointer.folder / "snapshots", workspace.snapshots(noise))
-        write_history(reports, Report, workspace.train_plot(noise))
+        write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(workspace.train_metrics(noise), final)
+        write_json(workspace.metrics("train", noise), final)
         model_id = log_model(store, run, workspace.model(noise), noise, data.image_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})

@@ -34,13 +34,16 @@ class FitConfig(Protocol):
     lr: float
     weight_decay: float
     warmup_steps: int
-    lr_schedule: str
     ema_decay: float
     grad_clip: float
-    precision: str
     compile: bool
     log_every: int
     eval_every: int
+
+    @property
+    def lr_schedule(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,28 @@
 """One training of the study and its scores: many samplers and sampling seeds from one set of weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ngldm.data.reference import Reference
+from ngldm.data.dataset import open_dataset
+from ngldm.data.latents import open_cache
+from ngldm.data.statistics import latent_extent
 from ngldm.diffusion.objective import diffusion_loss
+from ngldm.io.device import be_deterministic
+from ngldm.io.files import atomic_directory, fingerprint, read_json, sha256_file, write_json
 from ngldm.model import Model
+from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.sampling.generator import SEED_STRIDE, sample_latents
 from ngldm.sampling.samplers import network_calls
-from ngldm.scoring.features.extractor import Extractor, extract
-from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.ema import EMA
 from ngldm.training.loop import FitConfig, Split, fit
 from ngldm.training.seeds import stream_seed
@@ -68,25 +75,32 @@ def score_samplers(
     sample_seeds: Sequence[int],
     num_images: int,
     batch_size: int,
-    extractor: Extractor,
-    reference: Reference,
+    scorer: Scorer,
 ) -> list[Score]:
     """A `Score` for every sampler and sampling seed."""
     scores = []
     for name, options in samplers.items():
         calls = network_calls(options["method"], options["num_inference_steps"])
         for seed in sample_seeds:
-            moments, outliers = Moments(extractor.dim), 0
-            for first in range(0, num_images, batch_size):
-                last = min(first + batch_size, num_images)
-                seeds = [seed * SEED_STRIDE + index for index in range(first, last)]
-                latents = sample_latents(bundle, seeds, **options)
-                outliers += _count_outliers(bundle, latents)
-                for features in extract(extractor, bundle.decode(latents), batch_size, lambda count: None):
-                    moments.update(features)
-            value = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
-            scores.append(Score(name, seed, calls, value, outliers / num_images))
+            outliers: list[int] = []  # of each batch
+            value = scorer.distance(
+                features
+                for latents in _latent_batches(bundle, seed, num_images, batch_size, options, outliers)
+                for features in scorer.features(bundle.decode(latents), batch_size)
+            )
+            scores.append(Score(name, seed, calls, value, sum(outliers) / num_images))
     return scores
+
+
+def _latent_batches(
+    bundle: Model, seed: int, num_images: int, batch_size: int, options: Mapping[str, Any], outliers: list[int]
+) -> Iterator[torch.Tensor]:
+    """Latents (B, c, h, w) of one sampling seed's images; `outliers` gets the number of outliers of each batch."""
+    for first in range(0, num_images, batch_size):
+        seeds = [seed * SEED_STRIDE + index for index in range(first, min(first + batch_size, num_images))]
+        latents = sample_latents(bundle, seeds, **options)
+        outliers.append(_count_outliers(bundle, latents))
+        yield latents
 
 
 def _count_outliers(bundle: Model, latents: torch.Tensor) -> int:
@@ -107,6 +121,14 @@ COLUMNS = (
     "value",
     "outliers",
 )
+
+
+def write_scores(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the study's folder with its table, sorted by variant, seeds and sampler, whole or not at all."""
+    with atomic_directory(path) as folder, (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
 
 
 @dataclass(frozen=True)
@@ -133,18 +155,12 @@ class Job:
 
 def run_job(job: Job, device: str) -> list[dict[str, Any]]:
     """Rows of the study's table, computed or, where the same job was done before, read back."""
-    import torch
-
-    from ngldm.io.device import be_deterministic
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-    from ngldm.pipeline.workspace import main_root
-
     torch.set_num_threads(1)  # one process per core: threads would only wait for each other
     be_deterministic()
     inputs = [workspace.LATENTS / "train.npy", workspace.AUTOENCODER, workspace.REFERENCE / "statistics.npz"]
     content = {name: value for name, value in asdict(job).items() if name != "inception_weights"}
     key = fingerprint([content, [sha256_file(path) for path in inputs], device])
-    kept = main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
+    kept = workspace.main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
     if kept.is_file():
         rows: list[dict[str, Any]] = read_json(kept, "rows")["rows"]
         return rows
@@ -155,31 +171,16 @@ def run_job(job: Job, device: str) -> list[dict[str, Any]]:
 
 
 def _compute(job: Job, device: str) -> list[dict[str, Any]]:
-    from types import SimpleNamespace
-
-    from ngldm.data.dataset import open_dataset
-    from ngldm.data.latents import open_cache
-    from ngldm.data.reference import load_reference
-    from ngldm.data.statistics import latent_extent
-    from ngldm.model import Model
-    from ngldm.networks.autoencoders.build import load_autoencoder
-    from ngldm.scoring.features.extractor import make_extractor
-
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
     settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
     extent = latent_extent(cache.train)
     bundle = fresh_bundle(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
     train_bundle(bundle, cache.train, SimpleNamespace(**job.train), job.seed, device)
-    reference = load_reference(workspace.REFERENCE)
-    extractor = make_extractor(
-        reference.about["extractor"],
-        classifier=workspace.REFERENCE / "classifier.safetensors",
-        inception=job.inception_weights,
-        device=device,
+    scorer = open_scorer(
+        workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
-    reference.require_extractor(extractor.weights_sha256)
-    scores = score_samplers(bundle, job.samplers, extractor=extractor, reference=reference, **job.scoring)
+    scores = score_samplers(bundle, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
         "variant": job.variant,
