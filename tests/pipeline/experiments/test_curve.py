@@ -2,7 +2,9 @@
 
 import csv
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from ruamel.yaml import YAML
 
 from ngldm.data.reference import load_reference
+from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
+from ngldm.io.images import UInt8Array
 from ngldm.io.tensors import load_tensors
-from ngldm.model import load_model
+from ngldm.model import Model, load_model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params, parse_params
@@ -22,7 +26,7 @@ from ngldm.pipeline.experiments import curve as curve_jobs
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
 from ngldm.pipeline.tracking.comparison import Run
-from ngldm.sampling.generator import generate
+from ngldm.sampling.generator import generate, generate_batches
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
 from stages.curve import curve
@@ -71,7 +75,7 @@ def read(noise: str = "laplace") -> list[dict[str, str]]:
 
 
 def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
-    files = sorted(paths.snapshots("laplace").iterdir())
+    files = snapshot_files(paths.snapshots("laplace"))
     assert [file.name for file in files] == ["000000010.safetensors", "000000020.safetensors"]
     last, model = load_tensors(files[-1])[0], load_tensors(paths.model("laplace"))[0]
     assert last.keys() == model.keys()
@@ -141,6 +145,20 @@ def test_done_snapshots_are_not_scored_again(workspace: Path, monkeypatch: pytes
     change("curve", num_images=16)
     with pytest.raises(pytest.fail.Exception):
         curve("cpu")
+
+
+def test_the_extractors_batch_is_not_that_of_the_sampling(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def spy(bundle: Model, num_images: int, batch_size: int, **options: Any) -> Iterator[UInt8Array]:
+        sizes.append(batch_size)
+        return generate_batches(bundle, num_images, batch_size, **options)
+
+    monkeypatch.setattr(curve_jobs, "generate_batches", spy)
+    change("evaluate", batch_size=5)
+    change("curve", batch_size=20)
+    curve("cpu")
+    assert sizes == [20, 20]
 
 
 def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

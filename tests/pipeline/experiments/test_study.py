@@ -21,8 +21,8 @@ from ngldm.pipeline.experiments import study as study_jobs
 from ngldm.pipeline.experiments.study import Score, fresh_bundle, score_samplers, train_bundle
 from ngldm.pipeline.report.study import study_table, summarise
 from ngldm.pipeline.report.table import show
-from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.frechet import Moments
+from ngldm.scoring.scorer import Scorer
 from stages import study as stage
 
 CONFIG = {
@@ -71,10 +71,10 @@ class Pixels:
         return torch.stack([flat.mean(1), flat[:, 0]], dim=1) / 50.0
 
 
-def reference() -> Reference:
+def scorer() -> Scorer:
     features = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
     moments = Moments(2).update(features)
-    return Reference(moments.mean, moments.cov, features, {})
+    return Scorer(Pixels(), Reference(moments.mean, moments.cov, features, {}), 16, (), 64, "cpu")
 
 
 def trained(seed: int) -> Model:
@@ -88,8 +88,7 @@ def trained(seed: int) -> Model:
 
 
 def scores(seed: int, batch_size: int = 8) -> list[Score]:
-    extractor: Extractor = Pixels()
-    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, extractor, reference())
+    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, scorer())
 
 
 def test_scores_follow_from_the_seeds() -> None:
@@ -131,22 +130,22 @@ def test_jobs_carry_the_inception_weights_to_the_extractor(
 
     asked: list[dict[str, Any]] = []
 
-    def extractor(name: str, **options: Any) -> None:
-        asked.append({"name": name, **options})
+    def scorer(folder: Path, num_images: int, **options: Any) -> None:
+        asked.append(options)
         raise InputError("far enough")
 
-    about = {"extractor": "inception", "weights_sha256": "0"}
     cache = SimpleNamespace(train=LATENTS, statistics=None)
     autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
-    monkeypatch.setattr("ngldm.data.dataset.open_dataset", lambda path: SimpleNamespace(image_shape=(1, 4, 4)))
-    monkeypatch.setattr("ngldm.data.latents.open_cache", lambda path: cache)
-    monkeypatch.setattr("ngldm.networks.autoencoders.build.load_autoencoder", lambda *args: autoencoder)
+    monkeypatch.setattr(
+        "ngldm.pipeline.experiments.study.open_dataset", lambda path: SimpleNamespace(image_shape=(1, 4, 4))
+    )
+    monkeypatch.setattr("ngldm.pipeline.experiments.study.open_cache", lambda path: cache)
+    monkeypatch.setattr("ngldm.pipeline.experiments.study.load_autoencoder", lambda *args: autoencoder)
     monkeypatch.setattr("ngldm.pipeline.experiments.study.train_bundle", lambda *args: None)
-    monkeypatch.setattr("ngldm.data.reference.load_reference", lambda path: SimpleNamespace(about=about))
-    monkeypatch.setattr("ngldm.scoring.features.extractor.make_extractor", extractor)
+    monkeypatch.setattr(study_jobs, "open_scorer", scorer)
     with pytest.raises(InputError, match="far enough"):
         study_jobs._compute(jobs[0], "cpu")
-    assert [(call["name"], call["inception"]) for call in asked] == [("inception", "here.pth")]
+    assert [call["inception_weights"] for call in asked] == ["here.pth"]
 
 
 def row(variant: str, train_seed: int, sample_seed: int, value: float) -> dict[str, Any]:
