@@ -1,11 +1,12 @@
 """Stage `download`: get the data set into its one form, data/dataset/."""
 
-import csv
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from ngldm.data.sources.image_folder import skip_reasons
+from ngldm.data.sources.registry import make_dataset
+from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import check_noises, load_params
 from ngldm.pipeline.terminal import command, progress, summary
@@ -15,23 +16,16 @@ def download() -> None:
     """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
     params, start_time = load_params(), time.perf_counter()
     check_noises(params)  # the first stage to run: nothing has been computed yet
-    from ngldm.data.sources.registry import make_dataset
-    from ngldm.io.files import write_json
-    from ngldm.pipeline.workspace import main_root
-
+    raw = workspace.main_root() / workspace.RAW
     with ExitStack() as stack:
 
         def start(total: int) -> Callable[..., None]:
             return stack.enter_context(progress("data set", total, "files"))
 
-        dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, main_root() / workspace.RAW, start)
-    skipped = workspace.DATASET / "skipped.csv"
-    if skipped.is_file():
-        with skipped.open(newline="") as file:
-            reasons = Counter(row["reason"] for row in csv.DictReader(file))
-        for reason, count in sorted(reasons.items()):
-            print(f"skipped, {reason}: {count} files, named in {skipped}")
-    write_json(workspace.DOWNLOAD_METRICS, {"seconds": time.perf_counter() - start_time})
+        dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, raw, start)
+    for reason, count in skip_reasons(workspace.DATASET).items():
+        print(f"skipped, {reason}: {count} files, named in {workspace.DATASET / 'skipped.csv'}")
+    write_json(workspace.metrics("download"), {"seconds": time.perf_counter() - start_time})
     images = {"training images": len(dataset.train), "test images": len(dataset.test)}
     summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": workspace.DATASET})
 

@@ -59,7 +59,7 @@ def sample(
         }
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(workspace.model(noise))})
     save_png(sample_grid(picture), workspace.sample_plot(noise, sampler))
-    write_json(workspace.sample_metrics(noise, sampler), {"sample_seconds": seconds})
+    write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     summary(
         f"sample {noise} {sampler}",
         {

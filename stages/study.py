@@ -1,15 +1,17 @@
 """Stage `study`: noises, forward processes, objectives and samplers over several seeds. Only recipe=study has any."""
 
-import csv
 import time
 from typing import Any
 
 from ngldm.io.device import resolve_device
+from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import COLUMNS, Job, run_jobs
+from ngldm.pipeline.experiments.study import Job, run_jobs, write_scores
 from ngldm.pipeline.terminal import Device, command, progress, summary
+from ngldm.pipeline.tracking.comparison import record_study
+from ngldm.pipeline.tracking.store import Store
 
 
 def study(device: Device = "auto") -> None:
@@ -40,20 +42,12 @@ def study(device: Device = "auto") -> None:
         target = str(resolve_device(device))
         with progress("study", len(jobs), "trainings") as advance:
             rows = run_jobs(jobs, target, config.workers, advance)
-    from ngldm.io.files import atomic_directory, write_json
-
-    with atomic_directory(workspace.STUDY) as folder, (folder / "scores.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
+    write_scores(rows, workspace.STUDY)
     measured: dict[str, Any] = {"trainings": len(jobs)}
     if jobs:
         measured["seconds"] = time.perf_counter() - start
-    write_json(workspace.STUDY_METRICS, measured)
+    write_json(workspace.metrics("study"), measured)
     if rows:
-        from ngldm.pipeline.tracking.comparison import record_study
-        from ngldm.pipeline.tracking.store import Store
-
         record_study(Store(params.experiment), params, rows)
     kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
     summary("study", {"trainings": len(jobs) or "none, for there are no variants", "scores": len(rows), **kept})

@@ -18,14 +18,14 @@ from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
+from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
 from ngldm.pipeline.tracking.previews import reporter
 from ngldm.pipeline.tracking.store import Store
 from ngldm.training.checkpoint import Checkpointer, decisive
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task
+from ngldm.training.loop import Report, Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
 
@@ -56,25 +56,17 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             if report.step == ema.updates:  # not one that a resumed training repeats: the weights are of a later step
                 snapshots.keep(report.step, replace(model, unet=ema.model).save)
 
-        reports = fit_with_progress(
-            f"train {noise}",
-            model.unet,
-            ema,
-            Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test)),
-            config=config,
-            seed=params.seed,
-            device=target,
-            checkpointer=checkpointer,
-            on_report=on_report,
-        )
+        task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
+        training = fit(model.unet, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
+        reports = follow(f"train {noise}", config.max_steps, training, on_report, checkpointer.unused())
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.unet.load_state_dict(best)
         model.save(workspace.model(noise))
         snapshots.hand_over(workspace.snapshots(noise))
-        write_history(reports, Report, workspace.train_plot(noise))
+        write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(workspace.train_metrics(noise), final)
+        write_json(workspace.metrics("train", noise), final)
         model_id = log_model(store, run, workspace.model(noise), noise, data.image_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})

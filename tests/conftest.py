@@ -64,7 +64,7 @@ sys.path.insert(0, sys.argv[1])
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params
 compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
-from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, train
+from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, theory, train
 params = load_params()
 download.download()
 for stage in (autoencoder.autoencoder, latents.latents, reference.reference):
@@ -73,9 +73,10 @@ for noise in params.noises:
     train.train(noise, "cpu")
     for sampler in params.samplers:
         sample.sample(noise, sampler, "cpu")
-        evaluate.evaluate(noise, sampler, "cpu")
+    evaluate.evaluate(noise, "cpu")
 curve.curve("cpu")
 study.study("cpu")
+theory.theory()
 report.report()
 """
 

@@ -9,7 +9,6 @@ import pytest
 import yaml
 
 from ngldm.pipeline import workspace as paths
-from ngldm.pipeline.cli.main import STAGES
 from ngldm.pipeline.closure import code_behind, is_code_of_results
 
 ROOT = Path(__file__).parents[1]
@@ -63,19 +62,25 @@ def declared_outputs(stage: str) -> set[str]:
 def test_paths_in_the_code_equal_those_in_dvc_yaml():
     noise, sampler = "${item.noise}", "${item.sampler}"
     both = {
-        "download": {paths.DATASET, paths.DOWNLOAD_METRICS},
-        "autoencoder": {paths.AUTOENCODER, paths.AUTOENCODER_METRICS, paths.AUTOENCODER_PLOT},
-        "latents": {paths.LATENTS, paths.LATENTS_METRICS},
-        "reference": {paths.REFERENCE, paths.REFERENCE_METRICS},
-        "train": {paths.model(noise), paths.train_metrics(noise), paths.train_plot(noise), paths.snapshots(noise)},
-        "curve": {paths.CURVE, paths.CURVE_METRICS},
+        "download": {paths.DATASET, paths.metrics("download")},
+        "autoencoder": {
+            paths.AUTOENCODER,
+            paths.metrics("autoencoder"),
+            paths.AUTOENCODER_PLOT,
+            paths.RECONSTRUCTIONS,
+        },
+        "latents": {paths.LATENTS, paths.metrics("latents")},
+        "reference": {paths.REFERENCE, paths.metrics("reference")},
+        "theory": {paths.THEORY},
+        "train": {paths.model(noise), paths.metrics("train", noise), paths.train_plot(noise), paths.snapshots(noise)},
+        "curve": {paths.CURVE, paths.metrics("curve")},
         "sample": {
             paths.samples(noise, sampler),
-            paths.sample_metrics(noise, sampler),
+            paths.metrics("sample", noise, sampler),
             paths.sample_plot(noise, sampler),
         },
-        "evaluate": {paths.evaluate_metrics(noise, sampler)},
-        "study": {paths.STUDY, paths.STUDY_METRICS},
+        "evaluate": {paths.metrics("evaluate", noise)},
+        "study": {paths.STUDY, paths.metrics("study")},
         "report": {paths.REPORTS, paths.SCORES},
     }
     assert {stage: declared_outputs(stage) for stage in PIPELINE} == {
@@ -90,8 +95,8 @@ def test_every_output_is_ignored_by_git():
             assert code == 0, f"{path} would be offered to git"
 
 
-def test_every_stage_is_a_command():
-    assert tuple(PIPELINE) == STAGES
+def test_stages_are_named_once():
+    assert tuple(PIPELINE) == paths.STAGES
 
 
 def test_the_package_file_holds_no_code():

@@ -18,10 +18,11 @@ import torch
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.noise import registry as noise_registry
-from ngldm.pipeline.cli.main import STAGES, app
+from ngldm.pipeline.cli.main import app
 from ngldm.pipeline.cli.reference_page import reference
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.workspace import STAGES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -156,8 +157,9 @@ def workspace(tmp_path_factory) -> Path:
         compose_params(Path("params.yaml"), ["recipe=smoke", f"noises=[{','.join(NOISES)}]"])
         for stage in STAGES:
             function = getattr(import_module(f"stages.{stage}"), stage)
-            device = {} if stage in ("download", "report") else {"device": "cpu"}
-            labels = {"train": [(noise,) for noise in NOISES], "sample": PAIRS, "evaluate": PAIRS}.get(stage, [()])
+            device = {} if stage in ("download", "theory", "report") else {"device": "cpu"}
+            each = [(noise,) for noise in NOISES]
+            labels = {"train": each, "sample": PAIRS, "evaluate": each}.get(stage, [()])
             for label in labels:
                 function(*label, **device)
         # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights.

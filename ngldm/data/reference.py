@@ -1,6 +1,7 @@
 """What generated images are compared with: the real images' features and their statistics.
 
-On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json.
+On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json;
+beside them classifier.safetensors, where the features are those of a classifier.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, read_json, require
 
+CLASSIFIER = "classifier.safetensors"
 MAX_FEATURES = 10_000  # kept for KID, precision and recall, a random subset; the statistics are of all
 
 

@@ -7,6 +7,7 @@ import csv
 import hashlib
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -123,6 +124,15 @@ def _convert(root: Path, config: Mapping[str, Any], folder: Path, start: Callabl
         writer = csv.writer(file)
         writer.writerow(["name", "reason", "detail"])
         writer.writerows([skip.name, skip.reason, skip.detail] for skip in skipped)
+
+
+def skip_reasons(folder: Path) -> dict[str, int]:
+    """Reasons for which files were left out of a data set's folder, with their numbers; none of other data sets."""
+    file = folder / "skipped.csv"
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as content:
+        return dict(sorted(Counter(row["reason"] for row in csv.DictReader(content)).items()))
 
 
 def _refusal(skips: Sequence[Skip]) -> InputError:

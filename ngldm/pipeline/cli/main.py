@@ -1,8 +1,5 @@
-"""The console script `ngldm`: every stage as a command, and `params`."""
+"""The console script `ngldm`: `params` and the tools. Stages are commands of their own, `python -m stages.train`."""
 
-import importlib
-import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,10 +10,9 @@ from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises
 from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, load_params
 from ngldm.pipeline.terminal import quietable, run
 
-STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
 app = typer.Typer(
     name="ngldm",
-    help="Non-Gaussian latent diffusion models. Each pipeline stage is a command; `dvc repro` runs them in order.",
+    help="Non-Gaussian latent diffusion models. `dvc repro` runs the pipeline; these are the tools beside it.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -84,12 +80,5 @@ app.command(name="fid")(fid.fid)
 app.command(name="theorem1")(theorem1.theorem1)
 
 
-for _stage in STAGES:
-    _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)
-    app.command(name=_stage)(quietable(_function))
-
-
 def main() -> None:
-    # The stages' files lie in the working directory; a console script, unlike `python -m`, does not look there.
-    sys.path.insert(0, str(Path.cwd()))
     run(app)

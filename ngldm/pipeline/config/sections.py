@@ -167,6 +167,7 @@ class CurveParams(Section):
 
     sampler: Label = Field(description="label in sampler_options; one of few steps, since it runs at each snapshot")
     num_images: PositiveInt = Field(description="images per snapshot")
+    batch_size: PositiveInt = Field(description="images per network call")
 
 
 class ReferenceParams(Section):

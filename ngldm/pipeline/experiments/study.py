@@ -1,6 +1,7 @@
 """One training of the study and its scores: many samplers and sampling seeds from one set of weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -13,9 +14,9 @@ from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
-from ngldm.data.reference import Reference, load_reference
 from ngldm.data.statistics import latent_extent
 from ngldm.io.device import be_deterministic
+from ngldm.io.files import atomic_directory
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
@@ -24,12 +25,12 @@ from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
 from ngldm.sampling.best import Option
 from ngldm.sampling.generator import Generator, image_seeds, sample_latents
+from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
-from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
-from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.checkpoint import decisive
-from ngldm.training.ema import EMA
 from ngldm.training.config import FitSettings
+from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
@@ -78,25 +79,32 @@ def score_samplers(
     sample_seeds: Sequence[int],
     num_images: int,
     batch_size: int,
-    extractor: Extractor,
-    reference: Reference,
+    scorer: Scorer,
 ) -> list[Score]:
     """A `Score` for every sampler and sampling seed."""
-    scores, generator = [], Generator(model)
+    scores = []
     for name, chosen in samplers.items():
-        options = generator.options(**chosen)
+        options = Generator(model).options(**chosen)
         calls = network_calls(options.method, options.num_inference_steps)
         for seed in sample_seeds:
-            moments, outliers = Moments(extractor.dim), 0
-            for first in range(0, num_images, batch_size):
-                last = min(first + batch_size, num_images)
-                latents = sample_latents(model, image_seeds(seed, first, last), options)
-                outliers += _count_outliers(model, latents)
-                for features in extract(extractor, model.decode(latents), batch_size, lambda count: None):
-                    moments.update(features)
-            value = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
-            scores.append(Score(name, seed, calls, value, outliers / num_images))
+            outliers: list[int] = []  # of each batch
+            value = scorer.distance(
+                features
+                for latents in _latent_batches(model, image_seeds(seed, 0, num_images), batch_size, options, outliers)
+                for features in scorer.features(model.decode(latents), batch_size)
+            )
+            scores.append(Score(name, seed, calls, value, sum(outliers) / num_images))
     return scores
+
+
+def _latent_batches(
+    model: Model, seeds: Sequence[int], batch_size: int, options: SamplingOptions, outliers: list[int]
+) -> Iterator[torch.Tensor]:
+    """Latents (B, c, h, w) of the images with these seeds; `outliers` gets the number of outliers of each batch."""
+    for first in range(0, len(seeds), batch_size):
+        latents = sample_latents(model, seeds[first : first + batch_size], options)
+        outliers.append(_count_outliers(model, latents))
+        yield latents
 
 
 def _count_outliers(model: Model, latents: torch.Tensor) -> int:
@@ -117,6 +125,14 @@ COLUMNS = (
     "value",
     "outliers",
 )
+
+
+def write_scores(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the study's folder with its table, sorted by variant, seeds and sampler, whole or not at all."""
+    with atomic_directory(path) as folder, (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
 
 
 @dataclass(frozen=True)
@@ -186,21 +202,16 @@ def run_job(job: Job, kept: KeptRows, device: str) -> list[Row]:
 
 
 def _compute(job: Job, device: str) -> list[Row]:
-    reference = load_reference(workspace.REFERENCE)
-    extractor = make_extractor(
-        reference.about["extractor"],
-        classifier=workspace.REFERENCE / "classifier.safetensors",
-        inception=job.inception_weights,
-        device=device,
+    scorer = open_scorer(
+        workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
-    reference.require_extractor(extractor.weights_sha256)
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
     settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
     extent = latent_extent(cache.train)
     model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
     train_model(model, cache.train, job.train, job.seed, device)
-    scores = score_samplers(model, job.samplers, extractor=extractor, reference=reference, **job.scoring)
+    scores = score_samplers(model, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
         "variant": job.variant,

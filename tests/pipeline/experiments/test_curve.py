@@ -13,6 +13,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from ruamel.yaml import YAML
 
 from ngldm.data.reference import load_reference
+from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import load_tensors
 from ngldm.model import load_model
@@ -70,7 +71,7 @@ def read(noise: str = "laplace") -> list[dict[str, str]]:
 
 
 def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
-    files = sorted(paths.snapshots("laplace").iterdir())
+    files = snapshot_files(paths.snapshots("laplace"))
     assert [file.name for file in files] == ["000000010.safetensors", "000000020.safetensors"]
     last, model = load_tensors(files[-1])[0], load_tensors(paths.model("laplace"))[0]
     assert last.keys() == model.keys()
