@@ -6,6 +6,7 @@ from pathlib import Path
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, summary
@@ -18,8 +19,7 @@ def autoencoder(device: Device = "auto") -> None:
     from ngldm.io.files import write_json
     from ngldm.io.tensors import to_float
     from ngldm.networks.autoencoders.build import build_autoencoder, reconstruction_psnr, save_autoencoder
-    from ngldm.pipeline.workspace import main_root
-    from ngldm.training.checkpoint import Checkpointer, decisive
+    from ngldm.training.checkpoint import decisive
     from ngldm.training.ema import EMA
     from ngldm.training.loop import Report, Split
     from ngldm.training.seeds import stream_seed
@@ -34,9 +34,8 @@ def autoencoder(device: Device = "auto") -> None:
     ema = EMA(model, config.fit.ema_decay)
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
-    checkpointer = Checkpointer(main_root() / "checkpoints", "autoencoder", behind, config.fit.eval_every)
     start, reports = time.perf_counter(), []
-    with checkpointer.until_done():
+    with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # pixels as latents need no training
             reports = fit_with_progress(
                 "autoencoder",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, progress, summary
@@ -25,12 +26,11 @@ def reference(device: Device = "auto") -> None:
     from ngldm.data.reference import save_reference
     from ngldm.io.files import atomic_directory, read_json, write_json
     from ngldm.io.tensors import to_float
-    from ngldm.pipeline.workspace import main_root
     from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
     from ngldm.scoring.features.extractor import extract, make_extractor
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.protocol import shortfall
-    from ngldm.training.checkpoint import Checkpointer, decisive
+    from ngldm.training.checkpoint import decisive
     from ngldm.training.ema import EMA
     from ngldm.training.loop import Split
     from ngldm.training.seeds import stream_seed
@@ -51,8 +51,7 @@ def reference(device: Device = "auto") -> None:
             settings = {**model.settings, "seed": params.seed, "fit": decisive(config.fit.model_dump())}
             inputs = [workspace.DATASET / name for name in ("dataset.json", "train_labels.npy")]
             behind = made_from(settings, inputs, Path(__file__))
-            checkpointer = Checkpointer(main_root() / "checkpoints", "classifier", behind, config.fit.eval_every)
-            held.enter_context(checkpointer.until_done())
+            checkpointer = held.enter_context(resumable("reference", "classifier", behind, config.fit.eval_every))
             loop = {"config": config.fit, "seed": params.seed, "device": target, "checkpointer": checkpointer}
             fit_with_progress("classifier", model, ema, classifier_loss, split, **loop)
             trained: Classifier = ema.model.to("cpu")

@@ -7,6 +7,7 @@ from typing import Any
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, fit_with_progress, summary
@@ -32,8 +33,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.pipeline.tracking.models import log_model
     from ngldm.pipeline.tracking.previews import reporter
     from ngldm.pipeline.tracking.store import Store
-    from ngldm.pipeline.workspace import main_root
-    from ngldm.training.checkpoint import Checkpointer, decisive
+    from ngldm.training.checkpoint import decisive
     from ngldm.training.ema import EMA
     from ngldm.training.loop import Report, Split
     from ngldm.training.seeds import stream_seed
@@ -60,14 +60,16 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**settings, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    checkpointer = Checkpointer(main_root() / "checkpoints", noise, behind, config.checkpoint_every)
-    keep = snapshooter(bundle, ema, config.snapshot_every, checkpointer.folder / "snapshots")
     store = Store(params.experiment)
     start = time.perf_counter()
-    with checkpointer.until_done(), training_run(store, params, noise, checkpointer.key) as run:
+    with (
+        resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
+        training_run(store, params, noise, checkpointer.key) as run,
+    ):
         run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
         run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
         show = reporter(run, bundle, ema, target)
+        keep = snapshooter(bundle, ema, config.snapshot_every, checkpointer.folder / "snapshots")
 
         def on_report(report: Any) -> None:
             show(report)

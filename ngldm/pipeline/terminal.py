@@ -185,24 +185,21 @@ def fit_with_progress(
     train: Any,
     *,
     config: Any,
-    checkpointer: Any = None,
     on_report: Callable[["Report"], None] = lambda report: None,
     **kwargs: Any,
 ) -> list["Report"]:
     """`ngldm.training.fit` with the same arguments after the description; returns all reports.
 
     Args:
-        config, checkpointer: as for `fit`. A line says why an older checkpoint is not used.
+        config: as for `fit`.
         on_report: called with each report as it comes.
     """
     from ngldm.training.loop import fit
 
-    if checkpointer and (note := checkpointer.unused()):
-        print(f"{description}: {note}", flush=True)
     reports = []
     with progress(description, config.max_steps, "steps") as advance:
         done = 0
-        for report in fit(model, ema, loss_fn, train, config, checkpointer=checkpointer, **kwargs):
+        for report in fit(model, ema, loss_fn, train, config, **kwargs):
             reports.append(report)
             on_report(report)
             advance(report.step - done, f"loss {report.loss:.4f}")
