@@ -20,10 +20,11 @@ from ngldm.networks.autoencoders.build import (
     save_autoencoder,
 )
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, command, duration, follow, summary
-from ngldm.training.checkpoint import Checkpointer, decisive
+from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
@@ -40,9 +41,8 @@ def autoencoder(device: Device = "auto") -> None:
     ema = EMA(model, config.fit.ema_decay)
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
-    checkpointer = Checkpointer(workspace.main_root() / "checkpoints", "autoencoder", behind, config.fit.eval_every)
     start, reports = time.perf_counter(), []
-    with checkpointer.until_done():
+    with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # pixels as latents need no training
             task = Task(
                 lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
@@ -50,7 +50,7 @@ def autoencoder(device: Device = "auto") -> None:
                 heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
-            reports = follow("autoencoder", config.fit.max_steps, training, note=checkpointer.unused())
+            reports = follow("autoencoder", config.fit.max_steps, training)
         seconds = time.perf_counter() - start
         trained = ema.model.to("cpu")
         save_autoencoder(trained, workspace.AUTOENCODER)

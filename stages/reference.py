@@ -3,6 +3,7 @@
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, read_json, write_json
 from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
@@ -38,8 +40,9 @@ def reference(device: Device = "auto") -> None:
     start = time.perf_counter()
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if scoring.extractor == "classifier":
-            checkpointer = classifier_checkpoints(params)
-            held.enter_context(checkpointer.until_done())
+            every = params.reference.fit.eval_every
+            checkpoints = resumable("reference", "classifier", behind_classifier(params), every)
+            checkpointer = held.enter_context(checkpoints)
             trained = train_classifier(data, params, target, checkpointer)
             metrics["accuracy"] = accuracy(trained, data.test, data.test_labels)
             save_classifier(trained, folder / CLASSIFIER)
@@ -67,13 +70,12 @@ def reference(device: Device = "auto") -> None:
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
 
 
-def classifier_checkpoints(params: Params) -> Checkpointer:
-    """Where the classifier's training keeps what a stopped one goes on from."""
+def behind_classifier(params: Params) -> dict[str, Any]:
+    """All that the classifier depends on."""
     config = params.reference
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     inputs = [workspace.DATASET / name for name in ("dataset.json", "train_labels.npy")]
-    behind = made_from(settings, inputs, Path(__file__))
-    return Checkpointer(workspace.main_root() / "checkpoints", "classifier", behind, config.fit.eval_every)
+    return made_from(settings, inputs, Path(__file__))
 
 
 def train_classifier(data: Dataset, params: Params, device: torch.device, checkpointer: Checkpointer) -> Classifier:
@@ -88,7 +90,7 @@ def train_classifier(data: Dataset, params: Params, device: torch.device, checkp
     )
     task = Task(classifier_loss, split)
     training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
-    follow("classifier", config.fit.max_steps, training, note=checkpointer.unused())
+    follow("classifier", config.fit.max_steps, training)
     trained = ema.model.to("cpu")
     trained.standardise(data.train)
     return trained

@@ -16,6 +16,7 @@ from ngldm.io.files import read_json, write_json
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
@@ -23,7 +24,7 @@ from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
 from ngldm.pipeline.tracking.previews import reporter
 from ngldm.pipeline.tracking.store import Store
-from ngldm.training.checkpoint import Checkpointer, decisive
+from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
 from ngldm.training.seeds import stream_seed
@@ -41,11 +42,13 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    checkpointer = Checkpointer(workspace.main_root() / "checkpoints", noise, behind, config.checkpoint_every)
-    snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
     store = Store(params.experiment)
     start = time.perf_counter()
-    with checkpointer.until_done(), training_run(store, params, noise, checkpointer.key) as run:
+    with (
+        resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
+        training_run(store, params, noise, checkpointer.key) as run,
+    ):
+        snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
         data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
         run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
@@ -58,7 +61,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
 
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
         training = fit(model.unet, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
-        reports = follow(f"train {noise}", config.max_steps, training, on_report, checkpointer.unused())
+        reports = follow(f"train {noise}", config.max_steps, training, on_report)
         seconds = time.perf_counter() - start
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.unet.load_state_dict(best)

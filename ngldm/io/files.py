@@ -92,7 +92,7 @@ def fingerprint(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
+def differences(old: object, new: object, path: str = "") -> list[str]:
     """Where two JSON-able contents differ, e.g. ["settings.lr", "code"]; mappings are compared key by key."""
     if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
         return [] if fingerprint(old) == fingerprint(new) else [path]

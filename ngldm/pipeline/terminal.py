@@ -190,21 +190,14 @@ R = TypeVar("R", bound=Report)
 
 
 def follow(
-    description: str,
-    max_steps: int,
-    reports: Iterable[R],
-    on_report: Callable[[R], object] = lambda report: None,
-    note: str | None = None,
+    description: str, max_steps: int, reports: Iterable[R], on_report: Callable[[R], object] = lambda report: None
 ) -> list[R]:
     """All reports of a training, its progress shown while they come.
 
     Args:
         reports: what `ngldm.training.loop.fit` yields.
         on_report: called with each report as it comes.
-        note: said first.
     """
-    if note:
-        print(f"{description}: {note}", flush=True)
     kept = []
     with progress(description, max_steps, "steps") as advance:
         done = 0

@@ -25,7 +25,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
@@ -58,7 +57,7 @@ class Checkpointer:
         folder: <root>/<label>-<start of the key>.
     """
 
-    def __init__(self, root: Path, label: str, made_from: Mapping[str, Any], every: int) -> None:
+    def __init__(self, root: Path, label: str, made_from: Mapping[str, object], every: int) -> None:
         self.label, self.every = label, every
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)

@@ -74,6 +74,8 @@ class KeptRows:
         except (InputError, OSError):
             return None
         rows = content["rows"]
-        whole = isinstance(content["made_from"], dict) and isinstance(rows, list)
-        whole = whole and all(isinstance(row, dict) and set(row) == set(self.columns) for row in rows)
-        return content if whole else None
+        if not (isinstance(content["made_from"], dict) and isinstance(rows, list)):
+            return None
+        if not all(isinstance(row, dict) and set(row) == set(self.columns) for row in rows):
+            return None
+        return content
