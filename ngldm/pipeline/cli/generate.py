@@ -86,7 +86,7 @@ def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
             for image in batch:
                 save_png(image, folder / f"{done:0{digits}}.png")
                 done += 1
-            first += batch[: GRID - len(first)]
+            first.extend(batch[: GRID - len(first)])
         save_png(sample_grid(np.stack(first)), folder / "grid.png")
 
 
