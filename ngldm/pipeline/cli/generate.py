@@ -1,8 +1,9 @@
 """`ngldm generate`: images from a finished model, as PNG files and a grid."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +12,9 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.samplers import OWN_OPTIONS
 from ngldm.pipeline.terminal import Device, progress
+
+if TYPE_CHECKING:
+    from ngldm.io.images import UInt8Array
 
 GRID = 128
 
@@ -50,10 +54,6 @@ def generate(
         raise InputError("--sampler, --steps: give both or none")
     target = resolve_device(device)
     be_deterministic()
-    import numpy as np
-
-    from ngldm.io.files import atomic_directory
-    from ngldm.io.images import sample_grid, save_png
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
@@ -66,18 +66,28 @@ def generate(
     if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
         raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
-    first: list[Any] = []  # as many as the grid shows
-    with progress(f"generate {name}", total, "steps") as advance, atomic_directory(out) as folder_out:
-        digits = max(5, len(str(num_images - 1)))
-        done = 0
-        for batch in generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options):
-            for image in batch:
-                save_png(image, folder_out / f"{done:0{digits}}.png")
-                done += 1
-                if len(first) < GRID:
-                    first.append(image)
-        save_png(sample_grid(np.stack(first)), folder_out / "grid.png")
+    with progress(f"generate {name}", total, "steps") as advance:
+        batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
+        _write(batches, num_images, out)
     print(f"{num_images} images and grid.png in {out}")
+
+
+def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
+    """One PNG file for each image, and grid.png of the first; the folder whole or not at all."""
+    import numpy as np
+
+    from ngldm.io.files import atomic_directory
+    from ngldm.io.images import sample_grid, save_png
+
+    digits, done = max(5, len(str(num_images - 1))), 0
+    first: list[UInt8Array] = []  # as many as the grid shows
+    with atomic_directory(out) as folder:
+        for batch in batches:
+            for image in batch:
+                save_png(image, folder / f"{done:0{digits}}.png")
+                done += 1
+            first.extend(batch[: GRID - len(first)])
+        save_png(sample_grid(np.stack(first)), folder / "grid.png")
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
