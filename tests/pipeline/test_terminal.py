@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from ngldm.pipeline.cli import doctor as doctor_cli
 from ngldm.pipeline.cli import main
 from ngldm.pipeline.cli.doctor import CHECKS, Finding
 from ngldm.sampling.samplers import SAMPLERS
+from stages import download
 
 ROOT = Path(__file__).parents[2]
 Call = Callable[..., tuple[int, str, str]]
@@ -156,6 +158,18 @@ def test_quiet_silences_output_and_progress_but_not_warnings(capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("done\nwork: 3/3")
 
 
+def test_a_trainings_reports_are_shown_handed_on_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass
+    class Report:
+        step: int
+        loss: float
+
+    reports, seen = [Report(4, 2.0), Report(10, 1.5)], list[int]()
+    assert command.follow("train", 10, iter(reports), lambda report: seen.append(report.step)) == reports
+    assert seen == [4, 10]
+    assert re.search(r"^train: 10/10 .* loss 1\.5000$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_quiet_ends_with_the_command_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise RuntimeError
@@ -167,13 +181,16 @@ def test_quiet_ends_with_the_command_that_failed(capsys: pytest.CaptureFixture[s
     assert "next: 1/1" in capsys.readouterr().out
 
 
-def test_quiet_by_variable(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_quiet_by_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So that `NGLDM_QUIET=1 dvc repro` is quiet too."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NGLDM_QUIET", "1")
-    assert call("download") == (0, "", "")
+    monkeypatch.setattr(sys, "argv", ["stages.download"])
+    with pytest.raises(SystemExit) as ended:
+        download.main()
+    assert (ended.value.code or 0, *capsys.readouterr()) == (0, "", "")
     assert (tmp_path / "data" / "dataset" / "train.npy").is_file()
 
 
