@@ -27,12 +27,14 @@ def sample(
     from ngldm.io.images import sample_grid, save_png
     from ngldm.model import load_model
     from ngldm.sampling.batch_size import batch_from_memory
+    from ngldm.sampling.best import resolve_sampler
     from ngldm.sampling.generator import generate_batches, trajectory
     from ngldm.sampling.samplers import network_calls
 
     config = params.sample
     bundle = load_model(workspace.model(noise), target)
-    options = params.sampler_options[sampler].arguments(bundle.noise.name)
+    settings = params.sampler_options[sampler].settings()
+    options = resolve_sampler(settings, bundle.noise.name, bundle.schedule.num_train_timesteps)
     size = config.batch_size or batch_from_memory(bundle, config.num_images, free_memory(target))
     if config.compile:
         bundle = bundle.compiled()

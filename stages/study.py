@@ -11,6 +11,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.study import COLUMNS, Job, run_job
 from ngldm.pipeline.terminal import Device, command, progress, summary
+from ngldm.sampling.best import resolve_sampler
 
 
 def study(device: Device = "auto") -> None:
@@ -32,7 +33,16 @@ def study(device: Device = "auto") -> None:
                 "unet": params.unet.model_dump(),
             }
             names = variant.samplers or list(config.samplers)
-            samplers = {name: config.samplers[name].arguments(settings["noise"]["name"]) for name in names}
+            samplers: dict[str, dict[str, Any]] = {
+                name: dict(
+                    resolve_sampler(
+                        config.samplers[name].settings(),
+                        settings["noise"]["name"],
+                        settings["schedule"]["num_train_timesteps"],
+                    )
+                )
+                for name in names
+            }
             train, weights = params.train.model_dump(), params.evaluate.inception_weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
     rows: list[dict[str, Any]] = []

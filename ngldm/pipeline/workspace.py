@@ -1,5 +1,6 @@
 """Where each stage writes. dvc.yaml names the same paths; a test holds the two equal."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,3 +73,13 @@ def main_root(start: Path | None = None) -> Path:
         if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return here
+
+
+def store_file() -> Path | None:
+    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store."""
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
+
+
+def tracking_uri() -> str:
+    """Address of the MLflow store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_file()}"

@@ -11,8 +11,9 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model
+from ngldm.sampling.names import check_settings
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, check_options, get_sampler
+from ngldm.sampling.samplers import Callback, Step, get_sampler
 from ngldm.sampling.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
@@ -29,7 +30,7 @@ def sample_latents(
     x0_handling: str = "none",
     x0_limit: float = 3.0,
     start_noise: str = "own",
-    step_noise: str = "own",
+    step_noise: str | None = None,
     callback: Callback | None = None,
     **options: Any,
 ) -> Tensor:
@@ -48,13 +49,13 @@ def sample_latents(
     Raises:
         InputError: on a value that is not allowed.
     """
+    check_settings({"method": method, "start_noise": start_noise, "step_noise": step_noise, **options})
     sampler = get_sampler(method)
-    check_options(method, options)
     timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = bundle.autoencoder.latent_shape
     start = start_draw(start_noise, bundle.forward, bundle.schedule, bundle.extent)
-    source = PerImageNoise(step_draw(step_noise, bundle.noise), shape, generators, bundle.device)
+    source = PerImageNoise(step_draw(step_noise or "own", bundle.noise), shape, generators, bundle.device)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, bundle.device)
         denoise = bundle.denoiser(x0_handling, limit=x0_limit)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ngldm.diffusion.forward import FORWARDS
+from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.noise import Noise
 from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio

@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, unknown
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 from ngldm.training.seeds import batch_indices, stream_seed
 
 LAYOUT = torch.channels_last  # convolutions reorder less on CPUs, and GPUs' tensor cores want it
@@ -119,6 +120,7 @@ def fit(
     the run goes on from `last` if one of the same fingerprint is unfinished, saves `last` at its interval and, with
     `heldout`, `best` whenever the held-out loss improves.
     """
+    _check_names(config)
     device = torch.device(device)
     model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
     ema.model.to(device, memory_format=LAYOUT)
@@ -178,6 +180,13 @@ def fit(
         if checkpointer and (count % checkpointer.every == 0 or last):
             save("last", count)
     model.eval()
+
+
+def _check_names(config: FitConfig) -> None:
+    if config.lr_schedule not in LR_SCHEDULES:
+        raise unknown("lr_schedule", config.lr_schedule, LR_SCHEDULES)
+    if config.precision not in PRECISIONS:
+        raise unknown("precision", config.precision, PRECISIONS)
 
 
 def _fresh_state() -> dict[str, Any]:

@@ -9,7 +9,6 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.samplers import OWN_OPTIONS
 from ngldm.pipeline.terminal import Device, progress
 
 GRID = 128
@@ -57,6 +56,7 @@ def generate(
     from ngldm.model import load_model
     from ngldm.sampling.best import best_sampler
     from ngldm.sampling.generator import generate_batches
+    from ngldm.sampling.names import check_settings
 
     with TemporaryDirectory() as folder:
         bundle = load_model(_model_file(noise, model, Path(folder)), target)
@@ -64,10 +64,7 @@ def generate(
         options = {**best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps), **options}
     else:
         options |= {"method": sampler, "num_inference_steps": steps}
-    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(options["method"], {"step_noise"}):
-        raise InputError(f"--step-noise: not an option of {options['method']}, which is deterministic")
-    if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
-        raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
+    check_settings(options)
     total = num_images * options["num_inference_steps"]
     first: list[Any] = []  # as many as the grid shows
     with progress(f"generate {bundle.noise.name}", total, "steps") as advance, atomic_directory(out) as folder_out:
@@ -89,14 +86,10 @@ def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     assert model is not None  # one of the two is given
     if "://" not in model and not model.startswith(("models:/", "runs:/")):
         return Path(model)
-    import os
-
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from ngldm.pipeline.workspace import main_root
-
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_root() / 'mlflow.db'}")
+    mlflow.set_tracking_uri(workspace.tracking_uri())
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(folder)))
     except (MlflowException, OSError) as error:

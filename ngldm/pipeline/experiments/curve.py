@@ -71,6 +71,7 @@ def _score(
     from ngldm.data.reference import load_reference
     from ngldm.io.images import sample_grid
     from ngldm.model import load_model
+    from ngldm.sampling.best import resolve_sampler
     from ngldm.sampling.generator import generate_batches
     from ngldm.scoring.features.extractor import extract, make_extractor
     from ngldm.scoring.frechet import Moments, frechet_distance
@@ -90,7 +91,7 @@ def _score(
     reference = by_protocol(whole, scoring.fid_protocol, config.num_images)
     count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
     start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
-    options = sampler.arguments(bundle.noise.name)
+    options = resolve_sampler(sampler.settings(), bundle.noise.name, bundle.schedule.num_train_timesteps)
     for images in generate_batches(bundle, count, scoring.batch_size, **options):
         picture = sample_grid(images) if picture is None else picture
         for features in extract(extractor, images, scoring.batch_size):

@@ -10,35 +10,12 @@ from pathlib import Path
 
 import mlflow
 import numpy as np
-from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from ngldm.model import load_model
+from ngldm.pipeline.tracking.models import BEST, BEST_STEPS
 from ngldm.sampling.best import best_sampler
 from ngldm.sampling.generator import generate
-
-BEST, BEST_STEPS = "best", 0  # MLflow wants a default of each parameter's type
-EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
-
-
-def signature(image_shape: tuple[int, int, int]) -> ModelSignature:
-    """Inputs n and seed; uint8 images (n, H, W, C) out; the sampler as parameters.
-
-    Args:
-        image_shape: (C, H, W).
-    """
-    channels, height, width = image_shape
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
-        params=ParamSchema(
-            [
-                ParamSpec("method", DataType.string, BEST),
-                ParamSpec("num_inference_steps", DataType.long, BEST_STEPS),
-            ]
-        ),
-    )
 
 
 class Generator(PythonModel):
@@ -50,7 +27,7 @@ class Generator(PythonModel):
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
         """Images for each row of (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
         longest = self.bundle.schedule.num_train_timesteps
-        options = best_sampler(self.bundle.noise.name, longest)
+        options = dict(best_sampler(self.bundle.noise.name, longest))
         chosen = {key: value for key, value in (params or {}).items() if value not in (BEST, BEST_STEPS)}
         if "method" in chosen:  # another algorithm than the best one, whose own settings do not carry over
             options = {"num_inference_steps": options["num_inference_steps"]}
