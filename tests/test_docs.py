@@ -14,16 +14,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.noise import registry as noise_registry
-from ngldm.pipeline.cli.main import STAGES, app
+from ngldm.pipeline.cli.main import app
 from ngldm.pipeline.cli.reference_page import reference
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import check_noises, load_params
 
 ROOT = Path(__file__).parents[1]
+STAGES = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
