@@ -1,33 +1,12 @@
-"""params.yaml: composed from conf/, validated as a whole, with errors that name key, value and choices."""
+"""params.yaml validated as a whole, with errors that name key, value and choices."""
 
-from contextlib import suppress
-from inspect import signature
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 
-from ngldm.data.sources.registry import SOURCES
-from ngldm.diffusion.forward import make_forward
-from ngldm.diffusion.objective import Objective
-from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet
-from ngldm.noise import make_noise
-from ngldm.pipeline.config import params as params_module
-from ngldm.pipeline.config import samplers as param_samplers
-from ngldm.pipeline.config import sections as param_sections
-from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import check_noises, describe, load_params, parse_params
-from ngldm.sampling.best import SamplerSettings, best_sampler, resolve_sampler
-from ngldm.sampling.denoiser import X0Handling
-from ngldm.sampling.samplers import SAMPLERS
-from ngldm.sampling.timesteps import inference_timesteps
-from ngldm.training.loop import FitConfig
 
 
 def set_key(content: dict[str, Any], path: str, value: Any) -> None:
@@ -42,67 +21,6 @@ def delete_key(content: dict[str, Any], path: str) -> None:
     for section in sections:
         content = content[section]
     del content[key]
-
-
-def compose(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, Any]:
-    monkeypatch.chdir(root)
-    compose_params(path, list(overrides))
-    loaded: dict[str, Any] = YAML(typ="safe").load(path)
-    return loaded
-
-
-def test_tracked_file_equals_the_composition(content, tmp_path, root, monkeypatch):
-    """`dvc repro` on the tracked file and `dvc exp run` without overrides are the same pipeline."""
-    assert compose(tmp_path / "params.yaml", root, monkeypatch) == content
-
-
-def group_files() -> list[str]:
-    conf = Path(__file__).parents[3] / "conf"
-    return sorted(f"{f.parent.name}={f.stem}" for f in conf.glob("*/*.yaml"))
-
-
-@pytest.mark.parametrize("override", group_files())
-def test_every_group_file_composes_to_valid_params(override, tmp_path, root, monkeypatch):
-    path = tmp_path / "params.yaml"
-    compose(path, root, monkeypatch, override)
-    check_noises(load_params(path))
-
-
-def test_the_gpu_study_compares_five_noises_and_two_schedules_on_cifar10(tmp_path, root, monkeypatch):
-    path = tmp_path / "params.yaml"
-    compose(path, root, monkeypatch, "recipe=study_gpu")
-    params = load_params(path)
-    noises = {"gaussian", "laplace", "exponential", "uniform", "gumbel"}
-    pairs = {
-        (v.noise["distribution"], v.schedule.get("name", params.schedule.name)) for v in params.study.variants.values()
-    }
-    assert pairs == {(noise, schedule) for noise in noises for schedule in ("linear", "cosine")}
-    assert len(params.study.variants) == 10
-    assert (params.study.train_seeds, params.study.sample_seeds) == (3, 3)
-    assert (params.dataset.name, params.autoencoder.kind, params.evaluate.extractor) == ("cifar10", "kl", "inception")
-
-
-def test_one_noise_leaves_one_noise(tmp_path, root, monkeypatch):
-    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "noise=laplace")
-    assert composed["noises"] == ["laplace"]
-    assert list(composed["noise_options"]) == ["laplace"]
-
-
-def test_command_line_wins_over_the_recipe(tmp_path, root, monkeypatch):
-    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "recipe=smoke", "train.max_steps=7")
-    assert composed["train"]["max_steps"] == 7
-    assert composed["recipe"] == "smoke"
-
-
-@pytest.mark.parametrize("overrides", [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"]])
-def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path, root, monkeypatch):
-    path = tmp_path / "params.yaml"
-    path.write_text("untouched")
-    monkeypatch.chdir(root)
-    with pytest.raises(InputError, match=overrides[0].split("=")[0].split(".")[0]):
-        compose_params(path, overrides)
-    assert path.read_text() == "untouched"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 BAD = [
@@ -226,125 +144,6 @@ def test_exponents_are_numbers_as_in_yaml_1_2(content, tmp_path):
     YAML().dump(content, path)
     assert "lr: 1e-05" in path.read_text()
     assert load_params(path).train.lr == 1e-05
-
-
-def choices(section: type[BaseModel], field: str) -> list[str]:
-    """What the schema, and so docs/reference.md, says that a key may be."""
-    schema = section.model_json_schema()
-    schema = schema["$defs"][section.__name__] if "$ref" in schema else schema
-    entry = schema["properties"][field]
-    found: list[str] = next(option["enum"] for option in [entry, *entry.get("anyOf", [])] if "enum" in option)
-    return found
-
-
-SCHEDULE = make_schedule("linear", 10)
-AUTOENCODER = {"latent_channels": 1, "latent_size": 6, "levels": 1, "width": 8, "kl_weight": 0.0}
-
-
-def make_handling(name: str) -> X0Handling:
-    return X0Handling(name, low=torch.zeros(1), high=torch.ones(1))
-
-
-def make_autoencoder(name: str) -> Any:
-    return build_autoencoder({"kind": name, **AUTOENCODER}, (1, 8, 8))
-
-
-MAKERS = [  # section, field, what the library makes of each name
-    (param_sections.ScheduleParams, "name", lambda name: make_schedule(name, 10)),
-    (param_sections.DiffusionParams, "forward", lambda name: make_forward(name, make_noise("laplace"), SCHEDULE)),
-    (param_sections.DiffusionParams, "objective", Objective),
-    (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
-    (param_sections.AutoencoderParams, "kind", make_autoencoder),
-    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, (8,), 1, (), 8, name)),
-    (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
-    (param_samplers.SamplerOptions, "x0_handling", make_handling),
-]
-
-
-@pytest.mark.parametrize(("section", "field", "make"), MAKERS, ids=[f"{s.__name__}.{f}" for s, f, _ in MAKERS])
-def test_the_library_makes_every_choice_and_no_other(section, field, make):
-    names = choices(section, field)
-    for name in names:
-        make(name)
-    with pytest.raises(InputError) as caught:
-        make("nonsense")
-    assert all(name in str(caught.value) for name in names)
-
-
-def test_methods_and_data_sets_are_those_of_the_registries():
-    assert sorted(choices(param_samplers.SamplerOptions, "method")) == sorted(["auto", *SAMPLERS])
-    assert sorted(choices(param_sections.DatasetParams, "name")) == sorted(SOURCES)
-
-
-def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):
-    """The functions' own keyword arguments, and the noise of the steps for those that draw any."""
-    values = {"eta": 0.5, "variance": "posterior", "refresh": 0.5, "step_noise": "gaussian"}
-    for method, function in SAMPLERS.items():
-        own = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {"callback"}
-        granted = set()
-        for key, value in values.items():
-            content["sampler_options"]["ddim"] = {"method": method, "num_inference_steps": 5, key: value}
-            with suppress(InputError):
-                parse_params(content)
-                granted.add(key)
-        assert granted - {"step_noise"} == own
-        assert ("step_noise" in granted) == bool(own)
-
-
-def test_a_samplers_params_are_the_settings_of_the_library():
-    assert set(param_samplers.SamplerOptions.model_fields) - {"choices"} == set(SamplerSettings.__annotations__)
-
-
-def test_auto_is_the_best_known_sampler_unless_choices_say_otherwise(content):
-    def resolved(options: dict[str, Any], noise: str, steps: int = 1000) -> Any:
-        content["sampler_options"]["auto"] = {"method": "auto", **options}
-        return resolve_sampler(parse_params(content).sampler_options["auto"].settings(), noise, steps)
-
-    own = {"method": "ddim", "num_inference_steps": 5}
-    assert resolved({}, "laplace") == best_sampler("laplace")
-    assert resolved({}, "laplace", 7)["num_inference_steps"] == 7  # no more steps than T
-    assert resolved({"choices": {"laplace": own}}, "laplace") == own
-    assert resolved({"choices": {"laplace": own}}, "gumbel") == best_sampler("gumbel")
-    assert resolved({"choices": {"default": own}}, "gumbel") == own
-
-
-@pytest.mark.parametrize("noise", ["gaussian", "laplace", "exponential", "uniform", "gumbel"])
-def test_the_tracked_file_gives_each_noise_the_sampler_that_docs_study_md_found(content, noise):
-    auto = parse_params(content).sampler_options["auto"].settings()
-    start = {"start_noise": "gaussian"} if noise in ("laplace", "uniform") else {}
-    expected = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras", **start}
-    assert resolve_sampler(auto, noise, 1000) == expected
-
-
-def test_eps_without_signal_is_refused_alike_in_params_variants_and_library(content):
-    words = r"diffusion\.objective: 'eps' .* x_T is pure noise"
-    variant = {"noise": {"distribution": "laplace"}, "schedule": {"zero_terminal_snr": True}}
-    content["diffusion"]["objective"] = "eps"
-    content["study"] |= {"variants": {"a": variant}, "samplers": {"s": {"method": "heun", "num_inference_steps": 5}}}
-    with pytest.raises(InputError, match=rf"study\.variants\.a: {words}"):
-        parse_params(content)
-    content["study"]["variants"] = {}
-    content["schedule"]["zero_terminal_snr"] = True
-    with pytest.raises(InputError, match=rf"^params.yaml:\n  {words}"):
-        parse_params(content)
-    with pytest.raises(InputError, match=rf"^{words}"):
-        Objective("eps").check(make_schedule("linear", 10, zero_terminal_snr=True))
-
-
-def test_fit_section_has_what_the_training_loop_reads():
-    assert set(param_sections.Fit.model_fields) == set(FitConfig.__annotations__)
-
-
-def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
-    return list({c: None for c in classes if isinstance(c, type) and issubclass(c, model) and c is not model})
-
-
-@pytest.mark.parametrize("section", sections(param_sections.Section), ids=lambda s: s.__name__)
-def test_every_value_says_what_it_means(section):
-    for name, field in section.model_fields.items():
-        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        assert field.description or is_section or name == "sampler_options", f"{section.__name__}.{name}"
 
 
 def test_describe_lists_every_leaf(content):

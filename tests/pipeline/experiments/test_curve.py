@@ -22,6 +22,7 @@ from ngldm.pipeline.experiments import curve as curve_jobs
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
 from ngldm.pipeline.tracking.comparison import Run
+from ngldm.sampling.best import best_sampler
 from ngldm.sampling.generator import generate
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
@@ -88,7 +89,7 @@ def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     for row in rows:
         bundle = load_model(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
-        images = generate(bundle, 32, **params.sampler_options["auto"].arguments("laplace"))
+        images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
         features = extractor(images).double().numpy()
         expected = calculate_frechet_distance(
             features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
@@ -106,7 +107,7 @@ def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
     assert "32 generated and 1500 real ones, so 32 of each count" in said
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     bundle = load_model(paths.snapshots("laplace") / "000000020.safetensors")
-    images = generate(bundle, 32, **load_params().sampler_options["auto"].arguments("laplace"))
+    images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
     ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
     expected = calculate_frechet_distance(
         ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)
