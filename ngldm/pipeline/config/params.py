@@ -109,10 +109,8 @@ class Params(Section):
                 schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
             except ValidationError as error:
                 raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
-            try:
-                require_signal(variant.objective or self.diffusion.objective, schedule.zero_terminal_snr)
-            except InputError as error:
-                raise ValueError(f"study.variants.{label}: {error}") from None
+            objective = variant.objective or self.diffusion.objective
+            require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
         return self

@@ -17,7 +17,7 @@ from ngldm.io.tensors import load_tensors
 from ngldm.model import load_model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import load_params, parse_params
+from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.experiments import curve as curve_jobs
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
@@ -83,7 +83,7 @@ def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
 
 def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -> None:
     curve("cpu")
-    rows, params = read(), load_params()
+    rows = read()
     assert [int(row["step"]) for row in rows] == [10, 20]
     assert [float(row["epoch"]) for row in rows] == [10 * 32 / 1500, 20 * 32 / 1500]
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
