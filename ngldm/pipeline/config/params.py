@@ -209,18 +209,3 @@ def describe(section: BaseModel, prefix: str = "") -> list[str]:
             meaning = f"  # {field.description}" if field.description else ""
             lines.append(f"{prefix}{key}: {value}{meaning}")
     return lines
-
-
-def check_noises(params: Params) -> None:
-    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
-
-    Raises:
-        InputError: an unknown distribution or parameter, or a distribution without finite variance.
-    """
-    from ngldm.noise import make_noise  # imports torch, which a check of types and ranges does not wait for
-
-    for label in params.noise_options:
-        try:
-            make_noise(**params.noise_arguments(label))
-        except InputError as error:
-            raise InputError(f"noise_options.{label}: {error}") from None

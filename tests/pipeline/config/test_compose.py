@@ -8,7 +8,8 @@ from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
 
 
 def compose(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.params import check_noises, describe, load_params, parse_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import describe, load_params, parse_params
 
 
 def set_key(content: dict[str, Any], path: str, value: Any) -> None:
