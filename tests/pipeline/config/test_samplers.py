@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from inspect import signature
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config.params import parse_params
 from ngldm.sampling.best import SamplerSettings, best_sampler, resolve_sampler
+from ngldm.sampling.names import COMMON_OPTIONS, SAMPLER_OPTIONS
 from ngldm.sampling.samplers import SAMPLERS
 
 
@@ -29,7 +31,9 @@ def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):
 
 
 def test_a_samplers_params_are_the_settings_of_the_library():
-    assert set(param_samplers.SamplerOptions.model_fields) - {"choices"} == set(SamplerSettings.__annotations__)
+    settings = set(SamplerSettings.__annotations__)
+    assert set(param_samplers.SamplerOptions.model_fields) - {"choices"} == settings
+    assert {*COMMON_OPTIONS, *chain(*SAMPLER_OPTIONS.values())} == settings
 
 
 def test_auto_is_the_best_known_sampler_unless_choices_say_otherwise(content):
