@@ -8,7 +8,8 @@ from ngldm.data.sources.image_folder import skip_reasons
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import command, progress, summary
 
 

@@ -10,6 +10,7 @@ from ngldm.io.images import sample_grid, save_png
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
+from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.generator import Generator, load
 from ngldm.sampling.samplers import network_calls
 
@@ -29,7 +30,9 @@ def sample(
     be_deterministic()
     config = params.sample
     generator = load(workspace.model(noise), target)
-    options = params.sampler_options[sampler].arguments(generator.model.diffusion.noise.name)
+    diffusion = generator.model.diffusion
+    settings = params.sampler_options[sampler].settings()
+    options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     size = config.batch_size or generator.batch_size(config.num_images)
     if config.compile:
         generator = Generator(generator.model.compiled())

@@ -12,6 +12,7 @@ from ngldm.pipeline.experiments.study import Job, run_jobs, write_scores
 from ngldm.pipeline.terminal import Device, command, progress, summary
 from ngldm.pipeline.tracking.comparison import record_study
 from ngldm.pipeline.tracking.store import Store
+from ngldm.sampling.best import resolve_sampler
 
 
 def study(device: Device = "auto") -> None:
@@ -33,7 +34,8 @@ def study(device: Device = "auto") -> None:
                 "unet": params.unet.model_dump(),
             }
             names = variant.samplers or list(config.samplers)
-            samplers = {name: config.samplers[name].arguments(settings["noise"]["name"]) for name in names}
+            model = (settings["noise"]["name"], settings["schedule"]["num_train_timesteps"])
+            samplers = {name: resolve_sampler(config.samplers[name].settings(), *model) for name in names}
             train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
             weights = params.evaluate.inception_weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))

@@ -99,6 +99,10 @@ def test_stages_are_named_once():
     assert tuple(PIPELINE) == paths.STAGES
 
 
+def test_every_stage_has_its_file():
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(PIPELINE)
+
+
 def test_help_and_validation_import_nothing_heavy():
     code = (
         "import sys, ngldm.pipeline.cli.main as m; m.load_params(); "

@@ -32,13 +32,12 @@ class Snapshots:
             save(self.folder / f"{step:09d}.safetensors")
 
     def hand_over(self, out: Path) -> None:
-        """Move the finished training's snapshots, if it has any, into its output."""
+        """Copy the finished training's snapshots, if it has any, into its output."""
         files = sorted(self.folder.glob("*.safetensors"))
         with atomic_directory(out) as target:
             for file in files:
                 shutil.copy2(file, target)
             write_json(target / INDEX, {"models": [file.name for file in files]})
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def snapshot_files(path: Path) -> list[Path]:

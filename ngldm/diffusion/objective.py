@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_signal
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
-OBJECTIVES = ("eps", "x0", "v")
-WEIGHTINGS = ("none", "min_snr", "p2")
 USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
 
 
@@ -86,11 +85,7 @@ class Objective:
 
     def check(self, schedule: Schedule) -> None:
         """Raises InputError where eps cannot tell x_0: abar_T = 0 (zero terminal SNR)."""
-        if self.target == "eps" and float(schedule.alphas_cumprod[-1]) == 0.0:
-            raise InputError(
-                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps says "
-                "nothing about x_0; use 'v' or 'x0'"
-            )
+        require_signal(self.target, float(schedule.alphas_cumprod[-1]) == 0.0)
 
     def weights(self, schedule: Schedule) -> Tensor:
         """Weight of the target's squared error by t, (T + 1,) float64; entry 0 is not used."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ngldm.diffusion.names import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, SCHEDULES
 from ngldm.io.errors import InputError, unknown
 
 
@@ -70,7 +71,6 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
     "laplace": _laplace,
     "edm": _edm,
 }
-SCHEDULES = (*POLYNOMIALS, "polynomial", *CURVES)
 
 
 @dataclass(frozen=True)
@@ -149,9 +149,9 @@ class Schedule:
 
 def make_schedule(
     name: str = "linear",
-    num_train_timesteps: int = 1000,
-    beta_start: float = 1e-4,
-    beta_end: float = 0.02,
+    num_train_timesteps: int = NUM_TRAIN_TIMESTEPS,
+    beta_start: float = BETA_START,
+    beta_end: float = BETA_END,
     zero_terminal_snr: bool = False,
     degree: int = 1,
 ) -> Schedule:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError, unknown
-
-TIME_EMBEDDINGS = ("sinusoidal", "siren")
+from ngldm.networks.names import TIME_EMBEDDINGS
 
 
 class SinusoidalEmbedding(nn.Module):

@@ -1,5 +1,6 @@
 """The stages, and where each of them writes. dvc.yaml names the same stages and paths; a test holds the two equal."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,3 +71,16 @@ def main_root(start: Path | None = None) -> Path:
         if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return here
+
+
+def store_file() -> Path | None:
+    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store.
+
+    `mlflow.set_tracking_uri` sets that variable in its own process: ask before it.
+    """
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
+
+
+def tracking_uri() -> str:
+    """Address of the MLflow store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_file()}"

@@ -57,8 +57,9 @@ def sample_latents(
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
-    source = PerImageNoise(step_draw(options.step_noise, diffusion.noise), shape, generators, device)
-    handling = X0Handling(options.x0_handling, options.x0_limit, low=extent.low, high=extent.high)
+    source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
+    limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
+    handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
     denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)

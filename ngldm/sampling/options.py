@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ngldm.sampling.best import Option, best_sampler
-from ngldm.sampling.samplers import check_options
+from ngldm.sampling.names import check_settings
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,10 @@ class SamplingOptions:
         method: name of a sampler (`ngldm.sampling.samplers`).
         num_inference_steps: 1 to T.
         timestep_spacing: which timesteps are visited (`ngldm.sampling.timesteps`).
-        x0_handling, x0_limit: what is done to a predicted x_0 (`ngldm.sampling.denoiser.X0Handling`).
-        start_noise, step_noise: what x_T and the steps' noise are drawn from (`ngldm.sampling.randomness`).
+        x0_handling, x0_limit: what is done to a predicted x_0 (`ngldm.sampling.denoiser.X0Handling`); None is
+            its own limit.
+        start_noise, step_noise: what x_T and the steps' noise are drawn from (`ngldm.sampling.randomness`); None is the
+            model's own noise.
         own: the method's own options: eta (ddim), variance (ancestral), refresh (posterior).
 
     Raises:
@@ -28,13 +30,14 @@ class SamplingOptions:
     num_inference_steps: int
     timestep_spacing: str = "trailing"
     x0_handling: str = "none"
-    x0_limit: float = 3.0
+    x0_limit: float | None = None
     start_noise: str = "own"
-    step_noise: str = "own"
+    step_noise: str | None = None
     own: Mapping[str, Option] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_options(self.method, self.own)
+        common = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "own"}
+        check_settings({**common, **self.own})
 
     @classmethod
     def choose(cls, noise: str, num_train_timesteps: int, chosen: Mapping[str, Option]) -> "SamplingOptions":
@@ -50,7 +53,7 @@ class SamplingOptions:
         Raises:
             InputError: an unknown method, or an option that it does not have.
         """
-        best = best_sampler(noise, num_train_timesteps)
+        best: Mapping[str, object] = best_sampler(noise, num_train_timesteps)
         if "method" in chosen:
             best = {"num_inference_steps": best["num_inference_steps"]}
         values: dict[str, Any] = {**best, **chosen}

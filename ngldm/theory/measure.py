@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.diffusion.forward import FORWARDS
+from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.noise import Noise
 from ngldm.theory.tables import Density, Histogram, MomentRow, TheoremRow, Theory

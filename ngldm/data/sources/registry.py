@@ -8,7 +8,7 @@ from ngldm.data.dataset import Dataset, finish_dataset, open_dataset, write_arra
 from ngldm.data.sources.digits import digits
 from ngldm.data.sources.downloads import cifar10, fashion_mnist
 from ngldm.data.sources.image_folder import image_folder
-from ngldm.io.errors import unknown
+from ngldm.data.sources.names import check_source
 from ngldm.io.files import atomic_directory
 
 Progress = Callable[[int], None]
@@ -45,10 +45,10 @@ def make_dataset(
         start: called with the amount of work, gives the function that is told how much of it is done.
 
     Raises:
-        InputError: on an unknown name, an option out of range, a download or a file that is not what it should be.
+        InputError: an unknown name, an option that is missing or not the data set's own, a value out of range,
+            a download or a file that is not what it should be.
     """
-    if config["name"] not in SOURCES:
-        raise unknown("dataset.name", config["name"], SOURCES)
+    check_source(config["name"], {key: config[key] for key in config if key not in ("name", "source", "seed")})
     with atomic_directory(path) as folder:
         name = SOURCES[config["name"]](config, folder, raw, start)
         finish_dataset(name, folder)

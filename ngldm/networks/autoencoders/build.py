@@ -18,15 +18,14 @@ from ngldm.io.tensors import load_tensors, save_tensors, to_float, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder, IdentityAutoencoder
 from ngldm.networks.autoencoders.kl import KLAutoencoder
 from ngldm.networks.autoencoders.paper import PaperAutoencoder
-
-KINDS = ("paper", "kl", "identity")
+from ngldm.networks.names import AUTOENCODERS
 
 
 def build_autoencoder(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Autoencoder:
     """The autoencoder that a configuration names.
 
     Args:
-        config: `kind`, one of `KINDS`; for "paper" also latent_channels, latent_size, width; for "kl"
+        config: `kind`, one of `AUTOENCODERS`; for "paper" also latent_channels, latent_size, width; for "kl"
             latent_channels, levels, width, kl_weight. Other keys are ignored.
         image_shape: (C, H, W).
 
@@ -48,7 +47,7 @@ def _make(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Autoe
         return KLAutoencoder(
             image_shape, config["latent_channels"], config["levels"], config["width"], config["kl_weight"]
         )
-    raise unknown("autoencoder.kind", kind, KINDS)
+    raise unknown("autoencoder.kind", kind, AUTOENCODERS)
 
 
 def save_autoencoder(model: Autoencoder, path: Path) -> None:

@@ -10,7 +10,6 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.samplers import OWN_OPTIONS
 from ngldm.pipeline.terminal import Device, progress
 
 if TYPE_CHECKING:
@@ -61,10 +60,6 @@ def generate(
     if sampler is not None:
         options |= {"method": sampler, "num_inference_steps": steps}
     chosen = generator.options(**options)
-    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(chosen.method, {"step_noise"}):
-        raise InputError(f"--step-noise: not an option of {chosen.method}, which is deterministic")
-    if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
-        raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
+from ngldm.pipeline.colours import PAPER_NOISES
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import progress
-
-PAPER_NOISES = ("laplace", "exponential", "uniform", "gumbel")
 
 
 def theorem1(
@@ -26,12 +27,9 @@ def theorem1(
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
 ) -> None:
     """E||x_0 - x_T|| under each noise relative to the Gaussian, by T, on the pipeline's latents and its schedule."""
-    from ngldm.pipeline import workspace
-    from ngldm.pipeline.config.params import load_params
-
     config = load_params().schedule.model_dump()
     from ngldm.data.latents import open_cache
-    from ngldm.diffusion.forward import FORWARDS
+    from ngldm.diffusion.names import FORWARDS
     from ngldm.diffusion.schedules import Schedule, make_schedule
     from ngldm.noise import make_noise, noise_names
     from ngldm.theory.measure import THEOREM_STEPS, measure_theorem
@@ -39,7 +37,8 @@ def theorem1(
     def schedule(num_train_timesteps: int) -> Schedule:
         return make_schedule(**{**config, "num_train_timesteps": num_train_timesteps})
 
-    names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or PAPER_NOISES))
+    papers = [name for name in PAPER_NOISES if name != "gaussian"]  # the ratio's own denominator
+    names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or papers))
     chosen = {name: make_noise(name) for name in names}
     latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
     counts = sorted(set(steps or THEOREM_STEPS))

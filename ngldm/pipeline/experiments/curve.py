@@ -7,11 +7,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ngldm.io.device import be_deterministic
 from ngldm.io.files import atomic_directory, sha256_file
 from ngldm.io.images import UInt8Array, sample_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import load
 from ngldm.scoring.scorer import Scorer
 
@@ -21,7 +23,7 @@ COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 def score_snapshots(
     noise: str,
     files: list[Path],
-    settings: tuple[Any, Any, dict[str, Any]],
+    settings: tuple[Any, Any, SamplerSettings],
     batch_size: int,
     scorer: Scorer,
     run: Any,
@@ -37,6 +39,9 @@ def score_snapshots(
         run: an `ngldm.pipeline.tracking.runs.Run`.
         advance: told of images done.
     """
+    if not files:
+        return []
+    be_deterministic()
     config, scoring, sampler = settings
     decided_by = {
         "num_images": config.num_images,
@@ -78,7 +83,7 @@ def _log(run: Any, rows: list[Row]) -> None:
 
 def _score(
     file: Path,
-    settings: tuple[Any, Any, dict[str, Any]],
+    settings: tuple[Any, Any, SamplerSettings],
     batch_size: int,
     scorer: Scorer,
     advance: Callable[[int], None],

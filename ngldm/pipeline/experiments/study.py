@@ -23,7 +23,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
-from ngldm.sampling.best import Option
+from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, image_seeds, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
@@ -75,7 +75,7 @@ def fresh_model(build: Callable[[], Model], seed: int) -> Model:
 
 def score_samplers(
     model: Model,
-    samplers: Mapping[str, Mapping[str, Option]],
+    samplers: Mapping[str, SamplerSettings],
     sample_seeds: Sequence[int],
     num_images: int,
     batch_size: int,
@@ -151,7 +151,7 @@ class Job:
     variant: str
     seed: int
     settings: dict[str, Any]
-    samplers: dict[str, dict[str, Any]]
+    samplers: Mapping[str, SamplerSettings]
     train: Fit
     scoring: dict[str, Any]
     inception_weights: str | None = None

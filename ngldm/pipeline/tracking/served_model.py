@@ -8,33 +8,10 @@ Without params it is the noise's best known sampler.
 
 import mlflow
 import numpy as np
-from mlflow.models import ModelSignature
 from mlflow.pyfunc import PythonModel, PythonModelContext
-from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from ngldm.pipeline.tracking.models import BEST, BEST_STEPS
 from ngldm.sampling.generator import load
-
-BEST, BEST_STEPS = "best", 0  # MLflow wants a default of each parameter's type
-EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
-
-
-def signature(image_shape: tuple[int, int, int]) -> ModelSignature:
-    """Inputs n and seed; uint8 images (n, H, W, C) out; the sampler as parameters.
-
-    Args:
-        image_shape: (C, H, W).
-    """
-    channels, height, width = image_shape
-    return ModelSignature(
-        inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
-        params=ParamSchema(
-            [
-                ParamSpec("method", DataType.string, BEST),
-                ParamSpec("num_inference_steps", DataType.long, BEST_STEPS),
-            ]
-        ),
-    )
 
 
 class ServedModel(PythonModel):
