@@ -33,7 +33,7 @@ class Reference:
     mu: Tensor
     sigma: Tensor
     features: Tensor
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
 
     def require_extractor(self, weights_sha256: str) -> None:
         """Refuse to compare features of different networks.

@@ -46,7 +46,7 @@ def write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path, *keys: str) -> Any:
+def read_json(path: Path, *keys: str) -> dict[str, object]:
     """The content of a JSON file; with `keys`, of one that holds an object with at least those.
 
     Raises:

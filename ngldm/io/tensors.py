@@ -34,7 +34,7 @@ def save_tensors(tensors: dict[str, Tensor], state: Any, path: Path) -> None:
         save_file(contiguous, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
 
 
-def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], Any]:
+def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], dict[str, object]]:
     """What `save_tensors` wrote.
 
     Raises:
