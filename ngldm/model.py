@@ -22,7 +22,7 @@ from ngldm.io.images import UInt8Array
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import Noise, make_noise
 from ngldm.sampling.denoiser import Denoise, X0Handling, make_denoiser
 
@@ -72,7 +72,7 @@ class Model:
         schedule = make_schedule(**config["schedule"])
         autoencoder = autoencoder or build_autoencoder(config["autoencoder"], tuple(config["image_shape"]))
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **config["unet"])
+        unet = UNet(channels, UNetSettings(**config["unet"]), schedule.num_train_timesteps)
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(config["noise"]["name"], config["noise"]["params"])

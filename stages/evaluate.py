@@ -23,7 +23,7 @@ def evaluate(
 
     from ngldm.data.reference import load_reference
     from ngldm.data.samples import load_images
-    from ngldm.io.files import read_json, write_json
+    from ngldm.io.files import entry, read_json, write_json
     from ngldm.io.images import sample_grid
     from ngldm.pipeline.tracking.comparison import run_of_model
     from ngldm.pipeline.tracking.models import ensure_logged, update_best
@@ -45,11 +45,11 @@ def evaluate(
         device=target,
     )
     whole.require_extractor(extractor.weights_sha256)
-    for note in shortfall(config.fid_protocol, extractor.dim, len(images), whole.about["num_images"]):
+    for note in shortfall(config.fid_protocol, extractor.dim, len(images), entry(whole.about, "num_images", int)):
         print(f"note: {note}")
     reference = by_protocol(whole, config.fid_protocol, len(images))
     images = images[: compared(config.fid_protocol, len(images), len(reference.features))]
-    metric = reference.about["metric"]
+    metric = entry(reference.about, "metric", str)
     with progress(f"features {noise} {sampler}", len(images)) as advance:
         features = torch.cat(list(extract(extractor, images, config.batch_size, advance)))
     with progress(f"scores {noise} {sampler}", 4, "scores") as advance:
@@ -73,7 +73,7 @@ def evaluate(
     }
     seconds = time.perf_counter() - start
     write_json(workspace.evaluate_metrics(noise, sampler), {**scores, "num_samples": len(images), "seconds": seconds})
-    store, sha = Store(params.experiment), about["model_sha256"]
+    store, sha = Store(params.experiment), entry(about, "model_sha256", str)
     run = run_of_model(store, params, noise, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
     # Without a step: MLflow's charts draw bars of such metrics, and lone points of others.

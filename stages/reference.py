@@ -20,7 +20,7 @@ def reference(device: Device = "auto") -> None:
 
     from ngldm.data.dataset import open_dataset
     from ngldm.data.reference import save_reference
-    from ngldm.io.files import atomic_directory, read_json, write_json
+    from ngldm.io.files import atomic_directory, entry, read_json, write_json
     from ngldm.io.tensors import to_float
     from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
     from ngldm.scoring.features.extractor import extract, make_extractor
@@ -70,7 +70,7 @@ def reference(device: Device = "auto") -> None:
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
-            "dataset_sha256": read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"],
+            "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
             "floor": floor,
             "floor_num_images": len(data.test),

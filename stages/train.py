@@ -23,7 +23,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     from ngldm.data.snapshots import hand_over, snapshooter
     from ngldm.data.statistics import latent_extent
     from ngldm.diffusion.objective import diffusion_loss
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
+    from ngldm.io.files import entry, fingerprint, read_json, sha256_file, write_json
     from ngldm.model import Model
     from ngldm.networks.autoencoders.build import load_autoencoder
     from ngldm.pipeline.tracking.comparison import training_run
@@ -54,7 +54,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     def split(array: Any) -> Split:
         return Split(len(array), lambda index: torch.from_numpy(array[index]))
 
-    data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
+    data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
     latents = sha256_file(workspace.LATENTS / "train.npy")
     key = fingerprint([settings, config.model_dump(), params.seed, latents, str(target)])
     checkpointer = Checkpointer(main_root() / "checkpoints" / f"{noise}-{key[:12]}", key, config.checkpoint_every)

@@ -1,4 +1,4 @@
-"""What dvc.yaml says of each stage, compared with the code; what starts fast. test_rooms.py has the rules of imports."""
+"""What dvc.yaml says of each stage, compared with the code; what starts fast. See also test_rooms.py."""
 
 import ast
 import subprocess

@@ -27,7 +27,8 @@ def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
     # degree 2 "scaled linear".
     def betas(u: Tensor, start: float, end: float) -> Tensor:
         first, last = start ** (1.0 / degree), end ** (1.0 / degree)
-        return (first + (last - first) * u) ** degree
+        curve: Tensor = (first + (last - first) * u) ** degree
+        return curve
 
     return betas
 
@@ -41,7 +42,8 @@ POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
 
 
 def _cosine(u: Tensor) -> Tensor:
-    return torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    root: Tensor = torch.cos((u + 0.008) / 1.008 * math.pi / 2.0)
+    return root**2
 
 
 def _sigmoid(u: Tensor) -> Tensor:
@@ -61,7 +63,8 @@ def _edm(u: Tensor) -> Tensor:
     # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance.
     low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
     sigma = (low + (high - low) * u) ** 7
-    return 1.0 / (1.0 + sigma**2)
+    alphas_cumprod: Tensor = 1.0 / (1.0 + sigma**2)
+    return alphas_cumprod
 
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T

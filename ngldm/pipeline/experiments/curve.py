@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ngldm.io.files import entry
 from ngldm.pipeline import workspace
 
 COLUMNS = ("step", "epoch", "value", "metric", "num_images", "seconds")
@@ -85,7 +86,8 @@ def _score(
         device=device,
     )
     whole.require_extractor(extractor.weights_sha256)
-    for note in shortfall(scoring.fid_protocol, extractor.dim, config.num_images, whole.about["num_images"]):
+    real = entry(whole.about, "num_images", int)
+    for note in shortfall(scoring.fid_protocol, extractor.dim, config.num_images, real):
         print(f"note: {note}")
     reference = by_protocol(whole, scoring.fid_protocol, config.num_images)
     count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
@@ -100,7 +102,7 @@ def _score(
     step = int(file.stem)
     row = {
         "step": step,
-        "epoch": step * batch_size / whole.about["num_images"],
+        "epoch": step * batch_size / real,
         "value": frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov),
         "metric": reference.about["metric"],
         "num_images": count,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ngldm.data.reference import Reference
 from ngldm.diffusion.objective import diffusion_loss
+from ngldm.io.files import entry
 from ngldm.model import Model
 from ngldm.pipeline import workspace
 from ngldm.sampling.generator import SEED_STRIDE, sample_latents
@@ -146,7 +147,7 @@ def run_job(job: Job, device: str) -> list[dict[str, Any]]:
     key = fingerprint([content, [sha256_file(path) for path in inputs], device])
     kept = main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
     if kept.is_file():
-        rows: list[dict[str, Any]] = read_json(kept, "rows")["rows"]
+        rows: list[dict[str, Any]] = entry(read_json(kept), "rows", list)
         return rows
     rows = _compute(job, device)
     kept.parent.mkdir(parents=True, exist_ok=True)
@@ -173,7 +174,7 @@ def _compute(job: Job, device: str) -> list[dict[str, Any]]:
     train_bundle(bundle, cache.train, SimpleNamespace(**job.train), job.seed, device)
     reference = load_reference(workspace.REFERENCE)
     extractor = make_extractor(
-        reference.about["extractor"],
+        entry(reference.about, "extractor", str),
         classifier=workspace.REFERENCE / "classifier.safetensors",
         inception=job.inception_weights,
         device=device,

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
@@ -23,9 +23,8 @@ def stage_seconds(params: Params) -> list[tuple[str, float]]:
     files |= {"curve": workspace.CURVE_METRICS, "study": workspace.STUDY_METRICS}
     found = []
     for stage, file in files.items():
-        for key, value in (read_json(file) if file.is_file() else {}).items():
-            if key.endswith("seconds"):
-                found.append((stage, float(value)))
+        content = read_json(file) if file.is_file() else {}
+        found += [(stage, entry(content, key, float)) for key in content if key.endswith("seconds")]
     return found
 
 

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
@@ -46,7 +46,7 @@ def collect_rows(params: Params) -> list[Row]:
                 {
                     "noise": noise,
                     "sampler": sampler,
-                    "method": about_samples["sampler"]["method"],
+                    "method": entry(about_samples, "sampler", dict)["method"],
                     "network_calls": about_samples["network_calls"],
                     "metric": metric,
                     "value": scores[metric],
