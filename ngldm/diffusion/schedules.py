@@ -42,14 +42,15 @@ POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
 
 
 def _cosine(u: Tensor) -> Tensor:
-    root: Tensor = torch.cos((u + 0.008) / 1.008 * math.pi / 2.0)
-    return root**2
+    alphas_cumprod: Tensor = torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    return alphas_cumprod
 
 
 def _sigmoid(u: Tensor) -> Tensor:
     # Jabri et al. 2023 with start -3, end 3, tau 1.
     low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
-    return (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    alphas_cumprod: Tensor = (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    return alphas_cumprod
 
 
 def _laplace(u: Tensor) -> Tensor:

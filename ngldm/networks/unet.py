@@ -150,7 +150,7 @@ class UNetSettings:
     """The size and the parts of a U-Net.
 
     Attributes:
-        widths: channels of each level, finest first, at least 2; each further level halves height and width, rounding up.
+        widths: channels of each level, finest first, at least 2; each level halves height and width, rounding up.
         blocks_per_level: residual blocks per level on the way down (one more on the way up).
         attention_levels: indices into `widths` of the levels with self-attention after each block; the bottleneck has
             it if the last level is listed.
