@@ -3,6 +3,7 @@
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_f
 from ngldm.io.images import UInt8Array, open_array
 
 SPLITS = ("train", "test")
+Progress = Callable[[int], None]  # told how much more of the work is done
+Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 
 
