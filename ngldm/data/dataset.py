@@ -81,7 +81,7 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    return _open_arrays(entry(read_json(require(path, MADE_BY) / "dataset.json"), "name", str), path)
+    return _open_arrays(entry(read_json(require(path, MADE_BY) / "dataset.json", "name"), "name", str), path)
 
 
 def _open_arrays(name: str, path: Path) -> Dataset:
