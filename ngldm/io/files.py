@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -91,6 +91,15 @@ def require(path: Path, made_by: str = "the stage before this one (`dvc repro` r
     return path
 
 
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """The paths that exist by the time of their last change; another process may remove some meanwhile."""
+    times = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            times[path] = (path.stat().st_mtime_ns, path.name)
+    return sorted(times, key=times.__getitem__, reverse=True)
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
@@ -100,3 +109,14 @@ def sha256_file(path: Path) -> str:
 def fingerprint(content: object) -> str:
     """SHA-256, in hex, of the canonical JSON of `content`."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def differences(old: object, new: object, path: str = "") -> list[str]:
+    """Where two JSON-able contents differ, e.g. ["settings.lr", "code"]; mappings are compared key by key."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return [] if fingerprint(old) == fingerprint(new) else [path]
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        place = f"{path}.{key}" if path else str(key)
+        found += differences(old[key], new[key], place) if key in old and key in new else [place]
+    return found

@@ -57,21 +57,19 @@ def save_png(image: UInt8Array, path: Path) -> None:
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
 
 
-def display_scale(side: int, target: int = 32) -> int:
-    """How many times larger to draw images of `side` pixels, so that each has `target` pixels or more: 1, 2, 3, ..."""
-    return max(1, -(-target // side))
+def enlarge(images: UInt8Array, target: int) -> UInt8Array:
+    """Images (B, H, W, C) with each pixel repeated, so often that their height is `target` pixels or more."""
+    scale = max(1, -(-target // images.shape[1]))
+    return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def sample_grid(images: UInt8Array, rows: int = 8, columns: int = 16, target: int = 32) -> UInt8Array:
     """The first `rows * columns` images in a grid, each enlarged to `target` pixels or more."""
-    scale = display_scale(images.shape[1], target)
-    first = np.asarray(images[: rows * columns]).repeat(scale, axis=1).repeat(scale, axis=2)
-    return grid(first, columns, padding=2)
+    return grid(enlarge(np.asarray(images[: rows * columns]), target), columns, padding=2)
 
 
 def trajectory_grid(trajectory: UInt8Array, target: int = 48) -> UInt8Array:
     """A trajectory (frames, n, H, W, C) as one row per image, from noise on the left to the result on the right."""
     frames, count = trajectory.shape[:2]
-    scale = display_scale(trajectory.shape[2], target)
     flat = np.asarray(trajectory).swapaxes(0, 1).reshape(frames * count, *trajectory.shape[2:])
-    return grid(flat.repeat(scale, axis=1).repeat(scale, axis=2), frames, padding=2)
+    return grid(enlarge(flat, target), frames, padding=2)

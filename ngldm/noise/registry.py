@@ -51,8 +51,10 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., 
     """
 
     def decorate(factory: Callable[..., Base]) -> Callable[..., Base]:
-        if name in REGISTRY and not _is_again(REGISTRY[name].factory, factory):
-            raise InputError(f"noise {name!r} is registered already, by {REGISTRY[name].factory.__module__}")
+        if name in REGISTRY and not _is_again(known := REGISTRY[name].factory, factory):
+            raise InputError(
+                f"noise {name!r} is registered already, by {known.__module__}.{known.__qualname__}; choose another name"
+            )
         REGISTRY[name] = Entry(factory, standardise)
         return factory
 

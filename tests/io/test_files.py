@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import (
     atomic_directory,
     atomic_path,
+    differences,
     entry,
     fingerprint,
+    newest_first,
     read_json,
     require,
     sha256_file,
@@ -286,3 +289,28 @@ def test_fingerprints_are_equal_exactly_for_equal_json(one: Any, other: Any) -> 
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
     assert (fingerprint(one) == fingerprint(other)) is same
     assert fingerprint(json.loads(json.dumps(one))) == fingerprint(one)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({}, {}, []),
+        ({"a": 1, "b": {"c": [1, 2]}}, {"b": {"c": (1, 2)}, "a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": 1}, {"a": "1"}, ["a"]),
+        ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"b": 2, "c": {"d": 2}}}, ["a.b", "a.c.d"]),
+        ({"a": {"b": 1}, "gone": 0}, {"a": {"new": 1}}, ["a.b", "a.new", "gone"]),
+        ({"a": {"b": 1}}, {"a": None}, ["a"]),
+    ],
+)
+def test_differences_name_the_keys(old: dict, new: dict, expected: list[str]) -> None:
+    assert differences(old, new) == expected
+
+
+def test_newest_first_leaves_out_what_is_gone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("old", "new", "gone", "middle")]
+    for path, time in zip(paths, (1, 9, 7, 5), strict=True):
+        path.touch()
+        os.utime(path, (time, time))
+    (tmp_path / "gone").unlink()
+    assert [path.name for path in newest_first(paths)] == ["new", "middle", "old"]

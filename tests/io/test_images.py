@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ngldm.io.errors import InputError
-from ngldm.io.images import display_scale, grid, open_array, sample_grid, save_png, trajectory_grid
+from ngldm.io.images import enlarge, grid, open_array, sample_grid, save_png, trajectory_grid
 
 
 def noise_images(count: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -80,8 +80,12 @@ def test_failed_save_leaves_what_was_there(tmp_path, monkeypatch, existing):
 
 
 @pytest.mark.parametrize(("side", "target", "scale"), [(8, 32, 4), (8, 33, 5), (32, 32, 1), (64, 32, 1), (1, 32, 32)])
-def test_display_scale_is_the_smallest_that_reaches_the_target(side, target, scale):
-    assert display_scale(side, target) == scale
+def test_images_are_enlarged_by_the_smallest_whole_factor_that_reaches_the_target(side, target, scale):
+    images = noise_images(2, side, side, 3)
+    larger = enlarge(images, target)
+    assert larger.shape == (2, scale * side, scale * side, 3)
+    assert np.array_equal(larger[:, ::scale, ::scale], images)
+    assert np.array_equal(larger[:, scale - 1 :: scale, scale - 1 :: scale], images)
 
 
 @pytest.mark.parametrize("count", [3, 8, 20])

@@ -8,6 +8,7 @@ import csv
 import hashlib
 import os
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from ngldm.io.images import UInt8Array
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 50_000_000  # of one image; decoding takes three bytes a pixel and more
 CHUNK = 256  # images in memory at a time
-SHOWN = 5  # names in an error message; skipped.csv has them all
+SHOWN = 5  # names in an error message; the file SKIPPED has them all
+SKIPPED = "skipped.csv"
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,16 @@ def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Star
                 f"({len(names)} image files, {len(left_out.skips)} skipped)"
             )
         np.save(folder / f"{split}_labels.npy", np.array(labels, dtype=np.int64))
-    left_out.write(folder / "skipped.csv")
+    left_out.write(folder / SKIPPED)
+
+
+def skip_reasons(folder: Path) -> dict[str, int]:
+    """How many files were left out of a data set's folder for each reason; empty for other data sets."""
+    file = folder / SKIPPED
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as content:
+        return dict(sorted(Counter(row["reason"] for row in csv.DictReader(content)).items()))
 
 
 def _usable(decoded: Iterable[Decoded], left_out: LeftOut, seen: set[bytes]) -> Iterator[tuple[str, UInt8Array]]:

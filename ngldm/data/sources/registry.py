@@ -7,7 +7,7 @@ from ngldm.data.dataset import Dataset, Progress, Start, finish_dataset, open_da
 from ngldm.data.sources.digits import digits
 from ngldm.data.sources.downloads import cifar10, fashion_mnist
 from ngldm.data.sources.image_folder import image_folder
-from ngldm.io.errors import unknown
+from ngldm.data.sources.names import check_source
 from ngldm.io.files import atomic_directory, entry
 
 # Called with config, folder, raw, start: writes train.npy, test.npy and their labels into `folder`, keeps downloads in
@@ -42,11 +42,11 @@ def make_dataset(config: Mapping[str, object], path: Path, raw: Path, start: Sta
         start: called with the amount of work, gives the function that is told how much more of it is done.
 
     Raises:
-        InputError: on an unknown name, an option out of range, a download or a file that is not what it should be.
+        InputError: an unknown name, an option that is missing or not the data set's own, a value out of range, a
+            download or a file that is not what it should be.
     """
     chosen = entry(config, "name", str)
-    if chosen not in SOURCES:
-        raise unknown("dataset.name", chosen, SOURCES)
+    check_source(chosen, {key: config[key] for key in config if key not in ("name", "source", "seed")})
     with atomic_directory(path) as folder:
         finish_dataset(SOURCES[chosen](config, folder, raw, start), folder)
     return open_dataset(path)

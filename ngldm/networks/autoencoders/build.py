@@ -13,7 +13,7 @@ import torch
 
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import entry
-from ngldm.io.images import UInt8Array
+from ngldm.io.images import UInt8Array, enlarge, grid
 from ngldm.io.tensors import load_tensors, save_tensors, to_float, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder, IdentityAutoencoder
 from ngldm.networks.autoencoders.kl import KLAutoencoder
@@ -85,3 +85,18 @@ def reconstruction_psnr(model: Autoencoder, images: UInt8Array, batch_size: int 
         squared += float(np.square(decoded.astype(np.float64) - batch).sum())
     mse = squared / images.size
     return min(100.0, 10.0 * math.log10(255.0**2 / mse)) if mse else 100.0
+
+
+@torch.no_grad()
+def reconstruction_picture(model: Autoencoder, images: UInt8Array, count: int = 16, target: int = 48) -> UInt8Array:
+    """The first `count` of uint8 images (N, H, W, C) above what the autoencoder makes of them, as one uint8 picture.
+
+    Args:
+        target: each image is enlarged to this many pixels or more.
+
+    Returns:
+        (H', W', C).
+    """
+    originals = np.asarray(images[:count])
+    decoded = to_uint8(model.decode(model.encode(to_float(originals))))
+    return grid(enlarge(np.concatenate([originals, decoded]), target), len(originals), padding=2)

@@ -109,7 +109,7 @@ class ClassifierExtractor:
             self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
             self.model.load_state_dict(tensors)
             self.dim = settings["dim"]
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (InputError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: holds no classifier of this version ({error})") from error
         self.model.eval().to(device)
         self.device = device

@@ -11,7 +11,12 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
-from ngldm.networks.autoencoders.build import load_autoencoder, reconstruction_psnr, save_autoencoder
+from ngldm.networks.autoencoders.build import (
+    load_autoencoder,
+    reconstruction_picture,
+    reconstruction_psnr,
+    save_autoencoder,
+)
 
 GREY = (1, 8, 8)
 PAPER = {"kind": "paper", "latent_channels": 2, "latent_size": 6, "width": 8}
@@ -175,3 +180,16 @@ def test_psnr_of_an_error_of_one_level():
 
     images = np.minimum(uint8_images(5), 254)
     assert reconstruction_psnr(Brighter(), images, 2) == pytest.approx(20 * math.log10(255), abs=1e-9)
+
+
+def test_the_picture_has_originals_above_their_reconstructions(build) -> None:
+    """8x8 pixels at 6 times their size, in cells of 48 + 2 pixels."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    picture = reconstruction_picture(build(IDENTITY), images, count=3)
+    assert picture.shape == (2 * 50 + 2, 3 * 50 + 2, 1)
+    cell = images[1].repeat(6, axis=0).repeat(6, axis=1)
+    assert np.array_equal(picture[2:50, 52:100], cell)
+    assert np.array_equal(picture[52:100, 52:100], cell)  # the identity loses nothing
+    other = reconstruction_picture(build(KL), images, count=3)
+    assert np.array_equal(other[2:50, 52:100], cell)
+    assert not np.array_equal(other[52:100, 52:100], cell)

@@ -12,8 +12,7 @@ from ngldm.diffusion.forward import FORWARDS
 from ngldm.diffusion.objective import OBJECTIVES, WEIGHTINGS
 from ngldm.diffusion.schedules import SCHEDULES
 from ngldm.io.errors import InputError
-from ngldm.networks.autoencoders.build import KINDS
-from ngldm.networks.unet import TIME_EMBEDDINGS
+from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config import sections as param_sections
@@ -231,7 +230,7 @@ def test_exponents_are_numbers_as_in_yaml_1_2(content, tmp_path):
     ("section", "field", "registry"),
     [
         (param_sections.DatasetParams, "name", SOURCES),
-        (param_sections.AutoencoderParams, "kind", KINDS),
+        (param_sections.AutoencoderParams, "kind", AUTOENCODERS),
         (param_sections.ScheduleParams, "name", SCHEDULES),
         (param_sections.UNetParams, "time_embedding", TIME_EMBEDDINGS),
         (param_samplers.SamplerOptions, "method", {"auto", *SAMPLERS}),
