@@ -22,7 +22,7 @@ from ngldm.io.images import UInt8Array
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 
 FORMAT = "ngldm-bundle-2"
@@ -68,7 +68,7 @@ class Model:
         schedule = make_schedule(**parts["schedule"])
         autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"]))
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **parts["unet"])
+        unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps)
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])

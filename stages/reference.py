@@ -10,7 +10,7 @@ import torch
 from ngldm.data.dataset import Dataset, open_dataset
 from ngldm.data.reference import CLASSIFIER
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import atomic_directory, read_json, write_json
+from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
@@ -58,7 +58,7 @@ def reference(device: Device = "auto") -> None:
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
-            "dataset_sha256": read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"],
+            "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
             "floor": floor,
             "floor_num_images": len(data.test),

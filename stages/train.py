@@ -12,7 +12,7 @@ from ngldm.data.latents import Latents, open_cache
 from ngldm.data.snapshots import Snapshots
 from ngldm.data.statistics import latent_extent
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import read_json, write_json
+from ngldm.io.files import entry, read_json, write_json
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
@@ -49,7 +49,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         training_run(store, params, noise, checkpointer.key) as run,
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
-        data_sha = read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"]
+        data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
         run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
         show = reporter(run, model, ema, target)

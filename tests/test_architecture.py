@@ -1,8 +1,9 @@
-"""The house's rules: who imports whom, what dvc.yaml says of each stage, what starts fast."""
+"""What dvc.yaml says of each stage, compared with the code; what starts fast. See also test_rooms.py."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,31 @@ def covered(stage: str) -> set[Path]:
 def test_code_deps_equal_the_import_closure(stage):
     """An edit re-runs what it affects, nothing else, and never leaves a stale result."""
     assert covered(stage) == set(code_behind(ROOT / "stages" / f"{stage}.py", ROOT))
+
+
+def folders_inside(files: set[Path]) -> Iterator[Path]:
+    """The folders below ngldm/ whose code files all are among `files`, the outermost only."""
+    whole = set()
+    for folder in sorted({parent for file in files for parent in file.parents if ROOT / "ngldm" in parent.parents}):
+        code = {path for path in folder.rglob("*.py") if is_code_of_results(path, ROOT)}
+        if code <= files and folder.parent not in whole:
+            yield folder
+        if code <= files:
+            whole.add(folder)
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_deps_name_a_folder_wherever_all_of_it_is_in_the_closure(stage):
+    """So a file that is added to the folder is noticed, and dvc.yaml stays short."""
+    closure = set(code_behind(ROOT / "stages" / f"{stage}.py", ROOT))
+    whole = {folder.relative_to(ROOT).as_posix() for folder in folders_inside(closure)}
+    named = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("ngldm/") and (ROOT / dep).is_dir()}
+    assert named == whole
+
+
+def test_dvc_ignores_what_python_writes_beside_its_sources():
+    """Else importing a module would change the hash of the folder that it lies in."""
+    assert {"__pycache__", "*.pyc"} <= set((ROOT / ".dvcignore").read_text().split())
 
 
 def params_read(stage: str) -> set[str]:

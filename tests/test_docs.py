@@ -33,7 +33,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_readmes_own_distribution_works_as_typed(monkeypatch):
-    monkeypatch.setattr(noise_registry, "_REGISTRY", dict(noise_registry._REGISTRY))
+    monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
     block = next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in b)
     exec(block, {})
     made = noise_registry.make_noise("student_t_5")
@@ -210,7 +210,7 @@ def test_python_blocks_run(block, workspace, monkeypatch):
     import mlflow
 
     monkeypatch.chdir(workspace)
-    monkeypatch.setattr(noise_registry, "_REGISTRY", dict(noise_registry._REGISTRY))
+    monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
     mlflow.set_tracking_uri(f"sqlite:///{workspace / 'mlflow.db'}")
     exec(block, {})
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngldm.io.files import atomic_directory, read_json, require, write_json
+from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
 
 INDEX = "snapshots.json"
 
@@ -46,4 +46,5 @@ def snapshot_files(path: Path) -> list[Path]:
     Raises:
         InputError: the folder or its list is missing or damaged.
     """
-    return [path / name for name in read_json(require(path, "the stage `train`") / INDEX, "models")["models"]]
+    index = read_json(require(path, "the stage `train`") / INDEX, "models")
+    return [path / name for name in entry(index, "models", list)]

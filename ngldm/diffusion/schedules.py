@@ -28,7 +28,8 @@ def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
     # degree 2 "scaled linear".
     def betas(u: Tensor, start: float, end: float) -> Tensor:
         first, last = start ** (1.0 / degree), end ** (1.0 / degree)
-        return (first + (last - first) * u) ** degree
+        curve: Tensor = (first + (last - first) * u) ** degree
+        return curve
 
     return betas
 
@@ -42,13 +43,15 @@ POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
 
 
 def _cosine(u: Tensor) -> Tensor:
-    return torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    alphas_cumprod: Tensor = torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    return alphas_cumprod
 
 
 def _sigmoid(u: Tensor) -> Tensor:
     # Jabri et al. 2023 with start -3, end 3, tau 1.
     low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
-    return (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    alphas_cumprod: Tensor = (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    return alphas_cumprod
 
 
 def _laplace(u: Tensor) -> Tensor:
@@ -62,7 +65,8 @@ def _edm(u: Tensor) -> Tensor:
     # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance.
     low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
     sigma = (low + (high - low) * u) ** 7
-    return 1.0 / (1.0 + sigma**2)
+    alphas_cumprod: Tensor = 1.0 / (1.0 + sigma**2)
+    return alphas_cumprod
 
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T

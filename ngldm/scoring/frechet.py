@@ -53,12 +53,14 @@ def _factor(matrix: Tensor) -> Tensor:
     """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
-    return vectors[:, kept] * values[kept].sqrt()
+    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return factor
 
 
 def _trace_of_root(product: Tensor) -> Tensor:
     """tr P^(1/2) of a positive semi-definite P that rounding left a little unsymmetric."""
-    return torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
+    trace: Tensor = torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
+    return trace
 
 
 def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:

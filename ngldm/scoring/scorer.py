@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ngldm.data.dataset import Dataset
 from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
+from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
 from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
 from ngldm.scoring.frechet import Moments, frechet_distance
@@ -77,13 +78,13 @@ def open_scorer(
     """
     whole = load_reference(folder)
     network = make_extractor(
-        extractor or whole.about["extractor"],
+        extractor or entry(whole.about, "extractor", str),
         classifier=folder / CLASSIFIER,
         inception=inception_weights,
         device=device,
     )
     whole.require_extractor(network.weights_sha256)
-    reference, num_real = by_protocol(whole, protocol, num_images), whole.about["num_images"]
+    reference, num_real = by_protocol(whole, protocol, num_images), entry(whole.about, "num_images", int)
     return Scorer(
         extractor=network,
         reference=reference,

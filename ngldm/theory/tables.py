@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from ngldm.io.files import atomic_directory, atomic_path, read_json, require, write_json
+from ngldm.io.files import atomic_directory, atomic_path, entry, read_json, require, write_json
 
 
 class TheoremRow(TypedDict):
@@ -98,7 +98,7 @@ def read_theory(path: Path) -> Theory:
     """
     curves = read_json(require(path, "the stage `theory`") / "curves.json", "latent_shape", "histograms", "densities")
     return Theory(
-        latent_shape=tuple(curves["latent_shape"]),
+        latent_shape=tuple(entry(curves, "latent_shape", list)),
         theorem=[
             TheoremRow(
                 noise=row["noise"],
@@ -118,8 +118,8 @@ def read_theory(path: Path) -> Theory:
             )
             for row in _read_csv(path / "moments.csv")
         ],
-        histograms={noise: Histogram(**entry) for noise, entry in curves["histograms"].items()},
-        densities={noise: Density(**entry) for noise, entry in curves["densities"].items()},
+        histograms={noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict).items()},
+        densities={noise: Density(**values) for noise, values in entry(curves, "densities", dict).items()},
     )
 
 

@@ -34,6 +34,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 
+State = dict[str, object]  # JSON-able: what a training must know of itself beside its tensors
 UNDECISIVE = ("log_every", "checkpoint_every")
 
 
@@ -74,16 +75,16 @@ class Checkpointer:
             yield
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: dict) -> None:
+    def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: State) -> None:
         """Save modules, optimiser moments and `state` as `name` ("last" or "best")."""
         tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        state = {**state, "made_from": self.made_from}
-        save_tensors(tensors, state, self.folder / f"{name}.safetensors")
-        write_json(self.folder / f"{name}.json", state)
+        content = {**state, "made_from": self.made_from}
+        save_tensors(tensors, content, self.folder / f"{name}.safetensors")
+        write_json(self.folder / f"{name}.json", content)
 
-    def resume(self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> dict | None:
+    def resume(self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> State | None:
         """Load `last` into the modules and the optimiser and return its state; None if there is nothing to resume.
 
         Raises:
@@ -107,15 +108,11 @@ class Checkpointer:
             for name, value in moments.items():
                 if value.shape == parameter.shape:
                     moments[name] = torch.empty_like(parameter).copy_(value)
-        result: dict = state
-        return result
+        return state
 
     def unused(self) -> str | None:
         """Why the newest checkpoint of this label is not resumed, in one line; None if there is none or if it is."""
-        files, own = (
-            newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json")),
-            self.folder / "last.json",
-        )
+        files = newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json"))
         if not files:
             return None
         own = self.folder / "last.json"

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.io.files import entry
+from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.seeds import batch_indices, stream_seed
@@ -170,9 +171,10 @@ class _Run(Generic[Network, Batch]):
         self.history: list[Report] = []
         self.losses: list[Tensor] = []  # since the last report
         if checkpointer and (state := checkpointer.resume(self.parts, self.optimizer)):
-            self.step, self.best = state["step"], state["best"]
-            self.history = [Report(**report) for report in state["history"]]
-            self.losses = [torch.tensor(value, device=device) for value in state["losses"]]
+            self.step, best = entry(state, "step", int), state["best"]
+            self.best = None if best is None else entry(state, "best", float)
+            self.history = [Report(**report) for report in entry(state, "history", list)]
+            self.losses = [torch.tensor(value, device=device) for value in entry(state, "losses", list)]
         ema.updates = self.step
 
     def reports(self) -> Iterator[Report]:
@@ -242,7 +244,7 @@ class _Run(Generic[Network, Batch]):
 
     def _save(self, name: str) -> None:
         if self.checkpointer:
-            content = {
+            content: State = {
                 "step": self.step,
                 "best": self.best,
                 "losses": [float(value) for value in self.losses],

@@ -18,7 +18,7 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import load_tensors, strip_prefix
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
@@ -95,7 +95,7 @@ class Run:
         torch.manual_seed(init)
         checkpointer = Checkpointer(folder, "run", {"settings": key}, EVERY)
         self.folder, self.loss = checkpointer.folder, CrashAt(crash_at)
-        self.model = UNet(1, widths=(8,), blocks_per_level=1, attention_levels=(0,), attention_head_dim=4, dropout=0.3)
+        self.model = UNet(1, UNetSettings((8,), 1, attention_levels=(0,), attention_head_dim=4, dropout=0.3))
         self.ema = EMA(self.model, config.ema_decay)
         torch.rand(17)  # the global generator's state must not matter
         self.reports = fit(

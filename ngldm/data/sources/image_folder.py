@@ -1,6 +1,7 @@
-"""Any folder of images, or archive of one, as a data set: found, decoded in parallel, streamed to disk.
+"""Your own images as a data set: a folder, or an archive of one; found, decoded in parallel, written row by row.
 
-Layout: `train/` and `test/` if both are there, else a random split; below that, a subfolder per class if there are any.
+If every image lies in `train/` or `test/`, these are the splits; else the split is random. Below that, subfolders are
+classes.
 """
 
 import csv
@@ -8,36 +9,45 @@ import hashlib
 import os
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ngldm.data.dataset import SPLITS
+from ngldm.data.dataset import SPLITS, Progress, Start
 from ngldm.data.sources.archives import is_archive, unpack
 from ngldm.data.sources.npy import NpyAppender
 from ngldm.io.errors import InputError
+from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_PIXELS = 50_000_000  # of one image; decoding takes three bytes a pixel and more
 CHUNK = 256  # images in memory at a time
-SHOWN = 5  # names in an error message; skipped.csv has them all
-Progress = Callable[[int], None]
+SHOWN = 5  # names in an error message; the file SKIPPED has them all
+SKIPPED = "skipped.csv"
 
 
 @dataclass(frozen=True)
 class Skip:
-    """A file that did not become an image of the data set."""
+    """A file that is left out.
+
+    Attributes:
+        name: relative to the source.
+        reason: damaged, too_large, too_small, link or duplicate.
+    """
 
     name: str
-    reason: str  # damaged, too_large, too_small, link, duplicate
+    reason: str
     detail: str
+
+
+Decoded = tuple[str, UInt8Array | Skip, bytes]  # a file's name, its image or why there is none, a digest of its bytes
 
 
 @dataclass(frozen=True)
@@ -45,9 +55,9 @@ class Settings:
     """How files become images.
 
     Attributes:
-        size: side in pixels after an antialiased resize of the shorter side and a centre crop.
+        size: side of the result in pixels: the shorter side is resized to it, antialiased, and the centre is cut out.
         channels: 1 (grey) or 3 (RGB).
-        min_side: a shorter side below this many pixels is refused.
+        min_side: an image whose shorter side has fewer pixels is left out.
     """
 
     size: int
@@ -55,7 +65,7 @@ class Settings:
     min_side: int
 
 
-def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+def image_folder(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
     """Your own images: a folder or archive of JPEG, PNG or WebP. Decodes them into `folder`; returns the set's name.
 
     `folder` also gets skipped.csv: the files left out, with the reason.
@@ -68,7 +78,7 @@ def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Call
         InputError: no such source; no images, or fewer than two in a split; with on_error "fail" a file that is
             damaged, too large, too small or a link out of the folder.
     """
-    source = Path(config["source"]).expanduser()
+    source = Path(entry(config, "source", str)).expanduser()
     if not source.exists():
         raise InputError(f"dataset.source: no such file or folder: {source}")
     if source.is_file() and not is_archive(source):
@@ -81,7 +91,7 @@ def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Call
 
 
 def _only_child(folder: Path) -> Path:
-    """Archives often hold one folder that holds everything."""
+    """The folder in which everything lies: archives often hold one folder with all else inside."""
     children = list(folder.iterdir())
     only = len(children) == 1 and children[0].is_dir()
     return children[0] if only and not _is_split(children[0]) else folder
@@ -91,54 +101,74 @@ def _is_split(folder: Path) -> bool:
     return folder.name in SPLITS
 
 
-def _convert(root: Path, config: Mapping[str, Any], folder: Path, start: Callable[[int], Progress]) -> None:
-    settings = Settings(config["size"], config["channels"], config["min_side"])
+class LeftOut:
+    """The files that are left out. With `on_error` "fail" the first that is not a mere duplicate stops the work."""
+
+    def __init__(self, on_error: str) -> None:
+        self.on_error = on_error
+        self.skips: list[Skip] = []
+
+    def add(self, *skips: Skip) -> None:
+        bad = [skip for skip in skips if skip.reason != "duplicate"]
+        if bad and self.on_error == "fail":
+            shown = "; ".join(f"{skip.name}: {skip.reason} ({skip.detail})" for skip in bad[:SHOWN])
+            more = f" and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+            raise InputError(f"dataset.source: {shown}{more}. To leave such files out: dataset.on_error: skip")
+        self.skips += skips
+
+    def write(self, path: Path) -> None:
+        """As CSV: name, reason, detail."""
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "reason", "detail"])
+            writer.writerows([skip.name, skip.reason, skip.detail] for skip in self.skips)
+
+
+def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Start) -> None:
+    """Decode the images below `root` into the arrays of both splits, in `folder`."""
+    settings = Settings(*(entry(config, key, int) for key in ("size", "channels", "min_side")))
     names, links = find_images(root)
-    splits = split_names(names, config["test_size"], config["seed"])
+    test_size = None if config.get("test_size") is None else entry(config, "test_size", int)
+    splits = split_names(names, test_size, entry(config, "seed", int))
     classes = sorted({class_of(name, split, splits.folders) for split in SPLITS for name in splits.names[split]})
-    progress = start(len(names))
-    skipped, seen = list(links), set[bytes]()
-    if links and config["on_error"] == "fail":
-        raise _refusal(links)
+    left_out = LeftOut(entry(config, "on_error", str))
+    left_out.add(*links)
+    progress, seen = start(len(names)), set[bytes]()
     for split in SPLITS:
         labels = []
+        decoded = decode_all(root, splits.names[split], settings, progress)
         with NpyAppender(folder / f"{split}.npy", (settings.size, settings.size, settings.channels)) as array:
-            for name, result, digest in decode_all(root, splits.names[split], settings, progress):
-                if isinstance(result, Skip):
-                    if config["on_error"] == "fail":
-                        raise _refusal([result])
-                    skipped.append(result)
-                elif digest in seen:
-                    skipped.append(Skip(name, "duplicate", "the same bytes as an earlier file"))
-                else:
-                    seen.add(digest)
-                    array.append(result[None])
-                    labels.append(classes.index(class_of(name, split, splits.folders)))
+            for name, image in _usable(decoded, left_out, seen):
+                array.append(image[None])
+                labels.append(classes.index(class_of(name, split, splits.folders)))
         if len(labels) < 2:
             raise InputError(
                 f"dataset.source: {len(labels)} usable images for the {split} split of {root}, at least 2 are needed "
-                f"({len(names)} image files, {len(skipped)} skipped)"
+                f"({len(names)} image files, {len(left_out.skips)} skipped)"
             )
         np.save(folder / f"{split}_labels.npy", np.array(labels, dtype=np.int64))
-    with (folder / "skipped.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "reason", "detail"])
-        writer.writerows([skip.name, skip.reason, skip.detail] for skip in skipped)
+    left_out.write(folder / SKIPPED)
 
 
 def skip_reasons(folder: Path) -> dict[str, int]:
-    """Reasons for which files were left out of a data set's folder, with their numbers; none of other data sets."""
-    file = folder / "skipped.csv"
+    """How many files were left out of a data set's folder for each reason; empty for other data sets."""
+    file = folder / SKIPPED
     if not file.is_file():
         return {}
     with file.open(newline="") as content:
         return dict(sorted(Counter(row["reason"] for row in csv.DictReader(content)).items()))
 
 
-def _refusal(skips: Sequence[Skip]) -> InputError:
-    shown = "; ".join(f"{skip.name}: {skip.reason} ({skip.detail})" for skip in skips[:SHOWN])
-    more = f" and {len(skips) - SHOWN} more" if len(skips) > SHOWN else ""
-    return InputError(f"dataset.source: {shown}{more}. To leave such files out: dataset.on_error: skip")
+def _usable(decoded: Iterable[Decoded], left_out: LeftOut, seen: set[bytes]) -> Iterator[tuple[str, UInt8Array]]:
+    """Names and images of the files that are images and were not seen before."""
+    for name, result, digest in decoded:
+        if isinstance(result, Skip):
+            left_out.add(result)
+        elif digest in seen:
+            left_out.add(Skip(name, "duplicate", "the same bytes as an earlier file"))
+        else:
+            seen.add(digest)
+            yield name, result
 
 
 def find_images(root: Path) -> tuple[list[str], list[Skip]]:
@@ -151,12 +181,12 @@ def find_images(root: Path) -> tuple[list[str], list[Skip]]:
     names, links = [], []
     for parent, folders, files in os.walk(root):  # does not follow links to folders
         folders.sort()
-        for entry in [*files, *(f for f in folders if (Path(parent) / f).is_symlink())]:
-            path = Path(parent) / entry
+        for file in [*files, *(f for f in folders if (Path(parent) / f).is_symlink())]:
+            path = Path(parent) / file
             name = path.relative_to(root).as_posix()
             if path.is_symlink() and not (path.exists() and path.resolve().is_relative_to(real)):
                 links.append(Skip(name, "link", f"leads to {path.readlink()}"))
-            elif path.is_file() and path.suffix.lower() in SUFFIXES and not entry.startswith("."):
+            elif path.is_file() and path.suffix.lower() in SUFFIXES and not file.startswith("."):
                 names.append(name)
     if not names:
         raise InputError(f"dataset.source: no image ({', '.join(SUFFIXES)}) in {root}")
@@ -195,12 +225,10 @@ def class_of(name: str, split: str, folders: bool) -> str:
     return parts[0] if len(parts) > 1 else ""
 
 
-def decode_all(
-    root: Path, names: Sequence[str], settings: Settings, progress: Progress
-) -> Iterator[tuple[str, UInt8Array | Skip, bytes]]:
-    """Name, image or why there is none, and a digest of the file's bytes; in order, a chunk in memory at a time.
+def decode_all(root: Path, names: Sequence[str], settings: Settings, progress: Progress) -> Iterator[Decoded]:
+    """Decode files in threads, in order, `CHUNK` of them in memory at a time.
 
-    Pillow decodes and resizes outside Python's lock, so that threads are enough.
+    Threads are enough: Pillow decodes and resizes without holding Python's lock.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for first in range(0, len(names), CHUNK):
@@ -213,9 +241,7 @@ def decode_all(
 
 
 def decode(path: Path, name: str, settings: Settings) -> tuple[UInt8Array | Skip, bytes]:
-    """One file to (size, size, channels), or why not, and a digest of its bytes."""
-    from io import BytesIO
-
+    """One file as an image (size, size, channels), or why it is none, and a digest of its bytes."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -235,14 +261,12 @@ def decode(path: Path, name: str, settings: Settings) -> tuple[UInt8Array | Skip
         return Skip(name, "damaged", f"not a JPEG, PNG or WebP image ({type(error).__name__})"), digest
     except MemoryError:  # of this machine, not of the file
         raise
-    except (
-        Exception
-    ) as error:  # Pillow raises whatever its parsers stumble over: struct.error, KeyError, TypeError, ...
+    except Exception as error:  # of Pillow's parsers, which raise errors of many kinds: struct.error, KeyError, ...
         return Skip(name, "damaged", str(error) or type(error).__name__), digest
 
 
 def to_square(image: Image.Image, settings: Settings) -> UInt8Array:
-    """Upright by EXIF, any mode to grey or RGB on white, shorter side to `size`, centre crop."""
+    """An image of any mode as uint8 (size, size, channels): turned as its EXIF says, transparent parts made white."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit grey: Pillow's own conversion clips at 255
         scale = 255.0 / 65535.0

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
@@ -19,9 +19,9 @@ def stage_seconds(params: Params) -> list[tuple[str, float]]:
     for stage in workspace.STAGES:
         for label in labels.get(stage, [()]):
             file = workspace.metrics(stage, *label)
-            for key, value in (read_json(file) if file.is_file() else {}).items():
-                if key.endswith("seconds"):
-                    found.append((stage + ("@" + "-".join(label) if label else ""), float(value)))
+            content = read_json(file) if file.is_file() else {}
+            name = stage + ("@" + "-".join(label) if label else "")
+            found += [(name, entry(content, key, float)) for key in content if key.endswith("seconds")]
     return found
 
 

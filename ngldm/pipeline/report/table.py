@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
@@ -40,7 +40,7 @@ def collect_rows(params: Params) -> list[Row]:
     rows = []
     for noise in params.noises:
         trained = read_json(workspace.metrics("train", noise))
-        evaluated = read_json(workspace.metrics("evaluate", noise), "samplers")["samplers"]
+        evaluated = entry(read_json(workspace.metrics("evaluate", noise), "samplers"), "samplers", dict)
         for sampler in params.samplers:
             scores = _of_sampler(evaluated, noise, sampler)
             metric = next(key for key in scores if f"{key}_std" in scores and key != "kid")
@@ -49,7 +49,7 @@ def collect_rows(params: Params) -> list[Row]:
                 {
                     "noise": noise,
                     "sampler": sampler,
-                    "method": about_samples["sampler"]["method"],
+                    "method": entry(about_samples, "sampler", dict)["method"],
                     "network_calls": about_samples["network_calls"],
                     "metric": metric,
                     "value": scores[metric],

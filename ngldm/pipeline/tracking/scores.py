@@ -1,6 +1,6 @@
 """Scores and pictures of generated images in MLflow."""
 
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.io.images import UInt8Array, sample_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
@@ -29,7 +29,7 @@ def record_scores(
         pictures: images (N, H, W, C) and trajectory (frames, n, H, W, C).
     """
     (noise, sampler), (images, trajectory) = labels, pictures
-    sha = read_json(workspace.samples(noise, sampler) / "samples.json", "model_sha256")["model_sha256"]
+    sha = entry(read_json(workspace.samples(noise, sampler) / "samples.json"), "model_sha256", str)
     run = run_of_model(store, params, noise, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
     # Without a step: MLflow's charts draw bars of such metrics, and lone points of others.
