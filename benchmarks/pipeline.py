@@ -62,7 +62,7 @@ def outside_work(workspace: Path) -> list[Row]:
 
     with chdir(workspace):
         stages = stage_seconds(load_params())
-        begin = paths.DOWNLOAD_METRICS.stat().st_mtime - dict(stages)["download"]
+        begin = paths.metrics("download").stat().st_mtime - dict(stages)["download"]
         wall = (paths.REPORTS / "index.html").stat().st_mtime - begin
     work: dict[str, float] = {}
     for stage, seconds in stages:

@@ -11,7 +11,6 @@ from ngldm.pipeline.experiments.curve import Row, score_snapshots, write_curves
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 from ngldm.pipeline.tracking.comparison import run_of_model
 from ngldm.pipeline.tracking.store import Store
-from ngldm.sampling.best import resolve_sampler
 from ngldm.scoring.scorer import open_scorer
 
 
@@ -44,14 +43,11 @@ def curve(device: Device = "auto") -> None:
     )
     for note in scorer.notes:
         print(f"note: {note}")
-    store, sampler = Store(params.experiment), params.sampler_options[config.sampler]
+    store, settings = Store(params.experiment), (config, scoring, params.sampler_options[config.sampler])
     rows: dict[str, list[Row]] = {}
     with progress("curve", total * config.num_images) as advance:
         for noise, files in found.items():
             run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
-            distribution = params.noise_arguments(noise)["name"]
-            options = resolve_sampler(sampler.settings(), distribution, params.schedule.num_train_timesteps)
-            settings = (config, scoring, options)
             rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, scorer, run, advance)
             run.finish()
     write_curves(rows)

@@ -40,9 +40,8 @@ def reference(device: Device = "auto") -> None:
     start = time.perf_counter()
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if scoring.extractor == "classifier":
-            every = params.reference.fit.eval_every
-            checkpoints = resumable("reference", "classifier", behind_classifier(params), every)
-            checkpointer = held.enter_context(checkpoints)
+            made_of, every = behind_classifier(params), params.reference.fit.eval_every
+            checkpointer = held.enter_context(resumable("reference", "classifier", made_of, every))
             trained = train_classifier(data, params, target, checkpointer)
             metrics["accuracy"] = accuracy(trained, data.test, data.test_labels)
             save_classifier(trained, folder / CLASSIFIER)
@@ -84,10 +83,7 @@ def train_classifier(data: Dataset, params: Params, device: torch.device, checkp
     torch.manual_seed(stream_seed(seed, "classifier"))
     model = Classifier(data.image_shape, data.num_classes, config.width, config.dim)
     ema = EMA(model, config.fit.ema_decay)
-    split = Split(
-        len(data.train),
-        lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
-    )
+    split = Split(len(data.train), lambda i: (to_float(data.train[i]), torch.from_numpy(data.train_labels[i])))
     task = Task(classifier_loss, split)
     training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
     follow("classifier", config.fit.max_steps, training)

@@ -53,7 +53,11 @@ def test_links_and_pictures_exist(page):
         assert (page.parent / target).exists(), f"{page.name} points at {target}"
 
 
-TO_WRITE = {"conf/noise/two_gammas.yaml", "stages/<stage>.py"}  # a file that a reader writes; a placeholder
+TO_WRITE = {
+    "conf/noise/two_gammas.yaml",
+    "stages/<stage>.py",
+    "tests/<folder>/test_<module>.py",
+}  # a file that a reader writes; a placeholder
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != "reference.md"], ids=lambda page: page.name)

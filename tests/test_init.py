@@ -142,7 +142,7 @@ def test_the_distance_of_commuting_covariances_has_its_closed_form(kind) -> None
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A block of the page, run as typed in an empty folder; what it has defined."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(registry, "REGISTRY", dict(registry.REGISTRY))
 
     def call(index: int) -> dict:
         names: dict = {"__name__": "__main__"}

@@ -115,7 +115,7 @@ def test_bad_params_stop_the_first_stage_before_any_work(call, workspace, sectio
     [
         (("train", "--noise", "cauchy"), ["'cauchy'", "gaussian", "gumbel"]),
         (("sample", "--noise", "laplace", "--sampler", "euler"), ["'euler'", "ancestral", "auto"]),
-        (("evaluate", "--noise", "x", "--sampler", "auto"), ["'x'", "laplace"]),
+        (("evaluate", "--noise", "x"), ["'x'", "laplace"]),
         (("latents", "--device", "tpu"), ["'tpu'", "cpu"]),
         (("latents", "--device", "cuda:99"), ["'cuda:99'", "cpu"]),
         (("train",), ["--noise"]),
@@ -135,7 +135,7 @@ def test_bad_options_are_named_with_what_is_allowed(call, workspace, arguments, 
         (("reference",), "data/dataset", "download"),
         (("train", "--noise", "laplace"), "data/dataset", "download"),
         (("sample", "--noise", "laplace", "--sampler", "auto"), "models/laplace/model.safetensors", "train"),
-        (("evaluate", "--noise", "laplace", "--sampler", "auto"), "samples/laplace-auto", "sample"),
+        (("evaluate", "--noise", "laplace"), "samples/laplace/auto", "sample"),
         (("report",), "data/reference/reference.json", "repro"),
     ],
 )

@@ -3,17 +3,20 @@
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ngldm.io.device import be_deterministic
 from ngldm.io.files import atomic_directory, sha256_file
 from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.model import load_model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
-from ngldm.sampling.best import SamplerSettings
+from ngldm.pipeline.tracking.runs import Run
+from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
 from ngldm.scoring.scorer import Scorer
 
@@ -23,26 +26,27 @@ COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 def score_snapshots(
     noise: str,
     files: list[Path],
-    settings: tuple[Any, Any, SamplerSettings],
+    settings: tuple[CurveParams, EvaluateParams, SamplerOptions],
     batch_size: int,
     scorer: Scorer,
-    run: Any,
+    run: Run,
     advance: Callable[[int], None],
 ) -> list[Row]:
     """A row of `COLUMNS` for each snapshot of one noise; scores and pictures go to MLflow.
 
     Args:
         files: model files named by their step.
-        settings: the sections curve and evaluate, and the options of curve.sampler for this noise.
+        settings: the sections curve and evaluate, and the sampler that curve.sampler names.
         batch_size: of the training, to turn steps into epochs.
         scorer: for curve.num_images images.
-        run: an `ngldm.pipeline.tracking.runs.Run`.
         advance: told of images done.
     """
     if not files:
         return []
     be_deterministic()
-    config, scoring, sampler = settings
+    config, scoring, options = settings
+    diffusion = load_model(files[0]).diffusion
+    sampler = resolve_sampler(options.settings(), diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     decided_by = {
         "num_images": config.num_images,
         "batch_size": config.batch_size,
@@ -58,7 +62,7 @@ def score_snapshots(
         kept = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
         found = kept.read()
         if found is None:
-            row, picture = _score(file, settings, batch_size, scorer, advance)
+            row, picture = _score(file, (config, scoring, sampler), batch_size, scorer, advance)
             found = [row]
             kept.write(found)
             run.picture("by_step", picture, row["step"])
@@ -69,7 +73,7 @@ def score_snapshots(
     return rows
 
 
-def _log(run: Any, rows: list[Row]) -> None:
+def _log(run: Run, rows: list[Row]) -> None:
     """Scores by step, and by epoch for those of at least one; rows that an earlier call has logged are left out."""
     names = {f"{row['metric']}.by_step" for row in rows}
     done = {name: run.logged_steps(name) for name in names}
@@ -83,7 +87,7 @@ def _log(run: Any, rows: list[Row]) -> None:
 
 def _score(
     file: Path,
-    settings: tuple[Any, Any, SamplerSettings],
+    settings: tuple[CurveParams, EvaluateParams, SamplerSettings],
     batch_size: int,
     scorer: Scorer,
     advance: Callable[[int], None],

@@ -1,10 +1,10 @@
 """Features of a classifier trained on the data set's own labels."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -81,7 +81,7 @@ def classifier_loss(model: nn.Module, batch: tuple[Tensor, Tensor], generator: t
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, images: UInt8Array, labels: Any, batch_size: int = 512) -> float:
+def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], batch_size: int = 512) -> float:
     """Share of images that the classifier puts into their class."""
     correct = 0
     for start in range(0, len(images), batch_size):

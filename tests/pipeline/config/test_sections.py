@@ -12,7 +12,7 @@ from ngldm.diffusion.objective import Objective
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
@@ -52,7 +52,7 @@ MAKERS = [  # section, field, what the library makes of each name
     (param_sections.DiffusionParams, "objective", Objective),
     (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
     (param_sections.AutoencoderParams, "kind", make_autoencoder),
-    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, (8,), 1, (), 8, name)),
+    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, UNetSettings((8,), 1, (), 8, name))),
     (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
     (param_samplers.SamplerOptions, "x0_handling", make_handling),
 ]

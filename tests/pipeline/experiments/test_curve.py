@@ -16,14 +16,12 @@ from ngldm.data.reference import load_reference
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import load_tensors
-from ngldm.model import load_model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
-from ngldm.sampling.best import best_sampler
-from ngldm.sampling.generator import generate
+from ngldm.sampling.generator import load
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
 from stages.curve import curve
@@ -88,8 +86,8 @@ def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -
     assert [float(row["epoch"]) for row in rows] == [10 * 32 / 1500, 20 * 32 / 1500]
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     for row in rows:
-        bundle = load_model(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
-        images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
+        generator = load(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
+        images = generator.sample(32, batch_size=32)
         features = extractor(images).double().numpy()
         expected = calculate_frechet_distance(
             features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
@@ -106,8 +104,8 @@ def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
     said = capsys.readouterr().out
     assert "32 generated and 1500 real ones, so 32 of each count" in said
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
-    bundle = load_model(paths.snapshots("laplace") / "000000020.safetensors")
-    images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
+    generator = load(paths.snapshots("laplace") / "000000020.safetensors")
+    images = generator.sample(32, batch_size=32)
     ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
     expected = calculate_frechet_distance(
         ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)

@@ -24,11 +24,12 @@ from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import Score, fresh_bundle, score_samplers, train_bundle
+from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
 from ngldm.pipeline.report.study import study_table, summarise
 from ngldm.pipeline.report.table import show
-from ngldm.scoring.features.extractor import Extractor
+from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
+from ngldm.scoring.scorer import Scorer
 from stages.curve import curve
 from stages.study import study
 
@@ -62,7 +63,7 @@ FIT = Fit(
     eval_every=5,
 )
 LATENTS = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
-SAMPLERS: dict[str, dict[str, Any]] = {
+SAMPLERS: dict[str, SamplerSettings] = {
     "heun": {"method": "heun", "num_inference_steps": 3},
     "ancestral": {"method": "ancestral", "num_inference_steps": 4},
 }
@@ -89,14 +90,14 @@ def trained(seed: int) -> Model:
         autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
         return Model.build(CONFIG, autoencoder, None, latent_extent(LATENTS))
 
-    bundle = fresh_bundle(build, seed)
-    train_bundle(bundle, LATENTS, FIT, seed, "cpu")
-    return bundle
+    model = fresh_model(build, seed)
+    train_model(model, LATENTS, FIT, seed, "cpu")
+    return model
 
 
 def scores(seed: int, batch_size: int = 8) -> list[Score]:
-    extractor: Extractor = Pixels()
-    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, extractor, reference())
+    scorer = Scorer(Pixels(), reference(), 16, (), 64, torch.device("cpu"))
+    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, scorer)
 
 
 def test_scores_follow_from_the_seeds() -> None:

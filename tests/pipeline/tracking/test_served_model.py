@@ -14,13 +14,9 @@ import mlflow
 import numpy as np
 
 from ngldm.io.files import sha256_file
-from ngldm.model import load_model
-from ngldm.pipeline.tracking.comparison import (
-    create_run,
-)
+from ngldm.pipeline.tracking.comparison import create_run
 from ngldm.pipeline.tracking.models import log_model, update_best
-from ngldm.sampling.best import best_sampler
-from ngldm.sampling.generator import generate
+from ngldm.sampling.generator import load
 
 
 def test_the_registered_model_generates_the_same_images(store, params, tmp_path, make_model):
@@ -32,11 +28,10 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path,
     images = loaded.predict({"n": 3, "seed": 5}, params={"num_inference_steps": 4})
     assert images.shape == (3, 8, 8, 1)
     assert images.dtype == np.uint8
-    best = best_sampler("laplace")
-    expected = generate(load_model(model), 3, seed=5, **{**best, "num_inference_steps": 4})
+    expected = load(model).sample(3, 5, num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
     images = loaded.predict({"n": 3, "seed": 5}, params={"method": "ddim", "num_inference_steps": 4})
-    expected = generate(load_model(model), 3, seed=5, method="ddim", num_inference_steps=4)
+    expected = load(model).sample(3, 5, method="ddim", num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
 
 
@@ -70,7 +65,7 @@ def test_best_is_served_over_http(store, params, tmp_path, make_model):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
-    expected = generate(load_model(model), 3, seed=5, method="ddim", num_inference_steps=4)
+    expected = load(model).sample(3, 5, method="ddim", num_inference_steps=4)
     np.testing.assert_array_equal(images, expected)
 
 
