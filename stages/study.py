@@ -3,12 +3,13 @@
 import time
 from typing import Any
 
+from ngldm.data.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import Job, run_jobs, write_scores
+from ngldm.pipeline.experiments.study import Job, run_jobs
 from ngldm.pipeline.terminal import Device, command, progress, summary
 from ngldm.pipeline.tracking.comparison import record_study
 from ngldm.pipeline.tracking.store import Store
@@ -39,7 +40,7 @@ def study(device: Device = "auto") -> None:
             train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
             weights = params.evaluate.inception_weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
-    rows: list[dict[str, Any]] = []
+    rows: list[StudyRow] = []
     if jobs:
         target = str(resolve_device(device))
         with progress("study", len(jobs), "trainings") as advance:

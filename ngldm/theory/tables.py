@@ -3,13 +3,14 @@
 On disk: theorem1.csv, moments.csv, and curves.json, which holds what the report's figure of the noises draws.
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from ngldm.io.files import atomic_directory, atomic_path, entry, read_json, require, write_json
+from ngldm.io.files import atomic_directory, entry, read_csv, read_json, require, write_csv, write_json
+
+STAGE = "the stage `theory`"
 
 
 class TheoremRow(TypedDict):
@@ -81,7 +82,7 @@ def write_theory(theory: Theory, path: Path) -> None:
     """Write the folder, whole or not at all."""
     with atomic_directory(path) as folder:
         write_theorem(theory.theorem, folder / "theorem1.csv")
-        _write_csv(theory.moments, tuple(MomentRow.__annotations__), folder / "moments.csv")
+        write_csv(folder / "moments.csv", tuple(MomentRow.__annotations__), theory.moments)
         curves = {
             "latent_shape": theory.latent_shape,
             "histograms": {noise: asdict(histogram) for noise, histogram in theory.histograms.items()},
@@ -96,7 +97,7 @@ def read_theory(path: Path) -> Theory:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    curves = read_json(require(path, "the stage `theory`") / "curves.json", "latent_shape", "histograms", "densities")
+    curves = read_json(require(path, STAGE) / "curves.json", "latent_shape", "histograms", "densities")
     return Theory(
         latent_shape=tuple(entry(curves, "latent_shape", list)),
         theorem=[
@@ -110,13 +111,13 @@ def read_theory(path: Path) -> Theory:
                 rms_std_error=float(row["rms_std_error"]),
                 kurtosis_left=float(row["kurtosis_left"]),
             )
-            for row in _read_csv(path / "theorem1.csv")
+            for row in read_csv(path / "theorem1.csv", STAGE)
         ],
         moments=[
             MomentRow(
                 noise=row["noise"], moment=row["moment"], exact=float(row["exact"]), sampled=float(row["sampled"])
             )
-            for row in _read_csv(path / "moments.csv")
+            for row in read_csv(path / "moments.csv", STAGE)
         ],
         histograms={noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict).items()},
         densities={noise: Density(**values) for noise, values in entry(curves, "densities", dict).items()},
@@ -124,17 +125,5 @@ def read_theory(path: Path) -> Theory:
 
 
 def write_theorem(rows: Sequence[TheoremRow], path: Path) -> None:
-    """Write Theorem 1's ratios as CSV, whole or not at all."""
-    _write_csv(rows, tuple(TheoremRow.__annotations__), path)
-
-
-def _write_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with require(path, "the stage `theory`").open(newline="") as file:
-        return list(csv.DictReader(file))
+    """Write Theorem 1's ratios as CSV. The file appears complete or not at all."""
+    write_csv(path, tuple(TheoremRow.__annotations__), rows)

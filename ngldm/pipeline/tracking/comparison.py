@@ -7,14 +7,15 @@ scored again with other sampler settings gets a run of its own beside the first,
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ngldm.data.study import StudyRow
 from ngldm.io.files import fingerprint
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.report.study import summarise
+from ngldm.pipeline.experiments.summary import summarise
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
@@ -117,7 +118,7 @@ def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: st
     return run
 
 
-def record_study(store: Store, params: Params, rows: list[dict[str, Any]]) -> None:
+def record_study(store: Store, params: Params, rows: Sequence[StudyRow]) -> None:
     """A finished run for each variant of the study, under one parent: its settings, its mean score by sampler.
 
     Args:

@@ -1,11 +1,15 @@
 """Scores and pictures of generated images in MLflow."""
 
+from collections.abc import Sequence
+
+from ngldm.data.curve import CurveRow
 from ngldm.io.files import entry, read_json
 from ngldm.io.images import UInt8Array, sample_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.tracking.comparison import run_of_model
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
+from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import Scores
@@ -40,3 +44,23 @@ def record_scores(
     context = {**{key: scorer.reference.about.get(key) for key in SHARED}, "num_images": scorer.count}
     update_best(store, noise, sha, scores.distance, context)
     run.finish()
+
+
+def record_snapshot(run: Run, step: int, picture: UInt8Array) -> None:
+    """Write a grid of images (H, W, C) of the snapshot of that step."""
+    run.picture("by_step", picture, step)
+
+
+def record_curve(run: Run, rows: Sequence[CurveRow]) -> None:
+    """Write the scores of a noise's snapshots to its run, by step and by epoch. Those that are there already stay.
+
+    Epochs of MLflow are whole numbers, so scores of the first epoch's parts are written by step alone.
+    """
+    names = {f"{row['metric']}.by_step" for row in rows}
+    done = {name: run.logged_steps(name) for name in names}
+    for row in rows:
+        name = f"{row['metric']}.by_step"
+        if row["step"] not in done[name]:
+            run.metrics({name: row["value"]}, row["step"])
+            if row["epoch"] >= 1.0:
+                run.metrics({f"{row['metric']}.by_epoch": row["value"]}, round(row["epoch"]))
