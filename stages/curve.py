@@ -1,4 +1,4 @@
-"""Stage `curve`: the score by epoch, from the models that the trainings kept on their way."""
+"""Stage `curve`: the score by epoch, from the models that were kept during training."""
 
 import time
 from functools import partial
@@ -20,8 +20,9 @@ from ngldm.scoring.scorer import open_scorer
 def curve(device: Device = "auto") -> None:
     """Score every snapshot of every noise with one sampler: plots/curve/<noise>.csv, and a curve in MLflow.
 
-    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve with what it was
-    made from, its code included: an interrupted run goes on where it stopped, and one more noise costs only its own.
+    If train.snapshot_every is 0, there are no snapshots, and the tables are empty. Each score is kept in
+    checkpoints/curve together with everything it was made from, including the code. So an interrupted run continues
+    where it stopped, and if a noise is added, only its own snapshots are scored.
     """
     params = load_params()
     config, scoring = params.curve, params.evaluate
@@ -31,7 +32,7 @@ def curve(device: Device = "auto") -> None:
     if not total:
         write_curves({noise: [] for noise in found}, workspace.CURVE)
         write_json(workspace.metrics("curve"), {"snapshots": 0})
-        summary("curve", {"snapshots": "none, for train.snapshot_every is 0"})
+        summary("curve", {"snapshots": "none, because train.snapshot_every is 0"})
         return
     target = resolve_device(device)
     be_deterministic()

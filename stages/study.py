@@ -1,4 +1,7 @@
-"""Stage `study`: noises, forward processes, objectives and samplers over several seeds. Only recipe=study has any."""
+"""Stage `study`: compare noises, forward processes, objectives and samplers over several seeds.
+
+Only some recipes have variants to compare, e.g. recipe=study; with the others this stage writes an empty table.
+"""
 
 import time
 from typing import Any
@@ -17,10 +20,11 @@ from ngldm.sampling.best import resolve_sampler
 
 
 def study(device: Device = "auto") -> None:
-    """Train every variant with every training seed, score every sampler with every sampling seed: study/scores.csv.
+    """Train each variant with each training seed and score each sampler with each sampling seed: study/scores.csv.
 
-    Jobs run side by side in `study.workers` processes of one thread each. A finished job is kept in checkpoints/study
-    with what it was made from, its code included, so that an interrupted study goes on where it stopped.
+    Jobs run in parallel, in `study.workers` processes with one thread each. Each finished job is kept in
+    checkpoints/study together with everything it was made from, including the code. So an interrupted study continues
+    where it stopped.
     """
     params, start = load_params(), time.perf_counter()
     config = params.study
@@ -53,7 +57,7 @@ def study(device: Device = "auto") -> None:
     if rows:
         record_study(Store(params.experiment), params, rows)
     kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
-    summary("study", {"trainings": len(jobs) or "none, for there are no variants", "scores": len(rows), **kept})
+    summary("study", {"trainings": len(jobs) or "none, because there are no variants", "scores": len(rows), **kept})
 
 
 main = command(study)

@@ -112,7 +112,7 @@ def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, se
     mu, sigma = mu.double(), sigma.double()
     x = features.double() - mu  # this leaves sigma unchanged and keeps the means small
     few = count <= x.shape[1]
-    # sigma X^T X and X sigma X^T have the same eigenvalues. A draw takes rows and columns of the second and centres them.
+    # sigma X^T X and X sigma X^T have the same eigenvalues. A draw takes rows and columns of the second, and centres.
     whole = x @ sigma @ x.T if few else x @ _factor(sigma)
     values = []
     for _ in range(repeats):

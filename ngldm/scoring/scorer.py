@@ -44,7 +44,7 @@ class Scorer:
     def features(
         self, images: UInt8Array, batch_size: int, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[Tensor]:
-        """Features (B, D) of uint8 images (N, H, W, C), batch by batch. `progress` gets the number of images of each."""
+        """Features (B, D) of uint8 images (N, H, W, C), in batches. `progress` gets the number of images of each."""
         return extract(self.extractor, images, batch_size, progress)
 
     def distance(self, batches: Iterable[Tensor]) -> float:

@@ -114,7 +114,7 @@ class Checkpointer:
         return state
 
     def unused(self) -> str | None:
-        """Why the newest checkpoint of this label is not resumed, in one line. None if it is resumed or there is none."""
+        """Why the newest checkpoint of this label is not resumed, in one line. None if it is, or if there is none."""
         files = newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json"))
         if not files:
             return None

@@ -14,7 +14,7 @@ def stream_seed(seed: int, *names: object) -> int:
 
 
 def batch_indices(size: int, batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Indices of the batch of `step` (from 0). Each epoch is shuffled. A batch can span two epochs: no item is left out."""
+    """Indices of the batch of `step` (from 0). Epochs are shuffled. A batch can span two: no item is left out."""
     first = step * batch_size
     parts, need = [], batch_size
     while need:

@@ -1,4 +1,4 @@
-"""Score by epoch, ours and the paper's, for the report."""
+"""Score by epoch for the report: ours and the paper's."""
 
 from collections.abc import Sequence
 from pathlib import Path

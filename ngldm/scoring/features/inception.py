@@ -39,7 +39,7 @@ def inception_weights(path: str | None) -> Path:
 
 
 def _download_weights(target: Path) -> None:
-    """Download pytorch-fid's file to `target`, check the beginning of its SHA-256, and keep it only if that is right."""
+    """Download pytorch-fid's file to `target`. It is kept only if the beginning of its SHA-256 is right."""
     target.parent.mkdir(parents=True, exist_ok=True)
     url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
     remedy = f"put the file at {target} or set evaluate.inception_weights to its path"
