@@ -80,7 +80,7 @@ class TrainParams(Fit):
 
 class DatasetParams(Section):
     name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file of conf")
+    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file")
     test_size: PositiveInt | None = Field(
         default=None, description="number of test images (digits; image_folder without train/ and test/)"
     )
@@ -93,7 +93,7 @@ class DatasetParams(Section):
     min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
     on_error: Literal["fail", "skip"] | None = Field(
         default=None,
-        description="for a file that is not a usable image: fail stops, skip leaves it out and reports it (image_folder)",
+        description="if a file is not a usable image: fail stops, skip leaves it out and reports it (image_folder)",
     )
 
     @model_validator(mode="after")
