@@ -27,9 +27,10 @@ def sample_latents(
     method: str = "ddim",
     num_inference_steps: int,
     timestep_spacing: str = "trailing",
+    sigma_max: float | None = None,
     x0_handling: str = "none",
     x0_limit: float = 3.0,
-    start_noise: str = "own",
+    start_noise: str | None = None,
     step_noise: str | None = None,
     callback: Callback | None = None,
     **options: Any,
@@ -39,9 +40,9 @@ def sample_latents(
     Args:
         seeds: one per image; x_T and the steps' noise of an image follow from its seed alone.
         method, options: a sampler's name and its own arguments (`ngldm.samplers`).
-        timestep_spacing: see `ngldm.timesteps`.
+        timestep_spacing, sigma_max: see `ngldm.sampling.timesteps`.
         x0_handling, x0_limit: see `ngldm.denoiser.X0Handling`.
-        start_noise, step_noise: see `ngldm.starts`.
+        start_noise, step_noise: see `ngldm.sampling.randomness`.
 
     Returns:
         (len(seeds), c, h, w) float32.
@@ -49,9 +50,10 @@ def sample_latents(
     Raises:
         InputError: on a value that is not allowed.
     """
-    check_settings({"method": method, "start_noise": start_noise, "step_noise": step_noise, **options})
+    spacing = {"timestep_spacing": timestep_spacing, "sigma_max": sigma_max}
+    check_settings({"method": method, **spacing, "start_noise": start_noise, "step_noise": step_noise, **options})
     sampler = get_sampler(method)
-    timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing)
+    timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing, sigma_max)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = bundle.autoencoder.latent_shape
     start = start_draw(start_noise, bundle.forward, bundle.schedule, bundle.extent)
