@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import command, progress, summary
 
 

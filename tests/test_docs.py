@@ -14,16 +14,20 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.noise import registry as noise_registry
-from ngldm.pipeline.cli.main import STAGES, app
+from ngldm.pipeline.cli.main import app
 from ngldm.pipeline.cli.reference_page import reference
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.terminal import quietable
 
 ROOT = Path(__file__).parents[1]
+STAGES = tuple(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -77,7 +81,6 @@ def commands() -> list[tuple[str, str]]:
 COMMANDS = commands()
 assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
 OTHERS = {"pip", "initdb", "pg_ctl", "createdb", "curl", "export"}  # of the system
-NOT_HERE = {"cuda:1": "needs two GPUs"}
 
 
 def of(program: str) -> list[str]:
@@ -86,7 +89,8 @@ def of(program: str) -> list[str]:
 
 def test_every_command_is_of_a_known_program():
     """So that none is left unchecked."""
-    assert {line.split()[0] for _, line in COMMANDS} <= {"ngldm", "dvc", "mlflow", "gto", "--with", "pytest"} | OTHERS
+    ours = {"ngldm", "python", "dvc", "mlflow", "gto", "--with", "pytest"}
+    assert {line.split()[0] for _, line in COMMANDS} <= ours | OTHERS
 
 
 @pytest.mark.parametrize("line", of("ngldm"))
@@ -94,6 +98,17 @@ def test_ngldm_commands_parse(line):
     import typer
 
     parse(typer.main.get_command(app), shlex.split(line)[1:])
+
+
+@pytest.mark.parametrize("line", of("python"))
+def test_stage_commands_parse(line):
+    import typer
+
+    _, _, module, *arguments = shlex.split(line)
+    function = getattr(import_module(module), module.removeprefix("stages."))
+    stage = typer.Typer()
+    stage.command()(quietable(function))
+    parse(typer.main.get_command(stage), arguments)
 
 
 @pytest.mark.parametrize("line", [*of("mlflow"), *(x.split(maxsplit=2)[2] for x in of("--with"))])
@@ -178,16 +193,9 @@ PAIRS = [(noise, sampler) for noise in NOISES for sampler in ("ancestral", "auto
 
 @pytest.mark.parametrize("line", of("ngldm"))
 def test_ngldm_commands_run(line, workspace, monkeypatch, capsys):
-    for part, reason in NOT_HERE.items():
-        if part in line:
-            pytest.skip(reason)
     monkeypatch.chdir(workspace)
     app(shlex.split(line)[1:], standalone_mode=False)
     assert capsys.readouterr().out
-
-
-def test_no_exception_is_left_over():
-    assert all(any(part in line for line in of("ngldm")) for part in NOT_HERE)
 
 
 BLOCKS = [

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from ngldm.io.errors import InputError
-from ngldm.training.loop import Report
+
+if TYPE_CHECKING:  # the loop imports torch, for which `--help` does not wait
+    from ngldm.training.loop import Report
 
 Device = Annotated[
     str,

@@ -76,7 +76,10 @@ def main_root(start: Path | None = None) -> Path:
 
 
 def store_file() -> Path | None:
-    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store."""
+    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store.
+
+    `mlflow.set_tracking_uri` sets that variable in its own process: ask before it.
+    """
     return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
 
 

@@ -51,7 +51,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
             raise InputError(f"{key}: not an option of method {method!r}, {has}")
     if "x0_limit" in given and given.get("x0_handling") not in LIMITED:
         raise InputError(
-            f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}; clip and dynamic have it"
+            f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}; {' and '.join(LIMITED)} have it"
         )
     if "sigma_max" in given and given.get("timestep_spacing") != "karras":
         spacing = given.get("timestep_spacing")

@@ -45,7 +45,8 @@ def make_dataset(
         start: called with the amount of work, gives the function that is told how much of it is done.
 
     Raises:
-        InputError: an unknown name, an option that the data set does not have or needs, a value out of range, a download or a file that is not what it should be.
+        InputError: an unknown name, an option that is missing or not the data set's own, a value out of range,
+            a download or a file that is not what it should be.
     """
     check_source(config["name"], {key: config[key] for key in config if key not in ("name", "source", "seed")})
     with atomic_directory(path) as folder:

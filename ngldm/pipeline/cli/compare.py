@@ -129,13 +129,13 @@ def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
     rows = []
     for key in keys:
         values = [run.data.metrics.get(key) for run in runs]
-        best = _best(key, [value for value in values if value is not None])
+        best = best_value(key, [value for value in values if value is not None])
         cells = ["-" if v is None else f"[bold]{v:.4g}[/]" if v == best else f"{v:.4g}" for v in values]
         rows.append([key, *cells])
     return rows
 
 
-def _best(metric: str, values: Sequence[float]) -> float | None:
+def best_value(metric: str, values: Sequence[float]) -> float | None:
     """The value to be marked, where there is something to choose: spreads are neither good nor bad."""
     kind = metric.split(".")[0]
     if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):

@@ -14,7 +14,7 @@ from ngldm.data.sources.names import DOWNLOADED
 from ngldm.io.device import resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import PARAMS_FILE, Params, check_noises, load_params
+from ngldm.pipeline.config.params import PARAMS_FILE, Params, load_params
 
 PYTHON = (3, 11)
 GIGABYTE = 1e9
@@ -118,6 +118,8 @@ def device(params: Params | None) -> Finding:
 
 
 def params_file(params: Params | None) -> Finding:
+    from ngldm.pipeline.config.noises import check_noises
+
     try:
         params = load_params()
         check_noises(params)

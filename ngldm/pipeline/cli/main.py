@@ -10,7 +10,7 @@ from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, describe, load_params
+from ngldm.pipeline.config.params import PARAMS_FILE, describe, load_params
 from ngldm.pipeline.terminal import quietable, run
 
 
@@ -58,6 +58,8 @@ def params(
     ] = None,
 ) -> None:
     """Check params.yaml and show the resolved params with their meaning."""
+    from ngldm.pipeline.config.noises import check_noises
+
     if overrides and not compose:
         raise InputError("--set: only together with --compose, which writes params.yaml anew")
     if compose:

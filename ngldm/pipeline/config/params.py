@@ -109,10 +109,8 @@ class Params(Section):
                 schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
             except ValidationError as error:
                 raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
-            try:
-                require_signal(variant.objective or self.diffusion.objective, schedule.zero_terminal_snr)
-            except InputError as error:
-                raise ValueError(f"study.variants.{label}: {error}") from None
+            objective = variant.objective or self.diffusion.objective
+            require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
         return self
@@ -211,18 +209,3 @@ def describe(section: BaseModel, prefix: str = "") -> list[str]:
             meaning = f"  # {field.description}" if field.description else ""
             lines.append(f"{prefix}{key}: {value}{meaning}")
     return lines
-
-
-def check_noises(params: Params) -> None:
-    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
-
-    Raises:
-        InputError: an unknown distribution or parameter, or a distribution without finite variance.
-    """
-    from ngldm.noise import make_noise  # imports torch, which a check of types and ranges does not wait for
-
-    for label in params.noise_options:
-        try:
-            make_noise(**params.noise_arguments(label))
-        except InputError as error:
-            raise InputError(f"noise_options.{label}: {error}") from None

@@ -46,12 +46,13 @@ class Store:
         import mlflow
         from mlflow.exceptions import MlflowException
 
+        file = store_file()  # asked before MLflow sets MLFLOW_TRACKING_URI itself
         mlflow.set_tracking_uri(tracking_uri())
         with one_at_a_time():  # two processes that make the same tables would break each other
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
             if found is None:
-                location = (main_root() / "mlartifacts" / experiment).as_uri() if store_file() else None
+                location = (file.parent / "mlartifacts" / experiment).as_uri() if file else None
                 try:
                     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
                     self.experiment_id = client.create_experiment(experiment, location, kind)

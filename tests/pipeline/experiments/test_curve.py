@@ -17,11 +17,12 @@ from ngldm.io.tensors import load_tensors
 from ngldm.model import load_model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import load_params, parse_params
+from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.experiments import curve as curve_jobs
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
 from ngldm.pipeline.tracking.comparison import Run
+from ngldm.sampling.best import best_sampler
 from ngldm.sampling.generator import generate
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
@@ -82,13 +83,13 @@ def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
 
 def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -> None:
     curve("cpu")
-    rows, params = read(), load_params()
+    rows = read()
     assert [int(row["step"]) for row in rows] == [10, 20]
     assert [float(row["epoch"]) for row in rows] == [10 * 32 / 1500, 20 * 32 / 1500]
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     for row in rows:
         bundle = load_model(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
-        images = generate(bundle, 32, **params.sampler_options["auto"].arguments("laplace"))
+        images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
         features = extractor(images).double().numpy()
         expected = calculate_frechet_distance(
             features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
@@ -106,7 +107,7 @@ def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
     assert "32 generated and 1500 real ones, so 32 of each count" in said
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     bundle = load_model(paths.snapshots("laplace") / "000000020.safetensors")
-    images = generate(bundle, 32, **load_params().sampler_options["auto"].arguments("laplace"))
+    images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
     ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
     expected = calculate_frechet_distance(
         ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)
