@@ -90,9 +90,10 @@ def _ratio(x: Tensor, y: Tensor) -> tuple[float, float]:
 def kurtosis_left(schedule: Schedule) -> float:
     """Share of D's excess kurtosis that the noise of x_T still has after the chain: sum over t of w_t^2.
 
-    w_t = beta_t abar_T / abar_t / (1 - abar_T) is the share of x_T's noise variance that step t brought in. 1 means D
-    itself, 0 a Gaussian; about beta_T / 2 for a long linear schedule, whatever T is.
+    w_t = beta_t alpha_(t+1) ... alpha_T / (1 - abar_T) is the share of x_T's noise variance that step t brought in. 1
+    means D itself, 0 a Gaussian; about beta_T / 2 for a long linear schedule, whatever T is. With zero terminal SNR,
+    beta_T = 1: the last step replaces all before it, and what is left is D itself.
     """
-    abar = schedule.alphas_cumprod
-    share = schedule.betas[1:] * abar[-1] / abar[1:] / (1.0 - abar[-1])
+    after = torch.cat([schedule.alphas[2:], torch.ones(1, dtype=torch.float64)]).flip(0).cumprod(0).flip(0)
+    share = schedule.betas[1:] * after / (1.0 - schedule.alphas_cumprod[-1])
     return float(share.square().sum())

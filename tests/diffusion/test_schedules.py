@@ -155,22 +155,14 @@ def test_polynomial_of_any_degree() -> None:
         make_schedule("polynomial", degree=-1)
 
 
-def test_sigmoid_edm_and_laplace_by_their_formulas() -> None:
-    """abar at chosen t of T = 100, written out independently; relative to abar_0, which is not quite 1 for edm."""
+def test_sigmoid_by_its_formula() -> None:
+    """abar in the middle of T = 100, written out independently."""
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    edm = [(0.002 ** (1 / 7) + (80 ** (1 / 7) - 0.002 ** (1 / 7)) * u) ** 7 for u in (0.0, 0.5)]
-    expected = {
-        "sigmoid": (sigmoid(3) - sigmoid(0)) / (sigmoid(3) - sigmoid(-3)),
-        "edm": (1 + edm[0] ** 2) / (1 + edm[1] ** 2),
-        "laplace": 0.5 / sigmoid(10),
-    }
-    for name, abar in expected.items():
-        assert float(make_schedule(name, 100).alphas_cumprod[50]) == pytest.approx(abar, rel=1e-5)
-    quarter = sigmoid(-0.5 * math.log(0.5)) / sigmoid(10)  # log-SNR of the Laplace quantile 1/4
-    assert float(make_schedule("laplace", 100).alphas_cumprod[25]) == pytest.approx(quarter, rel=1e-5)
+    middle = (sigmoid(3) - sigmoid(0)) / (sigmoid(3) - sigmoid(-3))
+    assert float(make_schedule("sigmoid", 100).alphas_cumprod[50]) == pytest.approx(middle, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["linear", "quadratic", "cosine"])

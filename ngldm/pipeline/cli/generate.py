@@ -30,6 +30,9 @@ def generate(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps; needed with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
+    sigma_max: Annotated[
+        float | None, typer.Option(help="Of karras: one step passes over all larger sigma; 80 unless said.")
+    ] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
     step_noise: Annotated[
@@ -46,7 +49,8 @@ def generate(
         raise InputError("--noise, --model: give one of them")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out: {out} exists and is not an empty folder")
-    options: dict[str, Any] = {"timestep_spacing": spacing, "eta": eta, "start_noise": start_noise}
+    options: dict[str, Any] = {"timestep_spacing": spacing, "sigma_max": sigma_max, "eta": eta}
+    options |= {"start_noise": start_noise}
     options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
     options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
