@@ -1,8 +1,6 @@
 """Stage `download`: get the data set into its one form, data/dataset/."""
 
-import csv
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -15,6 +13,7 @@ def download() -> None:
     """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
     params, start_time = load_params(), time.perf_counter()
     check_noises(params)  # the first stage to run: nothing has been computed yet
+    from ngldm.data.sources.layout import describe_layout
     from ngldm.data.sources.registry import make_dataset
     from ngldm.io.files import write_json
     from ngldm.pipeline.workspace import main_root
@@ -25,12 +24,8 @@ def download() -> None:
             return stack.enter_context(progress("data set", total, "files"))
 
         dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, main_root() / workspace.RAW, start)
-    skipped = workspace.DATASET / "skipped.csv"
-    if skipped.is_file():
-        with skipped.open(newline="") as file:
-            reasons = Counter(row["reason"] for row in csv.DictReader(file))
-        for reason, count in sorted(reasons.items()):
-            print(f"skipped, {reason}: {count} files, named in {skipped}")
+    for line in describe_layout(workspace.DATASET):
+        print(line)
     write_json(workspace.DOWNLOAD_METRICS, {"seconds": time.perf_counter() - start_time})
     images = {"training images": len(dataset.train), "test images": len(dataset.test)}
     summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": workspace.DATASET})

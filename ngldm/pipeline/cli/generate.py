@@ -1,4 +1,4 @@
-"""`ngldm generate`: images from a finished model, as PNG files and a grid."""
+"""`ngldm generate`: images from a finished model, as PNG files in a folder, and a grid of them beside it."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,9 @@ GRID = 128
 
 
 def generate(
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files; must not exist yet, or be empty.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the PNG files, new or empty; a grid of them becomes <out>.png.")
+    ],
     noise: Annotated[str | None, typer.Option(help="Which of the workspace's models.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Instead: a model file, or an MLflow address such as models:/ngldm-laplace@best.")
@@ -43,6 +45,9 @@ def generate(
         raise InputError("--noise, --model: give one of them")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out: {out} exists and is not an empty folder")
+    grid = out.absolute().with_name(f"{out.absolute().name}.png")  # beside the samples: a score of the folder is theirs
+    if grid.exists():
+        raise InputError(f"--out: {grid}, the place of the grid, exists")
     options: dict[str, Any] = {"timestep_spacing": spacing, "eta": eta, "start_noise": start_noise}
     options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
     options = {key: value for key, value in options.items() if value is not None}
@@ -79,8 +84,8 @@ def generate(
                 done += 1
                 if len(first) < GRID:
                     first.append(image)
-        save_png(sample_grid(np.stack(first)), folder_out / "grid.png")
-    print(f"{num_images} images and grid.png in {out}")
+    save_png(sample_grid(np.stack(first)), grid)
+    print(f"{num_images} images in {out}, a grid of them in {grid}")
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:

@@ -85,7 +85,7 @@ def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pth")
     for arguments, words in (
         ((sets[0], tmp_path / "none"), "no such file"),
-        ((sets[0], tmp_path / "empty"), "0 images"),
+        ((sets[0], tmp_path / "empty"), "no image"),
         ((tmp_path / "small.npz", sets[0]), "(2048,)"),
         ((tmp_path / "float.npy", sets[0]), "must be uint8"),
         ((tmp_path / "other", sets[0]), "not an image"),
@@ -129,7 +129,7 @@ def test_generate_writes_the_same_images_whatever_the_batch(ngldm, model, tmp_pa
         code, out, err = ngldm("generate", "--model", model, "--num-images", 7, "--out", tmp_path / name, *more)
         assert code == 0, err
         assert "7 images" in out
-        assert (tmp_path / name / "grid.png").is_file()
+        assert (tmp_path / f"{name}.png").is_file()
     a, b, c = (images(tmp_path / name) for name in "abc")
     assert a.shape == (7, 8, 8, 3)
     assert np.abs(a - b).max() <= 1
