@@ -11,6 +11,7 @@ from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
 from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, load_params
+from ngldm.pipeline.config.source import relative_note, require_source
 from ngldm.pipeline.terminal import quietable, run
 
 STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
@@ -56,8 +57,12 @@ def params(
         compose_params(PARAMS_FILE, overrides or [])
     resolved = load_params()
     check_noises(resolved)
+    require_source(resolved.dataset.source)
     for line in describe(resolved):
         print(line)
+    note = relative_note(resolved.dataset.source) if resolved.dataset.name == "image_folder" else None
+    if note:
+        print(note)
 
 
 app.add_typer(noises.app, name="noise")

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
+from ngldm.pipeline.config.source import check_spelling
+
 # Pydantic checks types and ranges without importing torch, so that an error answers at once; names that live in
 # registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -74,6 +76,13 @@ class DatasetParams(Section):
     on_error: Literal["fail", "skip"] | None = Field(
         default=None, description="a file that is no usable image: stop, or leave it out and report it (image_folder)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_is_a_path(cls, content: object) -> object:
+        if isinstance(content, dict) and "source" in content:
+            check_spelling(content["source"])
+        return content
 
     @model_validator(mode="after")
     def _options_fit_name(self) -> "DatasetParams":
