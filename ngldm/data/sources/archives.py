@@ -1,6 +1,7 @@
 """Archives of images, unpacked where nothing in them can do harm: no path out, no link, no endless file."""
 
 import errno
+import os
 import shutil
 import stat
 import tarfile
@@ -37,7 +38,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
             cannot be a file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary
             folder.
     """
-    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
+    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
     count, total = 0, 0
     try:
         for name, size, source in members:
@@ -79,13 +80,14 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     return path
 
 
-def _tar_members(archive: Path) -> Iterator[Member]:
+def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isdir():
                 continue
             if member.islnk():  # a further name of an earlier member: tar writes a file's content once
-                yield member.name, *_linked(archive, tar, member)
+                with _linked(archive, folder, member).open("rb") as unpacked:
+                    yield member.name, os.fstat(unpacked.fileno()).st_size, unpacked
                 continue
             if not member.isreg():
                 raise InputError(f"dataset.source: {archive} has a link or a special file: {member.name!r}")
@@ -94,17 +96,14 @@ def _tar_members(archive: Path) -> Iterator[Member]:
             yield member.name, member.size, source
 
 
-def _linked(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[int, IO[bytes]]:
-    try:
-        target = tar.getmember(member.linkname)
-        source = tar.extractfile(target) if target.isreg() else None
-    except KeyError:
-        source = None
-    if source is None:
+def _linked(archive: Path, folder: Path, member: tarfile.TarInfo) -> Path:
+    """The unpacked file that a hard link means: read there, for going back in a compressed tar is slow."""
+    target = _inside(archive, member.linkname)
+    if target == _inside(archive, member.name) or not (folder / target).is_file():
         raise InputError(
             f"dataset.source: {archive} has a hard link to no file of its own: {member.name!r} to {member.linkname!r}"
         )
-    return target.size, source
+    return folder / target
 
 
 def _zip_members(archive: Path) -> Iterator[Member]:

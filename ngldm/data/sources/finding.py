@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ngldm.data.sources.reader import SUFFIXES
 from ngldm.io.errors import InputError
@@ -159,5 +159,5 @@ def _instead(skips: Sequence[Skip]) -> str:
 
 def top(name: str) -> str:
     """The first folder of a relative name, "" if it lies in none."""
-    parts = PurePosixPath(name).parts
-    return parts[0] if len(parts) > 1 else ""
+    head, slash, _ = name.partition("/")
+    return head if slash else ""

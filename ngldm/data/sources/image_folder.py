@@ -109,10 +109,9 @@ def _convert(root: Path, config: Mapping[str, Any], folder: Path, start: Callabl
                 f"dataset.source: {len(used[split])} usable images for the {split} split of {root}, at least 2 are "
                 f"needed ({len(found.names)} image files, {len(skips)} skipped)"
             )
-    classes = sorted({*used["train"], *used["test"]})
+    label_of = {kind: label for label, kind in enumerate(sorted({*used["train"], *used["test"]}))}
     for split in SPLITS:
-        labels = np.array([classes.index(kind) for kind in used[split]], dtype=np.int64)
-        np.save(folder / f"{split}_labels.npy", labels)
+        np.save(folder / f"{split}_labels.npy", np.array([label_of[kind] for kind in used[split]], dtype=np.int64))
     write_json(folder / FILE, understood(layout, used, skips, first_frames))
     with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

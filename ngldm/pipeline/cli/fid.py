@@ -30,7 +30,11 @@ def fid(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Frechet distance between two sets of images in Inception's 2048 features; KID too where both are images."""
+    """Frechet distance between two sets of images in Inception's 2048 features; KID too where both are images.
+
+    A folder's images are read as the data set image_folder reads them, subfolders included: upright, on white, the
+    first frame of an animation.
+    """
     target = resolve_device(device)
     be_deterministic()
     import torch

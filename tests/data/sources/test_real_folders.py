@@ -242,7 +242,7 @@ def splits_inside_the_classes(root):
 
 
 @case(error="test/ without train/", fid="test/ without train/")
-def test_beside_classes(root):
+def a_test_folder_beside_classes(root):
     write(root / "test" / "0.png")
     return classes(root, 3)
 
