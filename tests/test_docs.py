@@ -136,7 +136,7 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     combinations: list[list[str]] = [[]]
     for override in overrides:
         key, _, value = override.partition("=")
-        values = [value] if value.startswith("[") else value.split(",")
+        values = [value] if value.startswith(("[", "'")) else value.split(",")
         combinations = [[*done, f"{key}={choice}"] for done in combinations for choice in values]
     return combinations
 
