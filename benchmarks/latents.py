@@ -12,13 +12,12 @@ import torch
 import typer
 
 from benchmarks.common import Row, interleaved, pick, publish, summary
-from benchmarks.networks import bundle_of
+from benchmarks.networks import model_of
 from benchmarks.train_step import config
-from ngldm.diffusion.objective import diffusion_loss
 from ngldm.io.tensors import to_float
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, fit
+from ngldm.training.loop import Split, Task, fit
 
 UNET = {"widths": [24, 48], "blocks_per_level": 1, "attention_levels": [1], "attention_head_dim": 48}
 
@@ -36,19 +35,17 @@ def compare(size: str, cifar: bool) -> list[Row]:
     images = generator.integers(0, 256, (1500, *shape[1:], shape[0]), dtype=np.uint8)
     unet = UNET if not cifar else {**UNET, "widths": [64, 128], "attention_head_dim": 32}
     latents = generator.normal(size=(1500, *autoencoder.latent_shape)).astype(np.float32)
-    bundle = bundle_of(unet, autoencoder.latent_shape)
-    ema = EMA(bundle.unet, 0.995)
+    model = model_of(unet, autoencoder.latent_shape)
+    ema = EMA(model.unet, 0.995)
 
     @torch.no_grad()
     def encoded(index: Any) -> torch.Tensor:
         return autoencoder.encode(to_float(images[index]))
 
-    def loss(net: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return diffusion_loss(net, bundle.schedule, bundle.forward, x, generator, bundle.objective)
-
     def training(fetch: Any) -> Any:
         def run() -> None:
-            for _ in fit(bundle.unet, ema, loss, Split(1500, fetch), config(steps, batch, "fp32"), seed=0):
+            task = Task(model.diffusion.loss, Split(1500, fetch))
+            for _ in fit(model.unet, ema, task, config(steps, batch, "fp32"), seed=0):
                 pass
 
         return run

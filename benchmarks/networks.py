@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from benchmarks.common import parameters
 from ngldm.model import Model
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 
 TOLERANCE = 0.02
 
@@ -40,7 +40,7 @@ def ours_like(
 
     def size(first: int, last: int, blocks: int) -> int:
         with torch.device("meta"):
-            return parameters(UNet(channels, **settings(first, last, blocks)))
+            return parameters(UNet(channels, UNetSettings(**settings(first, last, blocks))))
 
     def nearest(options: range, key: Callable[[int], int]) -> list[int]:
         """The options, those of the nearest sizes first: a size is a quadratic of any one width, known from three."""
@@ -65,7 +65,7 @@ def ours_like(
     return settings(*best[1])
 
 
-def bundle_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
+def model_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
     """A model in pixel space with a fresh U-Net."""
     return Model.build(
         {

@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 
 from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
-from benchmarks.networks import bundle_of, diffusers_unet, ours_like
-from ngldm.model import Model
-from ngldm.sampling.generator import generate, generate_batches
+from benchmarks.networks import diffusers_unet, model_of, ours_like
+from ngldm.sampling.generator import Generator
 
 
 def against_diffusers(size: str) -> list[Row]:
@@ -25,25 +23,29 @@ def against_diffusers(size: str) -> list[Row]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     peer = diffusers_unet(shape, pick(size, (32, 64), (64, 128), (64, 128))).eval().to(device)
     settings = ours_like(parameters(peer), shape[0])
-    bundle = bundle_of(settings, shape).to(device)
-    bundle.unet.eval()
+    model = model_of(settings, shape).to(device)
+    model.unet.eval()
     pipeline = DDIMPipeline(peer, DDIMScheduler(1000))
     pipeline.set_progress_bar_config(disable=True)
+
+    def ours(generator: Generator, steps: int = steps) -> Any:
+        return generator.sample(count, batch_size=count, method="ddim", num_inference_steps=steps)
+
+    plain, compiled, start = Generator(model), Generator(model.compiled()), time.perf_counter()
     contenders: dict[str, Callable[[], Any]] = {
-        "ours": lambda: generate(bundle, count, method="ddim", num_inference_steps=steps),
+        "ours": lambda: ours(plain),
         "diffusers": lambda: pipeline(batch_size=count, num_inference_steps=steps, output_type="np"),
     }
-    compiled, start = bundle.compiled(), time.perf_counter()
     try:
-        generate(compiled, count, method="ddim", num_inference_steps=1)
-        contenders["ours, compiled"] = lambda: generate(compiled, count, method="ddim", num_inference_steps=steps)
+        ours(compiled, 1)
+        contenders["ours, compiled"] = lambda: ours(compiled)
     except RuntimeError as error:  # no C++ compiler, or no headers of Python: torch.compile is a user's choice
         print(f"left out, cannot compile here: {str(error).splitlines()[0]}")
     compilation = time.perf_counter() - start
     rows = summary(interleaved(contenders, pick(size, 1, 5, 7)), count * steps, "ours", "image steps")
     for row in rows:
-        model = peer if row["contender"] == "diffusers" else bundle.unet
-        row |= {"parameters": parameters(model), "seconds per call": row["seconds"] / steps}
+        network = peer if row["contender"] == "diffusers" else model.unet
+        row |= {"parameters": parameters(network), "seconds per call": row["seconds"] / steps}
         row["seconds to compile"] = compilation if row["contender"] == "ours, compiled" else 0.0
     return rows
 
@@ -58,8 +60,7 @@ def equal_score(workspace: Path, size: str) -> list[Row]:
         workspace: where `dvc repro` has run; its models, its score, its reference.
     """
     from ngldm.data.reference import load_reference
-    from ngldm.model import load_model
-    from ngldm.sampling.best import best_sampler
+    from ngldm.sampling.generator import load
     from ngldm.scoring.features.extractor import extract, make_extractor
     from ngldm.scoring.frechet import Moments, frechet_distance
 
@@ -68,21 +69,21 @@ def equal_score(workspace: Path, size: str) -> list[Row]:
     extractor = make_extractor("classifier", classifier=classifier, inception=None)
     count, rows = pick(size, 32, 1000, 1000), []
 
-    def made(bundle: Model, options: dict[str, Any]) -> tuple[float, float]:
+    def made(generator: Generator, **options: Any) -> tuple[float, float]:
         start = time.perf_counter()
-        images = np.concatenate(list(generate_batches(bundle, count, 250, **options)))
+        images = generator.sample(count, batch_size=250, **options)
         seconds, moments = time.perf_counter() - start, Moments(extractor.dim)
         for features in extract(extractor, images, 250):
             moments.update(features)
         return seconds, frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
 
     for path in sorted((workspace / "models").glob("*/model.safetensors")):
-        bundle = load_model(path)
-        steps = bundle.schedule.num_train_timesteps
-        slow, goal = made(bundle, {"method": "ancestral", "num_inference_steps": steps})
+        generator = load(path, "cpu")
+        steps = generator.model.diffusion.schedule.num_train_timesteps
+        slow, goal = made(generator, method="ancestral", num_inference_steps=steps)
         row: Row = {"noise": path.parent.name, "ancestral steps": steps, "ancestral": goal, "ancestral s": slow}
         for calls in CALLS:
-            seconds, score = made(bundle, {**best_sampler(bundle.noise.name), "num_inference_steps": min(calls, steps)})
+            seconds, score = made(generator, num_inference_steps=min(calls, steps))
             row[f"{calls} calls"] = score
             if score <= goal and "fewest calls" not in row:
                 row |= {"fewest calls": calls, "s": seconds, "times faster": slow / seconds}

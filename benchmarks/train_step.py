@@ -15,10 +15,9 @@ import typer
 from torch import nn
 
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
-from benchmarks.networks import PlainUNet, bundle_of, diffusers_unet, lucidrains_unet, ours_like
-from ngldm.diffusion.objective import diffusion_loss
+from benchmarks.networks import PlainUNet, diffusers_unet, lucidrains_unet, model_of, ours_like
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, fit
+from ngldm.training.loop import Split, Task, fit
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -43,15 +42,12 @@ def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
 
 def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
     """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step."""
-    bundle = bundle_of(settings, tuple(data.shape[1:])).to(DEVICE)
-    ema = EMA(bundle.unet, 0.995)
-    split = Split(len(data), lambda index: data[index])
-
-    def loss(net: Any, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return diffusion_loss(net, bundle.schedule, bundle.forward, x, generator, bundle.objective)
+    model = model_of(settings, tuple(data.shape[1:])).to(DEVICE)
+    ema = EMA(model.unet, 0.995)
+    task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
 
     def run() -> None:
-        for _ in fit(bundle.unet, ema, loss, split, config(steps, batch, precision), seed=0, device=DEVICE):
+        for _ in fit(model.unet, ema, task, config(steps, batch, precision), seed=0, device=DEVICE):
             pass
 
     return run
@@ -198,7 +194,7 @@ def peers(peer: str, size: str) -> Comparison:
     precisions = ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",)
     for name, first in (("ours", None), ("ours, half as wide first level", width // 2)):
         settings = ours_like(count, shape[0], first_width=first)
-        size_of_ours = parameters(bundle_of(settings, shape).unet)
+        size_of_ours = parameters(model_of(settings, shape).unet)
         for precision in precisions:
             result.add(f"{name}, {precision}", ours(settings, data, steps, batch, precision), size_of_ours)
     for precision in precisions:
@@ -222,7 +218,7 @@ def paper(size: str) -> Comparison:
     mine = ours_like(parameters(plain), 3, levels=3, blocks_per_level=1)
     result = Comparison(steps * batch)
     run = ours(mine, torch.randn(200, 3, 24, 24), steps, batch, "fp32")
-    result.add("ours", run, parameters(bundle_of(mine, (3, 24, 24)).unet))
+    result.add("ours", run, parameters(model_of(mine, (3, 24, 24)).unet))
     result.add("the paper's loop", papers_loop(plain, encoder, images, steps, batch), parameters(plain))
     return result
 

@@ -1,4 +1,4 @@
-"""The model file: one safetensors that says of itself all that generating images (`ngldm.generate`) needs.
+"""The model file: one safetensors that says of itself all that generating images (`ngldm.load`) needs.
 
 Weights of the EMA U-Net and of the autoencoder are its tensors, with the latents' statistics; the metadata names the
 networks' settings, the schedule, the forward process, what the network predicts and, by name and parameters, the noise.
@@ -7,24 +7,23 @@ A Laplace model cannot be sampled with Gaussian noise by accident.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
-from ngldm.diffusion.forward import Forward, make_forward
-from ngldm.diffusion.objective import Objective
-from ngldm.diffusion.schedules import Schedule, make_schedule
+from ngldm.diffusion.process import Diffusion
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet
-from ngldm.noise import Noise, make_noise
-from ngldm.sampling.denoiser import Denoise, X0Handling, make_denoiser
+from ngldm.networks.unet import UNet, UNetSettings
+from ngldm.noise import make_noise
 
 FORMAT = "ngldm-bundle-2"
 
@@ -34,53 +33,46 @@ class Model:
     """A trained model and everything that sampling from it needs.
 
     Attributes:
-        config: what the file's metadata says: noise, schedule, diffusion, unet, autoencoder, image_shape (C, H, W),
-            dataset.
+        config: what the file's metadata says; see `build`.
         extent: of the standardised training latents.
     """
 
-    config: Mapping[str, Any]
+    config: Mapping[str, object]
     unet: UNet
     autoencoder: Autoencoder
     statistics: LatentStatistics
     extent: LatentExtent
-    noise: Noise
-    schedule: Schedule
-    forward: Forward
-    objective: Objective
+    diffusion: Diffusion
 
     @classmethod
     def build(
         cls,
-        config: Mapping[str, Any],
+        config: Mapping[str, object],
         autoencoder: Autoencoder | None = None,
         statistics: LatentStatistics | None = None,
         extent: LatentExtent | None = None,
     ) -> "Model":
-        """A bundle with a fresh U-Net.
+        """A model with a fresh U-Net.
 
         Args:
-            config: `noise` (name, params), `schedule`, `unet`, `autoencoder` (each the arguments of its maker),
-                `diffusion` (forward, objective, weighting, gamma or None), `image_shape` (C, H, W) and, for the record,
-                `dataset`.
+            config: `noise`, `schedule`, `diffusion`, `unet`, `autoencoder`: for each, the arguments of `make_noise`,
+                `make_schedule`, `Diffusion.make`, `UNet`, `build_autoencoder`; `image_shape` (C, H, W) and, for the
+                record, `dataset`.
             autoencoder, statistics, extent: trained and measured ones; without them, fresh weights, mean 0, deviation
                 1 and no bounds.
 
         Raises:
             InputError: a value that its maker refuses, or settings that exclude each other.
         """
-        schedule = make_schedule(**config["schedule"])
-        autoencoder = autoencoder or build_autoencoder(config["autoencoder"], tuple(config["image_shape"]))
+        parts: dict[str, Any] = dict(config)  # whose makers check them
+        schedule = make_schedule(**parts["schedule"])
+        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"]))
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, num_train_timesteps=schedule.num_train_timesteps, **config["unet"])
+        unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps)
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
-        noise = make_noise(config["noise"]["name"], config["noise"]["params"])
-        diffusion = config["diffusion"]
-        objective = Objective(diffusion["objective"], diffusion["weighting"], diffusion["gamma"])
-        objective.check(schedule)
-        forward = make_forward(diffusion["forward"], noise, schedule)
-        return cls(config, unet, autoencoder, statistics, extent, noise, schedule, forward, objective)
+        diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
+        return cls(config, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the networks, laid out as convolutions like it; in place, returned for chaining."""
@@ -90,17 +82,17 @@ class Model:
 
     def compiled(self) -> "Model":
         """The same with a compiled U-Net. The first call of each batch size takes a minute or so on a CPU."""
-        network: Any = torch.compile(self.unet, dynamic=False)
-        return replace(self, unet=network)
+        return replace(self, unet=cast(UNet, torch.compile(self.unet, dynamic=False)))
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        channels, height, width = cast(tuple[int, int, int], self.config["image_shape"])
+        return channels, height, width
 
     @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device
-
-    def denoiser(self, handling: str = "none", limit: float = 3.0) -> Denoise:
-        """The network as samplers use it; `handling` and `limit` say what is done to a predicted x_0 (`X0Handling`)."""
-        change = X0Handling(handling, limit, low=self.extent.low, high=self.extent.high)
-        return make_denoiser(self.unet, self.schedule, self.objective.target, change)
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> UInt8Array:
@@ -116,26 +108,29 @@ class Model:
         save_tensors(tensors, {"format": FORMAT, **self.config}, path)
 
 
-def load_model(path: Path, device: torch.device | str = "cpu") -> Model:
+def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") -> Model:
     """A saved model, ready to generate.
 
     Raises:
-        InputError: the file is missing, damaged, of another format, or its weights do not fit its own settings.
+        InputError: no path, or the file is missing, damaged, of another format, or its weights do not fit its own
+            settings.
     """
-    tensors, config = load_tensors(path, made_by="the stage `train`")
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"path: {path!r} is a {type(path).__name__}; it must be a str or a pathlib.Path")
+    tensors, config = load_tensors(Path(path), made_by="the stage `train`")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
     try:
-        bundle = Model.build(config)
+        model = Model.build(config)
     except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
         raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
     try:
-        bundle.unet.load_state_dict(strip_prefix(tensors, "unet."))
-        bundle.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
+        model.unet.load_state_dict(strip_prefix(tensors, "unet."))
+        model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
         extent = LatentExtent(**strip_prefix(tensors, "extent."))
     except (RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its weights do not fit its own settings ({error})") from error
-    bundle.unet.eval()
-    bundle.autoencoder.eval()
-    return replace(bundle, statistics=statistics, extent=extent).to(device)
+    model.unet.eval()
+    model.autoencoder.eval()
+    return replace(model, statistics=statistics, extent=extent).to(device)

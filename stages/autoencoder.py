@@ -1,52 +1,63 @@
 """Stage `autoencoder`: train the autoencoder that gives the latents."""
 
 import time
+from pathlib import Path
+from typing import cast
 
+import torch
+
+from ngldm.data.dataset import open_dataset
 from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.files import write_json
+from ngldm.io.images import save_png
+from ngldm.io.tensors import to_float
+from ngldm.networks.autoencoders.autoencoder import Autoencoder
+from ngldm.networks.autoencoders.build import (
+    build_autoencoder,
+    reconstruction_picture,
+    reconstruction_psnr,
+    save_autoencoder,
+)
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import resumable
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, summary
+from ngldm.pipeline.terminal import Device, command, duration, follow, summary
+from ngldm.training.checkpoint import decisive
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Split, Task, fit
+from ngldm.training.seeds import stream_seed
 
 
 def autoencoder(device: Device = "auto") -> None:
     """Train the autoencoder on the training images; report its reconstruction on the test images."""
     params = load_params()
-    from ngldm.data.dataset import open_dataset
-    from ngldm.io.files import write_json
-    from ngldm.io.tensors import to_float
-    from ngldm.networks.autoencoders.build import build_autoencoder, reconstruction_psnr, save_autoencoder
-    from ngldm.training.ema import EMA
-    from ngldm.training.loop import Report, Split
-    from ngldm.training.seeds import stream_seed
-
     target = resolve_device(device)
     be_deterministic()
-    import torch
-
     data, config = open_dataset(workspace.DATASET), params.autoencoder
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
     model = build_autoencoder(config.model_dump(exclude={"fit"}), data.image_shape)
     ema = EMA(model, config.fit.ema_decay)
+    settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
+    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
     start, reports = time.perf_counter(), []
-    if next(model.parameters(), None) is not None:  # pixels as latents need no training
-        reports = fit_with_progress(
-            "autoencoder",
-            model,
-            ema,
-            lambda net, batch, generator: net.loss(batch, generator),
-            Split(len(data.train), lambda index: to_float(data.train[index])),
-            config=config.fit,
-            seed=params.seed,
-            device=target,
-            heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
-        )
-    seconds = time.perf_counter() - start
-    trained = ema.model.to("cpu")
-    save_autoencoder(trained, workspace.AUTOENCODER)
-    write_history(reports, Report, workspace.AUTOENCODER_PLOT)
-    psnr = reconstruction_psnr(trained, data.test)
-    write_json(workspace.AUTOENCODER_METRICS, {"psnr_db": psnr, "seconds": seconds})
+    with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
+        if next(model.parameters(), None) is not None:  # pixels as latents need no training
+            task = Task(
+                lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
+                Split(len(data.train), lambda index: to_float(data.train[index])),
+                heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
+            )
+            training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
+            reports = follow("autoencoder", config.fit.max_steps, training)
+        seconds = time.perf_counter() - start
+        trained = ema.model.to("cpu")
+        save_autoencoder(trained, workspace.AUTOENCODER)
+        write_history(reports, workspace.AUTOENCODER_PLOT)
+        save_png(reconstruction_picture(trained, data.test), workspace.RECONSTRUCTIONS)
+        psnr = reconstruction_psnr(trained, data.test)
+        write_json(workspace.metrics("autoencoder"), {"psnr_db": psnr, "seconds": seconds})
     content = {
         "PSNR in dB": psnr,
         "test images": len(data.test),

@@ -1,50 +1,64 @@
 """Stage `curve`: the score by epoch, from the models that the trainings kept on their way."""
 
 import time
-from typing import Any
 
+from ngldm.data.snapshots import snapshot_files
 from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.files import sha256_file, write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.curve import Row, score_snapshots, write_curves
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
+from ngldm.pipeline.tracking.comparison import run_of_model
+from ngldm.pipeline.tracking.store import Store
+from ngldm.sampling.best import resolve_sampler
+from ngldm.scoring.scorer import open_scorer
 
 
 def curve(device: Device = "auto") -> None:
     """Score every snapshot of every noise with one sampler: plots/curve/<noise>.csv, and a curve in MLflow.
 
-    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve, so that an
-    interrupted run goes on where it stopped and one more noise costs only its own.
+    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve with what it was
+    made from, its code included: an interrupted run goes on where it stopped, and one more noise costs only its own.
     """
     params = load_params()
-    from ngldm.io.files import sha256_file, write_json
-
+    config, scoring = params.curve, params.evaluate
     kept = params.train.snapshot_every > 0
-    found = {noise: sorted(workspace.snapshots(noise).glob("*.safetensors")) if kept else [] for noise in params.noises}
-    rows: dict[str, list[Row]] = {noise: [] for noise in params.noises}
+    found = {noise: snapshot_files(workspace.snapshots(noise)) if kept else [] for noise in params.noises}
     total = sum(map(len, found.values()))
-    content: dict[str, Any] = {"snapshots": "none, for train.snapshot_every is 0"}
-    measured: dict[str, Any] = {"snapshots": total}
-    if total:
-        target = resolve_device(device)
-        be_deterministic()
-        from ngldm.pipeline.tracking.comparison import run_of_model
-        from ngldm.pipeline.tracking.store import Store
-
-        store, start = Store(params.experiment), time.perf_counter()
-        settings = (params.curve, params.evaluate, params.sampler_options[params.curve.sampler])
-        with progress("curve", total * params.curve.num_images) as advance:
-            for noise, files in found.items():
-                run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), params.curve.sampler)
-                rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, target, run, advance)
-                run.finish()
-        last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
-        seconds = time.perf_counter() - start
-        measured["seconds"] = seconds
-        content = {"snapshots": total, "images each": params.curve.num_images, **last, "time": duration(seconds)}
+    if not total:
+        write_curves({noise: [] for noise in found})
+        write_json(workspace.metrics("curve"), {"snapshots": 0})
+        summary("curve", {"snapshots": "none, for train.snapshot_every is 0"})
+        return
+    target = resolve_device(device)
+    be_deterministic()
+    start = time.perf_counter()
+    scorer = open_scorer(
+        workspace.REFERENCE,
+        config.num_images,
+        protocol=scoring.fid_protocol,
+        extractor=scoring.extractor,
+        inception_weights=scoring.inception_weights,
+        device=target,
+    )
+    for note in scorer.notes:
+        print(f"note: {note}")
+    store, sampler = Store(params.experiment), params.sampler_options[config.sampler]
+    rows: dict[str, list[Row]] = {}
+    with progress("curve", total * config.num_images) as advance:
+        for noise, files in found.items():
+            run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
+            distribution = params.noise_arguments(noise)["name"]
+            options = resolve_sampler(sampler.settings(), distribution, params.schedule.num_train_timesteps)
+            settings = (config, scoring, options)
+            rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, scorer, run, advance)
+            run.finish()
     write_curves(rows)
-    write_json(workspace.CURVE_METRICS, measured)
-    summary("curve", content)
+    seconds = time.perf_counter() - start
+    write_json(workspace.metrics("curve"), {"snapshots": total, "seconds": seconds})
+    last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
+    summary("curve", {"snapshots": total, "images each": config.num_images, **last, "time": duration(seconds)})
 
 
 main = command(curve)

@@ -4,8 +4,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from ngldm.data.sources.layout import describe_layout
+from ngldm.data.sources.registry import make_dataset
+from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import check_noises, load_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import command, progress, summary
 
 
@@ -13,20 +17,16 @@ def download() -> None:
     """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
     params, start_time = load_params(), time.perf_counter()
     check_noises(params)  # the first stage to run: nothing has been computed yet
-    from ngldm.data.sources.layout import describe_layout
-    from ngldm.data.sources.registry import make_dataset
-    from ngldm.io.files import write_json
-    from ngldm.pipeline.workspace import main_root
-
+    raw = workspace.main_root() / workspace.RAW
     with ExitStack() as stack:
 
         def start(total: int) -> Callable[..., None]:
             return stack.enter_context(progress("data set", total, "files"))
 
-        dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, main_root() / workspace.RAW, start)
+        dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, raw, start)
     for line in describe_layout(workspace.DATASET):
         print(line)
-    write_json(workspace.DOWNLOAD_METRICS, {"seconds": time.perf_counter() - start_time})
+    write_json(workspace.metrics("download"), {"seconds": time.perf_counter() - start_time})
     images = {"training images": len(dataset.train), "test images": len(dataset.test)}
     summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": workspace.DATASET})
 

@@ -2,7 +2,11 @@
 
 import time
 
+from ngldm.data.dataset import open_dataset
+from ngldm.data.latents import build_cache, open_cache
 from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.files import write_json
+from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, command, progress, summary
@@ -11,18 +15,13 @@ from ngldm.pipeline.terminal import Device, command, progress, summary
 def latents(device: Device = "auto") -> None:
     """Encode the data set with the trained autoencoder into a standardised, memory-mapped cache."""
     params, start = load_params(), time.perf_counter()
-    from ngldm.data.dataset import open_dataset
-    from ngldm.data.latents import build_cache, open_cache
-    from ngldm.io.files import write_json
-    from ngldm.networks.autoencoders.build import load_autoencoder
-
     target = resolve_device(device)
     be_deterministic()
     data = open_dataset(workspace.DATASET)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape).to(target)
     with progress("latents", len(data.train) + len(data.test)) as advance:
         build_cache(autoencoder, data.train, data.test, workspace.LATENTS, params.latents.batch_size, target, advance)
-    write_json(workspace.LATENTS_METRICS, {"seconds": time.perf_counter() - start})
+    write_json(workspace.metrics("latents"), {"seconds": time.perf_counter() - start})
     cache = open_cache(workspace.LATENTS)
     counts = {"training latents": len(cache.train), "test latents": len(cache.test)}
     summary("latents", {**counts, "shape": cache.train.shape[1:], "folder": workspace.LATENTS})

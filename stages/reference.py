@@ -1,11 +1,30 @@
 """Stage `reference`: what generated images are compared with: features and their statistics of the real ones."""
 
 import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+import torch
+
+from ngldm.data.dataset import Dataset, open_dataset
+from ngldm.data.reference import CLASSIFIER
 from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.files import atomic_directory, entry, read_json, write_json
+from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.terminal import Device, command, duration, fit_with_progress, progress, summary
+from ngldm.pipeline.checkpoints import resumable
+from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.params import Params, load_params
+from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
+from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
+from ngldm.scoring.features.extractor import make_extractor
+from ngldm.scoring.protocol import shortfall
+from ngldm.scoring.scorer import measure_real
+from ngldm.training.checkpoint import Checkpointer, decisive
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Split, Task, fit
+from ngldm.training.seeds import stream_seed
 
 
 def reference(device: Device = "auto") -> None:
@@ -16,61 +35,30 @@ def reference(device: Device = "auto") -> None:
     params = load_params()
     target = resolve_device(device)
     be_deterministic()
-    import torch
-
-    from ngldm.data.dataset import open_dataset
-    from ngldm.data.reference import save_reference
-    from ngldm.io.files import atomic_directory, read_json, write_json
-    from ngldm.io.tensors import to_float
-    from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
-    from ngldm.scoring.features.extractor import extract, make_extractor
-    from ngldm.scoring.frechet import Moments, frechet_distance
-    from ngldm.scoring.protocol import shortfall
-    from ngldm.training.ema import EMA
-    from ngldm.training.loop import Split
-    from ngldm.training.seeds import stream_seed
-
-    config, scoring, data = params.reference, params.evaluate, open_dataset(workspace.DATASET)
+    scoring, data = params.evaluate, open_dataset(workspace.DATASET)
     metrics: dict[str, float] = {}
     start = time.perf_counter()
-    with atomic_directory(workspace.REFERENCE) as folder:
-        classifier = folder / "classifier.safetensors"
+    with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if scoring.extractor == "classifier":
-            torch.manual_seed(stream_seed(params.seed, "classifier"))
-            model = Classifier(data.image_shape, data.num_classes, config.width, config.dim)
-            ema = EMA(model, config.fit.ema_decay)
-            split = Split(
-                len(data.train),
-                lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
-            )
-            fit_with_progress(
-                "classifier", model, ema, classifier_loss, split, config=config.fit, seed=params.seed, device=target
-            )
-            trained: Classifier = ema.model.to("cpu")
-            trained.standardise(data.train)
+            every = params.reference.fit.eval_every
+            checkpoints = resumable("reference", "classifier", behind_classifier(params), every)
+            checkpointer = held.enter_context(checkpoints)
+            trained = train_classifier(data, params, target, checkpointer)
             metrics["accuracy"] = accuracy(trained, data.test, data.test_labels)
-            save_classifier(trained, classifier)
+            save_classifier(trained, folder / CLASSIFIER)
         extractor = make_extractor(
-            scoring.extractor, classifier=classifier, inception=scoring.inception_weights, device=target
+            scoring.extractor, classifier=folder / CLASSIFIER, inception=scoring.inception_weights, device=target
         )
-        moments = {}
         with progress("features", len(data.train) + len(data.test)) as advance:
-            for split_name, images in (("train", data.train), ("test", data.test)):
-                features = list(extract(extractor, images, scoring.batch_size, advance))
-                moments[split_name] = Moments(extractor.dim)
-                for batch in features:
-                    moments[split_name].update(batch)
-                if split_name == "train":
-                    save_reference(folder, moments["train"].mean, moments["train"].cov, torch.cat(features))
+            floor = measure_real(extractor, data, folder, scoring.batch_size, advance)
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
-        floor = frechet_distance(moments["train"].mean, moments["train"].cov, moments["test"].mean, moments["test"].cov)
         metrics[f"floor_{extractor.metric}"] = floor
         about = {
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
-            "dataset_sha256": read_json(workspace.DATASET / "dataset.json", "sha256")["sha256"]["train"],
+            "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
             "floor": floor,
             "floor_num_images": len(data.test),
@@ -78,8 +66,34 @@ def reference(device: Device = "auto") -> None:
         }
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
-    write_json(workspace.REFERENCE_METRICS, {**metrics, "seconds": seconds})
+    write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
+
+
+def behind_classifier(params: Params) -> dict[str, Any]:
+    """All that the classifier depends on."""
+    config = params.reference
+    settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
+    inputs = [workspace.DATASET / name for name in ("dataset.json", "train_labels.npy")]
+    return made_from(settings, inputs, Path(__file__))
+
+
+def train_classifier(data: Dataset, params: Params, device: torch.device, checkpointer: Checkpointer) -> Classifier:
+    """A classifier trained on the training labels, its features standardised on the training images."""
+    config, seed = params.reference, params.seed
+    torch.manual_seed(stream_seed(seed, "classifier"))
+    model = Classifier(data.image_shape, data.num_classes, config.width, config.dim)
+    ema = EMA(model, config.fit.ema_decay)
+    split = Split(
+        len(data.train),
+        lambda index: (to_float(data.train[index]), torch.from_numpy(data.train_labels[index])),
+    )
+    task = Task(classifier_loss, split)
+    training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
+    follow("classifier", config.fit.max_steps, training)
+    trained = ema.model.to("cpu")
+    trained.standardise(data.train)
+    return trained
 
 
 main = command(reference)

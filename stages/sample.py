@@ -2,10 +2,17 @@
 
 import time
 
-from ngldm.io.device import be_deterministic, free_memory, resolve_device
+import numpy as np
+
+from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.files import atomic_directory, sha256_file, write_json
+from ngldm.io.images import sample_grid, save_png
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
+from ngldm.sampling.best import resolve_sampler
+from ngldm.sampling.generator import Generator, load
+from ngldm.sampling.samplers import network_calls
 
 GRID = 128  # images in the picture that `dvc plots` shows
 
@@ -21,36 +28,30 @@ def sample(
     workspace.require_label("sampler", sampler, params.samplers)
     target = resolve_device(device)
     be_deterministic()
-    import numpy as np
-
-    from ngldm.io.files import atomic_directory, sha256_file, write_json
-    from ngldm.io.images import sample_grid, save_png
-    from ngldm.model import load_model
-    from ngldm.sampling.batch_size import batch_from_memory
-    from ngldm.sampling.generator import generate_batches, trajectory
-    from ngldm.sampling.samplers import network_calls
-
     config = params.sample
-    bundle = load_model(workspace.model(noise), target)
-    options = params.sampler_options[sampler].arguments(bundle.noise.name)
-    size = config.batch_size or batch_from_memory(bundle, config.num_images, free_memory(target))
+    generator = load(workspace.model(noise), target)
+    diffusion = generator.model.diffusion
+    settings = params.sampler_options[sampler].settings()
+    options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
+    size = config.batch_size or generator.batch_size(config.num_images)
     if config.compile:
-        bundle = bundle.compiled()
-    channels, height, width = bundle.config["image_shape"]
+        generator = Generator(generator.model.compiled())
+    channels, height, width = generator.model.image_shape
     with atomic_directory(workspace.samples(noise, sampler)) as folder:
         shape = (config.num_images, height, width, channels)
         images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
         start, done = time.perf_counter(), 0
         total = config.num_images * options["num_inference_steps"]
         with progress(f"sample {noise} {sampler}", total, "steps") as advance:
-            batches = generate_batches(bundle, config.num_images, size, advance, seed=config.seed, **options)
-            for batch in batches:
+            for batch in generator.batches(
+                config.num_images, config.seed, batch_size=size, progress=advance, **options
+            ):
                 images[done : done + len(batch)] = batch
                 done += len(batch)
         images.flush()
         picture = np.array(images[:GRID])
         seconds = time.perf_counter() - start
-        frames = trajectory(bundle, config.trajectory_images, config.trajectory_frames, seed=config.seed, **options)
+        frames = generator.trajectory(config.trajectory_images, config.trajectory_frames, config.seed, **options)
         np.save(folder / "trajectory.npy", frames)
         about = {
             "noise": noise,
@@ -61,7 +62,7 @@ def sample(
         }
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(workspace.model(noise))})
     save_png(sample_grid(picture), workspace.sample_plot(noise, sampler))
-    write_json(workspace.sample_metrics(noise, sampler), {"sample_seconds": seconds})
+    write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     summary(
         f"sample {noise} {sampler}",
         {

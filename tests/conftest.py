@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
 
 
+def forget_the_store() -> None:
+    """Let MLflow know no store: neither the one in the environment nor the one that the process was told."""
+    if "mlflow" in sys.modules:
+        sys.modules["mlflow"].set_tracking_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+def pytest_configure() -> None:
+    forget_the_store()  # no test writes into the store of the person who runs the tests
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_another_test() -> Iterator[None]:
+    """A test, and the fixtures of its module, start without an MLflow store, whatever ran before in this process.
+
+    `mlflow.set_tracking_uri` also sets the environment variable, which ngldm reads. monkeypatch does not put that back,
+    for it knows only what it has changed itself. A later test would look for its runs in the store of an earlier one.
+    """
+    forget_the_store()
+    yield
+    forget_the_store()
+
+
 @pytest.fixture
 def ngldm(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """`ngldm <arguments>`, run in this process, which has its imports already: exit code, stdout, stderr."""
     from ngldm.pipeline.cli.main import main
-
-    # MLflow sets the variable itself when it is told a store; only what was set before is put back after the test.
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
     def call(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["ngldm", *map(str, arguments)])
@@ -64,7 +83,7 @@ sys.path.insert(0, sys.argv[1])
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params
 compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[gaussian,laplace]"])
-from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, train
+from stages import autoencoder, curve, download, evaluate, latents, reference, report, sample, study, theory, train
 params = load_params()
 download.download()
 for stage in (autoencoder.autoencoder, latents.latents, reference.reference):
@@ -73,9 +92,10 @@ for noise in params.noises:
     train.train(noise, "cpu")
     for sampler in params.samplers:
         sample.sample(noise, sampler, "cpu")
-        evaluate.evaluate(noise, sampler, "cpu")
+    evaluate.evaluate(noise, "cpu")
 curve.curve("cpu")
 study.study("cpu")
+theory.theory()
 report.report()
 """
 
@@ -101,10 +121,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
             identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
             for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
                 subprocess.run(["git", *command], **call)
-            environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
-            done = subprocess.run(
-                [sys.executable, "-c", SMOKE, str(ROOT)], cwd=folder, env=environment, capture_output=True, text=True
-            )
+            done = subprocess.run([sys.executable, "-c", SMOKE, str(ROOT)], cwd=folder, capture_output=True, text=True)
             assert done.returncode == 0, done.stdout + done.stderr
             (shared / "smoke.log").write_text(done.stdout)
     return folder

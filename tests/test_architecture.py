@@ -1,15 +1,15 @@
-"""The house's rules: who imports whom, what dvc.yaml says of each stage, what starts fast."""
+"""What dvc.yaml says of each stage, compared with the code; what starts fast. See also test_rooms.py."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from ngldm.pipeline import workspace as paths
-from ngldm.pipeline.cli.main import STAGES
 from ngldm.pipeline.closure import code_behind, is_code_of_results
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +24,7 @@ def covered(stage: str) -> set[Path]:
     for dep in PIPELINE[stage]["deps"]:
         if dep.startswith(("ngldm/", "stages/")):
             path = ROOT / dep
-            found |= set(path.rglob("*.py")) if path.is_dir() else {path}
+            found |= {file for file in path.rglob("*.*") if file.suffix != ".pyc"} if path.is_dir() else {path}
     return {path for path in found if is_code_of_results(path, ROOT)}
 
 
@@ -32,6 +32,31 @@ def covered(stage: str) -> set[Path]:
 def test_code_deps_equal_the_import_closure(stage):
     """An edit re-runs what it affects, nothing else, and never leaves a stale result."""
     assert covered(stage) == set(code_behind(ROOT / "stages" / f"{stage}.py", ROOT))
+
+
+def folders_inside(files: set[Path]) -> Iterator[Path]:
+    """The folders below ngldm/ whose code files all are among `files`, the outermost only."""
+    whole = set()
+    for folder in sorted({parent for file in files for parent in file.parents if ROOT / "ngldm" in parent.parents}):
+        code = {path for path in folder.rglob("*.py") if is_code_of_results(path, ROOT)}
+        if code <= files and folder.parent not in whole:
+            yield folder
+        if code <= files:
+            whole.add(folder)
+
+
+@pytest.mark.parametrize("stage", PIPELINE)
+def test_deps_name_a_folder_wherever_all_of_it_is_in_the_closure(stage):
+    """So a file that is added to the folder is noticed, and dvc.yaml stays short."""
+    closure = set(code_behind(ROOT / "stages" / f"{stage}.py", ROOT))
+    whole = {folder.relative_to(ROOT).as_posix() for folder in folders_inside(closure)}
+    named = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith("ngldm/") and (ROOT / dep).is_dir()}
+    assert named == whole
+
+
+def test_dvc_ignores_what_python_writes_beside_its_sources():
+    """Else importing a module would change the hash of the folder that it lies in."""
+    assert {"__pycache__", "*.pyc"} <= set((ROOT / ".dvcignore").read_text().split())
 
 
 def params_read(stage: str) -> set[str]:
@@ -63,19 +88,25 @@ def declared_outputs(stage: str) -> set[str]:
 def test_paths_in_the_code_equal_those_in_dvc_yaml():
     noise, sampler = "${item.noise}", "${item.sampler}"
     both = {
-        "download": {paths.DATASET, paths.DOWNLOAD_METRICS},
-        "autoencoder": {paths.AUTOENCODER, paths.AUTOENCODER_METRICS, paths.AUTOENCODER_PLOT},
-        "latents": {paths.LATENTS, paths.LATENTS_METRICS},
-        "reference": {paths.REFERENCE, paths.REFERENCE_METRICS},
-        "train": {paths.model(noise), paths.train_metrics(noise), paths.train_plot(noise), paths.snapshots(noise)},
-        "curve": {paths.CURVE, paths.CURVE_METRICS},
+        "download": {paths.DATASET, paths.metrics("download")},
+        "autoencoder": {
+            paths.AUTOENCODER,
+            paths.metrics("autoencoder"),
+            paths.AUTOENCODER_PLOT,
+            paths.RECONSTRUCTIONS,
+        },
+        "latents": {paths.LATENTS, paths.metrics("latents")},
+        "reference": {paths.REFERENCE, paths.metrics("reference")},
+        "theory": {paths.THEORY},
+        "train": {paths.model(noise), paths.metrics("train", noise), paths.train_plot(noise), paths.snapshots(noise)},
+        "curve": {paths.CURVE, paths.metrics("curve")},
         "sample": {
             paths.samples(noise, sampler),
-            paths.sample_metrics(noise, sampler),
+            paths.metrics("sample", noise, sampler),
             paths.sample_plot(noise, sampler),
         },
-        "evaluate": {paths.evaluate_metrics(noise, sampler)},
-        "study": {paths.STUDY, paths.STUDY_METRICS},
+        "evaluate": {paths.metrics("evaluate", noise)},
+        "study": {paths.STUDY, paths.metrics("study")},
         "report": {paths.REPORTS, paths.SCORES},
     }
     assert {stage: declared_outputs(stage) for stage in PIPELINE} == {
@@ -90,14 +121,12 @@ def test_every_output_is_ignored_by_git():
             assert code == 0, f"{path} would be offered to git"
 
 
-def test_every_stage_is_a_command():
-    assert tuple(PIPELINE) == STAGES
+def test_stages_are_named_once():
+    assert tuple(PIPELINE) == paths.STAGES
 
 
-def test_the_package_file_holds_no_code():
-    """ngldm/__init__.py is in no stage's deps."""
-    body = ast.parse((ROOT / "ngldm" / "__init__.py").read_text()).body
-    assert [type(node) for node in body] == [ast.Expr, ast.Assign]
+def test_every_stage_has_its_file():
+    assert {path.stem for path in (ROOT / "stages").glob("*.py")} - {"__init__"} == set(PIPELINE)
 
 
 def test_help_and_validation_import_nothing_heavy():

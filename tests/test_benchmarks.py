@@ -11,7 +11,7 @@ pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import breakdown, fid, latents, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
-from ngldm.networks.unet import UNet
+from ngldm.networks.unet import UNet, UNetSettings
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from ngldm.networks.unet import UNet
 def test_our_network_is_as_large_as_the_peers(levels: int, target: int) -> None:
     settings = ours_like(target, 3, levels)
     assert len(settings["widths"]) == levels
-    assert parameters(UNet(3, **settings)) == pytest.approx(target, rel=0.02)
+    assert parameters(UNet(3, UNetSettings(**settings))) == pytest.approx(target, rel=0.02)
 
 
 def test_an_impossible_size_is_refused() -> None:

@@ -19,8 +19,9 @@ from ngldm.data.statistics import LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import FORMAT, Model, load_model
-from ngldm.sampling.generator import generate, generate_batches, sample_latents, trajectory
-from ngldm.sampling.samplers import SAMPLERS, Step
+from ngldm.sampling.best import Option
+from ngldm.sampling.generator import Generator, image_seeds, sample_latents
+from ngldm.sampling.samplers import SAMPLERS, Callback, Step
 
 NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
 METHODS = tuple(sorted(SAMPLERS))
@@ -49,7 +50,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def make_bundle(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:
+def make_model(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:
     """An untrained model, no layer of which is zero, so that every weight shows in the images."""
     config = {
         "noise": {"name": noise, "params": params or {}},
@@ -61,31 +62,42 @@ def make_bundle(noise: str = "laplace", kind: str = "kl", params: dict[str, floa
         "dataset": "none",
     }
     torch.manual_seed(0)
-    bundle = Model.build(config)
-    for parameter in bundle.unet.parameters():
+    model = Model.build(config)
+    for parameter in model.unet.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
-    bundle.unet.eval()
-    channels = bundle.autoencoder.latent_shape[0]
+    model.unet.eval()
+    channels = model.autoencoder.latent_shape[0]
     statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))
-    bundle.autoencoder.eval()
-    return replace(bundle, statistics=statistics)
+    model.autoencoder.eval()
+    return replace(model, statistics=statistics)
 
 
-def images(bundle: Model, count: int = 3, **options: Any) -> UInt8Array:
-    return generate(bundle, count, **{"num_inference_steps": 4, **options})
+def images(model: Model, count: int = 3, **options: Any) -> UInt8Array:
+    """In one batch."""
+    return Generator(model).sample(count, batch_size=count, **{"method": "ddim", "num_inference_steps": 4, **options})
 
 
-def first_noise(bundle: Model, count: int) -> np.ndarray:
-    """x_T: what sampling starts from."""
+def latents(model: Model, seeds: list[int], callback: Callback | None = None, **options: Option) -> torch.Tensor:
+    chosen = {"method": "ddim", "num_inference_steps": 4, **options}
+    return sample_latents(model, seeds, Generator(model).options(**chosen), callback)
+
+
+def steps_of(model: Model, count: int, **options: Option) -> list[Step]:
+    """What a callback sees of the images that `images` makes."""
     seen: list[Step] = []
-    images(bundle, count, num_inference_steps=1, callback=seen.append)
-    return seen[0].x.numpy().ravel()
+    latents(model, image_seeds(0, 0, count), seen.append, **options)
+    return seen
+
+
+def first_noise(model: Model, count: int) -> np.ndarray:
+    """x_T: what sampling starts from."""
+    return steps_of(model, count, num_inference_steps=1)[0].x.numpy().ravel()
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    make_bundle().save(tmp_path / "model.safetensors")
+    make_model().save(tmp_path / "model.safetensors")
     return tmp_path / "model.safetensors"
 
 
@@ -94,11 +106,11 @@ def saved(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("kind", AUTOENCODERS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_loaded_bundle_gives_the_same_images(tmp_path: Path, kind: str, method: str) -> None:
-    bundle = make_bundle(kind=kind)
-    bundle.save(tmp_path / "model.safetensors")
+def test_a_loaded_model_gives_the_same_images(tmp_path: Path, kind: str, method: str) -> None:
+    model = make_model(kind=kind)
+    model.save(tmp_path / "model.safetensors")
     loaded = load_model(tmp_path / "model.safetensors")
-    expected = images(bundle, method=method)
+    expected = images(model, method=method)
     np.testing.assert_array_equal(images(loaded, method=method), expected)
     channels, height, width = SHAPES[kind]
     assert expected.shape == (3, height, width, channels)
@@ -106,15 +118,15 @@ def test_a_loaded_bundle_gives_the_same_images(tmp_path: Path, kind: str, method
 
 
 def test_settings_statistics_and_noise_come_back(saved: Path) -> None:
-    bundle, loaded = make_bundle(), load_model(saved)
-    assert {key: loaded.config[key] for key in bundle.config} == bundle.config
-    assert (loaded.noise.name, loaded.noise.params) == ("laplace", {})
-    assert torch.equal(loaded.statistics.mean, bundle.statistics.mean)
-    assert torch.equal(loaded.statistics.std, bundle.statistics.std)
-    assert torch.equal(loaded.schedule.alphas_cumprod, bundle.schedule.alphas_cumprod)
+    model, loaded = make_model(), load_model(saved)
+    assert {key: loaded.config[key] for key in model.config} == model.config
+    assert (loaded.diffusion.noise.name, loaded.diffusion.noise.params) == ("laplace", {})
+    assert torch.equal(loaded.statistics.mean, model.statistics.mean)
+    assert torch.equal(loaded.statistics.std, model.statistics.std)
+    assert torch.equal(loaded.diffusion.schedule.alphas_cumprod, model.diffusion.schedule.alphas_cumprod)
 
 
-def test_a_loaded_bundle_is_in_eval_mode_so_that_dropout_is_off(saved: Path) -> None:
+def test_a_loaded_model_is_in_eval_mode_so_that_dropout_is_off(saved: Path) -> None:
     loaded = load_model(saved)
     assert not any(module.training for network in (loaded.unet, loaded.autoencoder) for module in network.modules())
     np.testing.assert_array_equal(images(loaded), images(loaded))
@@ -133,7 +145,7 @@ def test_the_file_is_enough(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_metadata_is_json_that_names_noise_and_format(saved: Path) -> None:
     with safe_open(saved, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
-    assert state == {"format": FORMAT, **make_bundle().config}
+    assert state == {"format": FORMAT, **make_model().config}
     assert state["noise"] == {"name": "laplace", "params": {}}
 
 
@@ -154,13 +166,12 @@ def test_a_laplace_model_starts_from_laplace_noise(saved: Path) -> None:
 
 def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path) -> None:
     """A U-Net that predicts 0 leaves, between two steps of ancestral sampling, the added noise alone."""
-    bundle = make_bundle("laplace", "identity")
-    nn.init.zeros_(bundle.unet.conv_out.weight)
-    nn.init.zeros_(bundle.unet.conv_out.bias)
-    bundle.save(tmp_path / "model.safetensors")
-    steps: list[Step] = []
-    images(load_model(tmp_path / "model.safetensors"), 150, method="ancestral", callback=steps.append)
-    abar = bundle.schedule.alphas_cumprod
+    model = make_model("laplace", "identity")
+    nn.init.zeros_(model.unet.conv_out.weight)
+    nn.init.zeros_(model.unet.conv_out.bias)
+    model.save(tmp_path / "model.safetensors")
+    steps = steps_of(load_model(tmp_path / "model.safetensors"), 150, method="ancestral")
+    abar = model.diffusion.schedule.alphas_cumprod
     for this, following in pairwise(steps):
         alpha = float(abar[this.t] / abar[this.t_next])
         added = (following.x - this.x / alpha**0.5) / (1.0 - alpha) ** 0.5
@@ -169,28 +180,27 @@ def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path) -> None
 
 
 def test_parameters_of_the_noise_survive(tmp_path: Path) -> None:
-    make_bundle("student_t", params={"df": 5.5}).save(tmp_path / "a.safetensors")
-    make_bundle("student_t", params={"df": 9.0}).save(tmp_path / "b.safetensors")
+    make_model("student_t", params={"df": 5.5}).save(tmp_path / "a.safetensors")
+    make_model("student_t", params={"df": 9.0}).save(tmp_path / "b.safetensors")
     first, second = load_model(tmp_path / "a.safetensors"), load_model(tmp_path / "b.safetensors")
-    assert first.noise.params == {"df": 5.5}
-    assert first.noise.excess_kurtosis == pytest.approx(4.0)
+    assert first.diffusion.noise.params == {"df": 5.5}
+    assert first.diffusion.noise.excess_kurtosis == pytest.approx(4.0)
     assert not np.array_equal(images(first), images(second))
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("noise", NOISES)
 def test_every_noise_and_sampler_gives_finite_uint8_images(noise: str, method: str) -> None:
-    latents: list[Step] = []
-    bundle = make_bundle(noise, "identity")
-    result = images(bundle, method=method, callback=latents.append)
+    model = make_model(noise, "identity")
+    result, steps = images(model, method=method), steps_of(model, 3, method=method)
     assert result.dtype == np.uint8
     assert result.shape == (3, 7, 5, 1)
-    assert all(bool(step.x.isfinite().all() and step.x0.isfinite().all()) for step in latents)
+    assert all(bool(step.x.isfinite().all() and step.x0.isfinite().all()) for step in steps)
     assert result.std() > 5
 
 
 def test_noises_differ_from_each_other_in_the_images() -> None:
-    results = {images(make_bundle(noise)).tobytes() for noise in NOISES}
+    results = {images(make_model(noise)).tobytes() for noise in NOISES}
     assert len(results) == len(NOISES)
 
 
@@ -201,17 +211,17 @@ def test_noises_differ_from_each_other_in_the_images() -> None:
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 def test_image_i_does_not_depend_on_the_batch_size(method: str, batch_size: int) -> None:
     """To one grey level: a network's float32 rounding may differ between batch sizes, and then be rounded apart."""
-    bundle = make_bundle()
-    whole = images(bundle, 7, method=method, num_inference_steps=6)
-    batches = generate_batches(bundle, 7, batch_size, method=method, num_inference_steps=6)
-    difference = np.abs(np.concatenate(list(batches)).astype(int) - whole)
+    model = make_model()
+    whole = images(model, 7, method=method, num_inference_steps=6)
+    made = Generator(model).sample(7, batch_size=batch_size, method=method, num_inference_steps=6)
+    difference = np.abs(made.astype(int) - whole)
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.05
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_images_of_one_seed_differ_and_seeds_differ(method: str) -> None:
-    results = [images(make_bundle(), 3, seed=seed, method=method) for seed in (0, 1)]
+    results = [images(make_model(), 3, seed=seed, method=method) for seed in (0, 1)]
     assert len({image.tobytes() for result in results for image in result}) == 6
 
 
@@ -219,26 +229,26 @@ def test_images_of_one_seed_differ_and_seeds_differ(method: str) -> None:
 def test_the_steps_draw_the_noise_that_is_asked_for(method: str) -> None:
     """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
     for noise, changes in (("bernoulli", True), ("gaussian", False)):
-        bundle = make_bundle(noise)
+        model = make_model(noise)
         own, normal = (
-            sample_latents(bundle, [1, 2], method=method, num_inference_steps=5, step_noise=choice)
+            latents(model, [1, 2], method=method, num_inference_steps=5, step_noise=choice)
             for choice in ("own", "gaussian")
         )
         assert torch.equal(own, normal) != changes
     with pytest.raises(InputError, match="step_noise: 'other'"):
-        sample_latents(make_bundle(), [1], method=method, num_inference_steps=5, step_noise="other")
+        latents(make_model(), [1], method=method, num_inference_steps=5, step_noise="other")
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("handling", ["clip", "dynamic", "range"])
 def test_x0_handling_bounds_the_predictions_of_every_sampler(method: str, handling: str) -> None:
-    bundle, steps, free = make_bundle(), list[Step](), list[Step]()
-    bound = torch.full(bundle.autoencoder.latent_shape, 0.2)
-    bundle = replace(bundle, extent=replace(bundle.extent, low=-bound, high=bound))
+    model, steps, free = make_model(), list[Step](), list[Step]()
+    bound = torch.full(model.autoencoder.latent_shape, 0.2)
+    model = replace(model, extent=replace(model.extent, low=-bound, high=bound))
     options: dict[str, Any] = {"method": method, "num_inference_steps": 4}
     handled = {"x0_handling": handling, "x0_limit": 0.2}
-    sample_latents(bundle, [1, 2], callback=steps.append, **options, **handled)
-    sample_latents(bundle, [1, 2], callback=free.append, **options)
+    latents(model, [1, 2], callback=steps.append, **options, **handled)
+    latents(model, [1, 2], callback=free.append, **options)
     assert max(float(step.x0.abs().max()) for step in steps) <= 0.2 + 1e-6
     assert max(float(step.x0.abs().max()) for step in free) > 0.5
 
@@ -246,25 +256,25 @@ def test_x0_handling_bounds_the_predictions_of_every_sampler(method: str, handli
 @pytest.mark.parametrize("seed", [-1, 10**12])
 def test_a_seed_out_of_range_is_named(seed: int) -> None:
     with pytest.raises(InputError, match=f"seed: {seed} must lie between 0 and 999999999999"):
-        images(make_bundle(), 1, seed=seed)
+        images(make_model(), 1, seed=seed)
 
 
 def test_one_seed_gives_the_same_images_whatever_the_global_generator() -> None:
-    bundle = make_bundle()
-    first = images(bundle, method="ancestral", seed=3)
+    model = make_model()
+    first = images(model, method="ancestral", seed=3)
     torch.manual_seed(123)
-    np.testing.assert_array_equal(images(bundle, method="ancestral", seed=3), first)
+    np.testing.assert_array_equal(images(model, method="ancestral", seed=3), first)
 
 
 @pytest.mark.parametrize(("total", "batch_size", "sizes"), [(7, 3, [3, 3, 1]), (4, 4, [4]), (2, 9, [2]), (0, 4, [])])
 def test_batches_cover_all_images_in_order(total: int, batch_size: int, sizes: list[int]) -> None:
-    bundle, told = make_bundle(kind="identity"), []
-    options = {"num_inference_steps": 2, "seed": 5}
-    batches = list(generate_batches(bundle, total, batch_size, told.append, **options))
+    model, told = make_model(kind="identity"), []
+    options = {"method": "ddim", "num_inference_steps": 2, "seed": 5}
+    batches = list(Generator(model).batches(total, batch_size=batch_size, progress=told.append, **options))
     assert [len(batch) for batch in batches] == sizes
     assert told == [size for size in sizes for _ in range(2)]  # once per network call
     for index, image in enumerate(image for batch in batches for image in batch):
-        alone = images(bundle, 1, first=index, **options)[0]
+        alone = images(model, 1, first=index, **options)[0]
         assert np.abs(alone.astype(int) - image).max() <= 1  # rounding, as above
 
 
@@ -276,20 +286,20 @@ def test_batches_cover_all_images_in_order(total: int, batch_size: int, sizes: l
 def test_a_trajectory_has_its_frames_and_ends_in_the_images(
     method: str, steps: int, frames: int, returned: int
 ) -> None:
-    bundle = make_bundle()
+    model = make_model()
     options = {"num_inference_steps": steps, "method": method, "seed": 2}
-    result = trajectory(bundle, 2, frames, **options)
+    result = Generator(model).trajectory(2, frames, **options)
     assert result.shape == (returned, 2, 8, 6, 3)
     assert result.dtype == np.uint8
-    np.testing.assert_array_equal(result[-1], generate(bundle, 2, **options))
+    np.testing.assert_array_equal(result[-1], Generator(model).sample(2, batch_size=2, **options))
 
 
 def test_a_trajectory_starts_from_pure_noise_and_is_evenly_spaced() -> None:
-    bundle, steps = make_bundle(), []
-    images(bundle, 2, num_inference_steps=6, callback=steps.append)
-    frames = trajectory(bundle, 2, 4, num_inference_steps=6)
+    model = make_model()
+    steps = steps_of(model, 2, num_inference_steps=6)
+    frames = Generator(model).trajectory(2, 4, method="ddim", num_inference_steps=6)
     for frame, index in zip(frames, (0, 2, 4), strict=False):
-        np.testing.assert_array_equal(frame, bundle.decode(steps[index].x))
+        np.testing.assert_array_equal(frame, model.decode(steps[index].x))
 
 
 # --- bad files
@@ -331,7 +341,7 @@ def test_a_foreign_file_is_an_input_error(saved: Path) -> None:
     assert_refused(saved)
 
 
-@pytest.mark.parametrize("version", [None, "ngldm-bundle-0", "other"])
+@pytest.mark.parametrize("version", [None, "ngldm-model-0", "other"])
 def test_another_format_is_an_input_error_that_names_both(saved: Path, version: str | None) -> None:
     rewrite(saved, format=version)
     assert_refused(saved)

@@ -1,1 +1,1 @@
-"""The forms that lie on disk, each module named like its folder."""
+"""The forms in which data lies on disk, each module named like its folder; `sources` makes data sets."""

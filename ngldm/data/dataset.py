@@ -3,22 +3,25 @@
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, read_json, require, sha256_file, write_json
-from ngldm.io.images import UInt8Array
+from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
+from ngldm.io.images import UInt8Array, open_array
 
 SPLITS = ("train", "test")
+Progress = Callable[[int], None]  # told how much more of the work is done
+Start = Callable[[int], Progress]  # told how much work there is
+MADE_BY = "the stage `download`"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images and labels of both splits; arrays may be memory-mapped.
+    """Images and labels of both splits. The arrays may be memory-mapped.
 
     Attributes:
         name: e.g. "digits".
@@ -40,18 +43,19 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
+        """One more than the largest label."""
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
 
 def write_arrays(dataset: Dataset, folder: Path) -> None:
-    """A data set's four arrays into an existing folder."""
+    """Write a data set's four arrays into an existing folder."""
     for split in SPLITS:
         np.save(folder / f"{split}.npy", getattr(dataset, split))
         np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
 
 
 def finish_dataset(name: str, folder: Path) -> None:
-    """Describe the arrays in `folder` in its dataset.json."""
+    """Write dataset.json, which describes the arrays in `folder`."""
     dataset = _open_arrays(name, folder)
     channels, height, width = dataset.image_shape
     summary = {
@@ -72,21 +76,15 @@ def save_dataset(dataset: Dataset, path: Path) -> None:
 
 
 def open_dataset(path: Path) -> Dataset:
-    """A saved data set, its images memory-mapped.
+    """A saved data set, its arrays memory-mapped.
 
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    name = read_json(require(path, "the stage `download`") / "dataset.json", "name")["name"]
-    return _open_arrays(name, path)
+    return _open_arrays(entry(read_json(require(path, MADE_BY) / "dataset.json", "name"), "name", str), path)
 
 
 def _open_arrays(name: str, path: Path) -> Dataset:
-    arrays = {}
-    for key in (*SPLITS, *(f"{split}_labels" for split in SPLITS)):
-        file = require(path / f"{key}.npy", "the stage `download`")
-        try:
-            arrays[key] = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise InputError(f"{file}: not a whole .npy file ({error})") from error
-    return Dataset(name, **arrays)
+    train, test = (open_array(path / f"{split}.npy", np.uint8, MADE_BY) for split in SPLITS)
+    train_labels, test_labels = (open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in SPLITS)
+    return Dataset(name, train, test, train_labels, test_labels)

@@ -1,7 +1,7 @@
-"""The latent cache: encoded once, standardised per channel, memory-mapped.
+"""The latent cache: every image encoded once, standardised per channel, memory-mapped.
 
-Standardising (mean 0, variance 1 per channel over the training split) makes noise of unit variance fair whatever
-the autoencoder's scale; `LatentStatistics` undoes it before decoding.
+Each channel has mean 0 and variance 1 over the training split. So noise of variance 1 is equally strong whatever the
+autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
 On disk: train.npy, test.npy (N, c, h, w) float32, and statistics.json.
 """
@@ -19,13 +19,20 @@ from torch import Tensor
 from ngldm.data.statistics import LatentStatistics, channel_statistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
-from ngldm.io.images import UInt8Array
+from ngldm.io.images import UInt8Array, open_array
 from ngldm.io.tensors import to_float
+
+MADE_BY = "the stage `latents`"
 
 
 @dataclass(frozen=True)
 class Latents:
-    """A cache opened for reading: memory-mapped standardised latents of both splits."""
+    """A cache opened for reading.
+
+    Attributes:
+        train, test: memory-mapped standardised latents (N, c, h, w) of each split.
+        statistics: what they were standardised with.
+    """
 
     train: NDArray[np.float32]
     test: NDArray[np.float32]
@@ -73,7 +80,10 @@ def build_cache(
 ) -> None:
     """Encode both splits, standardise them and write the cache's folder, whole or not at all.
 
-    Never holds more than `batch_size` images in memory. `progress` is told the number of images of each batch.
+    Args:
+        train, test: uint8 images (N, H, W, C).
+        batch_size: images in memory at a time.
+        progress: called with the number of images of each batch.
     """
     autoencoder.eval()
     with atomic_directory(path) as folder:
@@ -103,15 +113,8 @@ def open_cache(path: Path) -> Latents:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    content = read_json(require(path, "the stage `latents`") / "statistics.json", "mean", "std")
-    try:
-        train, test = (
-            np.load(require(path / f"{split}.npy"), mmap_mode="r", allow_pickle=False) for split in ("train", "test")
-        )
-    except (ValueError, EOFError, OSError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a whole latent cache ({error}); run the stage `latents` again") from error
+    content = read_json(require(path, MADE_BY) / "statistics.json", "mean", "std")
+    train, test = (open_array(path / f"{split}.npy", np.float32, MADE_BY) for split in ("train", "test"))
     try:
         statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
     except (TypeError, ValueError, RuntimeError) as error:

@@ -1,12 +1,12 @@
 """What generated images are compared with: the real images' features and their statistics.
 
-On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json.
+On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json;
+beside them classifier.safetensors, where the features are those of a classifier.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_path, read_json, require
+from ngldm.io.files import atomic_path, entry, read_json, require
 
+CLASSIFIER = "classifier.safetensors"
 MAX_FEATURES = 10_000  # kept for KID, precision and recall, a random subset; the statistics are of all
 
 
@@ -33,7 +34,7 @@ class Reference:
     mu: Tensor
     sigma: Tensor
     features: Tensor
-    about: Mapping[str, Any]
+    about: Mapping[str, object]
 
     def require_extractor(self, weights_sha256: str) -> None:
         """Refuse to compare features of different networks.
@@ -41,9 +42,10 @@ class Reference:
         Raises:
             InputError: the reference was made with other weights.
         """
-        if self.about["weights_sha256"] != weights_sha256:
+        made_with = entry(self.about, "weights_sha256", str)
+        if made_with != weights_sha256:
             raise InputError(
-                f"the reference features are of weights {self.about['weights_sha256'][:12]}, the extractor has "
+                f"the reference features are of weights {made_with[:12]}, the extractor has "
                 f"{weights_sha256[:12]}; run the stage `reference` again"
             )
 

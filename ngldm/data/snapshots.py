@@ -1,32 +1,50 @@
-"""Models kept while a network trains, for the stage `curve`."""
+"""Models kept while a network trains, for the stage `curve`.
+
+On disk: <step>.safetensors for each kept model, and snapshots.json, their names. The list is there too where no models
+are kept: DVC warns of an empty output.
+"""
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
+
+INDEX = "snapshots.json"
 
 
-def snapshooter(bundle: Any, ema: Any, every: int, folder: Path) -> Callable[[Any], None]:
-    """What a training does at each report: keep the model with its averaged weights, every `every` steps (0: never).
+@dataclass(frozen=True)
+class Snapshots:
+    """Models of a training under way.
 
-    Args:
+    Attributes:
         folder: outside DVC's outs, like all that a resumed training needs.
+        every: steps between two of them; 0 keeps none.
     """
-    from dataclasses import replace
 
-    def keep(report: Any) -> None:
-        # A resumed training repeats its old reports: their snapshots are there, and the weights are of a later step.
-        if every and report.step % every == 0 and report.step == ema.updates:
-            replace(bundle, unet=ema.model).save(folder / f"{report.step:09d}.safetensors")
+    folder: Path
+    every: int
 
-    return keep
+    def keep(self, step: int, save: Callable[[Path], None]) -> None:
+        """Have `save` write the model of that step, if it is one to keep."""
+        if self.every and step % self.every == 0:
+            save(self.folder / f"{step:09d}.safetensors")
+
+    def hand_over(self, out: Path) -> None:
+        """Copy the finished training's snapshots, if it has any, into its output."""
+        files = sorted(self.folder.glob("*.safetensors"))
+        with atomic_directory(out) as target:
+            for file in files:
+                shutil.copy2(file, target)
+            write_json(target / INDEX, {"models": [file.name for file in files]})
 
 
-def hand_over(folder: Path, out: Path) -> None:
-    """Move a finished training's snapshots, if it has any, into its output."""
-    from ngldm.io.files import atomic_directory
+def snapshot_files(path: Path) -> list[Path]:
+    """The models of a folder that `Snapshots.hand_over` wrote, the first step first.
 
-    with atomic_directory(out) as target:
-        for file in sorted(folder.glob("*.safetensors")):
-            shutil.copy2(file, target)
-    shutil.rmtree(folder, ignore_errors=True)
+    Raises:
+        InputError: the folder or its list is missing or damaged.
+    """
+    index = read_json(require(path, "the stage `train`") / INDEX, "models")
+    return [path / name for name in entry(index, "models", list)]

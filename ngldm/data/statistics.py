@@ -1,4 +1,9 @@
-"""Where the training latents lie, position by position: for x_T and for predictions that no data would have."""
+"""What is known of the training latents, measured once and saved with the model.
+
+`LatentStatistics` holds a mean and a deviation per channel: they standardise the latents. `LatentExtent` holds mean,
+deviation, lowest and highest value at each position of the standardised latents: x_T can start from them, and a
+predicted x_0 can be kept within them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,39 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class LatentExtent:
-    """What the training latents look like at each position; (c, h, w) float32 each."""
-
-    mean: Tensor
-    std: Tensor
-    low: Tensor
-    high: Tensor
-
-    @classmethod
-    def standard(cls, shape: Sequence[int]) -> "LatentExtent":
-        """Of latents that are only known to be standardised: mean 0, deviation 1, no bounds."""
-        zeros, infinite = torch.zeros(tuple(shape)), torch.full(tuple(shape), torch.inf)
-        return cls(zeros, torch.ones(tuple(shape)), -infinite, infinite)
-
-
-def latent_extent(latents: NDArray[np.float32], batch_size: int = 4096) -> LatentExtent:
-    """Mean, deviation and range of standardised latents (N, c, h, w) at each position, in one pass over the array."""
-    total = np.zeros(latents.shape[1:])
-    squares = np.zeros(latents.shape[1:])
-    low, high = np.full(latents.shape[1:], np.inf), np.full(latents.shape[1:], -np.inf)
-    for start in range(0, len(latents), batch_size):
-        part = latents[start : start + batch_size].astype(np.float64)
-        total += part.sum(0)
-        squares += np.square(part).sum(0)
-        low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
-    mean = total / len(latents)
-    std = np.sqrt(np.maximum(squares / len(latents) - mean**2, 0.0))
-    return LatentExtent(*(torch.from_numpy(array).float() for array in (mean, std, low, high)))
-
-
-MIN_STD = 1e-6  # a channel that never varies (an unused one) is left unscaled, not blown up
+MIN_STD = 1e-6  # a channel with a smaller deviation is unused: dividing by it would only enlarge rounding errors
 
 
 @dataclass(frozen=True)
@@ -59,11 +32,46 @@ class LatentStatistics:
         return z * self.std.to(z)[:, None, None] + self.mean.to(z)[:, None, None]
 
 
+@dataclass(frozen=True)
+class LatentExtent:
+    """Mean, deviation and range of the standardised training latents at each position; (c, h, w) float32 each."""
+
+    mean: Tensor
+    std: Tensor
+    low: Tensor
+    high: Tensor
+
+    @classmethod
+    def standard(cls, shape: Sequence[int]) -> "LatentExtent":
+        """Of latents (c, h, w) that are only known to be standardised: mean 0, deviation 1, no bounds."""
+        zeros, infinite = torch.zeros(tuple(shape)), torch.full(tuple(shape), torch.inf)
+        return cls(zeros, torch.ones(tuple(shape)), -infinite, infinite)
+
+
 def channel_statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatistics:
-    """Two passes in float64 over a memory-mapped array: mean, then variance about it."""
+    """Mean and deviation per channel of latents (N, c, h, w), which may be memory-mapped.
+
+    Two passes in float64, `batch_size` latents at a time: the mean, then the variance about it. The deviation of a
+    channel that never varies is given as 1.
+    """
     channels, per_channel = latents.shape[1], latents.size / latents.shape[1]
     chunks = [slice(start, start + batch_size) for start in range(0, len(latents), batch_size)]
     mean = sum((latents[c].sum((0, 2, 3), dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
     squares = (np.square(latents[c] - mean[:, None, None], dtype=np.float64).sum((0, 2, 3)) for c in chunks)
     std = np.sqrt(sum(squares, np.zeros(channels)) / per_channel)
     return LatentStatistics(torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float())
+
+
+def latent_extent(latents: NDArray[np.float32], batch_size: int = 4096) -> LatentExtent:
+    """Mean, deviation and range at each position of standardised latents (N, c, h, w), in one pass over the array."""
+    total = np.zeros(latents.shape[1:])
+    squares = np.zeros(latents.shape[1:])
+    low, high = np.full(latents.shape[1:], np.inf), np.full(latents.shape[1:], -np.inf)
+    for start in range(0, len(latents), batch_size):
+        part = latents[start : start + batch_size].astype(np.float64)
+        total += part.sum(0)
+        squares += np.square(part).sum(0)
+        low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
+    mean = total / len(latents)
+    std = np.sqrt(np.maximum(squares / len(latents) - mean**2, 0.0))
+    return LatentExtent(*(torch.from_numpy(array).float() for array in (mean, std, low, high)))

@@ -14,11 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import unknown
 from ngldm.noise import Noise
 
-FORWARDS = ("marginal", "markov")
 PARTICLES = 2**16  # chains behind the table: a distribution function off by at most some 1 / sqrt(4 * 65536) = 0.2 %
 EXACT_UNTIL = 16  # every t up to here has its own row; above, rows are 8 % apart and a draw comes from either neighbour
 ROW_RATIO = 1.08

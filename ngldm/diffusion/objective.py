@@ -1,4 +1,4 @@
-"""The training objective (Algorithm 1) and the conversions behind it, the same for every noise distribution.
+"""What the network predicts, and the conversions between x_0, eps and v, the same for every noise distribution.
 
 x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. Nothing here assumes that eps is Gaussian: the minimiser of each
 objective is the conditional mean of its target given x_t, and as all targets are linear in (x_t, x_0), one mean gives
@@ -8,15 +8,12 @@ the others.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from ngldm.diffusion.forward import Forward
+from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_signal
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
-OBJECTIVES = ("eps", "x0", "v")
-WEIGHTINGS = ("none", "min_snr", "p2")
 USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
 
 
@@ -88,11 +85,7 @@ class Objective:
 
     def check(self, schedule: Schedule) -> None:
         """Raises InputError where eps cannot tell x_0: abar_T = 0 (zero terminal SNR)."""
-        if self.target == "eps" and float(schedule.alphas_cumprod[-1]) == 0.0:
-            raise InputError(
-                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps says "
-                "nothing about x_0; use 'v' or 'x0'"
-            )
+        require_signal(self.target, float(schedule.alphas_cumprod[-1]) == 0.0)
 
     def weights(self, schedule: Schedule) -> Tensor:
         """Weight of the target's squared error by t, (T + 1,) float64; entry 0 is not used."""
@@ -103,38 +96,3 @@ class Objective:
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
         return on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
-
-
-def diffusion_loss(
-    model: nn.Module,
-    schedule: Schedule,
-    forward: Forward,
-    x0: Tensor,
-    generator: torch.Generator | None,
-    objective: Objective,
-) -> Tensor:
-    """Algorithm 1's loss of a batch: t uniform on 1..T, eps from the forward process, squared error of the prediction.
-
-    Args:
-        model: model(x_t, t), predicting `objective.target`.
-        x0: (B, c, h, w) standardised latents.
-        generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
-
-    Returns:
-        (B,) weighted loss per image, float32.
-    """
-    device = generator.device if generator else x0.device
-    t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
-    eps = forward.sample(x0.shape, t, generator).to(x0.device)
-    t = t.to(x0.device)
-    prediction = model(add_noise(schedule, x0, eps, t), t)
-    if objective.target == "eps":
-        target = eps
-    elif objective.target == "x0":
-        target = x0
-    else:
-        target = velocity(schedule, x0, eps, t)
-    loss = F.mse_loss(prediction.float(), target, reduction="none").flatten(1).mean(1)
-    if objective.weighting == "none":
-        return loss
-    return loss * schedule.cached(objective, lambda: objective.weights(schedule), loss)[t]

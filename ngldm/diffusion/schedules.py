@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ngldm.diffusion.names import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, SCHEDULES
 from ngldm.io.errors import InputError, unknown
 
 
@@ -27,7 +28,8 @@ def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
     # degree 2 "scaled linear".
     def betas(u: Tensor, start: float, end: float) -> Tensor:
         first, last = start ** (1.0 / degree), end ** (1.0 / degree)
-        return (first + (last - first) * u) ** degree
+        curve: Tensor = (first + (last - first) * u) ** degree
+        return curve
 
     return betas
 
@@ -41,13 +43,15 @@ POLYNOMIALS: dict[str, Callable[[Tensor, float, float], Tensor]] = {
 
 
 def _cosine(u: Tensor) -> Tensor:
-    return torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    alphas_cumprod: Tensor = torch.cos((u + 0.008) / 1.008 * math.pi / 2.0) ** 2
+    return alphas_cumprod
 
 
 def _sigmoid(u: Tensor) -> Tensor:
     # Jabri et al. 2023 with start -3, end 3, tau 1.
     low, high = torch.sigmoid(torch.tensor([-3.0, 3.0], dtype=torch.float64))
-    return (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    alphas_cumprod: Tensor = (high - torch.sigmoid(6.0 * u - 3.0)) / (high - low)
+    return alphas_cumprod
 
 
 def _laplace(u: Tensor) -> Tensor:
@@ -61,7 +65,8 @@ def _edm(u: Tensor) -> Tensor:
     # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance.
     low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
     sigma = (low + (high - low) * u) ** 7
-    return 1.0 / (1.0 + sigma**2)
+    alphas_cumprod: Tensor = 1.0 / (1.0 + sigma**2)
+    return alphas_cumprod
 
 
 CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
@@ -70,7 +75,6 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
     "laplace": _laplace,
     "edm": _edm,
 }
-SCHEDULES = (*POLYNOMIALS, "polynomial", *CURVES)
 
 
 @dataclass(frozen=True)
@@ -149,9 +153,9 @@ class Schedule:
 
 def make_schedule(
     name: str = "linear",
-    num_train_timesteps: int = 1000,
-    beta_start: float = 1e-4,
-    beta_end: float = 0.02,
+    num_train_timesteps: int = NUM_TRAIN_TIMESTEPS,
+    beta_start: float = BETA_START,
+    beta_end: float = BETA_END,
     zero_terminal_snr: bool = False,
     degree: int = 1,
 ) -> Schedule:

@@ -1,1 +1,1 @@
-"""In and out: errors, files, images, tensors, devices."""
+"""In and out, what every room needs: errors, files, images, tensors, devices. It imports no other room."""

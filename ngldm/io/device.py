@@ -1,13 +1,16 @@
-"""Where to compute, and the same bits each time."""
+"""Where to compute, and how to get the same bits each time. Imports torch only when called: `--help` needs none."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ngldm.io.errors import InputError
 
+if TYPE_CHECKING:
+    import torch
 
-def resolve_device(name: str) -> Any:
-    """The torch device of that name.
+
+def resolve_device(name: str) -> "torch.device":
+    """The torch device of that name; "auto" is a GPU where torch finds one, else the CPU.
 
     Raises:
         InputError: torch knows no such device, or this machine has none.
@@ -26,8 +29,8 @@ def resolve_device(name: str) -> Any:
     return device
 
 
-def free_memory(device: Any) -> int:
-    """Bytes that are free on a torch device; of a CPU what the machine can give without swapping."""
+def free_memory(device: "torch.device") -> int:
+    """Free bytes of a device; of a CPU, what the machine can give without swapping."""
     import psutil
     import torch
 
@@ -37,7 +40,7 @@ def free_memory(device: Any) -> int:
 
 
 def be_deterministic() -> None:
-    """Same inputs, same bits, on one machine."""
+    """From now on, the same inputs give the same bits on one machine."""
     import torch
 
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

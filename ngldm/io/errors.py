@@ -1,4 +1,4 @@
-"""The one error type that means "the input is wrong", as opposed to "the program is wrong"."""
+"""The one error that means "the input is wrong"; any other error means "the program is wrong"."""
 
 from collections.abc import Iterable
 

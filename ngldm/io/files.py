@@ -1,15 +1,20 @@
-"""Writing files so that a crash never leaves one that is half-written but looks whole."""
+"""Files that are whole or not there at all, JSON, and hashes. Without torch and numpy: every command starts with this.
+
+Here belongs what any file needs. Images have `images.py`, tensors `tensors.py`, the forms of our own data `ngldm.data`.
+"""
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ngldm.io.errors import InputError
+
+Kind = TypeVar("Kind")
 
 
 @contextmanager
@@ -40,25 +45,39 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """JSON, indented, keys in the order given, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path, *keys: str) -> Any:
-    """The content of a JSON file; with `keys`, of one that holds an object with at least those.
+def read_json(path: Path, *keys: str) -> dict[str, object]:
+    """The JSON object that a file holds, with at least the given keys. `entry` takes a value of a known type from it.
 
     Raises:
-        InputError: the file is missing, is not JSON, or lacks the keys.
+        InputError: the file is missing, is not JSON, holds something else than an object, or lacks a key.
     """
     try:
         content = json.loads(require(path).read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
-    if keys and not (isinstance(content, dict) and set(keys) <= set(content)):
-        raise InputError(f"{path}: must hold a JSON object with the keys {', '.join(keys)}")
+    if not (isinstance(content, dict) and set(keys) <= set(content)):
+        raise InputError(f"{path}: must hold a JSON object" + (f" with the keys {', '.join(keys)}" if keys else ""))
     return content
+
+
+def entry(content: Mapping[str, object], key: str, kind: type[Kind]) -> Kind:
+    """`content[key]`, if it has the type `kind`; an int also serves as a float.
+
+    Raises:
+        InputError: the key is missing, or its value is of another type.
+    """
+    value = content.get(key)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{key}: {value!r} is not a value of type {kind.__name__}")
+    return value
 
 
 def require(path: Path, made_by: str = "the stage before this one (`dvc repro` runs all that are needed)") -> Path:
@@ -72,12 +91,32 @@ def require(path: Path, made_by: str = "the stage before this one (`dvc repro` r
     return path
 
 
+def newest_first(paths: Iterable[Path]) -> list[Path]:
+    """The paths that exist by the time of their last change; another process may remove some meanwhile."""
+    times = {}
+    for path in paths:
+        with suppress(FileNotFoundError):
+            times[path] = (path.stat().st_mtime_ns, path.name)
+    return sorted(times, key=times.__getitem__, reverse=True)
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fingerprint(content: Any) -> str:
+def fingerprint(content: object) -> str:
     """SHA-256, in hex, of the canonical JSON of `content`."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def differences(old: object, new: object, path: str = "") -> list[str]:
+    """Where two JSON-able contents differ, e.g. ["settings.lr", "code"]; mappings are compared key by key."""
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return [] if fingerprint(old) == fingerprint(new) else [path]
+    found = []
+    for key in dict.fromkeys([*old, *new]):
+        place = f"{path}.{key}" if path else str(key)
+        found += differences(old[key], new[key], place) if key in old and key in new else [place]
+    return found

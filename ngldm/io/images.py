@@ -1,13 +1,40 @@
-"""The one place that converts between float images in [-1, 1], uint8 images, grids and PNG files."""
+"""Images as numpy arrays, uint8 (N, H, W, C): opened from .npy, arranged in grids, written as PNG. Without torch.
+
+`tensors.py` converts them to what networks take.
+"""
 
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.io.files import atomic_path
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_path, require
 
 UInt8Array = NDArray[np.uint8]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]:
+    """A .npy file of one type of numbers, memory-mapped and read-only.
+
+    Args:
+        made_by: where the file comes from, for the user who lacks it.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds other numbers.
+    """
+    try:
+        array = np.load(require(path, made_by), mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a whole .npy file ({error}); it comes from {made_by}") from error
+    if array.dtype != dtype:
+        raise InputError(f"{path}: holds {array.dtype}, must hold {np.dtype(dtype)}; it comes from {made_by}")
+    opened: NDArray[Scalar] = array
+    return opened
 
 
 def grid(images: UInt8Array, columns: int, padding: int = 1, background: int = 32) -> UInt8Array:
@@ -30,21 +57,19 @@ def save_png(image: UInt8Array, path: Path) -> None:
         Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(temporary, format="PNG")
 
 
-def display_scale(side: int, target: int = 32) -> int:
-    """By how much to blow up images of `side` pixels so that each shows at about `target` pixels or more."""
-    return max(1, -(-target // side))
+def enlarge(images: UInt8Array, target: int) -> UInt8Array:
+    """Images (B, H, W, C) with each pixel repeated, so often that their height is `target` pixels or more."""
+    scale = max(1, -(-target // images.shape[1]))
+    return images.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
 def sample_grid(images: UInt8Array, rows: int = 8, columns: int = 16, target: int = 32) -> UInt8Array:
-    """The first images, each blown up to about `target` pixels, in a grid."""
-    scale = display_scale(images.shape[1], target)
-    first = np.asarray(images[: rows * columns]).repeat(scale, axis=1).repeat(scale, axis=2)
-    return grid(first, columns, padding=2)
+    """The first `rows * columns` images in a grid, each enlarged to `target` pixels or more."""
+    return grid(enlarge(np.asarray(images[: rows * columns]), target), columns, padding=2)
 
 
 def trajectory_grid(trajectory: UInt8Array, target: int = 48) -> UInt8Array:
-    """One row per image, from noise on the left to the result on the right."""
+    """A trajectory (frames, n, H, W, C) as one row per image, from noise on the left to the result on the right."""
     frames, count = trajectory.shape[:2]
-    scale = display_scale(trajectory.shape[2], target)
     flat = np.asarray(trajectory).swapaxes(0, 1).reshape(frames * count, *trajectory.shape[2:])
-    return grid(flat.repeat(scale, axis=1).repeat(scale, axis=2), frames, padding=2)
+    return grid(enlarge(flat, target), frames, padding=2)

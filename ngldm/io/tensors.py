@@ -1,8 +1,8 @@
-"""Images as tensors, and tensors as files that hold their own settings."""
+"""Images as tensors, and safetensors files that hold their own settings as JSON in the metadata."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,15 +27,15 @@ def to_uint8(images: Tensor) -> UInt8Array:
     return array
 
 
-def save_tensors(tensors: dict[str, Tensor], state: Any, path: Path) -> None:
-    """Write tensors with JSON-able `state` as metadata, whole or not at all."""
+def save_tensors(tensors: Mapping[str, Tensor], state: Mapping[str, object], path: Path) -> None:
+    """Write tensors, and `state` as JSON in the metadata, whole or not at all."""
     with atomic_path(path) as temporary:
         contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(contiguous, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
 
 
-def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], Any]:
-    """What `save_tensors` wrote.
+def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Tensors (on the CPU) and state that `save_tensors` wrote.
 
     Raises:
         InputError: the file is missing, damaged, or has no state.
@@ -44,7 +44,7 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
         raise InputError(f"{path}: no such file; it comes from {made_by}")
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
+            state: dict[str, object] = json.loads((file.metadata() or {})["state"])
         return load_file(path), state
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
@@ -52,6 +52,6 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
         raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)") from error
 
 
-def strip_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, under the rest of their names."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

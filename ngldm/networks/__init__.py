@@ -1,1 +1,1 @@
-"""What is trained: the U-Net and the autoencoders."""
+"""What is trained: the U-Net, and the autoencoders in a folder of their own."""

@@ -1,21 +1,23 @@
-"""The noise-predicting U-Net: residual double convolutions, self-attention, an embedding of t.
+"""The U-Net: residual blocks of two convolutions, self-attention, an embedding of t.
 
-It follows DDPM (Ho et al. 2020, appendix B): GroupNorm and SiLU before each convolution, the time embedding
-added between the two, self-attention at chosen levels, the last convolution of each branch initialised to zero.
-Unlike most, it takes any spatial size: a level halves its input rounding up (7 -> 4 -> 2 -> 1), and the way up
-resizes to the size of the skip connection.
+What its output means (eps, x_0 or v) is the objective's business; its shape is that of the input.
+
+It follows DDPM (Ho et al. 2020, appendix B): GroupNorm and SiLU before each convolution, the time embedding added
+between the two, self-attention at chosen levels, the last convolution of each branch initialised to zero. It takes any
+height and width: a level halves its input rounding up (7 -> 4 -> 2 -> 1), and on the way up each level is resized to
+the size of its skip connection.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError, unknown
-
-TIME_EMBEDDINGS = ("sinusoidal", "siren")
+from ngldm.networks.names import TIME_EMBEDDINGS
 
 
 class SinusoidalEmbedding(nn.Module):
@@ -40,8 +42,8 @@ class SinusoidalEmbedding(nn.Module):
 class SirenEmbedding(nn.Module):
     """An MLP of t/T with sine activations (SIREN, Sitzmann et al. 2020), as the paper's time embedding.
 
-    The first layer's weights are uniform in (-1, 1) and scaled by `omega_0` = 30, the second layer's uniform in
-    +-sqrt(6 / width): the initialisation that keeps the activations' distribution through the layers.
+    The first layer's weights are uniform in (-1, 1) and its output is multiplied by `omega_0` = 30; the second layer's
+    weights are uniform in +-sqrt(6 / dim). With these, the activations have the same distribution in both layers.
     """
 
     omega_0 = 30.0
@@ -61,7 +63,7 @@ class SirenEmbedding(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with as many as 32 groups of at least 4 channels where the width divides so."""
+    """GroupNorm with the most groups, up to 32, that divide the channels into equal groups of at least 4."""
     groups = next(g for g in range(min(32, max(1, channels // 4)), 0, -1) if channels % g == 0)
     return nn.GroupNorm(groups, channels)
 
@@ -143,75 +145,99 @@ class Upsample(nn.Module):
         return out
 
 
-class UNet(nn.Module):
-    """eps_theta(x_t, t).
+@dataclass(frozen=True)
+class UNetSettings:
+    """The size and the parts of a U-Net.
 
-    Args:
-        in_channels: channels C of x_t and of the output.
-        widths: channels of each level, finest first; each further level halves the size, rounding up.
+    Attributes:
+        widths: channels of each level, finest first, at least 2; each level halves height and width, rounding up.
         blocks_per_level: residual blocks per level on the way down (one more on the way up).
-        attention_levels: indices into `widths` of the levels with self-attention after each block; the
-            bottleneck has it whenever its own level (the last) is listed.
+        attention_levels: indices into `widths` of the levels with self-attention after each block; the bottleneck has
+            it if the last level is listed.
         attention_head_dim: channels per attention head; must divide the width of every level with attention.
         time_embedding: "sinusoidal" (DDPM) or "siren" (the paper).
-        num_train_timesteps: T, the largest t; scales the siren's input.
         dropout: probability in [0, 1) between the two convolutions of a block.
 
     Raises:
-        InputError: on a name, a level or a head size that does not fit.
+        InputError: on a width or a level that does not fit.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        widths: Sequence[int] = (64, 128),
-        blocks_per_level: int = 2,
-        attention_levels: Sequence[int] = (1,),
-        attention_head_dim: int = 32,
-        time_embedding: str = "sinusoidal",
-        num_train_timesteps: int = 1000,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__()
-        bad = [level for level in attention_levels if not 0 <= level < len(widths)]
+    widths: Sequence[int] = (64, 128)
+    blocks_per_level: int = 2
+    attention_levels: Sequence[int] = (1,)
+    attention_head_dim: int = 32
+    time_embedding: str = "sinusoidal"
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        bad = [level for level in self.attention_levels if not 0 <= level < len(self.widths)]
         if bad:
-            raise InputError(f"unet.attention_levels: {bad} lie outside the {len(widths)} levels of unet.widths")
-        if widths[0] < 2:
-            raise InputError(f"unet.widths: {list(widths)} must start with at least 2; t enters by a sine and a cosine")
-        time_dim = 4 * widths[0]
-        if time_embedding == "sinusoidal":
-            self.time_embedding: nn.Module = SinusoidalEmbedding(widths[0], time_dim)
-        elif time_embedding == "siren":
-            self.time_embedding = SirenEmbedding(time_dim, num_train_timesteps)
-        else:
-            raise unknown("unet.time_embedding", time_embedding, TIME_EMBEDDINGS)
+            raise InputError(f"unet.attention_levels: {bad} lie outside the {len(self.widths)} levels of unet.widths")
+        if self.widths[0] < 2:
+            raise InputError(
+                f"unet.widths: {list(self.widths)} must start with at least 2; t enters by a sine and a cosine"
+            )
 
-        def stage(cin: int, cout: int, level: int) -> Stage:
-            head_dim = attention_head_dim if level in attention_levels else None
-            return Stage(cin, cout, time_dim, dropout, head_dim)
+    @property
+    def time_dim(self) -> int:
+        """Length of the embedding of t."""
+        return 4 * self.widths[0]
 
-        self.conv_in = nn.Conv2d(in_channels, widths[0], 3, padding=1)
+    def make_time_embedding(self, num_train_timesteps: int) -> nn.Module:
+        """The module that turns t (B,) into an embedding (B, time_dim).
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if self.time_embedding == "sinusoidal":
+            return SinusoidalEmbedding(self.widths[0], self.time_dim)
+        if self.time_embedding == "siren":
+            return SirenEmbedding(self.time_dim, num_train_timesteps)
+        raise unknown("unet.time_embedding", self.time_embedding, TIME_EMBEDDINGS)
+
+    def make_stage(self, in_channels: int, out_channels: int, level: int) -> Stage:
+        """A block of that level, with attention where the level has it."""
+        head_dim = self.attention_head_dim if level in self.attention_levels else None
+        return Stage(in_channels, out_channels, self.time_dim, self.dropout, head_dim)
+
+
+class UNet(nn.Module):
+    """f_theta(x_t, t), in the shape of x_t.
+
+    Args:
+        in_channels: channels C of x_t and of the output.
+        num_train_timesteps: T, the largest t; scales the siren's input.
+
+    Raises:
+        InputError: on a name or a head size that does not fit.
+    """
+
+    def __init__(self, in_channels: int, settings: UNetSettings | None = None, num_train_timesteps: int = 1000) -> None:
+        super().__init__()
+        settings = settings or UNetSettings()
+        levels, blocks = list(enumerate(settings.widths)), settings.blocks_per_level
+        self.time_embedding = settings.make_time_embedding(num_train_timesteps)
+        channels = settings.widths[0]
+        self.conv_in = nn.Conv2d(in_channels, channels, 3, padding=1)
         # One list in the order of the data for each way; `forward` tells the kinds of layers apart.
         self.down = nn.ModuleList()
-        skips = [widths[0]]
-        channels = widths[0]
-        for level, width in enumerate(widths):
+        skips = [channels]
+        for level, width in levels:
             if level > 0:
                 self.down.append(nn.Conv2d(channels, channels, 3, stride=2, padding=1))
                 skips.append(channels)
-            for _ in range(blocks_per_level):
-                self.down.append(stage(channels, width, level))
+            for _ in range(blocks):
+                self.down.append(settings.make_stage(channels, width, level))
                 channels = width
                 skips.append(channels)
 
-        self.middle = nn.ModuleList(
-            [stage(channels, channels, len(widths) - 1), ResBlock(channels, channels, time_dim, dropout)]
-        )
+        last = settings.make_stage(channels, channels, len(levels) - 1)
+        self.middle = nn.ModuleList([last, ResBlock(channels, channels, settings.time_dim, settings.dropout)])
 
         self.up = nn.ModuleList()
-        for level, width in reversed(list(enumerate(widths))):
-            for _ in range(blocks_per_level + 1):
-                self.up.append(stage(channels + skips.pop(), width, level))
+        for level, width in reversed(levels):
+            for _ in range(blocks + 1):
+                self.up.append(settings.make_stage(channels + skips.pop(), width, level))
                 channels = width
             if level > 0:
                 self.up.append(Upsample(channels, channels))
@@ -220,7 +246,7 @@ class UNet(nn.Module):
         self.conv_out = zero_init(nn.Conv2d(channels, in_channels, 3, padding=1))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Predict the noise in x_t.
+        """The network's output for noised images.
 
         Args:
             x: (B, C, H, W), any H, W >= 1.

@@ -1,4 +1,4 @@
-"""Noise distributions, each standardised to mean 0 and variance 1: the public face of registry and distributions.
+"""Noise distributions, each standardised to mean 0 and variance 1. Other rooms import from here.
 
 A distribution is registered by a decorated function that returns a `Base`: a `torch.distributions` object, at any
 location and scale, with its skewness and excess kurtosis, which standardising leaves as they are:
@@ -7,12 +7,12 @@ location and scale, with its skewness and excess kurtosis, which standardising l
     def laplace() -> Base:
         return Base(Laplace(0.0, 1.0), skewness=0.0, excess_kurtosis=3.0)
 
-One `Noise` object serves training, the start of sampling and its steps, and is saved with the model by name and
-parameters. Packages of yours add distributions without touching this project through the entry point group
-`ngldm.noises`: each entry point names a module that calls `register`.
+One `Noise` object serves training, the start of sampling and its steps. A model file holds its name and parameters.
+A package of yours can add distributions by an entry point of the group `ngldm.noises`: it names a module that calls
+`register`.
 """
 
-from ngldm.noise import combinators, families
+from ngldm.noise import combinators, discrete, families
 from ngldm.noise.distribution import Base, Draw, Noise
 from ngldm.noise.registry import make_noise, noise_factory, noise_names, register
 
@@ -21,6 +21,7 @@ __all__ = [
     "Draw",
     "Noise",
     "combinators",
+    "discrete",
     "families",
     "make_noise",
     "noise_factory",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +12,11 @@ from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import make_noise, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))
-QUADRATURE = 2**19
+QUADRATURE = 2**19  # points at which a truncated distribution is integrated
 
 
 def _make(key: str, options: object) -> Noise:
+    """The noise that the parameter `key` describes."""
     if not isinstance(options, Mapping) or not isinstance(options.get("distribution"), str):
         raise InputError(f"{key}: {options!r} must be a mapping with `distribution` and that one's parameters")
     try:
@@ -26,8 +26,8 @@ def _make(key: str, options: object) -> Noise:
 
 
 @register("mirrored")
-def mirrored(base: Mapping[str, Any] = EXPONENTIAL) -> Base:
-    """`base`, as its family defines it before centring, with a random sign: of the exponential, the Laplace."""
+def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
+    """`base` before it is standardised, with a random sign: the exponential becomes the Laplace."""
     noise = _make("base", base)
     mean, sd = noise.mean / noise.scale + noise.shift, math.sqrt(noise.variance) / noise.scale  # before centring
     variance = sd**2
@@ -52,7 +52,7 @@ def mirrored(base: Mapping[str, Any] = EXPONENTIAL) -> Base:
 
 
 @register("mixture")
-def mixture(first: Mapping[str, Any] = LAPLACE, second: Mapping[str, Any] = UNIFORM, weight: float = 0.5) -> Base:
+def mixture(first: Mapping[str, object] = LAPLACE, second: Mapping[str, object] = UNIFORM, weight: float = 0.5) -> Base:
     """A draw of standardised `first` with probability `weight` in (0, 1), else of standardised `second`."""
     one, two, w = _make("first", first), _make("second", second), number("weight", weight, 0.0, 1.0)
     mean = w * one.mean + (1.0 - w) * two.mean
@@ -83,8 +83,8 @@ def mixture(first: Mapping[str, Any] = LAPLACE, second: Mapping[str, Any] = UNIF
 
 
 @register("truncated")
-def truncated(base: Mapping[str, Any] = LAPLACE, bound: float = 2.0) -> Base:
-    """Standardised `base` given that it lies within `bound` > 0 deviations, standardised again."""
+def truncated(base: Mapping[str, object] = LAPLACE, bound: float = 2.0) -> Base:
+    """Standardised `base` without all that lies beyond `bound` > 0 deviations, standardised again."""
     noise, bound = _make("base", base), number("bound", bound, 0.0)
     if noise.base.function("icdf") is None:
         raise InputError(
@@ -117,8 +117,8 @@ def truncated(base: Mapping[str, Any] = LAPLACE, bound: float = 2.0) -> Base:
 
 
 @register("averaged")
-def averaged(base: Mapping[str, Any] = EXPONENTIAL, n: int = 4) -> Base:
-    """The standardised mean of `n` draws of `base`: a dial from the base (1) to the Gaussian (infinity)."""
+def averaged(base: Mapping[str, object] = EXPONENTIAL, n: int = 4) -> Base:
+    """The standardised mean of `n` draws of `base`: with 1 it is the base, with larger `n` it nears the Gaussian."""
     noise, n = _make("base", base), whole("n", n)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:

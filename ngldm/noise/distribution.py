@@ -1,9 +1,11 @@
-"""What a noise is: a distribution standardised to mean 0 and variance 1, with its moments."""
+"""What a noise is: a distribution, its exact moments, and draws of it brought to mean 0 and variance 1.
+
+`Base` is the distribution at any location and scale, as it is registered. `Noise` is the same standardised.
+"""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,20 +13,20 @@ from torch.distributions import Distribution
 
 from ngldm.io.errors import InputError
 
-Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]
+Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]  # shape, generator, device -> draws
 Function = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Base:
-    """A distribution before standardising, and the moments that standardising keeps.
+    """A distribution before standardising.
 
     Attributes:
         distribution: gives mean, variance, `icdf` and `log_prob` where it has them.
-        skewness, excess_kurtosis: exact; inf or nan where they do not exist.
-        draw: draw(shape, generator, device), instead of inverting the distribution function, where that is faster or
-            there is no `icdf`.
-        mean, variance, icdf, log_prob: in place of the distribution's, or without one.
+        skewness, excess_kurtosis: exact; inf or nan where they do not exist. Standardising does not change them.
+        draw: draw(shape, generator, device). Without it, `icdf` of uniform numbers is drawn; give it where that is
+            slower or there is no `icdf`.
+        mean, variance, icdf, log_prob: used instead of the distribution's, or where there is no `distribution`.
         discrete: takes countably many values; `log_prob` is then the log of their probabilities.
     """
 
@@ -55,7 +57,7 @@ class Base:
         return values[0], values[1]
 
     def function(self, name: str) -> Function | None:
-        """`icdf` or `log_prob`, own or the distribution's, if there is one."""
+        """`icdf` or `log_prob`: the one declared here, else the distribution's; None if there is neither."""
         own: Function | None = getattr(self, name)
         if own is not None or self.distribution is None:
             return own
@@ -67,25 +69,27 @@ class Base:
         return found
 
     def _log_prob(self, x: Tensor) -> Tensor:
-        """The distribution's, -inf outside its support, where torch raises or answers nan."""
+        """The distribution's; -inf outside its support, where torch raises an error or gives nan."""
         assert self.distribution is not None
-        support: Any = self.distribution.support
+        support = self.distribution.support
+        assert support is not None
         return inside(x, support.check(x), self.distribution.log_prob, self.distribution.mean)
 
 
 @dataclass(frozen=True)
 class Noise:
-    """A noise distribution: who it is, its exact moments, and how to draw from it.
+    """A noise distribution: its name and parameters, its exact moments, and how to draw from it.
 
     Attributes:
         name: name in the registry.
         params: the parameters that it was made with, e.g. {"df": 5.0}.
-        mean, variance: 0 and 1, but for `exponential_uncentred`.
+        mean, variance: 0 and 1; only `exponential_uncentred` has mean 1.
         skewness, excess_kurtosis: standardised third and fourth moments (a Gaussian has 0 and 0).
+        base: the distribution before standardising; a draw x of it becomes (x - shift) * scale.
     """
 
     name: str
-    params: Mapping[str, Any]
+    params: Mapping[str, object]
     mean: float
     variance: float
     skewness: float
@@ -106,8 +110,8 @@ class Noise:
         Args:
             shape: shape of the result.
             generator: on `device`; the same state gives the same numbers (up to rounding to `dtype`).
-            device, dtype: of the result. Drawing happens in float64 or float32, so that bfloat16 noise is
-                float32 noise rounded, tails included.
+            device, dtype: of the result. Numbers are drawn in float64 or float32 and then rounded to `dtype`, so that
+                bfloat16 noise has the tails of float32 noise.
         """
         x = (self.base.draw or self._invert)(shape, generator, torch.device(device))
         if (self.shift, self.scale) != (0.0, 1.0):
@@ -126,7 +130,10 @@ class Noise:
         return found
 
     def icdf(self, u: Tensor) -> Tensor:
-        """Quantiles of the standardised distribution; u in (0, 1).
+        """Quantiles of the standardised distribution.
+
+        Args:
+            u: probabilities in (0, 1), float64 for accuracy in the tails.
 
         Raises:
             InputError: this distribution has none in closed form.
@@ -134,7 +141,7 @@ class Noise:
         return (self._function("icdf")(u) - self.shift) * self.scale
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log density of the standardised distribution (of a discrete one: log probability); -inf outside the support.
+        """Log density of the standardised distribution; -inf outside the support. Of a discrete one: log probability.
 
         Raises:
             InputError: this distribution has none in closed form.
@@ -146,10 +153,10 @@ class Noise:
         return torch.where((raw - whole).abs() < 1e-4, found(whole), -torch.inf)
 
     def score(self, x: Tensor) -> Tensor:
-        """d log_prob / dx, inside the support.
+        """The derivative of `log_prob` at x, which must lie inside the support.
 
         Raises:
-            InputError: there is no density.
+            InputError: the noise is discrete, or has no log density in closed form.
         """
         if self.base.discrete:
             raise InputError(f"noise {self.name!r} is discrete: it has no density and no score")
@@ -163,15 +170,23 @@ class Noise:
 
 
 def inside(x: Tensor, where: Tensor, log_prob: Function, anywhere: float | Tensor) -> Tensor:
-    """`log_prob` where `where`, -inf elsewhere; `anywhere` in the support keeps nan out of the gradient."""
+    """`log_prob(x)` where `where` is true, -inf elsewhere.
+
+    Elsewhere `log_prob` is asked at `anywhere`, a point of the support: nan there would spoil the gradient.
+    """
     return torch.where(where, log_prob(torch.where(where, x, anywhere)), -torch.inf)
 
 
 def uniform_draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Float64 uniform draws strictly inside (0, 1).
 
-    In float32 a uniform number has 24 bits, which cuts an exponential tail at 17 and reaches 0 often enough that an
-    infinite draw would come once in 16 million.
+    A float32 uniform number has 24 bits. Through `icdf` no exponential draw would exceed 17, and one in 16 million
+    would be infinite, because the uniform number is 0.
     """
     u = torch.rand(tuple(shape), generator=generator, device=device, dtype=torch.float64)
     return u.clamp_(2.0**-54, 1.0 - 2.0**-53)
+
+
+def real(value: float) -> Tensor:
+    """A parameter of a torch distribution in float64, so that `icdf` of float64 numbers stays float64."""
+    return torch.tensor(value, dtype=torch.float64)

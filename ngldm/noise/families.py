@@ -1,4 +1,7 @@
-"""The distributions, each with its exact moments. Sources of the formulas: Johnson, Kotz and Balakrishnan 1994/1995."""
+"""The distributions that have a density, each with its exact moments.
+
+Sources of the formulas: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions (1994, 1995).
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,46 +9,37 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.distributions import (
-    Bernoulli,
     Beta,
-    Binomial,
+    Categorical,
     Exponential,
     Gamma,
     Laplace,
     LogNormal,
     MixtureSameFamily,
     Normal,
-    Poisson,
     StudentT,
     Uniform,
 )
-from torch.distributions import Categorical as Choice
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError
-from ngldm.noise.distribution import Base, Draw, inside, uniform_draw
-from ngldm.noise.parameters import number, whole
+from ngldm.noise.distribution import Base, Draw, inside, real, uniform_draw
+from ngldm.noise.parameters import number
 from ngldm.noise.registry import register
 
-EULER = 0.5772156649015329  # Euler and Mascheroni's constant, the mean of the Gumbel distribution
-ZETA_3 = 1.2020569031595942  # Apery's constant, in the skewness of the Gumbel distribution
+EULER = 0.5772156649015329  # the Euler-Mascheroni constant, the mean of the Gumbel distribution
+ZETA_3 = 1.2020569031595942  # Apery's constant, zeta(3), in the skewness of the Gumbel distribution
 
 
-def _real(value: float) -> Tensor:
-    """Distribution parameters in float64, so that `icdf` of float64 uniforms stays float64."""
-    return torch.tensor(value, dtype=torch.float64)
-
-
-def randn(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+def _normal_draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
     return torch.randn(tuple(shape), generator=generator, device=device)
 
 
 def _gamma_draw(concentration: float) -> Draw:
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         alpha = torch.full(tuple(shape), concentration, dtype=torch.float64, device=device)
-        return torch._standard_gamma(
-            alpha, generator=generator
-        )  # what torch's Gamma uses; it takes no generator itself
+        # What torch's Gamma draws with; Gamma itself takes no generator.
+        return torch._standard_gamma(alpha, generator=generator)
 
     return draw
 
@@ -53,37 +47,37 @@ def _gamma_draw(concentration: float) -> Draw:
 @register("gaussian")
 def gaussian() -> Base:
     """Normal distribution: the usual choice."""
-    return Base(Normal(_real(0.0), _real(1.0)), skewness=0.0, excess_kurtosis=0.0, draw=randn)
+    return Base(Normal(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=0.0, draw=_normal_draw)
 
 
 @register("laplace")
 def laplace() -> Base:
     """Laplace: heavier tails, a kink at 0."""
-    return Base(Laplace(_real(0.0), _real(1.0)), skewness=0.0, excess_kurtosis=3.0)
+    return Base(Laplace(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=3.0)
 
 
 @register("exponential")
 def exponential() -> Base:
     """Exponential(1) - 1: one-sided."""
-    return Base(Exponential(_real(1.0)), skewness=2.0, excess_kurtosis=6.0)
+    return Base(Exponential(real(1.0)), skewness=2.0, excess_kurtosis=6.0)
 
 
 @register("exponential_uncentred", standardise=False)
 def exponential_uncentred() -> Base:
-    """Exponential(1), mean 1: what the paper's public code draws. Kept for the record; it breaks Theorem 1."""
+    """Exponential(1), mean 1: what the paper's public code draws. Kept to compare with; it breaks Theorem 1."""
     return exponential()
 
 
 @register("uniform")
 def uniform() -> Base:
     """Uniform(-sqrt(3), sqrt(3))."""
-    return Base(Uniform(_real(-1.0), _real(1.0)), skewness=0.0, excess_kurtosis=-1.2)
+    return Base(Uniform(real(-1.0), real(1.0)), skewness=0.0, excess_kurtosis=-1.2)
 
 
 @register("gumbel")
 def gumbel() -> Base:
     """Gumbel (of maxima), shifted by Euler's constant and scaled by sqrt(6)/pi."""
-    return Base(  # torch's own is a transformed distribution, whose first use imports sympy: 2 s
+    return Base(  # written out: torch's Gumbel is a transformed distribution, whose first use imports sympy, 2 s
         mean=EULER,
         variance=math.pi**2 / 6.0,
         icdf=lambda u: -(-u.log()).log(),
@@ -119,7 +113,7 @@ def student_t(df: float = 5.0) -> Base:
         return normal / (chi2(shape, generator, device) * (2.0 / df)).sqrt()
 
     return Base(
-        StudentT(_real(df)),
+        StudentT(real(df)),
         skewness=0.0 if df > 3.0 else math.nan,
         excess_kurtosis=6.0 / (df - 4.0) if df > 4.0 else math.inf,
         draw=draw,
@@ -150,14 +144,14 @@ def generalized_normal(beta: float = 1.5) -> Base:
 def gamma(concentration: float = 2.0) -> Base:
     """Gamma with shape `concentration` > 0: one-sided; 1 is the exponential."""
     k = number("concentration", concentration, 0.0)
-    law = Gamma(_real(k), _real(1.0), validate_args=False)
+    law = Gamma(real(k), real(1.0), validate_args=False)
     return Base(law, skewness=2.0 / math.sqrt(k), excess_kurtosis=6.0 / k, draw=_gamma_draw(k))
 
 
 @register("weibull")
 def weibull(k: float = 2.0) -> Base:
     """Weibull with shape `k` > 0: 1 is the exponential, 2 Rayleigh, 3.6 nearly symmetric."""
-    k = number("k", k, 0.1, 100.0)  # beyond, float64 moments lose their digits
+    k = number("k", k, 0.1, 100.0)  # outside, the moments lose their digits in float64
     m1, m2, m3, m4 = (math.gamma(1.0 + i / k) for i in (1, 2, 3, 4))
     variance = m2 - m1**2
     return Base(
@@ -172,10 +166,10 @@ def weibull(k: float = 2.0) -> Base:
 
 @register("lognormal")
 def lognormal(sigma: float = 0.5) -> Base:
-    """exp of a normal of deviation `sigma` > 0: one-sided, all moments, a heavy tail."""
+    """exp of a normal of deviation `sigma` > 0: one-sided, a heavy tail, all moments finite."""
     sigma = number("sigma", sigma, 0.0, 5.0)
     w = math.exp(sigma**2)
-    law = LogNormal(_real(0.0), _real(sigma), validate_args=False)
+    law = LogNormal(real(0.0), real(sigma), validate_args=False)
     return Base(
         law,
         skewness=(w + 2.0) * math.sqrt(w - 1.0),
@@ -214,7 +208,7 @@ def beta(a: float = 2.0, b: float = 2.0) -> Base:
     """Beta(a, b), a and b > 0: bounded; (1, 1) is uniform, (1/2, 1/2) arcsine."""
     a, b = number("a", a, 0.0), number("b", b, 0.0)
     first, second, total = _gamma_draw(a), _gamma_draw(b), a + b
-    law = Beta(_real(a), _real(b), validate_args=False)
+    law = Beta(real(a), real(b), validate_args=False)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         x = first(shape, generator, device)
@@ -228,51 +222,6 @@ def beta(a: float = 2.0, b: float = 2.0) -> Base:
         / (a * b * (total + 2.0) * (total + 3.0)),
         draw=draw,
     )
-
-
-@register("bernoulli")
-def bernoulli(p: float = 0.5) -> Base:
-    """Two values, the upper with probability `p` in (0, 1): Rademacher signs for 1/2."""
-    p = number("p", p, 0.0, 1.0)
-    q = 1.0 - p
-
-    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        return (uniform_draw(shape, generator, device) < p).double()
-
-    law = Bernoulli(_real(p), validate_args=False)
-    kurtosis = (1.0 - 6.0 * p * q) / (p * q)
-    return Base(law, skewness=(q - p) / math.sqrt(p * q), excess_kurtosis=kurtosis, draw=draw, discrete=True)
-
-
-@register("binomial")
-def binomial(n: int = 4, p: float = 0.5) -> Base:
-    """Number of successes in `n` trials of probability `p` in (0, 1)."""
-    n, p = whole("n", n), number("p", p, 0.0, 1.0)
-    q = 1.0 - p
-
-    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        count = torch.full(tuple(shape), float(n), dtype=torch.float64, device=device)
-        return torch.binomial(count, torch.full_like(count, p), generator=generator)
-
-    return Base(
-        Binomial(n, _real(p), validate_args=False),
-        skewness=(q - p) / math.sqrt(n * p * q),
-        excess_kurtosis=(1.0 - 6.0 * p * q) / (n * p * q),
-        draw=draw,
-        discrete=True,
-    )
-
-
-@register("poisson")
-def poisson(rate: float = 4.0) -> Base:
-    """Counts of mean `rate` > 0."""
-    rate = number("rate", rate, 0.0)
-
-    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        return torch.poisson(torch.full(tuple(shape), rate, dtype=torch.float64, device=device), generator=generator)
-
-    law = Poisson(_real(rate), validate_args=False)
-    return Base(law, skewness=rate**-0.5, excess_kurtosis=1.0 / rate, draw=draw, discrete=True)
 
 
 @register("gaussian_mixture")
@@ -301,13 +250,13 @@ def gaussian_mixture(
         normal = torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64)
         return m.to(device)[which] + s.to(device)[which] * normal
 
-    law = MixtureSameFamily(Choice(w), Normal(m, s), validate_args=False)
+    law = MixtureSameFamily(Categorical(w), Normal(m, s), validate_args=False)
     return Base(law, skewness=third / variance**1.5, excess_kurtosis=fourth / variance**2 - 3.0, draw=draw)
 
 
 @register("skew_normal")
 def skew_normal(alpha: float = 4.0) -> Base:
-    """Azzalini's skew normal: 0 is the Gaussian, infinity its half."""
+    """Azzalini's skew normal: `alpha` 0 is the Gaussian, infinity the half-normal."""
     alpha = number("alpha", alpha, -1e6, 1e6)
     delta = alpha / math.sqrt(1.0 + alpha**2)
     mean = delta * math.sqrt(2.0 / math.pi)

@@ -1,4 +1,4 @@
-"""Parameters of distributions as users write them: checked, and refused by name."""
+"""Checks of a distribution's parameters; the error names the parameter, its value and what is allowed."""
 
 import math
 

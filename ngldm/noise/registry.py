@@ -1,52 +1,78 @@
-"""The registry of noise distributions, each standardised to mean 0 and variance 1 (Theorem 1's fair comparison).
+"""The registry of noise distributions: a name and parameters in, a `Noise` of mean 0 and variance 1 out.
 
 A distribution is registered by a decorated function that returns a `Base`: a `torch.distributions` object, at any
-location and scale, or moments and a way to draw. Standardising is done here.
+location and scale, or moments and a way to draw. `make_noise` standardises it, which makes noises comparable (the
+paper's Theorem 1), and checks its draws against its declared moments.
 """
 
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
-from typing import Any
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.noise.check import check_moments
+from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
 
 ENTRY_POINT_GROUP = "ngldm.noises"
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
+    """A registered distribution.
+
+    Attributes:
+        factory: makes the distribution from its parameters.
+        standardise: whether mean and variance are brought to 0 and 1.
+        checked: the parameters whose draws were checked already.
+    """
+
     factory: Callable[..., Base]
     standardise: bool
+    checked: set[str] = field(default_factory=set)
 
 
-_REGISTRY: dict[str, _Entry] = {}
+REGISTRY: dict[str, Entry] = {}
 
 
 def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., Base]], Callable[..., Base]]:
     """Decorator: make a distribution known under `name`. The function's arguments are its parameters.
 
+    Registering a function again replaces it, so that a notebook's cell can be run twice.
+
     Args:
         standardise: subtract the mean and divide by the standard deviation. False keeps the distribution as it
             is, which no fair comparison may use; it exists for the paper's uncentred exponential.
+
+    Raises:
+        InputError: the name belongs to another function.
     """
 
     def decorate(factory: Callable[..., Base]) -> Callable[..., Base]:
-        if name in _REGISTRY:
-            raise InputError(f"noise {name!r} is registered already, by {_REGISTRY[name].factory.__module__}")
-        _REGISTRY[name] = _Entry(factory, standardise)
+        if name in REGISTRY and not _is_again(known := REGISTRY[name].factory, factory):
+            raise InputError(
+                f"noise {name!r} is registered already, by {known.__module__}.{known.__qualname__}; choose another name"
+            )
+        REGISTRY[name] = Entry(factory, standardise)
         return factory
 
     return decorate
 
 
+def _is_again(old: Callable[..., Base], new: Callable[..., Base]) -> bool:
+    """Whether a function is the next version of an earlier one: of the same name, or both typed by the user."""
+    notebook = old.__module__ == new.__module__ == "__main__"
+    return notebook or (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+
+
 def noise_names() -> list[str]:
-    """All registered names, those of installed entry points included."""
+    """All registered names, sorted; those of installed entry points included.
+
+    Raises:
+        InputError: an entry point cannot be imported.
+    """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry_point.load()
@@ -55,7 +81,7 @@ def noise_names() -> list[str]:
                 f"entry point {entry_point.name!r} of group {ENTRY_POINT_GROUP!r} ({entry_point.value}) "
                 f"cannot be imported: {error}"
             ) from error
-    return sorted(_REGISTRY)
+    return sorted(REGISTRY)
 
 
 def noise_factory(name: str) -> Callable[..., Base]:
@@ -64,34 +90,18 @@ def noise_factory(name: str) -> Callable[..., Base]:
     Raises:
         InputError: on an unknown name.
     """
-    if name not in _REGISTRY and name not in noise_names():
-        raise unknown("noise", name, _REGISTRY)
-    return _REGISTRY[name].factory
+    return _find(name).factory
 
 
-def make_noise(name: str, params: Mapping[str, Any] | None = None) -> Noise:
+def make_noise(name: str, params: Mapping[str, object] | None = None) -> Noise:
     """The noise of that name with those parameters.
 
     Raises:
-        InputError: unknown name or parameter, or a distribution without finite mean and variance.
+        InputError: on an unknown name or parameter, a distribution without finite mean and variance, or draws that
+            contradict the declared moments.
     """
-    if name not in _REGISTRY and name not in noise_names():
-        raise unknown("noise", name, _REGISTRY)
-    entry, params = _REGISTRY[name], deepcopy(dict(params or {}))
-    allowed = inspect.signature(entry.factory).parameters
-    for key in params:
-        if key not in allowed:
-            raise InputError(f"noise {name!r} has no parameter {key!r}; it has: {', '.join(allowed) or 'none'}")
-    missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in params]
-    if missing:
-        raise InputError(f"noise {name!r} needs the parameter {missing[0]!r}")
-    try:
-        base = entry.factory(**params)
-        mean, variance = base.moments()
-    except InputError as error:
-        raise InputError(f"noise {name!r}: {error}") from error
-    except (ValueError, TypeError) as error:  # torch.distributions' own argument validation
-        raise InputError(f"noise {name!r} does not accept {params}: {error}") from error
+    entry, params = _find(name), deepcopy(dict(params or {}))
+    base, mean, variance = _make_base(name, entry.factory, params)
     if not (math.isfinite(mean) and math.isfinite(variance) and variance > 0):
         raise InputError(
             f"noise {name!r} with {params} has mean {mean} and variance {variance}; diffusion noise needs a finite "
@@ -111,5 +121,31 @@ def make_noise(name: str, params: Mapping[str, Any] | None = None) -> Noise:
         shift=shift,
         scale=scale,
     )
-    check_moments(noise)
+    if str(params) not in entry.checked:
+        check_draws(noise)
+        entry.checked.add(str(params))
     return noise
+
+
+def _find(name: str) -> Entry:
+    if name not in REGISTRY and name not in noise_names():
+        raise unknown("noise", name, REGISTRY)
+    return REGISTRY[name]
+
+
+def _make_base(name: str, factory: Callable[..., Base], params: Mapping[str, object]) -> tuple[Base, float, float]:
+    """The distribution before standardising, its mean and its variance."""
+    allowed = inspect.signature(factory).parameters
+    for key in params:
+        if key not in allowed:
+            raise InputError(f"noise {name!r} has no parameter {key!r}; it has: {', '.join(allowed) or 'none'}")
+    missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in params]
+    if missing:
+        raise InputError(f"noise {name!r} needs the parameter {missing[0]!r}")
+    try:
+        base = factory(**params)
+        return base, *base.moments()
+    except InputError as error:
+        raise InputError(f"noise {name!r}: {error}") from error
+    except (ValueError, TypeError) as error:  # torch.distributions' own argument validation
+        raise InputError(f"noise {name!r} does not accept {params}: {error}") from error

@@ -1,68 +1,108 @@
-"""The code behind a stage: which files of this project it imports, directly or through others.
+"""The code behind a module: which files of this project it imports or reads, directly or through others.
 
-The `deps` of dvc.yaml name these files (a test compares), and kept results carry a hash of them, so that no result of
-older code is taken for a new one.
+The `deps` of dvc.yaml name these files (a test compares). Kept results and checkpoints carry a hash of them, so that a
+result of older code is never taken for a new one. The hash covers whole files, as DVC's does: an edit of a comment
+changes it too. It needs no checkout: where ngldm is installed as a wheel, the same modules count, without the stages.
 """
 
 import ast
 import hashlib
-from functools import cache
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-PACKAGE = Path(__file__).parents[1]  # ngldm/
+from ngldm.io.files import sha256_file
+
+ROOT = Path(__file__).resolve().parents[2]  # the folder that holds ngldm/: a checkout, DVC's copy of one, site-packages
 INSIDE = ("experiments", "report")  # of pipeline/, what writes outputs; the rest records, shows or checks
 
 
-@cache
-def imported_files(path: Path, root: Path) -> frozenset[Path]:
-    """Files of the packages ngldm and stages that a file imports, anywhere in it; all below `root`."""
+def imported_files(path: Path, root: Path) -> set[Path]:
+    """Files of the packages ngldm and stages that a module imports, anywhere in it; all below `root`."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        names: list[str] = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            if name.split(".")[0] not in ("ngldm", "stages"):
-                continue
-            place = root / name.replace(".", "/")
-            packages = [folder for folder in (place, *place.parents) if root in folder.parents]
-            candidates = [place.with_suffix(".py"), *(folder / "__init__.py" for folder in packages)]
-            found |= {file for file in candidates if file.is_file()}
-    return frozenset(found)
+    for name in _imported_names(path, root):
+        if name.split(".")[0] not in ("ngldm", "stages"):
+            continue
+        place = root / name.replace(".", "/")
+        packages = [folder for folder in (place, *place.parents) if root in folder.parents]
+        candidates = [place.with_suffix(".py"), *(folder / "__init__.py" for folder in packages)]
+        found |= {file for file in candidates if file.is_file()}
+    return found
 
 
-@cache
-def _is_docstring(path: Path) -> bool:
-    body = ast.parse(path.read_text()).body
-    return len(body) == 1 and isinstance(body[0], ast.Expr)
+def _imported_names(path: Path, root: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = node.module or ""
+            if node.level and root in path.parents:  # from . import x
+                package = path.relative_to(root).parts[: -node.level]
+                start = ".".join((*package, start)).rstrip(".")
+            names |= {start, *(f"{start}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def read_files(path: Path) -> set[Path]:
+    """Files beside a module that are no modules and that it names in a string: a template, a table."""
+    beside = {file.name: file for file in path.parent.iterdir() if file.is_file() and file.suffix != ".py"}
+    if not beside:
+        return set()
+    constants = (node.value for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Constant))
+    return {beside[value] for value in constants if isinstance(value, str) and value in beside}
 
 
 def is_code_of_results(path: Path, root: Path) -> bool:
     """Whether a file can change what a stage computes: all of it below the wall, of pipeline/ only `INSIDE`."""
+    if root not in path.parents:  # the module in question itself, outside of the project
+        return True
     parts = path.relative_to(root).parts
     if parts == ("ngldm", "__init__.py") or (path.name == "__init__.py" and _is_docstring(path)):  # names alone
         return False
     return parts[:2] != ("ngldm", "pipeline") or parts[2] in INSIDE
 
 
-def code_behind(module: Path, root: Path = PACKAGE.parent) -> list[Path]:
+def _is_docstring(path: Path) -> bool:
+    body = ast.parse(path.read_bytes()).body
+    return all(isinstance(node, ast.Expr) for node in body) and len(body) <= 1
+
+
+def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
     """A module's own file and all files of this project behind it that can change a result, sorted."""
-    todo, seen = [module], set()
+    root, todo, seen = root.resolve(), [module.resolve()], set()
     while todo:
         path = todo.pop()
         if path in seen or not is_code_of_results(path, root):
             continue
         seen.add(path)
-        todo += imported_files(path, root)
+        if path.suffix == ".py":
+            todo += imported_files(path, root) | read_files(path)
     return sorted(seen)
 
 
-def code_hash(module: Path, root: Path = PACKAGE.parent) -> str:
-    """SHA-256, in hex, of names and contents of `code_behind(module)`."""
-    digest = hashlib.sha256()
+def code_hash(module: Path, root: Path = ROOT) -> str:
+    """SHA-256, in hex, of names and contents of `code_behind(module)`.
+
+    Args:
+        module: a file, usually the caller's own: `Path(__file__)`.
+        root: the folder that holds ngldm/; by default that of the running code.
+    """
+    root, digest = root.resolve(), hashlib.sha256()
     for path in code_behind(module, root):
+        name = path.relative_to(root).as_posix() if root in path.parents else path.name
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(root)} {len(content)}\n".encode() + content)
+        digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def made_from(settings: Mapping[str, Any], inputs: Iterable[Path], module: Path) -> dict[str, Any]:
+    """All that a result depends on: what a kept result or a checkpoint is known by.
+
+    Args:
+        settings: those that decide the result, and no others.
+        inputs: files that are read.
+        module: where the code that computes the result starts.
+    """
+    files = {path.as_posix(): sha256_file(path) for path in inputs}
+    return {"settings": settings, "inputs": files, "code": code_hash(module)}

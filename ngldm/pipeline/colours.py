@@ -7,7 +7,14 @@ from collections.abc import Sequence
 INK = "#1b1b1b"  # text and axes; `save_svg` makes it the page's own colour
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7A48F0", "#94700A", INK)
 DASHES = ("-", "--", "-.", ":")
-KNOWN = ("gaussian", "laplace", "exponential", "uniform", "gumbel", "exponential_uncentred")
+PAPER_NOISES = (
+    "gaussian",
+    "laplace",
+    "exponential",
+    "uniform",
+    "gumbel",
+)  # in the paper's order; conf/noise/paper.yaml
+KNOWN = (*PAPER_NOISES, "exponential_uncentred")
 
 
 def style(noise: str, noises: Sequence[str]) -> dict[str, str]:

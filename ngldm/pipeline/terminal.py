@@ -4,17 +4,16 @@ import inspect
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 import typer
 from rich.console import Console
 
 from ngldm.io.errors import InputError
-from ngldm.training.loop import Report
 
 Device = Annotated[
     str,
@@ -177,31 +176,34 @@ def duration(seconds: float) -> str:
     return f"{small // 60}:{small % 60:02d} {unit}"
 
 
-def fit_with_progress(
-    description: str,
-    model: Any,
-    ema: Any,
-    loss_fn: Any,
-    train: Any,
-    *,
-    config: Any,
-    on_report: Callable[["Report"], None] = lambda report: None,
-    **kwargs: Any,
-) -> list["Report"]:
-    """`ngldm.training.fit` with the same arguments after the description; returns all reports.
+class Report(Protocol):
+    """What `follow` shows of a training's report."""
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def loss(self) -> float: ...
+
+
+R = TypeVar("R", bound=Report)
+
+
+def follow(
+    description: str, max_steps: int, reports: Iterable[R], on_report: Callable[[R], object] = lambda report: None
+) -> list[R]:
+    """All reports of a training, its progress shown while they come.
 
     Args:
-        config: as for `fit`.
+        reports: what `ngldm.training.loop.fit` yields.
         on_report: called with each report as it comes.
     """
-    from ngldm.training.loop import fit
-
-    reports = []
-    with progress(description, config.max_steps, "steps") as advance:
+    kept = []
+    with progress(description, max_steps, "steps") as advance:
         done = 0
-        for report in fit(model, ema, loss_fn, train, config, **kwargs):
-            reports.append(report)
+        for report in reports:
+            kept.append(report)
             on_report(report)
             advance(report.step - done, f"loss {report.loss:.4f}")
             done = report.step
-    return reports
+    return kept

@@ -1,34 +1,41 @@
-"""Where each stage writes. dvc.yaml names the same paths; a test holds the two equal."""
+"""The stages, and where each of them writes. dvc.yaml names the same stages and paths; a test holds the two equal."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from ngldm.io.errors import unknown
 
+# The stages, in the order in which they run.
+STAGES = (
+    *("download", "autoencoder", "latents", "reference", "theory", "train"),
+    *("sample", "evaluate", "curve", "study", "report"),
+)
 RAW = Path("data/raw")  # downloads, at the main repository's root; not an output
 DATASET = Path("data/dataset")
-DOWNLOAD_METRICS = Path("metrics/download.json")
 AUTOENCODER = Path("models/autoencoder.safetensors")
-AUTOENCODER_METRICS = Path("metrics/autoencoder.json")
 AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
+RECONSTRUCTIONS = Path("plots/reconstructions.png")
 LATENTS = Path("data/latents")
-LATENTS_METRICS = Path("metrics/latents.json")
 REFERENCE = Path("data/reference")
-REFERENCE_METRICS = Path("metrics/reference.json")
+THEORY = Path("metrics/theory")
 STUDY = Path("study")
-STUDY_METRICS = Path("metrics/study.json")
 CURVE = Path("plots/curve")
-CURVE_METRICS = Path("metrics/curve.json")
 REPORTS = Path("reports")
 SCORES = Path("metrics/scores.json")
 
 
+def metrics(stage: str, *labels: str) -> Path:
+    """A stage's own figures.
+
+    Args:
+        labels: the noise, or the noise and the sampler, of a stage that runs once for each.
+    """
+    return Path("metrics", stage, f"{'-'.join(labels)}.json") if labels else Path("metrics", f"{stage}.json")
+
+
 def model(noise: str) -> Path:
     return Path("models") / noise / "model.safetensors"
-
-
-def train_metrics(noise: str) -> Path:
-    return Path("metrics/train") / f"{noise}.json"
 
 
 def train_plot(noise: str) -> Path:
@@ -40,19 +47,11 @@ def snapshots(noise: str) -> Path:
 
 
 def samples(noise: str, sampler: str) -> Path:
-    return Path("samples") / f"{noise}-{sampler}"
-
-
-def sample_metrics(noise: str, sampler: str) -> Path:
-    return Path("metrics/sample") / f"{noise}-{sampler}.json"
+    return Path("samples") / noise / sampler
 
 
 def sample_plot(noise: str, sampler: str) -> Path:
     return Path("plots/samples") / f"{noise}-{sampler}.png"
-
-
-def evaluate_metrics(noise: str, sampler: str) -> Path:
-    return Path("metrics/evaluate") / f"{noise}-{sampler}.json"
 
 
 def require_label(kind: str, label: str, allowed: Sequence[str]) -> None:
@@ -72,3 +71,16 @@ def main_root(start: Path | None = None) -> Path:
         if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return here
+
+
+def store_file() -> Path | None:
+    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store.
+
+    `mlflow.set_tracking_uri` sets that variable in its own process: ask before it.
+    """
+    return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
+
+
+def tracking_uri() -> str:
+    """Address of the MLflow store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_file()}"

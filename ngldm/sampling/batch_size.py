@@ -1,7 +1,5 @@
 """How many images to make at once, from what one of them takes and from what memory there is."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -11,28 +9,28 @@ SHARE = 0.5  # of the free memory; the rest is for weights, kernels' workspaces 
 LARGEST = 1024  # beyond it no device gains speed with networks of this kind
 
 
-def bytes_per_image(bundle: Model) -> int:
+def bytes_per_image(model: Model) -> int:
     """What all layers put out for one image, network and decoder, as if nothing were freed: an upper bound."""
     total = 0
 
-    def count(module: nn.Module, arguments: Any, output: Any) -> None:
+    def count(module: nn.Module, arguments: object, output: object) -> None:
         nonlocal total
         if isinstance(output, Tensor):
             total += output.numel() * output.element_size()
 
-    networks = (bundle.unet, bundle.autoencoder)
+    networks = (model.unet, model.autoencoder)
     hooks = [module.register_forward_hook(count) for network in networks for module in network.modules()]
     try:
-        x = torch.zeros(1, *bundle.autoencoder.latent_shape, device=bundle.device)
+        x = torch.zeros(1, *model.autoencoder.latent_shape, device=model.device)
         with torch.inference_mode():
-            bundle.unet(x, torch.ones(1, dtype=torch.long, device=bundle.device))
-            bundle.decode(x)
+            model.unet(x, torch.ones(1, dtype=torch.long, device=model.device))
+            model.decode(x)
     finally:
         for hook in hooks:
             hook.remove()
     return total
 
 
-def batch_from_memory(bundle: Model, num_images: int, free_bytes: int) -> int:
+def batch_from_memory(model: Model, num_images: int, free_bytes: int) -> int:
     """The batch whose layers fill at most half of the free memory: 1 to num_images, at most 1024."""
-    return max(1, min(num_images, LARGEST, int(SHARE * free_bytes) // bytes_per_image(bundle)))
+    return max(1, min(num_images, LARGEST, int(SHARE * free_bytes) // bytes_per_image(model)))

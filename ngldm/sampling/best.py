@@ -1,18 +1,55 @@
-"""The one table of best known samplers; `method: auto` reads it."""
+"""The one table of best known samplers, which `method: auto` reads."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Required, TypedDict, cast
 
-# The best known sampler of each noise (docs/study.md); conf/config.yaml's `auto` has the same.
-_KARRAS_20: dict[str, Any] = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras"}
-BEST_SAMPLERS: dict[str, dict[str, Any]] = {
-    "default": _KARRAS_20,
-    "laplace": {**_KARRAS_20, "start_noise": "gaussian"},
-    "uniform": {**_KARRAS_20, "start_noise": "gaussian"},
-}
+Option = str | float  # one choice of sampling, as a user gives it
 
 
-def best_sampler(noise: str, num_train_timesteps: int = 1000) -> dict[str, Any]:
-    """Arguments of `sample_latents` that suit a noise best, as far as we know; at most T steps."""
-    options = dict(BEST_SAMPLERS.get(noise, BEST_SAMPLERS["default"]))
-    options["num_inference_steps"] = min(options["num_inference_steps"], num_train_timesteps)
-    return options
+class SamplerSettings(TypedDict, total=False):
+    """Keyword arguments of `ngldm.sampling.options.SamplingOptions`, where each is explained."""
+
+    method: Required[str]
+    num_inference_steps: Required[int]
+    timestep_spacing: str
+    x0_handling: str
+    x0_limit: float
+    start_noise: str
+    step_noise: str
+    eta: float
+    variance: str
+    refresh: float
+
+
+_KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")
+_GAUSSIAN_START = SamplerSettings(**_KARRAS_20, start_noise="gaussian")
+# As docs/study.md found. Noises that are not here get _KARRAS_20.
+BEST_SAMPLERS = {"laplace": _GAUSSIAN_START, "uniform": _GAUSSIAN_START}
+
+
+def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings:
+    """The sampler of at most 25 network calls that suits a noise best, as far as we know.
+
+    Args:
+        noise: a distribution's registered name.
+        num_train_timesteps: T of the model; a sampler makes no more steps than that.
+    """
+    settings = BEST_SAMPLERS.get(noise, _KARRAS_20).copy()
+    settings["num_inference_steps"] = min(settings["num_inference_steps"], num_train_timesteps)
+    return settings
+
+
+def resolve_sampler(settings: Mapping[str, object], noise: str, num_train_timesteps: int) -> SamplerSettings:
+    """A sampler's settings as `SamplingOptions` takes them: themselves, or, with method `auto`, what suits the noise.
+
+    Args:
+        settings: checked ones. With method "auto" they may have `choices`, distribution to settings: its entry for this
+            noise, or else its entry `default`, comes before the table of best samplers.
+        noise: a distribution's registered name.
+        num_train_timesteps: T of the model.
+    """
+    if settings["method"] != "auto":
+        return cast(SamplerSettings, dict(settings))
+    choices = cast(Mapping[str, SamplerSettings], settings.get("choices") or {})
+    chosen = choices.get(noise, choices.get("default"))
+    return chosen.copy() if chosen else best_sampler(noise, num_train_timesteps)

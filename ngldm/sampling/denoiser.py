@@ -10,8 +10,7 @@ from torch import Tensor
 from ngldm.diffusion.objective import predict_eps, predict_x0
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
-
-X0_HANDLINGS = ("none", "clip", "dynamic", "range")
+from ngldm.sampling.names import X0_HANDLINGS
 
 
 class Prediction(NamedTuple):

@@ -1,46 +1,50 @@
-"""Images from a bundle: one seed per image, so that an image does not depend on the batch that it is made in."""
+"""Images from a model: one seed per image, so that an image does not depend on the batch that it is made in."""
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from typing import Any
+from contextlib import contextmanager
+from os import PathLike
 
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
+from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
-from ngldm.model import Model
+from ngldm.model import Model, load_model
+from ngldm.sampling.batch_size import batch_from_memory
+from ngldm.sampling.best import Option
+from ngldm.sampling.denoiser import X0Handling, make_denoiser
+from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, check_options, get_sampler
+from ngldm.sampling.samplers import Callback, Step, get_sampler
 from ngldm.sampling.timesteps import inference_timesteps
 
 SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
 MAX_SEED = 10**12 - 1  # an image's own seed must fit the 64 bits of torch's generators
+Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
+
+
+def image_seeds(seed: int, first: int, last: int) -> list[int]:
+    """The own seeds of images number `first` to `last - 1` of a set's seed.
+
+    Raises:
+        InputError: `seed` is not 0 to `MAX_SEED`.
+    """
+    if not 0 <= seed <= MAX_SEED:
+        raise InputError(f"seed: {seed} must lie between 0 and {MAX_SEED}")
+    return [seed * SEED_STRIDE + index for index in range(first, last)]
 
 
 def sample_latents(
-    bundle: Model,
-    seeds: Sequence[int],
-    *,
-    method: str = "ddim",
-    num_inference_steps: int,
-    timestep_spacing: str = "trailing",
-    x0_handling: str = "none",
-    x0_limit: float = 3.0,
-    start_noise: str = "own",
-    step_noise: str = "own",
-    callback: Callback | None = None,
-    **options: Any,
+    model: Model, seeds: Sequence[int], options: SamplingOptions, callback: Callback | None = None
 ) -> Tensor:
     """Standardised latents, one per seed, in one batch.
 
     Args:
         seeds: one per image; x_T and the steps' noise of an image follow from its seed alone.
-        method, options: a sampler's name and its own arguments (`ngldm.samplers`).
-        timestep_spacing: see `ngldm.timesteps`.
-        x0_handling, x0_limit: see `ngldm.denoiser.X0Handling`.
-        start_noise, step_noise: see `ngldm.starts`.
+        callback: sees each step before it is made.
 
     Returns:
         (len(seeds), c, h, w) float32.
@@ -48,84 +52,143 @@ def sample_latents(
     Raises:
         InputError: on a value that is not allowed.
     """
-    sampler = get_sampler(method)
-    check_options(method, options)
-    timesteps = inference_timesteps(bundle.schedule, num_inference_steps, timestep_spacing)
+    diffusion, extent, device = model.diffusion, model.extent, model.device
+    timesteps = inference_timesteps(diffusion.schedule, options.num_inference_steps, options.timestep_spacing)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    shape = bundle.autoencoder.latent_shape
-    start = start_draw(start_noise, bundle.forward, bundle.schedule, bundle.extent)
-    source = PerImageNoise(step_draw(step_noise, bundle.noise), shape, generators, bundle.device)
+    shape = model.autoencoder.latent_shape
+    start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
+    source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
+    limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
+    handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
+    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
     with torch.inference_mode():
-        x = start_per_image(start, shape, generators, bundle.device)
-        denoise = bundle.denoiser(x0_handling, limit=x0_limit)
-        return sampler(denoise, bundle.schedule, x, source, timesteps, callback=callback, **options)
+        x = start_per_image(start, shape, generators, device)
+        sampler = get_sampler(options.method)
+        return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
 
 
-def generate(
-    bundle: Model,
-    num_images: int,
-    *,
-    seed: int = 0,
-    first: int = 0,
-    **options: Any,
-) -> UInt8Array:
-    """Images number `first` to `first + num_images - 1` of a seed, in one batch.
+class Generator:
+    """A trained model, ready to sample.
 
-    Image i depends on (seed, i) and not on its neighbours, up to the network's rounding, which may differ between batch
-    sizes.
+    Image i of a seed depends on (seed, i) and not on the other images, up to the network's rounding, which may differ
+    between batch sizes.
+
+    The options of all methods here are those of `SamplingOptions`, and the sampler's own (eta, variance, refresh).
+    Without `method`, the best known sampler of the model's noise is used.
 
     Args:
-        num_images: of this batch.
-        seed: of the whole set, 0 to `MAX_SEED`.
-        options: as for `sample_latents`: method, num_inference_steps, eta, callback, ...
+        model: with its networks in eval mode and on their device.
+    """
 
-    Returns:
-        (num_images, H, W, C) uint8.
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    def options(self, **chosen: Option) -> SamplingOptions:
+        """What the chosen options mean for this model.
+
+        Raises:
+            InputError: an unknown method, or an option that it does not have.
+        """
+        diffusion = self.model.diffusion
+        return SamplingOptions.choose(diffusion.noise.name, diffusion.schedule.num_train_timesteps, chosen)
+
+    def batch_size(self, num_images: int) -> int:
+        """Images per network call that half of the free memory holds, at most `num_images`."""
+        return batch_from_memory(self.model, num_images, free_memory(self.model.device))
+
+    def sample(
+        self,
+        num_images: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        batch_size: int | None = None,
+        progress: Progress = False,
+        **options: Option,
+    ) -> UInt8Array:
+        """Images number `first` to `first + num_images - 1` of a seed.
+
+        Args:
+            seed: of the whole set, 0 to `MAX_SEED`.
+            batch_size: images per network call; None is what half of the free memory holds.
+            progress: True draws a bar of the steps of all images; a function is told the images of each step.
+
+        Returns:
+            (num_images, H, W, C) uint8.
+
+        Raises:
+            InputError: on a value that is not allowed.
+        """
+        channels, height, width = self.model.image_shape
+        batches = self.batches(num_images, seed, first=first, batch_size=batch_size, progress=progress, **options)
+        return np.concatenate([np.empty((0, height, width, channels), np.uint8), *batches])
+
+    def batches(
+        self,
+        num_images: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        batch_size: int | None = None,
+        progress: Progress = False,
+        **options: Option,
+    ) -> Iterator[UInt8Array]:
+        """As `sample`, batch by batch, for more images than memory holds."""
+        for key, value, least in (("num_images", num_images, 0), ("first", first, 0), ("batch_size", batch_size, 1)):
+            if value is not None and value < least:
+                raise InputError(f"{key}: {value} must be at least {least}")
+        chosen, seeds = self.options(**options), image_seeds(seed, first, first + num_images)
+        size = batch_size or self.batch_size(num_images)
+        with _told(progress, num_images * chosen.num_inference_steps) as tell:
+            for start in range(0, num_images, size):
+                part = seeds[start : start + size]
+                latents = sample_latents(self.model, part, chosen, lambda step: tell(len(step.x)))
+                yield self.model.decode(latents)
+
+    def trajectory(self, num_images: int, num_frames: int, seed: int = 0, **options: Option) -> UInt8Array:
+        """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result, in one batch.
+
+        Args:
+            num_images: images number 0 and up of the seed.
+            num_frames: at least 2; at most the sampler's steps + 1 are returned.
+
+        Returns:
+            (frames, num_images, H, W, C) uint8; the last frame is what `sample` gives.
+
+        Raises:
+            InputError: on a value that is not allowed.
+        """
+        chosen = self.options(**options)
+        steps = chosen.num_inference_steps
+        wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())
+        frames: list[UInt8Array] = []
+
+        def keep(step: Step) -> None:
+            if step.index in wanted:
+                frames.append(self.model.decode(step.x))
+
+        last = sample_latents(self.model, image_seeds(seed, 0, num_images), chosen, keep)
+        return np.stack([*frames, self.model.decode(last)])
+
+
+@contextmanager
+def _told(progress: Progress, total: int) -> Iterator[Callable[[int], object]]:
+    """Whom to tell the images of each step."""
+    if callable(progress):
+        yield progress
+    else:
+        with tqdm(total=total, unit="step", disable=not progress) as bar:
+            yield bar.update
+
+
+def load(path: str | PathLike[str], device: torch.device | str = "auto") -> Generator:
+    """A model file, ready to sample.
+
+    Args:
+        path: of the file that the stage `train` or `Model.save` wrote.
+        device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", "mps".
 
     Raises:
-        InputError: on a value that is not allowed.
+        InputError: no such device, no path, or a file that is missing, damaged or of another format.
     """
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed: {seed} must lie between 0 and {MAX_SEED}")
-    seeds = [seed * SEED_STRIDE + index for index in range(first, first + num_images)]
-    return bundle.decode(sample_latents(bundle, seeds, **options))
-
-
-def generate_batches(
-    bundle: Model,
-    num_images: int,
-    batch_size: int,
-    progress: Callable[[int], None] = lambda count: None,
-    **options: Any,
-) -> Iterator[UInt8Array]:
-    """`generate` in batches of at most `batch_size`. `progress` is told the images of each network call."""
-    for first in range(0, num_images, batch_size):
-        count = min(batch_size, num_images - first)
-        yield generate(bundle, count, first=first, callback=partial(_advance, progress, count), **options)
-
-
-def _advance(progress: Callable[[int], None], count: int, step: Step) -> None:
-    progress(count)
-
-
-def trajectory(bundle: Model, num_images: int, num_frames: int, **options: Any) -> UInt8Array:
-    """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result.
-
-    Args:
-        num_images: images number 0 and up.
-        num_frames: at least 2; at most the sampler's steps + 1 are returned.
-        options: as for `generate`; num_inference_steps among them.
-
-    Returns:
-        (frames, num_images, H, W, C) uint8; the last frame is what `generate` gives.
-    """
-    steps = options["num_inference_steps"]
-    wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())
-    frames: list[UInt8Array] = []
-
-    def keep(step: Step) -> None:
-        if step.index in wanted:
-            frames.append(bundle.decode(step.x))
-
-    last = generate(bundle, num_images, callback=keep, **options)
-    return np.stack([*frames, last])
+    return Generator(load_model(path, resolve_device(str(device))))

@@ -4,7 +4,6 @@ An image's noise depends on its seed and not on which others are in the batch. I
 device, so that a seed means the same noise everywhere.
 """
 
-import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -13,34 +12,30 @@ from torch import Tensor
 from ngldm.data.statistics import LatentExtent
 from ngldm.diffusion.forward import Forward
 from ngldm.diffusion.schedules import Schedule
-from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise
+from ngldm.sampling.names import check_noise_choice
 
-NOISE_CHOICES = "own, gaussian, averaged:<n>"
-START_CHOICES = f"{NOISE_CHOICES}, x_T"
 Draw = Callable[[Sequence[int], torch.Generator], Tensor]  # (shape, generator) -> float32 on the CPU
 
 
-def _choose_noise(choice: str, noise: Noise, key: str, choices: str) -> Noise:
+def _choose_noise(choice: str, noise: Noise, key: str) -> Noise:
     """The noise that a choice names: "own" is the model's, "averaged:4" the standardised mean of 4 draws of it."""
+    check_noise_choice(key, choice)
     if choice == "own":
         return noise
     if choice == "gaussian":
         return make_noise("gaussian")
-    match = re.fullmatch(r"averaged:([1-9][0-9]*)", choice)
-    if not match:
-        raise InputError(f"{key}: {choice!r} is not one of: {choices} (n at least 1)")
     base = {"distribution": noise.name, **noise.params}
-    return make_noise("averaged", {"base": base, "n": int(match[1])})
+    return make_noise("averaged", {"base": base, "n": int(choice.removeprefix("averaged:"))})
 
 
-def step_draw(choice: str, noise: Noise, key: str = "step_noise", choices: str = NOISE_CHOICES) -> Draw:
+def step_draw(choice: str, noise: Noise, key: str = "step_noise") -> Draw:
     """How the noise of the sampler's steps is drawn.
 
     Raises:
         InputError: on an unknown choice.
     """
-    chosen = _choose_noise(choice, noise, key, choices)
+    chosen = _choose_noise(choice, noise, key)
     return lambda shape, generator: chosen.sample(shape, generator)
 
 
@@ -68,7 +63,7 @@ def start_draw(choice: str, forward: Forward, schedule: Schedule, extent: Latent
         return lambda shape, generator: (
             signal * (mean + std * torch.randn(tuple(shape), generator=generator)) + noise * own(shape, generator)
         )
-    return step_draw(choice, forward.noise, "start_noise", START_CHOICES)
+    return step_draw(choice, forward.noise, "start_noise")
 
 
 class PerImageNoise:

@@ -2,9 +2,9 @@
 
     sampler(denoise, schedule, x, source, timesteps, callback=None, **options) -> x_0
 
-`denoise` gives x_0 and eps as the network sees them (`ngldm.denoiser`); `x` is x_T; `source()` supplies fresh noise
-of mean 0 and variance 1 to those that add noise; `timesteps` descend from T (`ngldm.timesteps`). Whoever calls
-decides where x_T and noise come from.
+`denoise` gives x_0 and eps as the network sees them (`ngldm.sampling.denoiser`); `x` is x_T; `source()` supplies fresh
+noise of mean 0 and variance 1 to those that add noise; `timesteps` descend from T (`ngldm.sampling.timesteps`). Whoever
+calls decides where x_T and noise come from.
 
 The deterministic ones follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], a and b the coefficients of x_0 and
 eps. With exact conditional means that flow carries the marginals a x_0 + b eps of *any* noise D (Albergo et al.
@@ -12,9 +12,8 @@ eps. With exact conditional means that flow carries the marginals a x_0 + b eps 
 docs/samplers.md.
 """
 
-import inspect
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +22,7 @@ from torch import Tensor
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.sampling.denoiser import Denoise
+from ngldm.sampling.names import VARIANCES
 
 Source = Callable[[], Tensor]  # each call: fresh noise of mean 0, variance 1, in the shape of x_t
 
@@ -45,7 +45,7 @@ class Step:
     x0: Tensor
 
 
-Callback = Callable[[Step], None]
+Callback = Callable[[Step], object]
 
 
 def _steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
@@ -84,8 +84,8 @@ def ancestral(
         variance: "beta" for nu^2 = beta_t (the paper's code), "posterior" for DDPM's smaller
             beta_t (1 - abar_s) / (1 - abar_t).
     """
-    if variance not in ("beta", "posterior"):
-        raise unknown("variance", variance, ("beta", "posterior"))
+    if variance not in VARIANCES:
+        raise unknown("variance", variance, VARIANCES)
     for index, t, s in _steps(timesteps):
         abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
         alpha = abar_t / abar_s
@@ -242,20 +242,6 @@ def get_sampler(method: str) -> Callable[..., Tensor]:
     if method not in SAMPLERS:
         raise unknown("sampler method", method, SAMPLERS)
     return SAMPLERS[method]
-
-
-def check_options(method: str, options: Iterable[str]) -> None:
-    """Refuse options that a sampler does not have.
-
-    Raises:
-        InputError: naming the first of them and what the sampler has.
-    """
-    own = {p.name for p in inspect.signature(get_sampler(method)).parameters.values() if p.kind is p.KEYWORD_ONLY}
-    own.discard("callback")
-    for key in options:
-        if key not in own:
-            has = f"which has {sorted(own)}" if own else "which has none"
-            raise InputError(f"{key}: not an option of method {method!r}, {has}")
 
 
 def network_calls(method: str, num_inference_steps: int) -> int:

@@ -4,8 +4,8 @@ import torch
 
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
+from ngldm.sampling.names import SPACINGS
 
-SPACINGS = ("trailing", "linear", "quadratic", "karras")
 KARRAS_RHO = 7.0  # Karras et al. 2022, table 1
 
 

@@ -1,9 +1,13 @@
 """Distances between sets of feature vectors: Frechet distance (FID's formula) and KID. float64 throughout."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.io.errors import InputError
+
+Array = Tensor | NDArray[np.floating]
 
 
 class Moments:
@@ -49,15 +53,17 @@ def _factor(matrix: Tensor) -> Tensor:
     """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
-    return vectors[:, kept] * values[kept].sqrt()
+    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return factor
 
 
 def _trace_of_root(product: Tensor) -> Tensor:
     """tr P^(1/2) of a positive semi-definite P that rounding left a little unsymmetric."""
-    return torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
+    trace: Tensor = torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
+    return trace
 
 
-def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -> float:
+def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
     """Squared Frechet distance between N(mu1, sigma1) and N(mu2, sigma2) (Heusel et al. 2017).
 
     |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). With sigma1 = F F^T, the trace of the root comes from
@@ -66,10 +72,10 @@ def frechet_distance(mu1: Tensor, sigma1: Tensor, mu2: Tensor, sigma2: Tensor) -
     both are singular (fewer images than features), it comes from eigenvectors, with as many columns as the rank.
 
     Args:
-        mu1, mu2: (D,) means.
+        mu1, mu2: (D,) means, torch tensors or numpy arrays.
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
     """
-    mu1, sigma1, mu2, sigma2 = (x.double() for x in (mu1, sigma1, mu2, sigma2))
+    mu1, sigma1, mu2, sigma2 = (torch.as_tensor(x, dtype=torch.float64) for x in (mu1, sigma1, mu2, sigma2))
     other, factor = sigma2, _cholesky(sigma1)
     if factor is None:
         other, factor = sigma1, _cholesky(sigma2)

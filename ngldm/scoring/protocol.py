@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 from ngldm.data.reference import Reference
+from ngldm.io.errors import unknown
 from ngldm.scoring.frechet import Moments
+from ngldm.scoring.names import PROTOCOLS
 
 PAPER_IMAGES = 1000  # of each side in the paper's evaluation
 INCEPTION_DIM = 2048
@@ -18,6 +20,8 @@ def by_protocol(reference: Reference, protocol: str, generated: int | None = Non
             of 1000 vectors of length 2048 is singular and the distance biased upward: a figure to set beside the
             paper's, never an FID, and so named `fd_paper_protocol`.
     """
+    if protocol not in PROTOCOLS:
+        raise unknown("evaluate.fid_protocol", protocol, PROTOCOLS)
     if protocol == "standard":
         return reference
     features = reference.features[: min(PAPER_IMAGES, generated or PAPER_IMAGES)]  # in random order already

@@ -1,80 +1,156 @@
-"""Moments, densities and Theorem 1's ratios of noises, measured by drawing from them; no training."""
+"""Moments, densities and Theorem 1's ratios of noises, measured by drawing from them; no training.
 
-from collections.abc import Callable
-from typing import Any
+Cheap: seconds on two cores, whatever the data set.
+"""
 
-from ngldm.diffusion.forward import FORWARDS
-from ngldm.diffusion.schedules import make_schedule
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ngldm.diffusion.names import FORWARDS
+from ngldm.diffusion.schedules import Schedule
 from ngldm.noise import Noise
+from ngldm.theory.tables import Density, Histogram, MomentRow, TheoremRow, Theory
 from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio
 
-Row = dict[str, Any]
+MakeSchedule = Callable[[int], Schedule]  # T -> the schedule of T timesteps
 THEOREM_STEPS = (1, 3, 10, 30, 100, 300, 1000)
-THEOREM_COLUMNS = ("noise", "forward", "steps", "ratio", "std_error", "rms_ratio", "rms_std_error", "kurtosis_left")
+THEOREM_VALUES = 30_000  # latent values carried to x_T: the chain of 1000 steps then takes a second at most
 DRAWS = 100_000
+LIMIT = 4.0  # histograms and densities: from -LIMIT to LIMIT standard deviations
+BINS = 80
 
 
-def draw(noises: dict[str, Noise], seed: int = 0) -> dict[str, Any]:
-    """DRAWS float64 values of each noise."""
-    import torch
+def measure_theory(
+    latents: NDArray[np.float32],
+    noises: Mapping[str, Noise],
+    schedule: MakeSchedule,
+    num_train_timesteps: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Theory:
+    """All that is measured of the noises compared.
 
+    Args:
+        latents: (N, c, h, w) standardised training latents, of which the first few are carried to x_T.
+        noises: label to noise.
+        schedule: makes the schedule of any number of timesteps.
+        num_train_timesteps: the largest T to measure.
+        advance: called with 1 after each of Theorem 1's ratios: `count_ratios` of them.
+    """
+    draws = draw(noises)
+    steps, others = theorem_steps(num_train_timesteps), without_gaussian(noises)
+    return Theory(
+        latent_shape=latents.shape[1:],
+        theorem=measure_theorem(_few(latents), others, steps, schedule, advance=advance),
+        moments=moments(noises, draws),
+        histograms=histograms(draws),
+        densities=densities(noises),
+    )
+
+
+def without_gaussian(noises: Mapping[str, Noise]) -> dict[str, Noise]:
+    """The noises whose distances are measured relative to the Gaussian's."""
+    return {label: noise for label, noise in noises.items() if noise.name != "gaussian"}
+
+
+def theorem_steps(longest: int) -> list[int]:
+    """The values of T to measure: those of `THEOREM_STEPS` below `longest`, and it, at most 1000."""
+    return sorted({t for t in THEOREM_STEPS if t < longest} | {min(longest, THEOREM_STEPS[-1])})
+
+
+def count_ratios(noises: Mapping[str, Noise], num_train_timesteps: int) -> int:
+    """How many of Theorem 1's ratios `measure_theory` measures."""
+    return len(without_gaussian(noises)) * len(FORWARDS) * len(theorem_steps(num_train_timesteps))
+
+
+def _few(latents: NDArray[np.float32]) -> Tensor:
+    """The first latents: about `THEOREM_VALUES` values, at least 16 latents. Distances of large ones vary less."""
+    count = min(len(latents), max(16, THEOREM_VALUES // math.prod(latents.shape[1:])))
+    return torch.from_numpy(latents[:count].copy())
+
+
+def draw(noises: Mapping[str, Noise], seed: int = 0) -> dict[str, Tensor]:
+    """`DRAWS` float64 values of each noise."""
     return {
         label: noise.sample((DRAWS,), torch.Generator().manual_seed(seed), dtype=torch.float64)
         for label, noise in noises.items()
     }
 
 
-def moments(noises: dict[str, Noise], draws: dict[str, Any]) -> list[Row]:
-    """Per noise and moment the pair (exact, of the draws)."""
+def moments(noises: Mapping[str, Noise], draws: Mapping[str, Tensor]) -> list[MomentRow]:
+    """Mean, variance, skewness and excess kurtosis of each noise, in closed form and of its draws."""
     rows = []
     for label, noise in noises.items():
         x = draws[label]
         z = (x - noise.mean) / noise.variance**0.5
-        sampled = {
-            "mean": x.mean(),
-            "variance": ((x - noise.mean) ** 2).mean(),
-            "skewness": (z**3).mean(),
-            "excess kurtosis": (z**4).mean() - 3.0,
+        pairs = {
+            "mean": (noise.mean, x.mean()),
+            "variance": (noise.variance, ((x - noise.mean) ** 2).mean()),
+            "skewness": (noise.skewness, (z**3).mean()),
+            "excess kurtosis": (noise.excess_kurtosis, (z**4).mean() - 3.0),
         }
-        exact = (noise.mean, noise.variance, noise.skewness, noise.excess_kurtosis)
-        cells = {key: (e, float(s)) for e, (key, s) in zip(exact, sampled.items(), strict=True)}
-        rows.append({"noise": label, **cells})
+        rows += [
+            MomentRow(noise=label, moment=name, exact=exact, sampled=float(sampled))
+            for name, (exact, sampled) in pairs.items()
+        ]
     return rows
 
 
-def densities(noises: dict[str, Noise], limit: float = 4.0) -> dict[str, tuple[Any, Any]]:
-    """(x, density) within the limit, of the noises that have one in closed form."""
-    import torch
+def histograms(draws: Mapping[str, Tensor], limit: float = LIMIT) -> dict[str, Histogram]:
+    """A histogram of each noise's draws within the limit, `BINS` bins of equal width."""
+    found = {}
+    for label, values in draws.items():
+        density, edges = np.histogram(values.numpy(), bins=BINS, range=(-limit, limit), density=True)
+        found[label] = Histogram(edges.tolist(), density.tolist())
+    return found
 
+
+def densities(noises: Mapping[str, Noise], limit: float = LIMIT) -> dict[str, Density]:
+    """The density within the limit, of the noises that have one in closed form."""
     x = torch.linspace(-limit, limit, 801, dtype=torch.float64)
     known = {k: n for k, n in noises.items() if n.base.function("log_prob") and not n.base.discrete}
-    return {label: (x.numpy(), noise.log_prob(x).exp().numpy()) for label, noise in known.items()}
+    return {label: Density(x.tolist(), noise.log_prob(x).exp().tolist()) for label, noise in known.items()}
 
 
 def measure_theorem(
-    latents: Any,
-    noises: dict[str, Noise],
-    steps: list[int],
-    schedule: dict[str, Any],
+    latents: Tensor,
+    noises: Mapping[str, Noise],
+    steps: Sequence[int],
+    schedule: MakeSchedule,
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
-) -> list[Row]:
+) -> list[TheoremRow]:
     """Theorem 1's ratio for each noise, forward process and T.
 
     Args:
         latents: (N, ...) standardised, N >= 2.
         noises: label to noise.
-        schedule: arguments of `make_schedule`; its number of timesteps gives way to each of `steps`.
+        steps: the values of T.
+        schedule: makes the schedule of T timesteps.
+        seed: of the draws.
         advance: called with 1 after each ratio.
     """
     rows = []
     for label, noise in noises.items():
         for forward in FORWARDS:
             for count in steps:
-                betas = make_schedule(**{**schedule, "num_train_timesteps": count})
+                betas = schedule(count)
                 found = theorem1_ratio(latents, noise, betas, forward, seed)
-                left = kurtosis_left(betas) if forward == "markov" else 1.0
-                values = (found.mean, found.std_error, found.rms, found.rms_std_error, left)
-                rows.append(dict(zip(THEOREM_COLUMNS, (label, forward, count, *values), strict=True)))
+                rows.append(
+                    TheoremRow(
+                        noise=label,
+                        forward=forward,
+                        steps=count,
+                        ratio=found.mean,
+                        std_error=found.std_error,
+                        rms_ratio=found.rms,
+                        rms_std_error=found.rms_std_error,
+                        kurtosis_left=kurtosis_left(betas) if forward == "markov" else 1.0,
+                    )
+                )
                 advance(1)
     return rows

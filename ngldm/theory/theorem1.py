@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ngldm.diffusion.forward import FORWARDS
+from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Noise, make_noise

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ngldm.data.statistics import LatentExtent
 from ngldm.diffusion.forward import Marginal, Markov, make_forward
-from ngldm.diffusion.objective import Objective, add_noise, diffusion_loss, predict_eps, predict_x0, velocity
+from ngldm.diffusion.objective import Objective, add_noise, predict_eps, predict_x0, velocity
+from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
@@ -160,10 +161,8 @@ def test_weights_reach_the_loss() -> None:
 
     def loss(weighting: str) -> Tensor:
         generator = torch.Generator().manual_seed(2)
-        forward = Marginal(make_noise("laplace"))
-        return diffusion_loss(
-            lambda x, t: torch.zeros_like(x), SCHEDULE, forward, x0, generator, Objective("x0", weighting)
-        )
+        diffusion = Diffusion.make(make_noise("laplace"), SCHEDULE, objective="x0", weighting=weighting)
+        return diffusion.loss(lambda x, t: torch.zeros_like(x), x0, generator)
 
     t = torch.randint(1, 101, (64,), generator=torch.Generator().manual_seed(2))
     weights_of_t = Objective("x0", "min_snr").weights(SCHEDULE)[t].float()

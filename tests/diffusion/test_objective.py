@@ -8,8 +8,8 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from ngldm.diffusion.forward import Marginal
-from ngldm.diffusion.objective import Objective, add_noise, diffusion_loss, predict_eps, predict_x0
+from ngldm.diffusion.objective import add_noise, predict_eps, predict_x0
+from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.noise import Noise, make_noise
 
@@ -37,7 +37,7 @@ def generator(seed: int) -> torch.Generator:
 
 def eps_loss(model: Callable, schedule: Schedule, noise: Noise, x0: Tensor, generator: torch.Generator) -> Tensor:
     """The paper's: one draw of D, eps predicted."""
-    return diffusion_loss(model, schedule, Marginal(noise), x0, generator, Objective())
+    return Diffusion.make(noise, schedule).loss(model, x0, generator)
 
 
 # The forward process

@@ -2,12 +2,28 @@
 
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, atomic_path, read_json, require, sha256_file, write_json
+from ngldm.io.files import (
+    atomic_directory,
+    atomic_path,
+    differences,
+    entry,
+    fingerprint,
+    newest_first,
+    read_json,
+    require,
+    sha256_file,
+    write_json,
+)
 
 INTERRUPTIONS = [ValueError, KeyboardInterrupt]
 
@@ -123,10 +139,48 @@ def test_atomic_directory_starts_empty_after_a_killed_run(tmp_path):
 
 
 @pytest.mark.parametrize("value", [{"b": 1, "a": [1.5, None, "ä"]}, [1, 2], "text", 0.1])
-def test_json_round_trip(tmp_path, value):
+def test_any_json_is_written(tmp_path, value):
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text()) == value
+    assert everything(tmp_path) == ["a.json"]
+
+
+def test_json_objects_are_read_back(tmp_path):
+    value = {"b": 1, "a": [1.5, None, "ä"]}
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
-    assert everything(tmp_path) == ["a.json"]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        (3, int, 3),
+        (3, float, 3.0),
+        (0.5, float, 0.5),
+        ("a", str, "a"),
+        ([1], list, [1]),
+        ({}, dict, {}),
+        (True, bool, True),
+    ],
+)
+def test_an_entry_has_the_type_asked_for(value, kind, expected):
+    found = entry({"key": value}, "key", kind)
+    assert found == expected
+    assert type(found) is kind
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("3", int), (True, int), (True, float), (0.5, int), (3, str), (None, dict), ([], dict), (1, bool)],
+)
+def test_an_entry_of_another_type_is_named(value, kind):
+    with pytest.raises(InputError, match=rf"^key: {re.escape(repr(value))} is not a value of type {kind.__name__}$"):
+        entry({"key": value}, "key", kind)
+
+
+def test_a_missing_entry_is_named():
+    with pytest.raises(InputError, match=r"^key: None is not a value of type int$"):
+        entry({"other": 1}, "key", int)
 
 
 def test_write_json_keeps_the_order_of_the_keys_indents_and_ends_the_line(tmp_path):
@@ -190,3 +244,73 @@ def test_require_says_by_default_how_to_make_it(tmp_path):
 def test_sha256_is_of_all_bytes(tmp_path, content):
     (tmp_path / "a").write_bytes(content)
     assert sha256_file(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+
+
+CONTENT = {"settings": {"lr": 0.1, "widths": [8, 16]}, "seed": 0, "name": "laplace", "none": None}
+
+
+def reversed_keys(content: Any) -> Any:
+    if not isinstance(content, dict):
+        return content
+    return {key: reversed_keys(content[key]) for key in reversed(content)}
+
+
+def test_fingerprint_does_not_depend_on_key_order() -> None:
+    shuffled = reversed_keys(CONTENT)
+    assert list(shuffled) != list(CONTENT)
+    assert fingerprint(shuffled) == fingerprint(CONTENT)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"lr": 0.1 + 1e-16 * 2, "widths": [8, 16]}},
+        {"settings": {"lr": 0.1, "widths": [16, 8]}},
+        {"settings": {"lr": 0.1, "widths": [8, 16], "new": None}},
+        {"seed": 1},
+        {"seed": "0"},
+        {"name": "gaussian"},
+        {"none": False},
+    ],
+)
+def test_fingerprint_changes_with_any_value(change: dict[str, Any]) -> None:
+    assert fingerprint({**CONTENT, **change}) != fingerprint(CONTENT)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values, json_values)
+def test_fingerprints_are_equal_exactly_for_equal_json(one: Any, other: Any) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (fingerprint(one) == fingerprint(other)) is same
+    assert fingerprint(json.loads(json.dumps(one))) == fingerprint(one)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ({}, {}, []),
+        ({"a": 1, "b": {"c": [1, 2]}}, {"b": {"c": (1, 2)}, "a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": 1}, {"a": "1"}, ["a"]),
+        ({"a": {"b": 1, "c": {"d": 1}}}, {"a": {"b": 2, "c": {"d": 2}}}, ["a.b", "a.c.d"]),
+        ({"a": {"b": 1}, "gone": 0}, {"a": {"new": 1}}, ["a.b", "a.new", "gone"]),
+        ({"a": {"b": 1}}, {"a": None}, ["a"]),
+    ],
+)
+def test_differences_name_the_keys(old: dict, new: dict, expected: list[str]) -> None:
+    assert differences(old, new) == expected
+
+
+def test_newest_first_leaves_out_what_is_gone(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("old", "new", "gone", "middle")]
+    for path, time in zip(paths, (1, 9, 7, 5), strict=True):
+        path.touch()
+        os.utime(path, (time, time))
+    (tmp_path / "gone").unlink()
+    assert [path.name for path in newest_first(paths)] == ["new", "middle", "old"]

@@ -1,23 +1,13 @@
-"""Conversions, grids and PNG files."""
+"""Arrays on disk, grids and PNG files."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from ngldm.data.samples import load_images
 from ngldm.io.errors import InputError
-from ngldm.io.images import display_scale, grid, sample_grid, save_png, trajectory_grid
-from ngldm.io.tensors import to_float, to_uint8
-
-LEVELS = np.arange(256)
-
-
-def column(values: np.ndarray) -> torch.Tensor:
-    """Values as float images (N, 1, 1, 1)."""
-    return torch.tensor(np.asarray(values), dtype=torch.float32).reshape(-1, 1, 1, 1)
+from ngldm.io.images import enlarge, grid, open_array, sample_grid, save_png, trajectory_grid
 
 
 def noise_images(count: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -28,72 +18,6 @@ def numbered(count: int, height: int = 2, width: int = 3, channels: int = 1) -> 
     """Image i is filled with the value 100 + i: unlike the background."""
     values = np.arange(100, 100 + count, dtype=np.uint8)
     return np.broadcast_to(values[:, None, None, None], (count, height, width, channels))
-
-
-def test_uint8_round_trip_is_exact_for_all_values():
-    images = LEVELS.astype(np.uint8).reshape(4, 8, 8, 1)
-    np.testing.assert_array_equal(to_uint8(to_float(images)), images)
-
-
-def test_float_images_span_minus_one_to_one_linearly():
-    images = LEVELS.astype(np.uint8).reshape(256, 1, 1, 1)
-    out = to_float(images)
-    assert out.dtype == torch.float32
-    np.testing.assert_allclose(out.numpy().ravel(), LEVELS / 127.5 - 1.0, atol=1e-6)
-    assert (out.min(), out.max()) == (-1.0, 1.0)
-
-
-def test_axes_go_from_bhwc_to_bchw_and_back():
-    images = noise_images(2, 3, 4, 5)
-    floats = to_float(images)
-    assert floats.shape == (2, 5, 3, 4)
-    assert torch.equal(floats[1, 4, 2, 3], to_float(images[1:, 2:, 3:, 4:])[0, 0, 0, 0])
-    np.testing.assert_array_equal(to_uint8(floats), images)
-
-
-def test_to_float_leaves_its_input_alone_even_where_it_is_read_only():
-    images = noise_images(2, 3, 4, 1)
-    before = images.copy()
-    images.flags.writeable = False
-    to_float(images).zero_()
-    np.testing.assert_array_equal(images, before)
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"), [(-1.0001, 0), (-1.5, 0), (-1e30, 0), (-np.inf, 0), (1.0001, 255), (9.0, 255), (np.inf, 255)]
-)
-def test_values_outside_are_clipped_and_do_not_wrap(value, expected):
-    assert to_uint8(column([value])).item() == expected
-
-
-@pytest.mark.parametrize(("shift", "step"), [(-0.51, -1), (-0.49, 0), (0.49, 0), (0.51, 1)])
-def test_values_between_levels_go_to_the_nearest(shift, step):
-    inner = LEVELS[1:-1]
-    out = to_uint8(column((inner + shift) / 127.5 - 1.0)).ravel()
-    np.testing.assert_array_equal(out, inner + step)
-
-
-def test_values_half_way_between_levels_go_to_the_even_one():
-    """torch.round's rule, where the product is a half exactly in float32 (191 of the 255); 0 gives 128."""
-    x = (torch.arange(255) + 0.5) / 127.5 - 1.0
-    exact = ((x + 1.0) * 127.5 % 1.0 == 0.5).numpy()
-    assert exact.sum() > 100
-    out, below = to_uint8(column(x)).ravel(), np.arange(255)
-    np.testing.assert_array_equal(out[exact], (below + below % 2)[exact])
-    assert np.isin(out - below, (0, 1)).all()
-    assert to_uint8(column([0.0])).item() == 128
-
-
-def test_to_uint8_does_not_change_its_argument():
-    x = torch.linspace(-2.0, 2.0, 12).reshape(1, 3, 2, 2)
-    before = x.clone()
-    to_uint8(x)
-    assert torch.equal(x, before)
-
-
-def test_to_uint8_takes_half_precision_and_gradients():
-    x = torch.tensor([-1.0, 0.5, 1.0], dtype=torch.bfloat16).reshape(3, 1, 1, 1).requires_grad_()
-    assert to_uint8(x).ravel().tolist() == [0, 191, 255]
 
 
 def test_grid_of_three_pixels_in_two_columns():
@@ -156,8 +80,12 @@ def test_failed_save_leaves_what_was_there(tmp_path, monkeypatch, existing):
 
 
 @pytest.mark.parametrize(("side", "target", "scale"), [(8, 32, 4), (8, 33, 5), (32, 32, 1), (64, 32, 1), (1, 32, 32)])
-def test_display_scale_is_the_smallest_that_reaches_the_target(side, target, scale):
-    assert display_scale(side, target) == scale
+def test_images_are_enlarged_by_the_smallest_whole_factor_that_reaches_the_target(side, target, scale):
+    images = noise_images(2, side, side, 3)
+    larger = enlarge(images, target)
+    assert larger.shape == (2, scale * side, scale * side, 3)
+    assert np.array_equal(larger[:, ::scale, ::scale], images)
+    assert np.array_equal(larger[:, scale - 1 :: scale, scale - 1 :: scale], images)
 
 
 @pytest.mark.parametrize("count", [3, 8, 20])
@@ -191,39 +119,41 @@ def test_trajectory_grid_has_image_i_in_row_i_and_frame_j_in_column_j():
             assert (canvas[2 + 50 * i :, 2 + 50 * j :][:48, :48] == 100 + 10 * i + j).all()
 
 
-FILES = ("images.npy", "trajectory.npy")
-
-
-@pytest.fixture
-def sampled(tmp_path) -> Path:
-    """A folder as the stage `sample` writes it."""
-    np.save(tmp_path / "images.npy", noise_images(6, 4, 4, 1))
-    np.save(tmp_path / "trajectory.npy", noise_images(6, 4, 4, 1).reshape(3, 2, 4, 4, 1))
-    return tmp_path
-
-
-def test_load_images_gives_both_arrays_memory_mapped(sampled):
-    images, trajectory = load_images(sampled)
-    assert isinstance(images, np.memmap)
-    assert isinstance(trajectory, np.memmap)
-    np.testing.assert_array_equal(images, noise_images(6, 4, 4, 1))
-    assert trajectory.shape == (3, 2, 4, 4, 1)
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_missing_file(sampled, name):
-    (sampled / name).unlink()
+def error_of(path: Path, dtype: type[np.generic] = np.uint8) -> str:
     with pytest.raises(InputError) as caught:
-        load_images(sampled)
-    assert str(sampled / name) in str(caught.value)
+        open_array(path, dtype, "the stage `sample`")
+    return str(caught.value)
+
+
+def test_an_array_is_memory_mapped_and_cannot_be_written(tmp_path):
+    images = noise_images(3, 4, 4, 1)
+    np.save(tmp_path / "a.npy", images)
+    opened = open_array(tmp_path / "a.npy", np.uint8, "here")
+    assert isinstance(opened, np.memmap)
+    np.testing.assert_array_equal(opened, images)
+    with pytest.raises(ValueError, match="read-only"):
+        opened[0] = 0
+
+
+def test_a_missing_array_is_named_with_what_makes_it(tmp_path):
+    message = error_of(tmp_path / "a.npy")
+    assert str(tmp_path / "a.npy") in message
+    assert "the stage `sample`" in message
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, -1])
-@pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_truncated_file(sampled, name, keep):
+def test_a_cut_array_is_named(tmp_path, keep):
     """Cut to nothing, in the magic string, in the header, by the last byte."""
-    content = (sampled / name).read_bytes()
-    (sampled / name).write_bytes(content[:keep])
-    with pytest.raises(InputError) as caught:
-        load_images(sampled)
-    assert str(sampled / name) in str(caught.value)
+    np.save(tmp_path / "a.npy", noise_images(3, 4, 4, 1))
+    (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:keep])
+    assert str(tmp_path / "a.npy") in error_of(tmp_path / "a.npy")
+
+
+def test_an_array_of_other_numbers_is_refused(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    assert "holds float64, must hold uint8" in error_of(tmp_path / "a.npy")
+
+
+def test_a_pickled_object_is_not_loaded(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([{"a": 1}]), allow_pickle=True)
+    assert str(tmp_path / "a.npy") in error_of(tmp_path / "a.npy")

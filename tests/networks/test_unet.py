@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
+from ngldm.networks.names import TIME_EMBEDDINGS
 from ngldm.networks.unet import (
-    TIME_EMBEDDINGS,
     Attention,
     ResBlock,
     SinusoidalEmbedding,
     SirenEmbedding,
     UNet,
+    UNetSettings,
     group_norm,
 )
 
@@ -34,8 +35,9 @@ def one_thread() -> Iterator[None]:
 
 def make(widths: tuple[int, ...] = (8, 16), seed: int = 0, channels: int = 2, **options: object) -> UNet:
     torch.manual_seed(seed)
+    timesteps = options.pop("num_train_timesteps", 1000)
     defaults = {"attention_head_dim": 4, "blocks_per_level": 1}
-    return UNet(channels, widths, **(defaults | options))
+    return UNet(channels, UNetSettings(widths, **(defaults | options)), timesteps)
 
 
 def perturbed(model: UNet, scale: float = 0.1) -> UNet:
@@ -308,6 +310,6 @@ def test_unknown_embedding_is_refused_with_the_choices():
 
 @pytest.mark.parametrize("time_embedding", TIME_EMBEDDINGS)
 def test_double_precision_goes_all_the_way(time_embedding):
-    model = UNet(1, widths=(8, 16), attention_head_dim=8, time_embedding=time_embedding).double()
+    model = UNet(1, UNetSettings((8, 16), attention_head_dim=8, time_embedding=time_embedding)).double()
     x = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     assert model(x, torch.tensor([1, 1000])).dtype == torch.float64

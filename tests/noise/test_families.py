@@ -1,7 +1,11 @@
-"""The further distributions and the combinators, against scipy.stats: moments, density, quantiles, draws."""
+"""The distributions with a density: moments, density, quantiles and draws, against scipy.stats.
+
+The oracle of the paper's noises has its normalisations (Appendix B, sigma = 1) as literal numbers.
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,10 +13,35 @@ import torch
 from scipy import stats
 
 from ngldm.io.errors import InputError
-from ngldm.noise import Base, Noise, check, make_noise, noise_names, register
-from ngldm.noise.registry import _REGISTRY
+from ngldm.noise import Noise, make_noise
 
-EXPONENTIAL, LAPLACE = {"distribution": "exponential"}, {"distribution": "laplace"}
+SQRT_3 = 1.7320508075688772
+GUMBEL_SCALE = 0.7796968012336761  # sqrt(6) / pi
+GUMBEL_SHIFT = -0.45005320754569466  # -gamma sqrt(6) / pi
+
+ORACLES = {
+    "gaussian": stats.norm(0.0, 1.0),
+    "laplace": stats.laplace(0.0, 0.7071067811865476),
+    "exponential": stats.expon(-1.0, 1.0),
+    "exponential_uncentred": stats.expon(0.0, 1.0),
+    "uniform": stats.uniform(-SQRT_3, 2 * SQRT_3),
+    "gumbel": stats.gumbel_r(GUMBEL_SHIFT, GUMBEL_SCALE),
+}
+# Central moments of order 2, 3, 4, 6, 8, for standard errors: (2k)! / 2^k, numbers of derangements, 3^k / (2k + 1), and
+# for Gumbel from the cumulants (n - 1)! zeta(n) (sqrt(6) / pi)^n.
+CENTRAL_MOMENTS = {
+    "gaussian": {2: 1.0, 3: 0.0, 4: 3.0, 6: 15.0, 8: 105.0},
+    "laplace": {2: 1.0, 3: 0.0, 4: 6.0, 6: 90.0, 8: 2520.0},
+    "exponential": {2: 1.0, 3: 2.0, 4: 9.0, 6: 265.0, 8: 14833.0},
+    "exponential_uncentred": {2: 1.0, 3: 2.0, 4: 9.0, 6: 265.0, 8: 14833.0},
+    "uniform": {2: 1.0, 3: 0.0, 4: 9 / 5, 6: 27 / 7, 8: 9.0},
+    "gumbel": {2: 1.0, 3: 1.1395470994, 4: 5.4, 6: 91.414247, 8: 3091.02294},
+}
+NAMES = sorted(ORACLES)
+STANDARD = [name for name in NAMES if name != "exponential_uncentred"]
+INVERTED = [name for name in NAMES if name != "gaussian"]  # the Gaussian comes from torch.randn
+SIZE = 2**19
+EXTREME_UNIFORMS = [0.0, 2.0**-53, 2.0**-52, 0.5, 1.0 - 2.0**-52, 1.0 - 2.0**-53]  # torch.rand's range in float64
 # name, parameters, scipy's distribution before standardising
 LAWS = [
     ("logistic", {}, stats.logistic()),
@@ -28,110 +57,159 @@ LAWS = [
     ("triangular", {}, stats.triang(0.5)),
     ("arcsine", {}, stats.arcsine()),
     ("beta", {"a": 2.0, "b": 5.0}, stats.beta(2, 5)),
-    ("bernoulli", {"p": 0.5}, stats.bernoulli(0.5)),
-    ("bernoulli", {"p": 0.2}, stats.bernoulli(0.2)),
-    ("binomial", {"n": 4, "p": 0.5}, stats.binom(4, 0.5)),
-    ("binomial", {"n": 9, "p": 0.2}, stats.binom(9, 0.2)),
-    ("poisson", {"rate": 4.0}, stats.poisson(4)),
     ("skew_normal", {"alpha": 4.0}, stats.skewnorm(4)),
     ("skew_normal", {"alpha": -1.5}, stats.skewnorm(-1.5)),
-    ("mirrored", {"base": EXPONENTIAL}, stats.laplace()),
-    ("mirrored", {"base": {"distribution": "gamma", "concentration": 3.0}}, stats.dgamma(3)),
-    ("mirrored", {"base": LAPLACE}, stats.laplace()),
-    ("mirrored", {"base": {"distribution": "uniform"}}, stats.uniform(-1, 2)),
-    ("mirrored", {"base": {"distribution": "exponential_uncentred"}}, stats.laplace()),
-    ("averaged", {"base": EXPONENTIAL, "n": 4}, stats.gamma(4)),
-    ("truncated", {"base": {"distribution": "gaussian"}, "bound": 1.5}, stats.truncnorm(-1.5, 1.5)),
-    ("truncated", {"base": EXPONENTIAL, "bound": 2.0}, stats.truncexpon(3.0)),
 ]
 IDS = [f"{name}-{params}" for name, params, _ in LAWS]
-SIZE = 2**15
 
 
-def draw(name: str, params: dict, size: int = SIZE) -> np.ndarray:
-    noise = make_noise(name, params)
-    return noise.sample((size,), torch.Generator().manual_seed(1), dtype=torch.float64).numpy()
+def draw(name: str, size: int = SIZE, seed: int = 0, **options: Any) -> torch.Tensor:
+    return make_noise(name).sample((size,), torch.Generator().manual_seed(seed), **options)
+
+
+def feed_uniforms(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    """Make torch.rand return these values, so that `sample` returns exact quantiles."""
+
+    def rand(shape: Any, *, dtype: torch.dtype, **_: Any) -> torch.Tensor:
+        return torch.tensor(values, dtype=dtype).reshape(shape)
+
+    monkeypatch.setattr(torch, "rand", rand)
+
+
+def quantiles(monkeypatch: pytest.MonkeyPatch, name: str, uniforms: list[float], **options: Any) -> torch.Tensor:
+    feed_uniforms(monkeypatch, uniforms)
+    return make_noise(name).sample((len(uniforms),), **options)
+
+
+def moment_claimed(noise: Noise, order: int) -> float:
+    """E (x - mean)^order of a noise of variance 1 by its attributes; order 1 is the mean itself."""
+    return {1: noise.mean, 2: noise.variance, 3: noise.skewness, 4: noise.excess_kurtosis + 3.0}[order]
+
+
+def moment_sampled(x: torch.Tensor, mean: float, order: int) -> float:
+    return float(x.mean()) if order == 1 else float(((x - mean) ** order).mean())
+
+
+def standard_error(name: str, order: int, size: int) -> float:
+    """Of the mean of z^k over `size` draws: sqrt(Var(z^k) / size), Var(z^k) = E z^2k - (E z^k)^2, z centred."""
+    moments = {1: 0.0, **CENTRAL_MOMENTS[name]}
+    return math.sqrt((moments[2 * order] - moments[order] ** 2) / size)
 
 
 @pytest.mark.parametrize(("name", "params", "law"), LAWS, ids=IDS)
-def test_moments_are_scipys(name: str, params: dict, law: stats.rv_continuous) -> None:
-    """Skewness and kurtosis are the same before and after standardising."""
-    noise = make_noise(name, params)
-    skewness, kurtosis = (float(value) for value in law.stats("sk"))
-    tolerance = 2e-3 if name == "truncated" else 1e-9  # quadrature
-    assert (noise.mean, noise.variance) == pytest.approx((0.0, 1.0), abs=1e-9)
-    assert noise.skewness == pytest.approx(skewness, rel=tolerance, abs=tolerance)
-    assert noise.excess_kurtosis == pytest.approx(kurtosis, rel=tolerance, abs=tolerance)
+def test_it_is_scipys(name: str, params: dict, law: stats.rv_continuous, same_as_scipy: Callable[..., None]) -> None:
+    same_as_scipy(name, params, law)
 
 
-@pytest.mark.parametrize(("name", "params", "law"), LAWS, ids=IDS)
-def test_draws_follow_scipys_distribution_function(name: str, params: dict, law: stats.rv_continuous) -> None:
-    """Kolmogorov's bound at one in ten million, 3 / sqrt(n); for a discrete law it is conservative."""
-    x = draw(name, params) * law.std() + law.mean()
-    if isinstance(law.dist, stats.rv_discrete):
-        values = np.unique(np.round(x))
-        assert np.abs(x - np.round(x)).max() < 1e-6
-        empirical = np.array([(np.round(x) <= v).mean() for v in values])
-        assert np.abs(empirical - law.cdf(values)).max() < 3 / math.sqrt(SIZE)
-    else:
-        assert stats.kstest(x, law.cdf).statistic < 3 / math.sqrt(SIZE)
-
-
-@pytest.mark.parametrize(("name", "params", "law"), LAWS, ids=IDS)
-def test_log_prob_and_icdf_are_scipys_where_they_exist(name: str, params: dict, law: stats.rv_continuous) -> None:
-    noise, mean, std = make_noise(name, params), float(law.mean()), float(law.std())
-    u = np.linspace(0.01, 0.99, 36)
-    raw = np.unique(law.ppf(u))
-    if noise.base.function("log_prob"):
-        theirs = law.logpmf(raw) if noise.base.discrete else law.logpdf(raw) + math.log(std)
-        ours = noise.log_prob(torch.from_numpy((raw - mean) / std))
-        tolerance = 1e-4 if name == "truncated" else 1e-6
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=tolerance, atol=tolerance)
-    if noise.base.function("icdf"):
-        tolerance = 1e-4 if name == "truncated" else 1e-6
-        np.testing.assert_allclose(noise.icdf(torch.from_numpy(u)).numpy(), (law.ppf(u) - mean) / std, atol=tolerance)
-
-
-@pytest.mark.parametrize("name", ["gaussian", "laplace", "logistic", "student_t", "gumbel", "skew_normal", "weibull"])
-def test_score_is_the_slope_of_log_prob(name: str) -> None:
-    noise, x, h = make_noise(name), torch.tensor([-0.9, -0.3, 0.4, 1.7], dtype=torch.float64), 1e-5
-    slope = (noise.log_prob(x + h) - noise.log_prob(x - h)) / (2 * h)
-    torch.testing.assert_close(noise.score(x), slope, rtol=1e-5, atol=1e-5)
-
-
-def test_the_score_of_a_flat_density_is_0_also_in_inference_mode() -> None:
-    with torch.inference_mode():
-        assert make_noise("uniform").score(torch.tensor([0.1, -1.0])).tolist() == [0.0, 0.0]
-        x = torch.tensor([0.5, -2.0])
-        torch.testing.assert_close(make_noise("gaussian").score(x), -x)
-
-
-def test_making_a_noise_keeps_the_callers_lists_and_the_global_generator() -> None:
-    params = {"weights": [0.5, 0.5], "means": [-1.0, 2.0], "stds": [1.0, 1.0]}
-    torch.manual_seed(5)
-    before = torch.random.get_rng_state()
-    noise = make_noise("gaussian_mixture", params)
-    params["means"][0] = 7.0
-    assert noise.params["means"] == [-1.0, 2.0]
-    assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_there_is_no_score_without_a_density() -> None:
-    with pytest.raises(InputError, match="'bernoulli' is discrete"):
-        make_noise("bernoulli").score(torch.zeros(1))
-    with pytest.raises(InputError, match="'averaged' has no log_prob"):
-        make_noise("averaged").log_prob(torch.zeros(1))
-
-
-@pytest.mark.parametrize("name", noise_names())
-def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(name: str) -> None:
-    """Mean within 5 standard errors; the file's laws above check the rest."""
+@pytest.mark.parametrize("name", NAMES)
+def test_moments_equal_closed_form(name: str) -> None:
     noise = make_noise(name)
-    x, again = (noise.sample((SIZE,), torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(x, again)
-    assert x.dtype == torch.float32
-    assert float(x.double().mean()) == pytest.approx(noise.mean, abs=5 / math.sqrt(SIZE))
-    assert noise.sample((2, 3), dtype=torch.bfloat16).dtype == torch.bfloat16
+    mean, variance, skewness, excess_kurtosis = (float(v) for v in ORACLES[name].stats("mvsk"))
+    assert noise.mean == pytest.approx(mean, abs=1e-12)
+    assert noise.variance == pytest.approx(variance, rel=1e-12)
+    assert noise.skewness == pytest.approx(skewness, abs=1e-9)
+    assert noise.excess_kurtosis == pytest.approx(excess_kurtosis, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_fair_noise_has_mean_0_and_variance_1(name: str) -> None:
+    noise = make_noise(name)
+    assert noise.mean == 0.0
+    assert noise.variance == pytest.approx(1.0, rel=1e-15)
+
+
+def test_uncentred_exponential_has_mean_1_and_the_shape_of_the_centred_one() -> None:
+    uncentred, centred = make_noise("exponential_uncentred"), make_noise("exponential")
+    assert (uncentred.mean, uncentred.variance) == (1.0, 1.0)
+    assert (uncentred.skewness, uncentred.excess_kurtosis) == (centred.skewness, centred.excess_kurtosis)
+    x = draw("exponential_uncentred")
+    assert float(x.mean()) == pytest.approx(1.0, abs=5 / math.sqrt(SIZE))
+    assert float(x.min()) >= 0.0
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_have_the_claimed_moments(name: str, order: int) -> None:
+    """Mean, variance, third and fourth standardised moment of 2^19 draws, within 5 standard errors."""
+    noise = make_noise(name)
+    sampled = moment_sampled(draw(name, seed=order, dtype=torch.float64), noise.mean, order)
+    assert sampled == pytest.approx(moment_claimed(noise, order), abs=5 * standard_error(name, order, SIZE))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_follow_the_distribution(name: str) -> None:
+    """Kolmogorov-Smirnov: P(D > k / sqrt(n)) is about 2 exp(-2 k^2), 7e-6 for k = 2.5."""
+    size = 100_000
+    x = draw(name, size, seed=11, dtype=torch.float64).numpy()
+    assert stats.kstest(x, ORACLES[name].cdf).statistic < 2.5 / math.sqrt(size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_draws_are_independent_within_a_tensor(name: str) -> None:
+    """Neighbours are uncorrelated along both axes: for independent draws the estimate has variance 1 / n."""
+    x = make_noise(name).sample((512, 512), torch.Generator().manual_seed(3)) - make_noise(name).mean
+    for product in (x[1:] * x[:-1], x[:, 1:] * x[:, :-1]):
+        assert abs(float(product.mean())) < 5 / math.sqrt(product.numel())
+
+
+@pytest.mark.parametrize("name", INVERTED)
+def test_samples_are_the_quantiles_of_the_uniforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    uniforms = [1e-9, 0.01, 0.25, 0.5, 0.75, 0.99, 1 - 1e-9]
+    x = quantiles(monkeypatch, name, uniforms, dtype=torch.float64)
+    # Gumbel in torch goes through uniforms scaled by 1 - 2^-52, which moves the quantile at 1 - 1e-9 by 2e-7.
+    np.testing.assert_allclose(x.numpy(), ORACLES[name].ppf(uniforms), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "uniform", "quantile"),
+    [
+        ("laplace", 0.75, 0.4901290717342735),  # ln 2 / sqrt 2: scale sigma / sqrt 2
+        ("laplace", 0.25, -0.4901290717342735),
+        ("exponential", 0.0, -1.0),  # the rate is 1 / sigma, sigma is subtracted
+        ("exponential", 0.5, -0.3068528194400547),  # ln 2 - 1
+        ("exponential_uncentred", 0.5, 0.6931471805599453),
+        ("uniform", 0.0, -1.7320508075688772),
+        ("uniform", 1.0 - 2.0**-53, 1.7320508075688772),
+        ("gumbel", 0.36787944117144233, -0.45005320754569466),  # F(mu) = 1/e, mu = -gamma sqrt(6) / pi
+        ("gumbel", 0.5, -0.16428425575735861),  # a Gumbel of maxima: median below the mean
+    ],
+)
+def test_appendix_b_in_numbers(name: str, uniform: float, quantile: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert float(quantiles(monkeypatch, name, [uniform], dtype=torch.float64)) == pytest.approx(quantile, abs=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("name", INVERTED)
+def test_extreme_uniforms_give_finite_noise(name: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = quantiles(monkeypatch, name, EXTREME_UNIFORMS, dtype=dtype)
+    assert bool(torch.isfinite(x).all())
+    assert bool((x.diff() >= 0).all())
+
+
+@pytest.mark.parametrize("name", ["exponential", "laplace", "gumbel"])
+def test_tails_reach_beyond_float32_uniforms(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 24-bit uniform cuts the upper tail at the quantile of 1 - 2^-24."""
+    farthest = float(quantiles(monkeypatch, name, EXTREME_UNIFORMS)[-1])
+    assert farthest > ORACLES[name].ppf(1 - 2.0**-50) > 1.9 * ORACLES[name].ppf(1 - 2.0**-24)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_million_bfloat16_draws_are_finite(name: str) -> None:
+    assert bool(torch.isfinite(draw(name, 10**6, seed=8, dtype=torch.bfloat16)).all())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device: draws there come from its generator")
+@pytest.mark.parametrize("name", NAMES)
+def test_cuda_draws_on_the_device_reproducibly_with_the_claimed_moments(name: str) -> None:
+    noise, generator = make_noise(name), torch.Generator("cuda").manual_seed(2)
+    x = noise.sample((SIZE,), generator, "cuda", torch.float64)
+    assert x.device.type == "cuda"
+    assert bool(torch.isfinite(x).all())
+    for order in (1, 2, 3, 4):
+        bound = 5 * standard_error(name, order, SIZE)
+        assert moment_sampled(x, noise.mean, order) == pytest.approx(moment_claimed(noise, order), abs=bound)
+    generator.manual_seed(2)
+    assert torch.equal(noise.sample((SIZE,), generator, "cuda", torch.bfloat16), x.to(torch.bfloat16))
 
 
 def test_gaussian_mixture_by_hand() -> None:
@@ -143,17 +221,6 @@ def test_gaussian_mixture_by_hand() -> None:
     assert noise.excess_kurtosis == pytest.approx(fourth / 16 - 3)
 
 
-def test_mixture_has_the_mixed_moments() -> None:
-    noise = make_noise("mixture", {"first": EXPONENTIAL, "second": LAPLACE, "weight": 0.25})
-    assert (noise.skewness, noise.excess_kurtosis) == pytest.approx((0.25 * 2, 0.25 * 9 + 0.75 * 6 - 3))
-
-
-def test_averaging_is_a_dial_to_the_gaussian() -> None:
-    for n in (1, 4, 100):
-        noise = make_noise("averaged", {"base": EXPONENTIAL, "n": n})
-        assert (noise.skewness, noise.excess_kurtosis) == pytest.approx((2 / math.sqrt(n), 6 / n))
-
-
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
@@ -163,91 +230,9 @@ def test_averaging_is_a_dial_to_the_gaussian() -> None:
         ("gaussian_mixture", {"weights": [0.5, 0.6]}, "weights: .* must sum to 1, sum to 1.1"),
         ("gaussian_mixture", {"stds": [1.0, -1.0]}, r"stds\[1\]: -1.0 must be above 0"),
         ("gaussian_mixture", {"means": [1.0]}, "means: 1 values, but there are 2 weights"),
-        ("bernoulli", {"p": 1.0}, "p: 1.0 must be strictly between 0 and 1"),
-        ("binomial", {"n": 2.5}, "n: 2.5 must be a whole number"),
-        ("averaged", {"n": 0}, "n: 0 must be a whole number"),
-        ("poisson", {"rate": True}, "rate: True is not a finite number"),
         ("lognormal", {"sigma": math.nan}, "sigma: nan is not a finite number"),
-        ("mirrored", {"base": {"distribution": "cauchy"}}, "base: unknown noise 'cauchy'"),
-        ("mirrored", {"base": "laplace"}, "base: 'laplace' must be a mapping with `distribution`"),
-        ("truncated", {"bound": 1e-9}, "bound: 1e-09 keeps .* at least 1 %"),
-        ("truncated", {"base": {"distribution": "student_t"}}, "'student_t' has no icdf"),
-        ("mixture", {"weight": 1.5}, "weight: 1.5 must be strictly between 0 and 1"),
     ],
 )
 def test_bad_parameters_are_named_with_what_is_allowed(name: str, params: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_noise(name, params)
-
-
-@pytest.mark.parametrize(("mean", "variance", "what"), [(0.5, 1.0, "mean"), (0.0, 2.0, "variance")])
-def test_draws_that_contradict_the_declared_moments_are_refused(
-    mean: float, variance: float, what: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ngldm.noise.registry._REGISTRY", dict(_REGISTRY))
-
-    @register(f"liar_{what}")
-    def liar() -> Base:
-        return Base(
-            mean=mean,
-            variance=variance,
-            skewness=0.0,
-            excess_kurtosis=0.0,
-            draw=lambda shape, generator, device: torch.randn(tuple(shape), generator=generator),
-        )
-
-    with pytest.raises(InputError, match=f"'liar_{what}': 16384 draws have {what} .* the declared one"):
-        make_noise(f"liar_{what}")
-
-
-def normal(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> torch.Tensor:
-    return torch.randn(tuple(shape), generator=generator, dtype=torch.float64)
-
-
-WRONG = {
-    "skewed": (Base(mean=0.0, variance=1.0, skewness=5.0, excess_kurtosis=9.0, draw=normal), "skewness"),
-    "peaked": (Base(mean=0.0, variance=1.0, skewness=0.0, excess_kurtosis=5.0, draw=normal), "excess_kurtosis"),
-    "flat": (Base(mean=0.0, variance=1.0, skewness=0.0, excess_kurtosis=-1.2, draw=normal), "excess_kurtosis"),
-    "wide": (
-        Base(mean=0.0, variance=1.0, excess_kurtosis=math.inf, draw=lambda *at: 3.0 * normal(*at)),
-        "variance .* declared one is 1.0",
-    ),
-    "two": (
-        Base(mean=0.0, variance=1.0, skewness=0.0, excess_kurtosis=0.0, draw=normal, icdf=torch.logit),
-        "quantile .* its icdf",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_draws_that_contradict_shape_or_icdf_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ngldm.noise.registry._REGISTRY", dict(_REGISTRY))
-    base, words = WRONG[name]
-    register(name)(lambda: base)
-    with pytest.raises(InputError, match=f"noise '{name}': .*{words}"):
-        make_noise(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "params"),
-    [
-        *(("student_t", {"df": df}) for df in (2.01, 2.5, 3.0, 4.0, 4.7, 5.0, 5.5, 6.0, 8.0, 30.0)),
-        *(("lognormal", {"sigma": sigma}) for sigma in (0.1, 0.5, 0.6, 1.0, 2.0)),
-        *(("gamma", {"concentration": k}) for k in (0.05, 0.6, 0.7, 5.0)),
-        *(("weibull", {"k": k}) for k in (0.3, 0.85, 0.9, 3.6)),
-        *(("generalized_normal", {"beta": beta}) for beta in (0.3, 0.75, 0.9, 20.0)),
-        *(("bernoulli", {"p": p}) for p in (0.003, 0.08, 0.1, 0.99)),
-        *(("poisson", {"rate": rate}) for rate in (0.05, 0.12, 50.0)),
-    ],
-)
-def test_heavy_and_rare_but_right_noise_is_accepted_whatever_the_seed(
-    name: str, params: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    noise = make_noise(name, params)
-    sample = Noise.sample
-    for seed in range(1, 21):
-        monkeypatch.setattr(
-            Noise, "sample", lambda self, shape, generator, dtype, s=seed: sample(self, shape, generator.manual_seed(s))
-        )
-        check._CHECKED.discard(f"{noise.name} {noise.params}")
-        check.check_moments(noise)

@@ -1,4 +1,4 @@
-"""What the terminal shows: bars, plain lines, silence, tables; `ngldm list`, `compare` and `doctor`."""
+"""What the terminal shows: bars, plain lines, silence, tables."""
 
 import inspect
 import os
@@ -7,22 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ngldm.noise import noise_names
 from ngldm.pipeline import terminal as command
-from ngldm.pipeline.cli import catalogue as list_cli
-from ngldm.pipeline.cli import compare as compare_cli
-from ngldm.pipeline.cli import doctor as doctor_cli
-from ngldm.pipeline.cli import main
-from ngldm.pipeline.cli.doctor import CHECKS, Finding
-from ngldm.sampling.samplers import SAMPLERS
+from stages import download
 
 ROOT = Path(__file__).parents[2]
-Call = Callable[..., tuple[int, str, str]]
 BAR = """
 import time
 from ngldm.pipeline.terminal import print_table, progress, summary
@@ -32,21 +25,6 @@ with progress("train laplace", 4, "steps") as advance:
 print_table(["noise", "score"], [["laplace", "[bold]1.5[/]"]])
 summary("sample laplace", {"loss": 0.123456, "images": 7})
 """
-
-
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run `ngldm <arguments>`; gives exit code, standard output, standard error."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ngldm", *arguments])
-        with pytest.raises(SystemExit) as caught:
-            main.main()
-        out, err = capsys.readouterr()
-        return (caught.value.code if isinstance(caught.value.code, int) else 0), out, err
-
-    return run
 
 
 def on_a_terminal(**variables: str) -> str:
@@ -129,20 +107,23 @@ def test_every_stage_ends_with_its_summary(smoke: Path) -> None:
         line.split(": ")[0]: line for line in log.splitlines() if ": " in line and not re.search(r": \d+/\d", line)
     }
     pairs = [f"{noise} {sampler}" for noise in ("gaussian", "laplace") for sampler in ("ancestral", "auto")]
-    labelled = [f"train {noise}" for noise in ("gaussian", "laplace")]
-    labelled += [f"{stage} {pair}" for stage in ("sample", "evaluate") for pair in pairs]
-    others = ["download digits", "autoencoder kl", "latents", "reference classifier", "curve", "study"]
+    labelled = [f"{stage} {noise}" for stage in ("train", "evaluate") for noise in ("gaussian", "laplace")]
+    labelled += [f"sample {pair}" for pair in pairs]
+    others = ["download digits", "autoencoder kl", "latents", "reference classifier", "curve", "study", "theory"]
     assert set(lines) == {*labelled, *others}
     assert "training images 1500" in lines["download digits"]
-    assert "fd_classifier " in lines["evaluate laplace auto"]
+    assert "fd_classifier auto " in lines["evaluate laplace"]
     assert "smoke on digits, 64 images each" in log  # the report's own table
 
 
-def test_every_stage_has_quiet_in_its_help(call: Call) -> None:
-    for stage in main.STAGES:
-        code, out, _ = call(stage, "--help")
-        assert code == 0
-        assert "--quiet" in out, stage
+def run_stage(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"stages.{name}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_stage_has_quiet_in_its_help() -> None:
+    assert "--quiet" in run_stage("download", "--help").stdout
 
 
 def test_quiet_silences_output_and_progress_but_not_warnings(capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,6 +144,18 @@ def test_quiet_silences_output_and_progress_but_not_warnings(capsys: pytest.Capt
     assert capsys.readouterr().out.startswith("done\nwork: 3/3")
 
 
+def test_a_trainings_reports_are_shown_handed_on_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass
+    class Report:
+        step: int
+        loss: float
+
+    reports, seen = [Report(4, 2.0), Report(10, 1.5)], list[int]()
+    assert command.follow("train", 10, iter(reports), lambda report: seen.append(report.step)) == reports
+    assert seen == [4, 10]
+    assert re.search(r"^train: 10/10 .* loss 1\.5000$", capsys.readouterr().out, re.MULTILINE)
+
+
 def test_quiet_ends_with_the_command_that_failed(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
         raise RuntimeError
@@ -174,166 +167,14 @@ def test_quiet_ends_with_the_command_that_failed(capsys: pytest.CaptureFixture[s
     assert "next: 1/1" in capsys.readouterr().out
 
 
-def test_quiet_by_variable(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_quiet_by_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """So that `NGLDM_QUIET=1 dvc repro` is quiet too."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NGLDM_QUIET", "1")
-    assert call("download") == (0, "", "")
+    monkeypatch.setattr(sys, "argv", ["stages.download"])
+    with pytest.raises(SystemExit) as ended:
+        download.main()
+    assert (ended.value.code or 0, *capsys.readouterr()) == (0, "", "")
     assert (tmp_path / "data" / "dataset" / "train.npy").is_file()
-
-
-@pytest.mark.parametrize(
-    ("what", "names"),
-    [
-        ("noises", noise_names()),
-        ("samplers", list(SAMPLERS)),
-        ("recipes", [path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")]),
-        ("datasets", [path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml")]),
-    ],
-)
-def test_list_gives_every_name_a_line_that_says_something(
-    call: Call, monkeypatch: pytest.MonkeyPatch, what: str, names: list[str]
-) -> None:
-    monkeypatch.chdir(ROOT)
-    code, out, _ = call("list", what)
-    assert code == 0
-    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
-    assert sorted(lines) == sorted(names)
-    assert all(len(words) >= 2 for words in lines.values())
-
-
-def test_list_recipes_elsewhere_is_refused(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    code, _, err = call("list", "recipes")
-    assert code == 2
-    assert "conf/recipe" in err
-
-
-def test_a_sentence_keeps_abbreviations_and_is_cut() -> None:
-    assert list_cli._sentence("Song et al. 2021 did. Then more.") == "Song et al. 2021 did"
-    assert len(list_cli._sentence("word " * 100)) <= list_cli.WIDTH
-
-
-def test_compare_shows_what_differs_and_the_scores(call: Call, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(smoke)
-    code, out, _ = call("compare")
-    assert code == 0
-    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
-    assert sorted(rows["noise"]) == ["gaussian", "laplace"]
-    assert "train.lr" not in rows  # equal
-    assert len(rows["fd_classifier.auto"]) == 2
-    assert not any(key.startswith("train.") for key in rows)
-
-
-def test_compare_takes_names_and_first_letters_of_ids_in_order(
-    call: Call, smoke: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(smoke)
-    run = next(run for run in compare_cli._scored_runs("ngldm") if run.data.tags["noise"] == "laplace")
-    code, out, _ = call("compare", run.info.run_id[:12], "gaussian", "--all")
-    assert code == 0
-    params, scores = (
-        {line.split()[0]: line.split()[1:] for line in part.splitlines() if line.strip()}
-        for part in out.split(" scores ")
-    )
-    assert params["noise"] == ["laplace", "gaussian"]
-    assert params["train.max_steps"] == ["20", "20"]
-    assert "train.grad_norm" in scores
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("nonsense",), ["RUN", "'nonsense'", "gaussian", "laplace"]),
-        (("",), ["RUN", "''"]),
-        (("--experiment", "none"), ["--experiment", "'none'", "ngldm"]),
-    ],
-)
-def test_compare_refuses_what_is_not_there(
-    call: Call, smoke: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], words: list[str]
-) -> None:
-    monkeypatch.chdir(smoke)
-    code, _, err = call("compare", *arguments)
-    assert code == 2
-    assert all(word in err for word in words)
-    assert "Traceback" not in err
-
-
-def test_compare_without_a_store_makes_none(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    code, _, err = call("compare")
-    assert code == 2
-    assert "mlflow.db" in err
-    assert not (tmp_path / "mlflow.db").exists()
-
-
-def test_best_is_lowest_distance_highest_recall_and_no_spread() -> None:
-    assert compare_cli._best("fid.auto", [3.0, 2.0]) == 2.0
-    assert compare_cli._best("recall.auto", [0.3, 0.2]) == 0.3
-    assert compare_cli._best("fid_std.auto", [3.0, 2.0]) is None
-    assert compare_cli._best("fid.auto", [2.0, 2.0]) is None
-
-
-def test_doctor_finds_a_finished_workspace_healthy(call: Call, smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(smoke)
-    monkeypatch.delenv("NGLDM_DEVICE", raising=False)
-    code, out, _ = call("doctor")
-    assert code == 0, out
-    lines = [line for line in out.splitlines() if line.startswith(("ok", "warn", "FAIL"))]
-    assert len(lines) == len(CHECKS)
-    assert not any(line.startswith("FAIL") for line in lines)
-    assert "1500 training" in out
-    assert "mlflow.db: " in out
-
-
-def test_doctor_names_each_fault_and_its_remedy(call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A folder without git, params, with a damaged store and a device that does not exist."""
-    (tmp_path / "mlflow.db").write_bytes(b"this is no database at all")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setenv("NGLDM_DEVICE", "cuda:99")
-    code, out, _ = call("doctor")
-    assert code == 1
-    failed = {line.split()[1] for line in out.splitlines() if line.startswith("FAIL")}
-    assert failed == {"device", "params", "store", "dvc"}
-    assert out.count("to mend it") >= 3
-    assert "4 of 9 checks failed" in out
-
-
-@pytest.mark.parametrize(
-    ("change", "check", "state", "word"),
-    [
-        ({"evaluate": {"extractor": "inception", "inception_weights": "none.pth"}}, "weights", "FAIL", "none.pth"),
-        ({"dataset": {"source": "nowhere"}}, "data set", "FAIL", "nowhere"),
-    ],
-)
-def test_doctor_checks_what_the_params_need(
-    content: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, change: dict, check: str, state: str, word: str
-) -> None:
-    from ngldm.pipeline.config.params import parse_params
-
-    monkeypatch.chdir(tmp_path)
-    for section, values in change.items():
-        content[section].update(values)
-    finding = CHECKS[check](parse_params(content))
-    assert finding.state == state
-    assert word in finding.detail
-    assert finding.remedy
-
-
-def test_doctor_warns_of_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
-    for free, state in ((1e8, "FAIL"), (1e9, "warn"), (1e11, "ok")):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
-        assert doctor_cli.disk(None).state == state
-
-
-def test_a_check_that_breaks_is_a_finding_not_a_traceback() -> None:
-    def broken(params: object) -> Finding:
-        raise RuntimeError("a bug")
-
-    assert doctor_cli._run(broken, None).state == "FAIL"

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.cli import main
 from ngldm.pipeline.config.compose import compose_params
 
+STAGES = sorted(path.stem for path in (Path(__file__).parents[2] / "stages").glob("[!_]*.py"))
 DIGITS = {"name": "digits", "test_size": 297, "seed": 0}
 Call = Callable[..., tuple[int, str, str]]
 
@@ -32,12 +34,13 @@ def workspace(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def call(workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run `ngldm <arguments>`; gives exit code, standard output, standard error."""
+    """Run `python -m stages.<name> <arguments>`, or `ngldm <name> <arguments>`; gives exit code, stdout, stderr."""
 
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ngldm", *arguments])
+    def run(name: str, *arguments: str) -> tuple[int, str, str]:
+        entry, line = (import_module(f"stages.{name}"), [name]) if name in STAGES else (main, ["ngldm", name])
+        monkeypatch.setattr(sys, "argv", [*line, *arguments])
         with pytest.raises(SystemExit) as caught:
-            main.main()
+            entry.main()
         out, err = capsys.readouterr()
         code = caught.value.code
         return (code if isinstance(code, int) else 0), out, err
@@ -66,7 +69,7 @@ def leftovers(workspace: Path) -> list[str]:
     return sorted(p.name for p in workspace.iterdir() if p.name not in ("conf", "params.yaml"))
 
 
-@pytest.mark.parametrize("name", main.STAGES)
+@pytest.mark.parametrize("name", STAGES)
 def test_help_explains_itself(call, name):
     code, out, _ = call(name, "--help")
     assert code == 0

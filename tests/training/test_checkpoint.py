@@ -2,23 +2,25 @@
 
 import json
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ngldm.io import tensors
 from ngldm.io.errors import InputError
-from ngldm.io.files import fingerprint
-from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.io.tensors import save_tensors
+from ngldm.training.checkpoint import Checkpointer, decisive
 
-STATE = {"step": 3, "complete": False, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
+STATE = {"step": 3, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
+MADE_FROM = {"settings": {"lr": 0.1, "widths": (8, 16)}, "inputs": {"data/x": "1"}, "code": "c"}
+
+
+def keeper(root: Path, **changed: Any) -> Checkpointer:
+    return Checkpointer(root, "laplace", {**MADE_FROM, **changed}, 1)
 
 
 def make_parts(seed: int) -> tuple[dict[str, nn.Module], torch.optim.Optimizer]:
@@ -54,10 +56,11 @@ def assert_equal(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 def test_weights_buffers_and_optimiser_moments_come_back(tmp_path: Path) -> None:
     parts, optimizer = trained()
-    Checkpointer(tmp_path, "key", 1).save("last", parts, optimizer, STATE)
+    keeper(tmp_path).save("last", parts, optimizer, STATE)
     fresh, fresh_optimizer = make_parts(seed=9)
-    state = Checkpointer(tmp_path, "key", 1).resume(fresh, fresh_optimizer)
-    assert state == {**STATE, "fingerprint": "key"}
+    state = keeper(tmp_path).resume(fresh, fresh_optimizer)
+    assert state is not None
+    assert {key: state[key] for key in STATE} == STATE
     for part in parts:
         assert_equal(fresh[part].state_dict(), parts[part].state_dict())
     moments, expected = fresh_optimizer.state_dict()["state"], optimizer.state_dict()["state"]
@@ -68,33 +71,35 @@ def test_weights_buffers_and_optimiser_moments_come_back(tmp_path: Path) -> None
 
 def test_the_next_step_after_resuming_is_the_one_that_would_have_come(tmp_path: Path) -> None:
     parts, optimizer = trained()
-    Checkpointer(tmp_path, "key", 1).save("last", parts, optimizer, STATE)
+    keeper(tmp_path).save("last", parts, optimizer, STATE)
     fresh, fresh_optimizer = make_parts(seed=9)
-    Checkpointer(tmp_path, "key", 1).resume(fresh, fresh_optimizer)
+    keeper(tmp_path).resume(fresh, fresh_optimizer)
     take_steps(parts["model"], optimizer, 2)
     take_steps(fresh["model"], fresh_optimizer, 2)
     assert_equal(fresh["model"].state_dict(), parts["model"].state_dict())
 
 
 def test_the_state_lies_in_the_file_itself_and_in_a_readable_copy_beside_it(tmp_path: Path) -> None:
-    Checkpointer(tmp_path, "key", 1).save("best", *trained(), STATE)
-    with safe_open(tmp_path / "best.safetensors", framework="pt") as file:
+    checkpointer = keeper(tmp_path)
+    checkpointer.save("best", *trained(), STATE)
+    with safe_open(checkpointer.folder / "best.safetensors", framework="pt") as file:
         inside = json.loads(file.metadata()["state"])
-    assert inside == {**STATE, "fingerprint": "key"}
-    assert json.loads((tmp_path / "best.json").read_text()) == inside
+    assert {key: inside[key] for key in STATE} == STATE
+    assert inside["made_from"] == json.loads(json.dumps(MADE_FROM))
+    assert json.loads((checkpointer.folder / "best.json").read_text()) == inside
 
 
 def test_the_readable_copy_is_never_read(tmp_path: Path) -> None:
-    Checkpointer(tmp_path, "key", 1).save("last", *trained(), STATE)
-    (tmp_path / "last.json").write_text('{"step": 99, "fingerprint": "other"}')
-    state = Checkpointer(tmp_path, "key", 1).resume(*make_parts(9))
+    keeper(tmp_path).save("last", *trained(), STATE)
+    (keeper(tmp_path).folder / "last.json").write_text('{"step": 99, "made_from": "other"}')
+    state = keeper(tmp_path).resume(*make_parts(9))
     assert state is not None
     assert state["step"] == 3
 
 
 @pytest.mark.parametrize("part", ["model", "ema"])
 def test_load_gives_one_part_of_one_checkpoint(tmp_path: Path, part: str) -> None:
-    checkpointer = Checkpointer(tmp_path, "key", 1)
+    checkpointer = keeper(tmp_path)
     first, second = trained(seed=0), trained(seed=1)
     checkpointer.save("best", *first, STATE)
     checkpointer.save("last", *second, STATE)
@@ -102,41 +107,112 @@ def test_load_gives_one_part_of_one_checkpoint(tmp_path: Path, part: str) -> Non
     assert_equal(checkpointer.load("last", part), dict(second[0][part].state_dict()))
 
 
-def test_tensors_of_any_layout_and_type_come_back(tmp_path: Path) -> None:
-    tensors = {
-        "transposed": torch.arange(6.0).reshape(2, 3).T,
-        "expanded": torch.ones(1, 2).expand(4, 2),
-        "integer": torch.tensor(7),
-        "half": torch.ones(3, dtype=torch.bfloat16),
-        "empty": torch.zeros(0, 5),
-        "learnt": nn.Parameter(torch.ones(2)),
-    }
-    save_tensors(tensors, {"any": [None, True, "ä"]}, tmp_path / "sub" / "x.safetensors")
-    loaded, state = load_tensors(tmp_path / "sub" / "x.safetensors")
-    assert_equal(loaded, {key: value.detach() for key, value in tensors.items()})
-    assert state == {"any": [None, True, "ä"]}
-
-
-def test_strip_prefix_takes_only_the_names_that_start_with_it() -> None:
-    one = torch.ones(1)
-    assert strip_prefix({"ema.a": one, "model.ema.b": one, "ema.ema.c": one}, "ema.").keys() == {"a", "ema.c"}
-
-
 # --- what is not resumed
 
 
 def test_nothing_to_resume_is_none(tmp_path: Path) -> None:
-    assert Checkpointer(tmp_path / "none", "key", 1).resume(*make_parts(0)) is None
+    assert keeper(tmp_path / "none").resume(*make_parts(0)) is None
+    assert keeper(tmp_path / "none").unused() is None
 
 
-@pytest.mark.parametrize(("key", "complete"), [("other", False), ("key", True)])
-def test_another_fingerprint_or_a_finished_run_is_left_alone(tmp_path: Path, key: str, complete: bool) -> None:
-    Checkpointer(tmp_path, "key", 1).save("last", *trained(), {**STATE, "complete": complete})
+CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"settings": {"lr": 0.2, "widths": (8, 16)}}, "settings.lr"),
+    ({"inputs": {"data/x": "2"}}, "inputs.data/x"),
+    ({"code": "d"}, "code"),
+    ({"code": "d", "settings": {"lr": 0.1, "widths": (8,)}}, "settings.widths, code"),
+]
+
+
+@pytest.mark.parametrize(("change", "words"), CHANGES)
+def test_a_checkpoint_made_from_anything_else_is_left_alone_and_a_line_says_why(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    first, other = keeper(tmp_path), keeper(tmp_path, **change)
+    first.save("last", *trained(), STATE)
     parts, optimizer = make_parts(9)
     before = {k: v.clone() for k, v in parts["model"].state_dict().items()}
-    assert Checkpointer(tmp_path, key, 1).resume(parts, optimizer) is None
+    said = f"checkpoint of step 3 in {first.folder} not used, changed since: {words}"
+    assert other.unused() == said
+    assert other.resume(parts, optimizer) is None
     assert_equal(dict(parts["model"].state_dict()), before)
     assert not optimizer.state_dict()["state"]
+    assert first.unused() is None
+    other.save("last", *trained(seed=1), {**STATE, "step": 8})  # two experiments side by side
+    assert (other.unused(), first.unused()) == (None, None)
+    resumed = first.resume(*make_parts(9))
+    assert resumed is not None
+    assert resumed["step"] == 3
+
+
+def test_another_labels_checkpoints_are_of_no_interest(tmp_path: Path) -> None:
+    Checkpointer(tmp_path, "gaussian", MADE_FROM, 1).save("last", *trained(), STATE)
+    assert keeper(tmp_path, code="d").unused() is None
+
+
+@pytest.mark.parametrize("folder", ["laplace-0123456789ab", None])
+def test_a_checkpoint_of_an_older_version_is_not_used_and_a_line_says_so(tmp_path: Path, folder: str | None) -> None:
+    place = tmp_path / folder if folder else keeper(tmp_path).folder
+    state = {**STATE, "complete": False, "fingerprint": "0" * 64}
+    tensors = {f"model.{key}": value for key, value in trained()[0]["model"].state_dict().items()}
+    save_tensors(tensors, state, place / "last.safetensors")
+    (place / "last.json").write_text(json.dumps(state))
+    assert keeper(tmp_path).resume(*make_parts(9)) is None
+    assert keeper(tmp_path).unused() == f"checkpoint in {place} not used, it is damaged, or an older version wrote it"
+
+
+# --- what decides a result
+
+LOOP = {"lr": 0.1, "max_steps": 9, "log_every": 2, "eval_every": 3, "checkpoint_every": 4, "snapshot_every": 6}
+
+
+@pytest.mark.parametrize(
+    ("export", "key", "decides"),
+    [
+        ("last", "lr", True),
+        ("last", "max_steps", True),
+        ("last", "snapshot_every", True),
+        ("last", "log_every", False),
+        ("last", "checkpoint_every", False),
+        ("last", "eval_every", False),
+        ("best", "eval_every", True),
+        ("best", "log_every", False),
+    ],
+)
+def test_settings_that_decide_nothing_are_left_out(export: str, key: str, decides: bool) -> None:
+    before = decisive({**LOOP, "export": export})
+    assert (decisive({**LOOP, "export": export, key: 100}) != before) is decides
+    assert decisive({**LOOP, "export": "average"}) != before
+
+
+# --- the end of a training
+
+
+def test_a_training_that_succeeds_leaves_nothing_and_one_that_fails_its_checkpoint(tmp_path: Path) -> None:
+    checkpointer = keeper(tmp_path)
+    checkpointer.save("last", *trained(), STATE)
+    with pytest.raises(OSError, match="disk"), checkpointer.until_done():
+        raise OSError("disk")
+    with checkpointer.until_done():
+        assert checkpointer.resume(*make_parts(9)) is not None
+    assert not checkpointer.folder.exists()
+
+
+def test_a_second_process_with_the_same_training_waits(tmp_path: Path) -> None:
+    order = []
+
+    def second() -> None:
+        with keeper(tmp_path).until_done():
+            order.append("second")
+
+    with keeper(tmp_path).until_done():
+        thread = Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        with keeper(tmp_path, code="another").until_done():
+            order.append("another training")
+        order.append("first")
+    thread.join(10)
+    assert order == ["another training", "first", "second"]
 
 
 # --- crashes and bad files
@@ -151,13 +227,13 @@ def crash_while_writing(tensors: Any, path: Path, metadata: Any = None) -> None:
 def test_a_crash_during_a_save_leaves_the_previous_checkpoint_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    checkpointer = Checkpointer(tmp_path, "key", 1)
+    checkpointer = keeper(tmp_path)
     checkpointer.save(name, *trained(), STATE)
-    content = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    content = {file.name: file.read_bytes() for file in checkpointer.folder.iterdir()}
     monkeypatch.setattr(tensors, "save_file", crash_while_writing)
     with pytest.raises(OSError, match="no space"):
         checkpointer.save(name, *trained(seed=1), {**STATE, "step": 4})
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == content
+    assert {file.name: file.read_bytes() for file in checkpointer.folder.iterdir()} == content
 
 
 def test_a_crash_during_the_first_save_leaves_nothing_to_resume(
@@ -165,109 +241,15 @@ def test_a_crash_during_the_first_save_leaves_nothing_to_resume(
 ) -> None:
     monkeypatch.setattr(tensors, "save_file", crash_while_writing)
     with pytest.raises(OSError, match="no space"):
-        Checkpointer(tmp_path, "key", 1).save("last", *trained(), STATE)
-    assert not list(tmp_path.iterdir())
-    assert Checkpointer(tmp_path, "key", 1).resume(*make_parts(0)) is None
+        keeper(tmp_path).save("last", *trained(), STATE)
+    assert not list(keeper(tmp_path).folder.iterdir())
+    assert keeper(tmp_path).resume(*make_parts(0)) is None
 
 
-def damaged(path: Path, kind: str) -> None:
+def test_resuming_from_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path) -> None:
+    path = keeper(tmp_path).folder / "last.safetensors"
     save_tensors({"a": torch.ones(1000)}, STATE, path)
-    whole = path.read_bytes()
-    if kind == "missing":
-        path.unlink()
-    elif kind == "empty":
-        path.write_bytes(b"")
-    elif kind == "cut in the header":
-        path.write_bytes(whole[:20])
-    elif kind == "cut in the data":
-        path.write_bytes(whole[:-100])
-    elif kind == "not safetensors":
-        path.write_bytes(b"\x80\x02 a pickle, perhaps" * 50)
-    elif kind == "no metadata":
-        save_file({"a": torch.ones(3)}, path)
-    elif kind == "foreign metadata":
-        save_file({"a": torch.ones(3)}, path, metadata={"format": "pt"})
-    elif kind == "unreadable state":
-        save_file({"a": torch.ones(3)}, path, metadata={"state": "{"})
-
-
-KINDS = (
-    "missing",
-    "empty",
-    "cut in the header",
-    "cut in the data",
-    "not safetensors",
-    "no metadata",
-    "foreign metadata",
-    "unreadable state",
-)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "some.safetensors"
-    damaged(path, kind)
+    path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(InputError) as error:
-        load_tensors(path)
+        keeper(tmp_path).resume(*make_parts(0))
     assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "missing"])
-def test_resuming_from_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "last.safetensors"
-    damaged(path, kind)
-    with pytest.raises(InputError) as error:
-        Checkpointer(tmp_path, "key", 1).resume(*make_parts(0))
-    assert str(path) in str(error.value)
-
-
-def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="the stage `train`"):
-        load_tensors(tmp_path / "none.safetensors", made_by="the stage `train`")
-
-
-# --- fingerprints
-
-CONTENT = {"settings": {"lr": 0.1, "widths": [8, 16]}, "seed": 0, "name": "laplace", "none": None}
-
-
-def reversed_keys(content: Any) -> Any:
-    if not isinstance(content, dict):
-        return content
-    return {key: reversed_keys(content[key]) for key in reversed(content)}
-
-
-def test_fingerprint_does_not_depend_on_key_order() -> None:
-    shuffled = reversed_keys(CONTENT)
-    assert list(shuffled) != list(CONTENT)
-    assert fingerprint(shuffled) == fingerprint(CONTENT)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"settings": {"lr": 0.1 + 1e-16 * 2, "widths": [8, 16]}},
-        {"settings": {"lr": 0.1, "widths": [16, 8]}},
-        {"settings": {"lr": 0.1, "widths": [8, 16], "new": None}},
-        {"seed": 1},
-        {"seed": "0"},
-        {"name": "gaussian"},
-        {"none": False},
-    ],
-)
-def test_fingerprint_changes_with_any_value(change: dict[str, Any]) -> None:
-    assert fingerprint({**CONTENT, **change}) != fingerprint(CONTENT)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(json_values, json_values)
-def test_fingerprints_are_equal_exactly_for_equal_json(one: Any, other: Any) -> None:
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (fingerprint(one) == fingerprint(other)) is same
-    assert fingerprint(json.loads(json.dumps(one))) == fingerprint(one)

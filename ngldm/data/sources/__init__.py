@@ -1,1 +1,1 @@
-"""Where data sets come from."""
+"""Where data sets come from. Each source writes the one form of `ngldm.data.dataset`; no other room knows them."""

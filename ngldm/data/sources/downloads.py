@@ -2,19 +2,17 @@
 
 import gzip
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.data.dataset import Dataset, write_arrays
+from ngldm.data.dataset import Dataset, Start, write_arrays
 from ngldm.io.errors import InputError
+from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
-
-Progress = Callable[[int], None]
 
 # Name and MD5 as published by the data sets' authors. CIFAR-10 in its binary form: the "python version" is pickles.
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
@@ -59,11 +57,17 @@ def fetch(url: str, name: str, md5: str, folder: Path) -> Path:
     return path
 
 
-def cifar10(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+def _server(config: Mapping[str, object], usual: str) -> str:
+    """The address to download from: the option `mirror`, if it is given."""
+    return usual if config.get("mirror") is None else entry(config, "mirror", str)
+
+
+def cifar10(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
     """50000 training and 10000 test images, 32x32 RGB, ten classes (Krizhevsky 2009)."""
-    archive = fetch(config.get("mirror") or CIFAR10_URL, *CIFAR10, raw / "cifar10")
+    archive = fetch(_server(config, CIFAR10_URL), *CIFAR10, raw / "cifar10")
     names = {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]}
-    arrays: dict[str, NDArray[Any]] = {}
+    images: dict[str, UInt8Array] = {}
+    labels: dict[str, NDArray[np.int64]] = {}
     progress = start(6)
     try:
         with tarfile.open(archive) as tar:
@@ -72,11 +76,11 @@ def cifar10(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[
                 for name in files:
                     parts.append(read_cifar10(_member(tar, name)))
                     progress(1)
-                arrays[split] = np.concatenate([images for images, _ in parts])
-                arrays[f"{split}_labels"] = np.concatenate([labels for _, labels in parts])
+                images[split] = np.concatenate([part for part, _ in parts])
+                labels[split] = np.concatenate([part for _, part in parts])
     except (tarfile.TarError, EOFError, KeyError, ValueError) as error:
         raise InputError(f"{archive}: not the archive of CIFAR-10 ({error})") from error
-    write_arrays(Dataset("cifar10", **arrays), folder)
+    write_arrays(Dataset("cifar10", images["train"], images["test"], labels["train"], labels["test"]), folder)
     return "cifar10"
 
 
@@ -96,9 +100,9 @@ def read_cifar10(content: bytes) -> tuple[UInt8Array, NDArray[np.int64]]:
     return np.ascontiguousarray(images), records[:, 0].astype(np.int64)
 
 
-def fashion_mnist(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+def fashion_mnist(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
     """60000 training and 10000 test images, 28x28 grey, ten classes (Xiao et al. 2017)."""
-    url = config.get("mirror") or FASHION_MNIST_URL
+    url = _server(config, FASHION_MNIST_URL)
     content: dict[str, UInt8Array] = {}
     progress = start(len(FASHION_MNIST))
     for key, (name, md5) in FASHION_MNIST.items():

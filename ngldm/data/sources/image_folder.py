@@ -3,30 +3,29 @@
 import csv
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from ngldm.data.dataset import SPLITS
+from ngldm.data.dataset import SPLITS, Progress, Start
 from ngldm.data.sources.archives import archive_stem, is_archive, unpack
 from ngldm.data.sources.finding import Skip, find_images, printable
 from ngldm.data.sources.layout import FILE, Layout, arrange, understood
 from ngldm.data.sources.npy import NpyAppender
 from ngldm.data.sources.reader import UnusableImage, read_image, to_pixels
 from ngldm.io.errors import InputError
-from ngldm.io.files import write_json
+from ngldm.io.files import entry, write_json
 from ngldm.io.images import UInt8Array
 
 FAULTS = ("damaged", "too_large", "too_small", "link", "stray")  # reasons for which on_error "fail" stops
 CHUNK = 256  # images in memory at a time
 SHOWN = 5  # names in an error message; skipped.csv has them all
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,9 @@ class Settings:
     """How files become images.
 
     Attributes:
-        size: side in pixels after an antialiased resize of the shorter side and a centre crop.
+        size: side of the result in pixels: the shorter side is resized to it, antialiased, and the centre is cut out.
         channels: 1 (grey) or 3 (RGB).
-        min_side: a shorter side below this many pixels is refused.
+        min_side: an image whose shorter side has fewer pixels is left out.
     """
 
     size: int
@@ -58,7 +57,7 @@ class Decoded(NamedTuple):
     more_frames: bool = False
 
 
-def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+def image_folder(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
     """Your own images: a folder, or a zip or tar archive of one. Decodes them into `folder`; returns the set's name.
 
     `folder` also gets skipped.csv (what was left out, with the reason) and layout.json (splits and classes as they
@@ -73,7 +72,7 @@ def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Call
             on_error "fail" a file that is damaged, too large, too small, in no class or split, or a link out of the
             folder.
     """
-    source = Path(config["source"])
+    source = Path(entry(config, "source", str))
     if not source.exists():
         raise InputError(f"dataset.source: no such file or folder: {source}")
     if source.is_file() and not is_archive(source):
@@ -85,16 +84,18 @@ def image_folder(config: Mapping[str, Any], folder: Path, raw: Path, start: Call
     return archive_stem(source) if source.is_file() else source.resolve().name
 
 
-def _convert(root: Path, config: Mapping[str, Any], folder: Path, start: Callable[[int], Progress]) -> None:
-    settings = Settings(config["size"], config["channels"], config["min_side"])
+def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Start) -> None:
+    settings = Settings(*(entry(config, key, int) for key in ("size", "channels", "min_side")))
+    on_error = entry(config, "on_error", str)
+    test_size = None if config.get("test_size") is None else entry(config, "test_size", int)
     try:
         found = find_images(root)
     except InputError as error:
         raise InputError(f"dataset.source: {error}") from None
-    layout = arrange(found.names, config["test_size"], config["seed"])
+    layout = arrange(found.names, test_size, entry(config, "seed", int))
     skips = [*found.skips, *layout.skips]
     faults = [skip for skip in skips if skip.reason in FAULTS]
-    if faults and config["on_error"] == "fail":
+    if faults and on_error == "fail":
         raise _refusal(faults)
     progress = start(sum(len(layout.names[split]) for split in SPLITS))
     seen: set[bytes] = set()
@@ -102,7 +103,7 @@ def _convert(root: Path, config: Mapping[str, Any], folder: Path, start: Callabl
     for split in SPLITS:
         files = decode_all(root, layout.names[split], settings, progress)
         path = folder / f"{split}.npy"
-        used[split], skipped, frames = _write_split(path, settings, files, layout, seen, config["on_error"])
+        used[split], skipped, frames = _write_split(path, settings, files, layout, seen, on_error)
         skips, first_frames = skips + skipped, first_frames + frames
         if len(used[split]) < 2:
             raise InputError(

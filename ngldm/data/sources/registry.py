@@ -1,23 +1,21 @@
-"""Where data sets come from: the registry of those that `dataset.name` can choose."""
+"""The registry of data sets: what `dataset.name` can choose."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from ngldm.data.dataset import Dataset, finish_dataset, open_dataset, write_arrays
+from ngldm.data.dataset import Dataset, Progress, Start, finish_dataset, open_dataset, write_arrays
 from ngldm.data.sources.digits import digits
 from ngldm.data.sources.downloads import cifar10, fashion_mnist
 from ngldm.data.sources.image_folder import image_folder
-from ngldm.io.errors import unknown
-from ngldm.io.files import atomic_directory
+from ngldm.data.sources.names import check_source
+from ngldm.io.files import atomic_directory, entry
 
-Progress = Callable[[int], None]
+# Called with config, folder, raw, start: writes train.npy, test.npy and their labels into `folder`, keeps downloads in
+# `raw`, and returns the data set's name.
+Source = Callable[[Mapping[str, object], Path, Path, Start], str]
 
-# Writes train.npy, test.npy and their labels into a folder and returns the data set's name.
-Source = Callable[[Mapping[str, Any], Path, Path, Callable[[int], Progress]], str]
 
-
-def _digits(config: Mapping[str, Any], folder: Path, raw: Path, start: Callable[[int], Progress]) -> str:
+def _digits(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
     """1797 images, 8x8 grey, ten classes: scikit-learn's, nothing to download."""
     write_arrays(digits(config), folder)
     return "digits"
@@ -35,21 +33,20 @@ def _silent(total: int) -> Progress:
     return lambda count: None
 
 
-def make_dataset(
-    config: Mapping[str, Any], path: Path, raw: Path, start: Callable[[int], Progress] = _silent
-) -> Dataset:
-    """Make or download the data set that `config["name"]` names at `path`, whole or not at all.
+def make_dataset(config: Mapping[str, object], path: Path, raw: Path, start: Start = _silent) -> Dataset:
+    """Make or download the data set that `config["name"]` names, as the folder `path`, whole or not at all.
 
     Args:
-        raw: folder that keeps downloads, so that they happen once.
-        start: called with the amount of work, gives the function that is told how much of it is done.
+        config: `name`, and the options of that data set (params.yaml's section `dataset`).
+        raw: folder that keeps downloads, so that each is made once.
+        start: called with the amount of work, gives the function that is told how much more of it is done.
 
     Raises:
-        InputError: on an unknown name, an option out of range, a download or a file that is not what it should be.
+        InputError: an unknown name, an option that is missing or not the data set's own, a value out of range, a
+            download or a file that is not what it should be.
     """
-    if config["name"] not in SOURCES:
-        raise unknown("dataset.name", config["name"], SOURCES)
+    chosen = entry(config, "name", str)
+    check_source(chosen, {key: config[key] for key in config if key not in ("name", "source", "seed")})
     with atomic_directory(path) as folder:
-        name = SOURCES[config["name"]](config, folder, raw, start)
-        finish_dataset(name, folder)
+        finish_dataset(SOURCES[chosen](config, folder, raw, start), folder)
     return open_dataset(path)

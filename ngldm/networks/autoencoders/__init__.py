@@ -1,1 +1,1 @@
-"""Autoencoders: images to latents and back."""
+"""Autoencoders: images to latents and back. `build` makes each kind from its settings."""

@@ -1,7 +1,6 @@
-"""What every autoencoder is, and the one that changes nothing."""
+"""What every autoencoder offers, and the one whose latents are the images themselves."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +8,15 @@ from torch.nn import functional as F
 
 
 class Autoencoder(nn.Module):
-    """What every kind offers: `encode`, `decode`, `loss` and the latent's shape."""
+    """A network with `encode`, `decode` and `loss`.
 
-    latent_shape: tuple[int, int, int]  # (c, h, w)
-    settings: Mapping[str, Any]  # what `build_autoencoder` made it from
+    Attributes:
+        latent_shape: (c, h, w).
+        settings: what `build_autoencoder` made it from; saved with the weights.
+    """
+
+    latent_shape: tuple[int, int, int]
+    settings: Mapping[str, object]
 
     def encode(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to latents (B, c, h, w)."""
@@ -28,7 +32,7 @@ class Autoencoder(nn.Module):
 
 
 class IdentityAutoencoder(Autoencoder):
-    """Pixels as latents: diffusion in image space, to compare with."""
+    """Images as their own latents: diffusion in pixel space, to compare with."""
 
     def __init__(self, image_shape: tuple[int, int, int]) -> None:
         super().__init__()

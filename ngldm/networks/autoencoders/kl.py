@@ -1,4 +1,4 @@
-"""A downsampling convolutional autoencoder with a small KL term, as in latent diffusion."""
+"""A convolutional autoencoder with a small KL term, as in latent diffusion (Rombach et al. 2022)."""
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +29,10 @@ class ConvBlock(nn.Module):
 
 
 class KLAutoencoder(Autoencoder):
-    """A downsampling variational autoencoder with a small KL weight (Rombach et al. 2022).
+    """A variational autoencoder that halves height and width at each level.
 
-    `encode` gives the posterior's mean; the loss adds `kl_weight` times the KL divergence from N(0, 1) per image
-    dimension. Each level halves the side, so the image's sides must be multiples of 2**levels.
+    `encode` gives the mean of q(z|x). The loss is the mean squared error plus `kl_weight` times the KL divergence of
+    q(z|x) from N(0, 1), divided by the number of values of the image. The image's sides must be multiples of 2**levels.
     """
 
     def __init__(

@@ -9,11 +9,12 @@ from ngldm.networks.autoencoders.autoencoder import Autoencoder
 
 
 class PaperAutoencoder(Autoencoder):
-    """The paper's shape: images (C, S, S) to latents (c, s, s) with s a little below S (32 to 24 for CIFAR-10).
+    """The paper's shapes: images (C, S, S) to latents (c, s, s) with s a little below S (32 to 24 for CIFAR-10).
 
-    The paper gives the shapes only. Each way is a bicubic resize plus what convolutions add to it: each unpadded 3x3
-    convolution takes two pixels off a side, so (S - s) / 2 of them lead from S to s, and as many transposed ones lead
-    back. They start next to zero, so that training starts from the resize (32 dB on CIFAR-10) and not far below it.
+    The paper gives the shapes only; the layers are ours. Encoder and decoder are each the sum of a bicubic resize and
+    of convolutions. An unpadded 3x3 convolution makes each side two pixels smaller, so (S - s) / 2 of them lead from S
+    to s, and as many transposed ones lead back. The last convolution starts near zero. So training starts from the
+    resize, which alone reaches 32 dB on CIFAR-10.
     """
 
     shrink: Tensor
@@ -49,7 +50,7 @@ class PaperAutoencoder(Autoencoder):
 
 
 def _faint(last: nn.Conv2d) -> nn.Conv2d:
-    """A branch's last convolution with small weights: the branch is nearly nothing, its gradient is not."""
+    """Make a branch's last convolution small: the branch then adds little, but its gradient is not zero."""
     with torch.no_grad():
         last.weight.mul_(0.01)
         last.bias.zero_()  # type: ignore[union-attr]
@@ -57,10 +58,13 @@ def _faint(last: nn.Conv2d) -> nn.Conv2d:
 
 
 def _resize_matrix(size: int, new: int) -> Tensor:
-    """(new, size): the bicubic resize of one dimension; torch's own has no gradient on GPUs whose bits repeat."""
+    """The bicubic resize of one dimension as a matrix (new, size).
+
+    On GPUs the gradient of torch's own resize is not deterministic; that of a matrix product is.
+    """
     return F.interpolate(torch.eye(size)[None, None], (new, size), mode="bicubic", align_corners=False)[0, 0]
 
 
 def _with_channels(x: Tensor, channels: int) -> Tensor:
-    """(B, C, H, W) with the last channels cut off, or channels of zeros after them."""
+    """(B, C, H, W) with as many channels as asked for: the last are cut off, or channels of zeros are added."""
     return F.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1]))

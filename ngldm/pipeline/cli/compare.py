@@ -1,6 +1,5 @@
 """`ngldm compare`: MLflow runs side by side, the params in which they differ and their scores."""
 
-import os
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ import typer
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import print_table
+from ngldm.pipeline.workspace import store_file, tracking_uri
 
 HIGHER = ("precision", "recall")
 LOWER = ("fid", "fd", "kid")
@@ -50,23 +50,21 @@ def _scored_runs(experiment: str) -> list[Any]:
     Raises:
         InputError: there is no such store, experiment or run.
     """
-    from ngldm.pipeline.workspace import main_root
-
-    uri, file = os.environ.get("MLFLOW_TRACKING_URI"), main_root() / "mlflow.db"
-    if not uri and not file.is_file():
+    file = store_file()
+    if file and not file.is_file():
         raise InputError(f"{file}: no MLflow store yet; `dvc repro` makes it, or set MLFLOW_TRACKING_URI")
     import mlflow
     from mlflow.exceptions import MlflowException
 
     try:
-        client = mlflow.MlflowClient(uri or f"sqlite:///{file}")
+        client = mlflow.MlflowClient(tracking_uri())
         about = client.get_experiment_by_name(experiment)
         if about is None:
             names = ", ".join(sorted(e.name for e in client.search_experiments()))
             raise InputError(f"--experiment: the store has no {experiment!r}; it has: {names}")
         runs = client.search_runs([about.experiment_id], order_by=["attributes.start_time DESC"], max_results=1000)
     except MlflowException as error:
-        raise InputError(f"the MLflow store {uri or file} cannot be read: {error}") from error
+        raise InputError(f"the MLflow store {file or tracking_uri()} cannot be read: {error}") from error
     scored = [run for run in runs if any(map(_is_score, run.data.metrics))]
     if not scored:
         raise InputError(f"experiment {experiment!r} has no run with scores yet; the stage `evaluate` writes them")
@@ -131,13 +129,13 @@ def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
     rows = []
     for key in keys:
         values = [run.data.metrics.get(key) for run in runs]
-        best = _best(key, [value for value in values if value is not None])
+        best = best_value(key, [value for value in values if value is not None])
         cells = ["-" if v is None else f"[bold]{v:.4g}[/]" if v == best else f"{v:.4g}" for v in values]
         rows.append([key, *cells])
     return rows
 
 
-def _best(metric: str, values: Sequence[float]) -> float | None:
+def best_value(metric: str, values: Sequence[float]) -> float | None:
     """The value to be marked, where there is something to choose: spreads are neither good nor bad."""
     kind = metric.split(".")[0]
     if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):

@@ -10,10 +10,11 @@ from typing import Any
 
 import typer
 
+from ngldm.data.sources.names import DOWNLOADED
 from ngldm.io.device import resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.params import PARAMS_FILE, Params, check_noises, load_params
+from ngldm.pipeline.config.params import PARAMS_FILE, Params, load_params
 
 PYTHON = (3, 11)
 GIGABYTE = 1e9
@@ -117,6 +118,8 @@ def device(params: Params | None) -> Finding:
 
 
 def params_file(params: Params | None) -> Finding:
+    from ngldm.pipeline.config.noises import check_noises
+
     try:
         params = load_params()
         check_noises(params)
@@ -126,8 +129,6 @@ def params_file(params: Params | None) -> Finding:
 
 
 def data_set(params: Params | None) -> Finding:
-    from ngldm.pipeline.workspace import main_root
-
     if params is None:
         return Finding("warn", "not checked without params")
     config = params.dataset
@@ -146,8 +147,8 @@ def data_set(params: Params | None) -> Finding:
         if config.name not in data.name and config.name != "image_folder":
             return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it anew")
         return Finding("ok", detail)
-    raw = main_root() / workspace.RAW / config.name
-    downloads = config.name in ("cifar10", "fashion_mnist") and not (raw.is_dir() and any(raw.iterdir()))
+    raw = workspace.main_root() / workspace.RAW / config.name
+    downloads = config.name in DOWNLOADED and not (raw.is_dir() and any(raw.iterdir()))
     if downloads:
         return Finding("warn", f"{config.name} has not been downloaded", "`dvc repro download`, once, with a network")
     return Finding("ok", f"{config.name}: `dvc repro` makes it")
@@ -168,27 +169,26 @@ def weights(params: Params | None) -> Finding:
 
 def store(params: Params | None) -> Finding:
     """Whether MLflow's store can be read, without making one."""
-    from ngldm.pipeline.workspace import main_root
-
-    uri, file = os.environ.get("MLFLOW_TRACKING_URI"), main_root() / "mlflow.db"
-    if not uri and not file.is_file():
-        if os.access(main_root(), os.W_OK):
+    file = workspace.store_file()
+    if file and not file.is_file():
+        if os.access(file.parent, os.W_OK):
             return Finding("ok", f"none yet; the first training makes {file}")
-        return Finding("FAIL", f"{main_root()} cannot be written", "change its permissions")
+        return Finding("FAIL", f"{file.parent} cannot be written", "change its permissions")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    if not uri:
+    if file:
         _require_sqlite(file)
     import mlflow
 
+    place = file or workspace.tracking_uri()
     try:
-        client = mlflow.MlflowClient(uri or f"sqlite:///{file}")
+        client = mlflow.MlflowClient(workspace.tracking_uri())
         experiments = [e.experiment_id for e in client.search_experiments()]
         runs = len(client.search_runs(experiments, max_results=1000))
     except Exception as error:  # whatever the driver of that store raises
-        remedy = "start the server or unset MLFLOW_TRACKING_URI" if uri else f"move {file} away"
-        return Finding("FAIL", f"{uri or file}: {str(error).splitlines()[0]}", remedy)
-    return Finding("ok", f"{uri or file}: {runs}{' or more' if runs == 1000 else ''} runs")
+        remedy = f"move {file} away" if file else "start the server or unset MLFLOW_TRACKING_URI"
+        return Finding("FAIL", f"{place}: {str(error).splitlines()[0]}", remedy)
+    return Finding("ok", f"{place}: {runs}{' or more' if runs == 1000 else ''} runs")
 
 
 def _require_sqlite(file: Path) -> None:

@@ -1,16 +1,19 @@
 """`ngldm generate`: images from a finished model, as PNG files in a folder, and a grid of them beside it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.config.samplers import OWN_OPTIONS
 from ngldm.pipeline.terminal import Device, progress
+
+if TYPE_CHECKING:
+    from ngldm.io.images import UInt8Array
 
 GRID = 128
 
@@ -55,37 +58,36 @@ def generate(
         raise InputError("--sampler, --steps: give both or none")
     target = resolve_device(device)
     be_deterministic()
+    from ngldm.sampling.generator import load
+
+    with TemporaryDirectory() as folder:
+        generator = load(_model_file(noise, model, Path(folder)), target)
+    if sampler is not None:
+        options |= {"method": sampler, "num_inference_steps": steps}
+    chosen = generator.options(**options)
+    total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
+    with progress(f"generate {name}", total, "steps") as advance:
+        batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
+        _write(batches, num_images, out, grid)
+    print(f"{num_images} images in {out}, a grid of them in {grid}")
+
+
+def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
+    """One PNG file for each image in the folder `out`, whole or not at all, and a grid of the first ones."""
     import numpy as np
 
     from ngldm.io.files import atomic_directory
     from ngldm.io.images import sample_grid, save_png
-    from ngldm.model import load_model
-    from ngldm.sampling.best import best_sampler
-    from ngldm.sampling.generator import generate_batches
 
-    with TemporaryDirectory() as folder:
-        bundle = load_model(_model_file(noise, model, Path(folder)), target)
-    if sampler is None:
-        options = {**best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps), **options}
-    else:
-        options |= {"method": sampler, "num_inference_steps": steps}
-    if step_noise is not None and "step_noise" not in OWN_OPTIONS.get(options["method"], {"step_noise"}):
-        raise InputError(f"--step-noise: not an option of {options['method']}, which is deterministic")
-    if x0_limit is not None and x0_handling not in ("clip", "dynamic"):
-        raise InputError(f"--x0-limit: not an option of --x0-handling {x0_handling}; clip and dynamic have it")
-    total = num_images * options["num_inference_steps"]
-    first: list[Any] = []  # as many as the grid shows
-    with progress(f"generate {bundle.noise.name}", total, "steps") as advance, atomic_directory(out) as folder_out:
-        digits = max(5, len(str(num_images - 1)))
-        done = 0
-        for batch in generate_batches(bundle, num_images, batch_size, advance, seed=seed, **options):
+    digits, done = max(5, len(str(num_images - 1))), 0
+    first: list[UInt8Array] = []  # as many as the grid shows
+    with atomic_directory(out) as folder:
+        for batch in batches:
             for image in batch:
-                save_png(image, folder_out / f"{done:0{digits}}.png")
+                save_png(image, folder / f"{done:0{digits}}.png")
                 done += 1
-                if len(first) < GRID:
-                    first.append(image)
+            first.extend(batch[: GRID - len(first)])
     save_png(sample_grid(np.stack(first)), grid)
-    print(f"{num_images} images in {out}, a grid of them in {grid}")
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:

@@ -1,23 +1,34 @@
-"""The console script `ngldm`: every stage as a command, and `params`."""
+"""The console script `ngldm`: tools for people. The pipeline's stages are run by DVC, or one by one by Python."""
 
-import importlib
-import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
-from ngldm.pipeline.config.params import PARAMS_FILE, check_noises, load_params
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.params import PARAMS_FILE, describe, load_params
 from ngldm.pipeline.config.source import relative_note, require_source
 from ngldm.pipeline.terminal import quietable, run
 
-STAGES = ("download", "autoencoder", "latents", "reference", "train", "sample", "evaluate", "curve", "study", "report")
+
+class Tools(TyperGroup):
+    """The commands; whoever types a stage's name is told how a stage is run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name = args[0]
+        if name not in self.commands and Path("stages", f"{name}.py").is_file():
+            raise InputError(f"{name} is a stage, not a tool: `dvc repro {name}`, or `python -m stages.{name} --help`")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="ngldm",
-    help="Non-Gaussian latent diffusion models. Each pipeline stage is a command; `dvc repro` runs them in order.",
+    cls=Tools,
+    help="Non-Gaussian latent diffusion models: tools. `dvc repro` runs the pipeline.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -48,8 +59,7 @@ def params(
     ] = None,
 ) -> None:
     """Check params.yaml and show the resolved params with their meaning."""
-    from ngldm.pipeline.config.compose import compose_params
-    from ngldm.pipeline.config.params import describe
+    from ngldm.pipeline.config.noises import check_noises
 
     if overrides and not compose:
         raise InputError("--set: only together with --compose, which writes params.yaml anew")
@@ -66,35 +76,14 @@ def params(
 
 
 app.add_typer(noises.app, name="noise")
-
-
 app.add_typer(schedules.app, name="schedule")
-
-
 app.add_typer(catalogue.app, name="list")
-
-
 app.command(name="compare")(compare.compare)
-
-
 app.command(name="doctor")(doctor.doctor)
-
-
 app.command(name="generate")(quietable(generate.generate))
-
-
 app.command(name="fid")(fid.fid)
-
-
 app.command(name="theorem1")(theorem1.theorem1)
 
 
-for _stage in STAGES:
-    _function = getattr(importlib.import_module(f"stages.{_stage}"), _stage)
-    app.command(name=_stage)(quietable(_function))
-
-
 def main() -> None:
-    # The stages' files lie in the working directory; a console script, unlike `python -m`, does not look there.
-    sys.path.insert(0, str(Path.cwd()))
     run(app)

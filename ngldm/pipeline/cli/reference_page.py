@@ -3,6 +3,7 @@
 `python -m ngldm.pipeline.cli.reference_page` writes it; a test holds it equal to the code.
 """
 
+import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ HEAD = """# Reference
 Written by `python -m ngldm.pipeline.cli.reference_page` from the code: edit that, not this. [All pages](index.md).
 
 - [Params](#params): every key of `params.yaml`
-- [Stages](#stages): what each reads and writes
+- [Stages](#stages): what each does, reads and writes
 - [Commands](#commands): the console script `ngldm`
 """
 
@@ -30,9 +31,9 @@ def reference(root: Path) -> str:
     """The whole page.
 
     Args:
-        root: of the repository, for params.yaml and dvc.yaml.
+        root: of the repository, for params.yaml, dvc.yaml and stages/.
     """
-    return "\n".join([HEAD, *_params(root / PARAMS_FILE), "", *_stages(root / "dvc.yaml"), "", commands()])
+    return "\n".join([HEAD, *_params(root / PARAMS_FILE), "", *_stages(root), "", commands()])
 
 
 def _params(path: Path) -> Iterator[str]:
@@ -94,16 +95,28 @@ def _default(value: Any) -> str:
     return f"`{value}`"
 
 
-def _stages(path: Path) -> Iterator[str]:
+def _stages(root: Path) -> Iterator[str]:
+    stages = YAML(typ="safe").load(root / "dvc.yaml")["stages"]
     yield "## Stages\n"
-    yield "Each is a command of the same name, `python -m stages.<name>`; its code is among what it depends on, too.\n"
+    yield "`dvc repro <stage>` runs a stage and those before it, `python -m stages.<stage>` the stage alone.\n"
+    yield "| stage | what it does |\n| --- | --- |"
+    for name in stages:
+        yield f"| `{name}` | {_first_sentence(root / 'stages' / f'{name}.py')} |"
+    yield "\nEach stage depends on its code, too.\n"
     yield "| stage | params | reads | writes |\n| --- | --- | --- | --- |"
-    for name, stage in YAML(typ="safe").load(path)["stages"].items():
+    for name, stage in stages.items():
         label = f"{name}@" + "-".join(f"<{item}>" for item in stage["matrix"]) if "matrix" in stage else name
         reads = [dep for dep in stage["deps"] if not dep.startswith(("ngldm/", "stages/"))]
         writes = [output for kind in ("outs", "metrics", "plots") for output in _names(stage.get(kind, []))]
         cells = (_names(stage.get("params", [])), reads, writes)
         yield f"| `{label}` | " + " | ".join(_cell(entries) for entries in cells) + " |"
+
+
+def _first_sentence(file: Path) -> str:
+    """What a stage does: the first line of its command's docstring. The command is named after its file."""
+    functions = (node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef))
+    command = next(node for node in functions if node.name == file.stem)
+    return (ast.get_docstring(command) or "-").splitlines()[0]
 
 
 def _names(entries: list[Any]) -> list[str]:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ngldm.diffusion.names import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, SCHEDULES
+
 app = typer.Typer(help="The noise schedules.", no_args_is_help=True)
 ROWS = 11
 
@@ -12,13 +14,14 @@ ROWS = 11
 @app.command("list")
 def list_schedules() -> None:
     """All schedules by name."""
-    from ngldm.diffusion.schedules import CURVES, POLYNOMIALS
+    from ngldm.diffusion.schedules import CURVES
 
-    for name in POLYNOMIALS:
-        print(f"{name:<12} beta_t, a polynomial in t from beta_start to beta_end")
-    print(f"{'polynomial':<12} the same, of any degree: schedule.degree")
-    for name in CURVES:
-        print(f"{name:<12} abar_t, a curve of t / T")
+    meanings = {
+        "polynomial": "the same, of any degree: schedule.degree",
+        **dict.fromkeys(CURVES, "abar_t, a curve of t / T"),
+    }
+    for name in SCHEDULES:
+        print(f"{name:<12} {meanings.get(name, 'beta_t, a polynomial in t from beta_start to beta_end')}")
 
 
 @app.command()
@@ -26,15 +29,15 @@ def show(
     names: Annotated[
         list[str] | None, typer.Argument(help="Schedules: see `ngldm schedule list`. [default: all]")
     ] = None,
-    num_train_timesteps: Annotated[int, typer.Option(help="T.")] = 1000,
-    beta_start: Annotated[float, typer.Option(help="beta_1 of the polynomials.")] = 1e-4,
-    beta_end: Annotated[float, typer.Option(help="beta_T of the polynomials.")] = 0.02,
+    num_train_timesteps: Annotated[int, typer.Option(help="T.")] = NUM_TRAIN_TIMESTEPS,
+    beta_start: Annotated[float, typer.Option(help="beta_1 of the polynomials.")] = BETA_START,
+    beta_end: Annotated[float, typer.Option(help="beta_T of the polynomials.")] = BETA_END,
     degree: Annotated[int, typer.Option(help="Degree of `polynomial`.")] = 1,
     zero_terminal_snr: Annotated[bool, typer.Option(help="Rescale so that abar_T is 0.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also draw abar, beta and log-SNR into this PNG.")] = None,
 ) -> None:
     """abar_t by t of each schedule, and with --out the curves."""
-    from ngldm.diffusion.schedules import SCHEDULES, make_schedule
+    from ngldm.diffusion.schedules import make_schedule
 
     chosen = {
         name: make_schedule(name, num_train_timesteps, beta_start, beta_end, zero_terminal_snr, degree)

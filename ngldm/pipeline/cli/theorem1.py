@@ -1,15 +1,16 @@
 """`ngldm theorem1`: Theorem 1's ratio by T for several noises, as a table and a figure."""
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
+from ngldm.pipeline.colours import PAPER_NOISES
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import progress
-
-PAPER_NOISES = ("laplace", "exponential", "uniform", "gumbel")
 
 
 def theorem1(
@@ -26,21 +27,23 @@ def theorem1(
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
 ) -> None:
     """E||x_0 - x_T|| under each noise relative to the Gaussian, by T, on the pipeline's latents and its schedule."""
-    from ngldm.pipeline import workspace
-    from ngldm.pipeline.config.params import load_params
-
     config = load_params().schedule.model_dump()
     from ngldm.data.latents import open_cache
-    from ngldm.diffusion.forward import FORWARDS
+    from ngldm.diffusion.names import FORWARDS
+    from ngldm.diffusion.schedules import Schedule, make_schedule
     from ngldm.noise import make_noise, noise_names
     from ngldm.theory.measure import THEOREM_STEPS, measure_theorem
 
-    names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or PAPER_NOISES))
+    def schedule(num_train_timesteps: int) -> Schedule:
+        return make_schedule(**{**config, "num_train_timesteps": num_train_timesteps})
+
+    papers = [name for name in PAPER_NOISES if name != "gaussian"]  # the ratio's own denominator
+    names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or papers))
     chosen = {name: make_noise(name) for name in names}
     latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
     counts = sorted(set(steps or THEOREM_STEPS))
     with progress("theorem 1", len(chosen) * len(FORWARDS) * len(counts), "ratios") as advance:
-        rows = measure_theorem(latents, chosen, counts, config, seed, advance)
+        rows = measure_theorem(latents, chosen, counts, schedule, seed, advance)
     _write(rows, out, tuple(latents.shape[1:]))
     print(f"{'noise':<22}{'forward':<10}{'T':>6}{'ratio':>10}{'+-':>9}{'rms ratio':>11}{'+-':>9}")
     for row in rows:
@@ -60,15 +63,11 @@ def _latents(cache: Any, count: int) -> Any:
     return torch.from_numpy(cache.train[:count].copy())
 
 
-def _write(rows: list[dict[str, Any]], out: Path, shape: tuple[int, ...]) -> None:
+def _write(rows: Sequence[Any], out: Path, shape: tuple[int, ...]) -> None:
     from ngldm.io.files import atomic_path
     from ngldm.pipeline.report import figures
-    from ngldm.theory.measure import THEOREM_COLUMNS
+    from ngldm.theory.tables import write_theorem
 
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "theorem1.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, THEOREM_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_theorem(rows, out / "theorem1.csv")
     with atomic_path(out / "theorem1.png") as temporary:
         figures.save_png(figures.theorem(rows, shape), temporary)

@@ -1,7 +1,7 @@
 """params.yaml, typed and validated as a whole before any work starts.
 
 Hydra composes the file from conf/; DVC hands it to the stages. Units and ranges stand in the field descriptions of
-`param_sections` and `param_samplers`; here is what holds between them.
+`sections`, `samplers` and `study`; here is what holds between them.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
+from ngldm.diffusion.names import require_signal
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import (
@@ -98,11 +99,7 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _eps_needs_signal(self) -> "Params":
-        if self.schedule.zero_terminal_snr and self.diffusion.objective == "eps":
-            raise ValueError(
-                "diffusion.objective: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps "
-                "says nothing about x_0; use v or x0"
-            )
+        require_signal(self.diffusion.objective, self.schedule.zero_terminal_snr)
         return self
 
     @model_validator(mode="after")
@@ -112,34 +109,36 @@ class Params(Section):
                 schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
             except ValidationError as error:
                 raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
-            if schedule.zero_terminal_snr and (variant.objective or self.diffusion.objective) == "eps":
-                raise ValueError(f"study.variants.{label}.objective: 'eps' with zero_terminal_snr; use v or x0")
-            for name in variant.samplers or self.study.samplers:
-                entry = self.study.samplers[name]
-                for choice in (entry.choices or {name: entry}).values():
-                    if (choice.num_inference_steps or 0) > schedule.num_train_timesteps:
-                        raise ValueError(
-                            f"study.samplers.{name}.num_inference_steps: {choice.num_inference_steps} is above the "
-                            f"num_train_timesteps = {schedule.num_train_timesteps} of variant {label!r}"
-                        )
+            objective = variant.objective or self.diffusion.objective
+            require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
+            used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
+            _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
         return self
 
     @model_validator(mode="after")
     def _steps_within_t(self) -> "Params":
-        for label, options in self.sampler_options.items():
-            entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
-            for key, entry in (entries or {label: options}).items():
-                if (entry.num_inference_steps or 0) > self.schedule.num_train_timesteps:
-                    raise ValueError(
-                        f"sampler_options.{key}.num_inference_steps: {entry.num_inference_steps} is above "
-                        f"schedule.num_train_timesteps = {self.schedule.num_train_timesteps}; use 1 to that"
-                    )
+        _require_steps(self.sampler_options, "sampler_options", self.schedule)
         return self
 
     def noise_arguments(self, label: str) -> dict[str, Any]:
         """`name` and `params` for `ngldm.noise.make_noise`."""
         options = dict(self.noise_options[label])
         return {"name": options.pop("distribution"), "params": options}
+
+
+def _require_steps(
+    samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams, whose: str = ""
+) -> None:
+    """Refuse samplers, and auto's choices, of more steps than the schedule has."""
+    most = schedule.num_train_timesteps
+    for label, options in samplers.items():
+        entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
+        for key, entry in (entries or {label: options}).items():
+            if (entry.num_inference_steps or 0) > most:
+                raise ValueError(
+                    f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
+                    f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
+                )
 
 
 def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:
@@ -210,18 +209,3 @@ def describe(section: BaseModel, prefix: str = "") -> list[str]:
             meaning = f"  # {field.description}" if field.description else ""
             lines.append(f"{prefix}{key}: {value}{meaning}")
     return lines
-
-
-def check_noises(params: Params) -> None:
-    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
-
-    Raises:
-        InputError: an unknown distribution or parameter, or a distribution without finite variance.
-    """
-    from ngldm.noise import make_noise
-
-    for label in params.noise_options:
-        try:
-            make_noise(**params.noise_arguments(label))
-        except InputError as error:
-            raise InputError(f"noise_options.{label}: {error}") from None

@@ -1,13 +1,32 @@
 """The sections of params.yaml that stand for themselves, each with the units and ranges of its keys."""
 
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
+from pydantic_core import CoreSchema, core_schema
 
+from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
+from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
+from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
+from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
-# Pydantic checks types and ranges without importing torch, so that an error answers at once; names that live in
-# registries of the core (noises, samplers, schedules, ...) are checked against these, and tests hold the two equal.
+
+@dataclass(frozen=True)
+class OneOf:
+    """Marks a text that must be one of the library's names: as `Literal` does, but for a tuple made elsewhere."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.names))
+
+
+Forward = Annotated[str, OneOf(FORWARDS)]
+Objective = Annotated[str, OneOf(OBJECTIVES)]
+Weighting = Annotated[str, OneOf(WEIGHTINGS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 MAX_SNAPSHOTS = 200  # each is a whole model file
@@ -26,10 +45,12 @@ class Fit(Section):
     lr: Positive = Field(description="AdamW's learning rate after warm-up")
     weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
     warmup_steps: int = Field(ge=0, description="steps over which lr rises linearly from 0")
-    lr_schedule: Literal["constant", "cosine"] = Field(description="lr after warm-up: constant, or a cosine to 0")
+    lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up: constant, or a cosine to 0")
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
-    precision: Literal["fp32", "bf16"] = Field(description="forward and backward pass; master weights are float32")
+    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
+        description="forward and backward pass; master weights are float32"
+    )
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
@@ -59,7 +80,7 @@ class TrainParams(Fit):
 
 
 class DatasetParams(Section):
-    name: Literal["digits", "cifar10", "fashion_mnist", "image_folder"] = Field(description="which data set")
+    name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
     source: str = Field(
         description="what DVC watches for changes: image_folder's folder or archive; of the others their file in conf/"
     )
@@ -86,26 +107,14 @@ class DatasetParams(Section):
 
     @model_validator(mode="after")
     def _options_fit_name(self) -> "DatasetParams":
-        own = {
-            "digits": {"test_size"},
-            "cifar10": {"mirror"},
-            "fashion_mnist": {"mirror"},
-            "image_folder": {"test_size", "size", "channels", "min_side", "on_error"},
-        }[self.name]
-        optional = {"mirror", "test_size"} if self.name == "image_folder" else {"mirror"}
-        for key in ("test_size", "mirror", "size", "channels", "min_side", "on_error"):
-            given = getattr(self, key) is not None
-            if given and key not in own:
-                raise ValueError(f"{key}: not an option of data set {self.name!r}, which has {sorted(own)}")
-            if not given and key in own - optional:
-                raise ValueError(f"{key}: missing; data set {self.name!r} needs it")
+        check_source(self.name, self.model_dump(exclude={"name", "source", "seed"}))
         if self.mirror is not None and not self.mirror.endswith("/"):
             raise ValueError(f"mirror: {self.mirror!r} must end in /")
         return self
 
 
 class AutoencoderParams(Section):
-    kind: Literal["paper", "kl", "identity"] = Field(description="architecture; identity is pixel space")
+    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity is pixel space")
     latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
     latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
     levels: PositiveInt = Field(description="halvings of the side (kl)")
@@ -115,9 +124,7 @@ class AutoencoderParams(Section):
 
 
 class ScheduleParams(Section):
-    name: Literal["constant", "linear", "quadratic", "cubic", "polynomial", "cosine", "sigmoid", "laplace", "edm"] = (
-        Field(description="shape of beta_t in t")
-    )
+    name: Annotated[str, OneOf(SCHEDULES)] = Field(description="shape of beta_t in t")
     num_train_timesteps: PositiveInt = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
@@ -130,7 +137,7 @@ class UNetParams(Section):
     blocks_per_level: PositiveInt = Field(description="residual blocks per level")
     attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
     attention_head_dim: PositiveInt = Field(description="channels per attention head")
-    time_embedding: Literal["sinusoidal", "siren"] = Field(description="how t enters")
+    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t enters")
     dropout: Fraction = Field(description="dropout probability in each block")
 
     @model_validator(mode="after")
@@ -144,11 +151,11 @@ class UNetParams(Section):
 
 
 class DiffusionParams(Section):
-    forward: Literal["marginal", "markov"] = Field(
+    forward: Forward = Field(
         description="noise of x_t in training: one draw of D (the paper's code), or what t steps of the chain leave"
     )
-    objective: Literal["eps", "x0", "v"] = Field(description="what the network predicts")
-    weighting: Literal["none", "min_snr", "p2"] = Field(description="weight of each t in the loss")
+    objective: Objective = Field(description="what the network predicts")
+    weighting: Weighting = Field(description="weight of each t in the loss")
     gamma: Positive | None = Field(
         description="min_snr: the largest SNR that counts, null: 5; p2: the exponent, null: 1"
     )
@@ -176,6 +183,7 @@ class CurveParams(Section):
 
     sampler: Label = Field(description="label in sampler_options; one of few steps, since it runs at each snapshot")
     num_images: PositiveInt = Field(description="images per snapshot")
+    batch_size: PositiveInt = Field(description="images per network call")
 
 
 class ReferenceParams(Section):
@@ -185,13 +193,13 @@ class ReferenceParams(Section):
 
 
 class EvaluateParams(Section):
-    extractor: Literal["classifier", "inception"] = Field(description="network that gives the features")
+    extractor: Annotated[str, OneOf(EXTRACTORS)] = Field(description="network that gives the features")
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
     bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
     neighbours: PositiveInt = Field(description="k of precision and recall")
-    fid_protocol: Literal["standard", "paper"] = Field(
+    fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )

@@ -1,22 +1,20 @@
 """The params of the study."""
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import Label, Section
+from ngldm.pipeline.config.sections import Forward, Label, Objective, Section, Weighting
 
 
 class StudyVariant(Section):
     """One thing to train in the study; what it leaves out is as in the section `diffusion`."""
 
     noise: dict[str, Any] = Field(description="distribution and its parameters")
-    forward: Literal["marginal", "markov"] | None = Field(default=None, description="in place of diffusion.forward")
-    objective: Literal["eps", "x0", "v"] | None = Field(default=None, description="in place of diffusion.objective")
-    weighting: Literal["none", "min_snr", "p2"] | None = Field(
-        default=None, description="in place of diffusion.weighting"
-    )
+    forward: Forward | None = Field(default=None, description="in place of diffusion.forward")
+    objective: Objective | None = Field(default=None, description="in place of diffusion.objective")
+    weighting: Weighting | None = Field(default=None, description="in place of diffusion.weighting")
     schedule: dict[str, Any] = Field(default_factory=dict, description="in place of the same keys of schedule")
     samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; all unless said")
 
@@ -47,7 +45,7 @@ class StudyParams(Section):
         return self
 
     def scoring(self) -> dict[str, Any]:
-        """Arguments for `ngldm.study.score_samplers`."""
+        """Arguments for `ngldm.pipeline.experiments.study.score_samplers`."""
         return {
             "sample_seeds": list(range(self.sample_seeds)),
             "num_images": self.num_images,

@@ -1,23 +1,31 @@
 """Scores of a training's snapshots, kept on disk one by one as they are done."""
 
 import csv
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ngldm.pipeline import workspace
+from torch import Tensor
 
-COLUMNS = ("step", "epoch", "value", "metric", "num_images", "seconds")
-Row = dict[str, Any]
+from ngldm.io.device import be_deterministic
+from ngldm.io.files import atomic_directory, sha256_file
+from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.pipeline import workspace
+from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.sampling.best import SamplerSettings
+from ngldm.sampling.generator import load
+from ngldm.scoring.scorer import Scorer
+
+COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 
 
 def score_snapshots(
     noise: str,
     files: list[Path],
-    settings: tuple[Any, Any, Any],
+    settings: tuple[Any, Any, SamplerSettings],
     batch_size: int,
-    device: Any,
+    scorer: Scorer,
     run: Any,
     advance: Callable[[int], None],
 ) -> list[Row]:
@@ -25,29 +33,38 @@ def score_snapshots(
 
     Args:
         files: model files named by their step.
-        settings: the sections curve and evaluate, and the options of curve.sampler.
+        settings: the sections curve and evaluate, and the options of curve.sampler for this noise.
         batch_size: of the training, to turn steps into epochs.
+        scorer: for curve.num_images images.
         run: an `ngldm.pipeline.tracking.runs.Run`.
         advance: told of images done.
     """
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-    from ngldm.pipeline.workspace import main_root
-
-    inputs = [section.model_dump() for section in settings]
-    statistics = sha256_file(workspace.REFERENCE / "statistics.npz")
+    if not files:
+        return []
+    be_deterministic()
+    config, scoring, sampler = settings
+    decided_by = {
+        "num_images": config.num_images,
+        "batch_size": config.batch_size,
+        "sampler": sampler,
+        "train_batch_size": batch_size,
+        "evaluate": scoring.model_dump(include={"extractor", "fid_protocol", "batch_size"}),
+    }
+    reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
+    behind = {**made_from(decided_by, reference, Path(__file__)), "device": scorer.device.type}
     rows = []
     for file in files:
-        key = fingerprint([*inputs, batch_size, statistics, sha256_file(file), str(device)])
-        kept = main_root() / "checkpoints" / "curve" / f"{noise}-{file.stem}-{key[:16]}.json"
-        if kept.is_file():
-            row: Row = read_json(kept, *COLUMNS)
-            advance(settings[0].num_images)
-        else:
-            row, picture = _score(file, settings, batch_size, device, advance)
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_json(kept, row)
+        inputs = {**behind["inputs"], "model": sha256_file(file)}
+        kept = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
+        found = kept.read()
+        if found is None:
+            row, picture = _score(file, settings, batch_size, scorer, advance)
+            found = [row]
+            kept.write(found)
             run.picture("by_step", picture, row["step"])
-        rows.append(row)
+        else:
+            advance(config.num_images)
+        rows += found
     _log(run, rows)
     return rows
 
@@ -65,54 +82,39 @@ def _log(run: Any, rows: list[Row]) -> None:
 
 
 def _score(
-    file: Path, settings: tuple[Any, Any, Any], batch_size: int, device: Any, advance: Callable[[int], None]
-) -> tuple[Row, Any]:
+    file: Path,
+    settings: tuple[Any, Any, SamplerSettings],
+    batch_size: int,
+    scorer: Scorer,
+    advance: Callable[[int], None],
+) -> tuple[Row, UInt8Array]:
     """One snapshot's row, and a grid of its first images."""
-    from ngldm.data.reference import load_reference
-    from ngldm.io.images import sample_grid
-    from ngldm.model import load_model
-    from ngldm.sampling.generator import generate_batches
-    from ngldm.scoring.features.extractor import extract, make_extractor
-    from ngldm.scoring.frechet import Moments, frechet_distance
-    from ngldm.scoring.protocol import by_protocol, compared, shortfall
-
     config, scoring, sampler = settings
-    bundle, whole = load_model(file, device), load_reference(workspace.REFERENCE)
-    extractor = make_extractor(
-        scoring.extractor,
-        classifier=workspace.REFERENCE / "classifier.safetensors",
-        inception=scoring.inception_weights,
-        device=device,
-    )
-    whole.require_extractor(extractor.weights_sha256)
-    for note in shortfall(scoring.fid_protocol, extractor.dim, config.num_images, whole.about["num_images"]):
-        print(f"note: {note}")
-    reference = by_protocol(whole, scoring.fid_protocol, config.num_images)
-    count = compared(scoring.fid_protocol, config.num_images, len(reference.features))
-    start, moments, picture = time.perf_counter(), Moments(extractor.dim), None
-    options = sampler.arguments(bundle.noise.name)
-    for images in generate_batches(bundle, count, scoring.batch_size, **options):
-        picture = sample_grid(images) if picture is None else picture
-        for features in extract(extractor, images, scoring.batch_size):
-            moments.update(features)
-        advance(len(images))
-    advance(config.num_images - count)
+    generator = load(file, scorer.device)
+    pictures: list[UInt8Array] = []
+
+    def features() -> Iterator[Tensor]:
+        for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
+            if not pictures:
+                pictures.append(sample_grid(images))
+            yield from scorer.features(images, scoring.batch_size)
+            advance(len(images))
+
+    distance = scorer.distance(features())
+    advance(config.num_images - scorer.count)
     step = int(file.stem)
     row = {
         "step": step,
-        "epoch": step * batch_size / whole.about["num_images"],
-        "value": frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov),
-        "metric": reference.about["metric"],
-        "num_images": count,
-        "seconds": time.perf_counter() - start,
+        "epoch": step * batch_size / scorer.num_real,
+        "value": distance,
+        "metric": scorer.metric,
+        "num_images": scorer.count,
     }
-    return row, picture
+    return row, pictures[0]
 
 
 def write_curves(rows: dict[str, list[Row]]) -> None:
     """plots/curve/<noise>.csv for each noise, the folder whole or not at all."""
-    from ngldm.io.files import atomic_directory
-
     with atomic_directory(workspace.CURVE) as folder:
         for noise, scores in rows.items():
             with (folder / f"{noise}.csv").open("w", newline="") as file:

@@ -1,23 +1,37 @@
 """One training of the study and its scores: many samplers and sampling seeds from one set of weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ngldm.data.reference import Reference
-from ngldm.diffusion.objective import diffusion_loss
+from ngldm.data.dataset import open_dataset
+from ngldm.data.latents import open_cache
+from ngldm.data.statistics import latent_extent
+from ngldm.io.device import be_deterministic
+from ngldm.io.files import atomic_directory
 from ngldm.model import Model
+from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
-from ngldm.sampling.generator import SEED_STRIDE, sample_latents
+from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.sections import Fit
+from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.sampling.best import SamplerSettings
+from ngldm.sampling.generator import Generator, image_seeds, sample_latents
+from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
-from ngldm.scoring.features.extractor import Extractor, extract
-from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.scorer import Scorer, open_scorer
+from ngldm.training.checkpoint import decisive
+from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
-from ngldm.training.loop import FitConfig, Split, fit
+from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
 # A latent further from its position's middle than this many half ranges of the training data is an outlier.
@@ -42,55 +56,59 @@ class Score:
     outliers: float
 
 
-def train_bundle(bundle: Model, latents: NDArray[np.float32], config: FitConfig, seed: int, device: Any) -> None:
-    """Train the bundle's fresh U-Net in place and leave the averaged weights in it."""
-    ema = EMA(bundle.unet, config.ema_decay)
-    split = Split(len(latents), lambda index: torch.from_numpy(latents[index]))
-
-    def loss(net: Any, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return diffusion_loss(net, bundle.schedule, bundle.forward, batch, generator, bundle.objective)
-
-    for _ in fit(bundle.unet, ema, loss, split, config, seed=seed, device=device):
+def train_model(
+    model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
+) -> None:
+    """Train the model's fresh U-Net in place and leave the averaged weights in it."""
+    ema = EMA(model.unet, config.ema_decay)
+    for _ in fit(model.unet, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
         pass
-    bundle.unet.load_state_dict(ema.model.state_dict())
-    bundle.unet.eval()
+    model.unet.load_state_dict(ema.model.state_dict())
+    model.unet.eval()
 
 
-def fresh_bundle(build: Callable[[], Model], seed: int) -> Model:
-    """A bundle whose weights follow from the training seed alone: every variant of a seed starts from the same ones."""
+def fresh_model(build: Callable[[], Model], seed: int) -> Model:
+    """A model whose weights follow from the training seed alone: every variant of a seed starts from the same ones."""
     torch.manual_seed(stream_seed(seed, "unet"))
     return build()
 
 
 def score_samplers(
-    bundle: Model,
-    samplers: Mapping[str, Mapping[str, Any]],
+    model: Model,
+    samplers: Mapping[str, SamplerSettings],
     sample_seeds: Sequence[int],
     num_images: int,
     batch_size: int,
-    extractor: Extractor,
-    reference: Reference,
+    scorer: Scorer,
 ) -> list[Score]:
     """A `Score` for every sampler and sampling seed."""
     scores = []
-    for name, options in samplers.items():
-        calls = network_calls(options["method"], options["num_inference_steps"])
+    for name, chosen in samplers.items():
+        options = Generator(model).options(**chosen)
+        calls = network_calls(options.method, options.num_inference_steps)
         for seed in sample_seeds:
-            moments, outliers = Moments(extractor.dim), 0
-            for first in range(0, num_images, batch_size):
-                last = min(first + batch_size, num_images)
-                seeds = [seed * SEED_STRIDE + index for index in range(first, last)]
-                latents = sample_latents(bundle, seeds, **options)
-                outliers += _count_outliers(bundle, latents)
-                for features in extract(extractor, bundle.decode(latents), batch_size, lambda count: None):
-                    moments.update(features)
-            value = frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
-            scores.append(Score(name, seed, calls, value, outliers / num_images))
+            outliers: list[int] = []  # of each batch
+            value = scorer.distance(
+                features
+                for latents in _latent_batches(model, image_seeds(seed, 0, num_images), batch_size, options, outliers)
+                for features in scorer.features(model.decode(latents), batch_size)
+            )
+            scores.append(Score(name, seed, calls, value, sum(outliers) / num_images))
     return scores
 
 
-def _count_outliers(bundle: Model, latents: torch.Tensor) -> int:
-    low, high = bundle.extent.low.to(latents), bundle.extent.high.to(latents)
+def _latent_batches(
+    model: Model, seeds: Sequence[int], batch_size: int, options: SamplingOptions, outliers: list[int]
+) -> Iterator[torch.Tensor]:
+    """Latents (B, c, h, w) of the images with these seeds; `outliers` gets the number of outliers of each batch."""
+    for first in range(0, len(seeds), batch_size):
+        latents = sample_latents(model, seeds[first : first + batch_size], options)
+        outliers.append(_count_outliers(model, latents))
+        yield latents
+
+
+def _count_outliers(model: Model, latents: torch.Tensor) -> int:
+    low, high = model.extent.low.to(latents), model.extent.high.to(latents)
     far = (latents - (low + high) / 2.0).abs() > OUTSIDE * (high - low) / 2.0
     return int((far | ~latents.isfinite()).flatten(1).any(1).sum())
 
@@ -109,13 +127,21 @@ COLUMNS = (
 )
 
 
+def write_scores(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Write the study's folder with its table, sorted by variant, seeds and sampler, whole or not at all."""
+    with atomic_directory(path) as folder, (folder / "scores.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
+
+
 @dataclass(frozen=True)
 class Job:
     """What a job depends on, besides latents, autoencoder and reference.
 
     Attributes:
-        settings: noise, schedule, diffusion, unet: of the bundle.
-        samplers: label to arguments of `ngldm.generate.sample_latents`.
+        settings: noise, schedule, diffusion, unet: of the model.
+        samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
         inception_weights: evaluate.inception_weights; only where the reference is Inception's. The file's place, which
@@ -125,61 +151,67 @@ class Job:
     variant: str
     seed: int
     settings: dict[str, Any]
-    samplers: dict[str, dict[str, Any]]
-    train: dict[str, Any]
+    samplers: Mapping[str, SamplerSettings]
+    train: Fit
     scoring: dict[str, Any]
     inception_weights: str | None = None
 
 
-def run_job(job: Job, device: str) -> list[dict[str, Any]]:
-    """Rows of the study's table, computed or, where the same job was done before, read back."""
-    import torch
+def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[Row]:
+    """Rows of the study's table: of jobs done before read back, of the others computed in processes side by side.
 
-    from ngldm.io.device import be_deterministic
-    from ngldm.io.files import fingerprint, read_json, sha256_file, write_json
-    from ngldm.pipeline.workspace import main_root
-
-    torch.set_num_threads(1)  # one process per core: threads would only wait for each other
-    be_deterministic()
-    inputs = [workspace.LATENTS / "train.npy", workspace.AUTOENCODER, workspace.REFERENCE / "statistics.npz"]
-    content = {name: value for name, value in asdict(job).items() if name != "inception_weights"}
-    key = fingerprint([content, [sha256_file(path) for path in inputs], device])
-    kept = main_root() / "checkpoints" / "study" / f"{job.variant}-{job.seed}-{key[:16]}.json"
-    if kept.is_file():
-        rows: list[dict[str, Any]] = read_json(kept, "rows")["rows"]
-        return rows
-    rows = _compute(job, device)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    write_json(kept, {"rows": rows})
+    Args:
+        device: name of a torch device.
+        workers: processes, of one thread each.
+        advance: told of jobs done.
+    """
+    latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
+    reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
+    shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
+    shared["device"] = torch.device(device).type
+    rows: list[Row] = []
+    todo = []
+    for job in jobs:
+        kept = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)})
+        found = kept.read()
+        if found is None:
+            todo.append((job, kept))
+        else:
+            rows += found
+            advance(1)
+    if todo:
+        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+            for future in as_completed([pool.submit(run_job, job, kept, device) for job, kept in todo]):
+                rows += future.result()
+                advance(1)
     return rows
 
 
-def _compute(job: Job, device: str) -> list[dict[str, Any]]:
-    from types import SimpleNamespace
+def _decided_by(job: Job) -> dict[str, Any]:
+    own = {"settings": job.settings, "samplers": job.samplers, "scoring": job.scoring}
+    return {**own, "seed": job.seed, "train": decisive(job.train.model_dump())}
 
-    from ngldm.data.dataset import open_dataset
-    from ngldm.data.latents import open_cache
-    from ngldm.data.reference import load_reference
-    from ngldm.data.statistics import latent_extent
-    from ngldm.model import Model
-    from ngldm.networks.autoencoders.build import load_autoencoder
-    from ngldm.scoring.features.extractor import make_extractor
 
+def run_job(job: Job, kept: KeptRows, device: str) -> list[Row]:
+    """Compute the rows of one job, alone in its process, and keep them."""
+    torch.set_num_threads(1)  # one process per core: threads would only wait for each other
+    be_deterministic()
+    rows = _compute(job, device)
+    kept.write(rows)
+    return rows
+
+
+def _compute(job: Job, device: str) -> list[Row]:
+    scorer = open_scorer(
+        workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
+    )
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
     settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
     extent = latent_extent(cache.train)
-    bundle = fresh_bundle(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
-    train_bundle(bundle, cache.train, SimpleNamespace(**job.train), job.seed, device)
-    reference = load_reference(workspace.REFERENCE)
-    extractor = make_extractor(
-        reference.about["extractor"],
-        classifier=workspace.REFERENCE / "classifier.safetensors",
-        inception=job.inception_weights,
-        device=device,
-    )
-    reference.require_extractor(extractor.weights_sha256)
-    scores = score_samplers(bundle, job.samplers, extractor=extractor, reference=reference, **job.scoring)
+    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    train_model(model, cache.train, job.train, job.seed, device)
+    scores = score_samplers(model, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]
     about = {
         "variant": job.variant,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ngldm.io.files import require
 from ngldm.pipeline import workspace
+from ngldm.pipeline.report.table import Row
 
 PAPER_CSV = Path(__file__).with_name("paper_fid_by_epoch.csv")  # the paper's full table: five noises, every 5th epoch
 PAPER_COLUMNS = (
@@ -21,7 +22,6 @@ PAPER_COLUMNS = (
     "paper: mean of last 10",
 )
 PAPER_METRIC = "FID, the paper's protocol"
-Row = dict[str, Any]
 
 
 def read_curve(noises: list[str]) -> list[Row]:
@@ -52,7 +52,7 @@ def paper_curve() -> list[Row]:
     ]
 
 
-def paper_rows(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def paper_rows(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Our best sampler's score of each noise beside the paper's figures.
 
     Args:

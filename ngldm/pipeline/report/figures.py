@@ -4,14 +4,15 @@ Each function returns a matplotlib `Figure`. `save_svg` writes it so that its in
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ngldm.pipeline.colours import INK, style
+from ngldm.pipeline.report.table import Row
+from ngldm.theory.tables import Density, Histogram, TheoremRow
 
-Row = dict[str, Any]
 MARKERS = "osD^vP*X"
 STYLE: Any = {
     "font.size": 9,
@@ -148,38 +149,38 @@ def _score_axis(axes: Any, rows: list[Row]) -> None:
 
 
 @styled
-def histograms(draws: dict[str, Any], densities: dict[str, tuple[Any, Any]], limit: float = 4.0) -> Any:
+def noises(histograms: Mapping[str, Histogram], densities: Mapping[str, Density]) -> Any:
     """Standardised draws of every noise, a panel each, with its density where there is one and the Gaussian's.
 
     Args:
-        draws: noise label to a 1-D array.
-        densities: noise label to (x, density) where it is known in closed form.
-        limit: the panels show [-limit, limit].
+        histograms: of the draws of each noise, all with the same range of bins.
+        densities: of the noises that have one in closed form.
     """
-    columns = min(len(draws), 5)
-    rows = math.ceil(len(draws) / columns)
+    columns = min(len(histograms), 5)
+    rows = math.ceil(len(histograms) / columns)
     figure, axes = _subplots(rows, columns, max(3.2, 1.9 * columns), 1.9 * rows, sharex=True, sharey=True)
-    grid = [limit * (i / 200 - 1) for i in range(401)]
-    gaussian = [math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) for x in grid]
-    for panel, (noise, values) in zip(axes.flat, draws.items(), strict=False):
-        color = style(noise, list(draws))["color"]
-        panel.hist(values, bins=80, range=(-limit, limit), density=True, color=color, alpha=0.45)
+    for panel, (noise, histogram) in zip(axes.flat, histograms.items(), strict=False):
+        color = style(noise, list(histograms))["color"]
+        panel.stairs(histogram.density, histogram.edges, fill=True, color=color, alpha=0.45)
         if noise in densities:
-            panel.plot(*densities[noise], color=color)
+            panel.plot(densities[noise].x, densities[noise].density, color=color)
+        low, high = histogram.edges[0], histogram.edges[-1]
+        grid = [low + (high - low) * i / 400 for i in range(401)]
+        gaussian = [math.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) for x in grid]
         panel.plot(grid, gaussian, color=INK, linestyle="--", linewidth=0.9)
         panel.set(title=noise, ylim=(0, 1.1), yticks=[0, 0.5, 1])
-    for panel in list(axes.flat)[len(draws) :]:
+    for panel in list(axes.flat)[len(histograms) :]:
         panel.set_visible(False)
     figure.supxlabel("standardised value; dashed: Gaussian", fontsize=9)
     return figure
 
 
 @styled
-def theorem(rows: list[Row], shape: tuple[int, ...]) -> Any:
+def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
     """Theorem 1's ratio by T, one panel per forward process, bars of two standard errors.
 
     Args:
-        rows: noise, forward, steps, ratio, std_error.
+        rows: as measured (`ngldm.theory.tables`).
         shape: of one latent.
     """
     names = list(dict.fromkeys(row["noise"] for row in rows))

@@ -1,33 +1,39 @@
-"""The report: a table (CSV and Markdown), figures and pictures, and one self-contained HTML page."""
+"""The report: a table (CSV and Markdown), figures and pictures, and one self-contained HTML page.
+
+It reads what the stages wrote and computes no result of its own; torch is not imported.
+"""
 
 import base64
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from ngldm.data import history
 from ngldm.data.samples import load_images
-from ngldm.io.files import atomic_directory, read_json
+from ngldm.io.files import atomic_directory, read_json, require
 from ngldm.io.images import sample_grid, save_png, trajectory_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.report import figures, findings, provenance
+from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.study import COLUMNS as STUDY_COLUMNS
 from ngldm.pipeline.report.study import read_scores, study_table, summarise
 from ngldm.pipeline.report.table import COLUMNS, Row, best_values, collect_rows, markdown_table, show, write_csv
-from ngldm.theory import measure
+from ngldm.theory.tables import MomentRow, Theory, read_theory
 
 STEPS = 5  # of `write_report`, for a progress bar
 
 
-def draw_figures(params: Params, rows: list[Row], noises: dict[str, Any], draws: dict[str, Any], folder: Path) -> None:
+def draw_figures(params: Params, rows: list[Row], theory: Theory, folder: Path) -> None:
     """The vector figures that the results allow: which of them exist, the page sees by the files."""
     histories = {noise: history.read_history(workspace.train_plot(noise)) for noise in params.noises}
     figures.save_svg(figures.training(histories), folder / "training.svg")
-    figures.save_svg(figures.histograms(draws, measure.densities(noises)), folder / "noise.svg")
+    figures.save_svg(figures.noises(theory.histograms, theory.densities), folder / "noise.svg")
     curve = read_curve(params.noises)
     if beside_paper(params):
         figures.save_svg(figures.score_by_epoch(paper_curve()), folder / "paper.svg")
@@ -35,9 +41,8 @@ def draw_figures(params: Params, rows: list[Row], noises: dict[str, Any], draws:
         figures.save_svg(figures.score_by_epoch(curve), folder / "epochs.svg")
     if any(len({row["network_calls"] for row in rows if row["noise"] == noise}) > 1 for noise in params.noises):
         figures.save_svg(figures.score_by_calls(rows), folder / "calls.svg")
-    theorem, shape = findings.theorem_rows(params, noises)
-    if theorem:
-        figures.save_svg(figures.theorem(theorem, shape), folder / "theorem1.svg")
+    if theory.theorem:
+        figures.save_svg(figures.theorem(theory.theorem, theory.latent_shape), folder / "theorem1.svg")
 
 
 def draw_study(folder: Path) -> list[Row]:
@@ -59,7 +64,7 @@ def write_pictures(params: Params, folder: Path) -> None:
             save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
             if sampler == params.samplers[-1]:  # the deterministic one by default: its path is a smooth one
                 save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
-    save_png(findings.reconstructions(), folder / "reconstructions.png")
+    shutil.copy(require(workspace.RECONSTRUCTIONS, "the stage `autoencoder`"), folder / "reconstructions.png")
     figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
 
 
@@ -74,12 +79,17 @@ def beside_paper(params: Params) -> bool:
     return params.dataset.name == "cifar10" or params.recipe == "paper"
 
 
-def render_html(params: Params, rows: list[Row], study: list[Row], moments: list[Row], folder: Path) -> str:
+def moment_cells(moments: Sequence[MomentRow]) -> list[dict[str, Any]]:
+    """A row per noise: its label, and per moment the pair (exact, of the draws)."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in moments:
+        cells = rows.setdefault(row["noise"], {"noise": row["noise"]})
+        cells[row["moment"]] = (row["exact"], row["sampled"])
+    return list(rows.values())
+
+
+def render_html(params: Params, rows: list[Row], study: list[Row], theory: Theory, folder: Path) -> str:
     """The page, with every picture of `folder` that it shows inside it."""
-    from io import StringIO
-
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     environment = Environment(
         loader=PackageLoader("ngldm.pipeline.report", "."),
         autoescape=True,
@@ -98,13 +108,13 @@ def render_html(params: Params, rows: list[Row], study: list[Row], moments: list
         columns=COLUMNS,
         study=study,
         study_columns=STUDY_COLUMNS,
-        moments=moments,
+        moments=moment_cells(theory.moments),
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
         best=best_values(rows),
         reference=read_json(workspace.REFERENCE / "reference.json"),
-        autoencoder=read_json(workspace.AUTOENCODER_METRICS),
+        autoencoder=read_json(workspace.metrics("autoencoder")),
         picture=lambda name: data_uri(folder / name),
         has=lambda name: (folder / name).is_file(),
         seconds=provenance.stage_seconds(params),
@@ -126,13 +136,11 @@ def write_report(params: Params, path: Path, advance: Callable[..., None] = lamb
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")
-        noises = findings.make_noises(params)
-        draws = measure.draw(noises)
-        draw_figures(params, rows, noises, draws, folder)
+        theory = read_theory(workspace.THEORY)
+        draw_figures(params, rows, theory, folder)
         advance(1, "study")
         study = draw_study(folder)
         advance(1, "page")
-        moments = measure.moments(noises, draws)
-        (folder / "index.html").write_text(render_html(params, rows, study, moments, folder), encoding="utf-8")
+        (folder / "index.html").write_text(render_html(params, rows, study, theory, folder), encoding="utf-8")
         advance(1)
     return rows

@@ -3,29 +3,25 @@
 import os
 import subprocess
 
-from ngldm.io.files import read_json
+from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
 
 def stage_seconds(params: Params) -> list[tuple[str, float]]:
     """(stage, seconds) of every stage that measures its time, in the pipeline's order."""
-    files = {
-        "download": workspace.DOWNLOAD_METRICS,
-        "autoencoder": workspace.AUTOENCODER_METRICS,
-        "latents": workspace.LATENTS_METRICS,
-        "reference": workspace.REFERENCE_METRICS,
+    labels: dict[str, list[tuple[str, ...]]] = {
+        "train": [(noise,) for noise in params.noises],
+        "sample": [(noise, sampler) for noise in params.noises for sampler in params.samplers],
+        "evaluate": [(noise,) for noise in params.noises],
     }
-    pairs = [(noise, sampler) for noise in params.noises for sampler in params.samplers]
-    files |= {f"train@{noise}": workspace.train_metrics(noise) for noise in params.noises}
-    files |= {f"sample@{noise}-{sampler}": workspace.sample_metrics(noise, sampler) for noise, sampler in pairs}
-    files |= {f"evaluate@{noise}-{sampler}": workspace.evaluate_metrics(noise, sampler) for noise, sampler in pairs}
-    files |= {"curve": workspace.CURVE_METRICS, "study": workspace.STUDY_METRICS}
     found = []
-    for stage, file in files.items():
-        for key, value in (read_json(file) if file.is_file() else {}).items():
-            if key.endswith("seconds"):
-                found.append((stage, float(value)))
+    for stage in workspace.STAGES:
+        for label in labels.get(stage, [()]):
+            file = workspace.metrics(stage, *label)
+            content = read_json(file) if file.is_file() else {}
+            name = stage + ("@" + "-".join(label) if label else "")
+            found += [(name, entry(content, key, float)) for key in content if key.endswith("seconds")]
     return found
 
 

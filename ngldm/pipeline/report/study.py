@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ngldm.io.files import require
+from ngldm.pipeline.report.table import Row
 
-Row = dict[str, Any]
 COLUMNS = ("variant", "sampler", "network_calls", "mean", "std", "std_error", "ratio", "outliers", "seeds")
 BASELINE = "gaussian"
 

@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from ngldm.io.files import fingerprint
+from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.report.study import summarise
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store, one_at_a_time
+from ngldm.sampling.best import resolve_sampler
 
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
 TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train")
@@ -37,35 +40,30 @@ def comparison(store: Store, params: Params) -> Run:
     shared = params.model_dump(include=set(TRAINING_SECTIONS))
     key = fingerprint(["sweep", sweep] if sweep else shared)[:16]
 
-    def find_or_make() -> str:
+    def find_or_make(client: Any) -> str | None:
         with one_at_a_time():
-            found = store.client.search_runs([store.experiment_id], f"tags.`{PARENT_TAG}` = '{key}'", max_results=1)
+            found = client.search_runs([store.experiment_id], f"tags.`{PARENT_TAG}` = '{key}'", max_results=1)
             if found:
-                store.client.update_run(found[0].info.run_id, status="RUNNING")
-                run_id: str = found[0].info.run_id
-                return run_id
+                client.update_run(found[0].info.run_id, status="RUNNING")
+                existing: str = found[0].info.run_id
+                return existing
             tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
             name = sweep or f"{params.recipe} {params.dataset.name} {key[:6]}"
-            run_id = store.client.create_run(store.experiment_id, tags=tags, run_name=name).info.run_id
+            run_id = store.create_run(name, tags)
             if not sweep:
                 Run(store, run_id).params(flatten(shared))
             return run_id
 
-    return Run(store, store.attempt(find_or_make, None) if store.client else None)
+    return Run(store, store.ask(find_or_make))
 
 
 def create_run(store: Store, params: Params, noise: str, name: str, tags: Mapping[str, str]) -> Run:
     """A new run with the training's params and the tags that say where it comes from."""
     parent = comparison(store, params)
-    if not parent.alive:
+    if parent.id is None:
         return Run(store, None)
-
-    def create() -> str:
-        all_tags = {**_origin_tags(params, noise), PARENT_ID: parent.id, **tags}
-        run_id: str = store.client.create_run(store.experiment_id, tags=all_tags, run_name=name).info.run_id
-        return run_id
-
-    run = Run(store, store.attempt(create, None), parent)
+    all_tags = {**_origin_tags(params, noise), PARENT_ID: parent.id, **tags}
+    run = Run(store, store.create_run(name, all_tags), parent)
     run.params({"noise": noise, **flatten(training_params(params, noise))})
     return run
 
@@ -95,23 +93,26 @@ def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: st
         sampler: label of the sampler; with its options and the sections sample and evaluate, it decides.
     """
     sample_key = fingerprint([params.sample.model_dump(), params.evaluate.model_dump()])
-    sampler_key = fingerprint(params.sampler_options[sampler].model_dump())
-    wanted = {SAMPLE_TAG: sample_key, f"ngldm.sampler.{sampler}": sampler_key}
+    options = resolve_sampler(
+        params.sampler_options[sampler].settings(),
+        params.noise_arguments(noise)["name"],
+        params.schedule.num_train_timesteps,
+    )
+    wanted = {SAMPLE_TAG: sample_key, f"ngldm.sampler.{sampler}": fingerprint(options)}
 
-    def find() -> Run | None:
-        runs = store.client.search_runs(
+    def find(client: Any) -> Run | None:
+        runs = client.search_runs(
             [store.experiment_id], f"tags.`{MODEL_TAG}` = '{sha}'", order_by=["attributes.start_time DESC"]
         )
         fits = (r for r in runs if all(r.data.tags.get(k, v) == v for k, v in wanted.items()))
         return next((Run(store, r.info.run_id, Run(store, r.data.tags.get(PARENT_ID))) for r in fits), None)
 
-    found = store.attempt(find, None) if store.client else None
+    found = store.ask(find)
     run = found or create_run(store, params, noise, noise, {MODEL_TAG: sha})
     run.step = params.train.max_steps
     run.tags(wanted)
     settings = {"sample": params.sample, "evaluate": params.evaluate}
     run.params(flatten({key: section.model_dump() for key, section in settings.items()}))
-    options = params.sampler_options[sampler].arguments(params.noise_arguments(noise)["name"])
     run.params({f"sampler_options.{sampler}.{key}": value for key, value in options.items()})
     return run
 
@@ -122,27 +123,17 @@ def record_study(store: Store, params: Params, rows: list[dict[str, Any]]) -> No
     Args:
         rows: of study/scores.csv.
     """
-    from ngldm.pipeline.report.study import summarise
-
     summary = summarise(rows)
     origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
-    parent = _plain_run(store, "study", origin)
+    parent = Run(store, store.create_run("study", origin))
     for label, variant in params.study.variants.items():
-        run = _plain_run(store, label, {**origin, PARENT_ID: parent.id or ""})
+        run = Run(store, store.create_run(label, {**origin, PARENT_ID: parent.id or ""}))
         run.params({**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))})
         for row in (row for row in summary if row["variant"] == label):
             values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
             run.metrics({f"{k}.{row['sampler']}": v for k, v in values.items()})  # no spread with one seed
         run.finish()
     parent.finish()
-
-
-def _plain_run(store: Store, name: str, tags: Mapping[str, str]) -> Run:
-    def create() -> str:
-        run_id: str = store.client.create_run(store.experiment_id, tags=dict(tags), run_name=name).info.run_id
-        return run_id
-
-    return Run(store, store.attempt(create, None) if store.client else None)
 
 
 def training_params(params: Params, noise: str) -> dict[str, Any]:
@@ -152,8 +143,6 @@ def training_params(params: Params, noise: str) -> dict[str, Any]:
 
 
 def _origin_tags(params: Params, noise: str) -> dict[str, str]:
-    from ngldm.pipeline.colours import style
-
     colour = style(noise, [*params.noises, noise])["color"]
     origin = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
     return {**origin, "mlflow.runColor": colour, **_commit_tags()}

@@ -8,11 +8,14 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import ngldm
 from ngldm.io.files import fingerprint, sha256_file
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 
 COUNT_TAG = "ngldm.scored_images"
+BEST, BEST_STEPS = "best", 0  # the served model's sampler unless the caller names one: MLflow wants typed defaults
+EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
 REQUIREMENTS = ("torch", "numpy", "safetensors", "scikit-learn", "accelerate", "mlflow")
 
 
@@ -20,7 +23,27 @@ def registered_name(noise: str) -> str:
     return f"ngldm-{noise}"
 
 
-def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
+def signature(image_shape: tuple[int, int, int]) -> Any:
+    """What the served model takes and gives: n and seed; uint8 images (n, H, W, C); the sampler as parameters.
+
+    Args:
+        image_shape: (C, H, W).
+    """
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+    channels, height, width = image_shape
+    method = ParamSpec("method", DataType.string, BEST)
+    steps = ParamSpec("num_inference_steps", DataType.long, BEST_STEPS)
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
+        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
+        params=ParamSchema([method, steps]),
+    )
+
+
+def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
     """Log the model file as a pyfunc, register it, tag run, model and version with its hash.
 
     Args:
@@ -29,23 +52,21 @@ def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tup
     Returns:
         The logged model's id, with which metrics are linked to it; None if the store has failed.
     """
-    sha = sha256_file(bundle)
+    sha = sha256_file(file)
     run.tags({MODEL_TAG: sha})
     if not run.alive:
         return None
 
-    def log() -> str:
+    def log(client: Any) -> str:
         import mlflow
 
-        package = Path(__file__).parents[2]
+        package = Path(ngldm.__file__).parent
         with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")  # advice on type hints, a screenful for each model
-            from ngldm.pipeline.tracking.served_model import EXAMPLE, signature
-
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(package / "pipeline" / "tracking" / "served_model.py"),
-                artifacts={"bundle": str(bundle)},
+                artifacts={"bundle": str(file)},
                 code_paths=[str(package)],
                 signature=signature(image_shape),
                 input_example=EXAMPLE,
@@ -54,20 +75,18 @@ def log_model(store: Store, run: Run, bundle: Path, noise: str, image_shape: tup
                 tags={MODEL_TAG: sha, "noise": noise},
             )
         number = str(info.registered_model_version)
-        store.client.set_model_version_tag(registered_name(noise), number, MODEL_TAG, sha)
+        client.set_model_version_tag(registered_name(noise), number, MODEL_TAG, sha)
         found: str = info.model_id
         return found
 
-    return store.attempt(log, None)
+    return store.ask(log)
 
 
 def logged_model(store: Store, sha: str) -> str | None:
     """Id of the newest logged model with that file, if there is one."""
-    if store.client is None:
-        return None
 
-    def find() -> str | None:
-        found = store.client.search_logged_models(
+    def find(client: Any) -> str | None:
+        found = client.search_logged_models(
             [store.experiment_id],
             f"tags.`{MODEL_TAG}` = '{sha}'",
             order_by=[{"field_name": "creation_timestamp", "ascending": False}],
@@ -75,20 +94,20 @@ def logged_model(store: Store, sha: str) -> str | None:
         )
         return found[0].model_id if found else None
 
-    return store.attempt(find, None)
+    return store.ask(find)
 
 
-def ensure_logged(store: Store, run: Run, bundle: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
+def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
     """Id of the logged model with that file; one that came from DVC's cache, not from a training here, is logged now.
 
     Args:
-        bundle: the model file; logged only if its SHA-256 is `sha`.
+        file: the model file; logged only if its SHA-256 is `sha`.
         shape: of one image, (H, W, C).
     """
     found = logged_model(store, sha)
-    if found is None and run.alive and bundle.is_file() and sha256_file(bundle) == sha:
+    if found is None and run.alive and file.is_file() and sha256_file(file) == sha:
         height, width, channels = shape
-        found = log_model(store, run, bundle, noise, (channels, height, width))
+        found = log_model(store, run, file, noise, (channels, height, width))
     return found
 
 
@@ -103,8 +122,7 @@ def update_best(store: Store, noise: str, sha: str, score: float, context: Mappi
         sha: SHA-256 of the model file.
         context: what scores must share to be comparable: `dataset_sha256`, the extractor's weights, `num_images`.
     """
-    if store.client is not None:
-        store.attempt(lambda: _update_best(store.client, registered_name(noise), sha, score, context), None)
+    store.ask(lambda client: _update_best(client, registered_name(noise), sha, score, context))
 
 
 def _update_best(client: Any, name: str, sha: str, score: float, context: Mapping[str, Any]) -> None:

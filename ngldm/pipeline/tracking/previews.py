@@ -1,49 +1,52 @@
 """Pictures while a network trains: the same seeds at every evaluation, for the slider of MLflow's image view."""
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+
+import torch
+
+from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.model import Model
+from ngldm.networks.unet import UNet
+from ngldm.pipeline.tracking.runs import Run
+from ngldm.sampling.generator import Generator
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Report
 
 IMAGES, SEED = 16, 0
 
 
-def preview(bundle: Any, ema: Any, device: Any) -> Any:
+def preview(model: Model, ema: EMA[UNet], device: torch.device | str) -> UInt8Array:
     """A grid of a few images by the averaged weights, by the noise's best known sampler: uint8 (H, W, C).
 
     Draws from generators of its own and leaves the networks where they were, so that training goes on bit for bit.
     """
-    from dataclasses import replace
-
-    from ngldm.io.images import sample_grid
-    from ngldm.sampling.best import best_sampler
-    from ngldm.sampling.generator import generate
-
-    home = next(bundle.autoencoder.parameters(), None)
-    options = best_sampler(bundle.noise.name, bundle.schedule.num_train_timesteps)
+    home = next(model.autoencoder.parameters(), None)
     training = ema.model.training
     ema.model.eval()
-    bundle.autoencoder.to(device)
+    model.autoencoder.to(device)
     try:
-        images = generate(replace(bundle, unet=ema.model), IMAGES, seed=SEED, **options)
+        images = Generator(replace(model, unet=ema.model)).sample(IMAGES, SEED, batch_size=IMAGES)
     finally:
         ema.model.train(training)
         if home is not None:
-            bundle.autoencoder.to(home.device)
+            model.autoencoder.to(home.device)
     return sample_grid(images, rows=2, columns=8)
 
 
-def reporter(run: Any, bundle: Any, ema: Any, device: Any) -> Callable[[Any], None]:
+def reporter(run: Run, model: Model, ema: EMA[UNet], device: torch.device | str) -> Callable[[Report], None]:
     """What a training tells MLflow of each report: its figures and, where it was evaluated, a few images.
 
     Reports that a resumed training repeats come before it trains on; they have their figures, but no images.
     """
     failed = False
 
-    def tell(report: Any) -> None:
+    def tell(report: Report) -> None:
         nonlocal failed
         run.report(report)
         if report.heldout_loss is None or ema.updates != report.step or failed or not run.alive:
             return
-        image = run.store.attempt(lambda: preview(bundle, ema, device), None, give_up=False)
+        image = run.store.attempt(lambda: preview(model, ema, device), None, give_up=False)
         if image is None:
             failed = True
         else:

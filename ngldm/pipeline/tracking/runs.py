@@ -32,9 +32,9 @@ class Run:
         return self.store.client is not None and self.id is not None
 
     def _do(self, action: Callable[[Any, str], Any]) -> None:
-        if self.alive:
-            run_id = self.id or ""
-            self.store.attempt(lambda: action(self.store.client, run_id), None)
+        run_id = self.id
+        if run_id is not None:
+            self.store.ask(lambda client: action(client, run_id))
 
     def _log(self, kind: str, entity: str, rows: list[tuple[Any, ...]]) -> None:
         def log(client: Any, run_id: str) -> None:

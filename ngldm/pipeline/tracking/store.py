@@ -6,11 +6,11 @@ Tracking never stops the work: when the store fails, one warning says so and the
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ngldm.pipeline.workspace import main_root
+from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 T = TypeVar("T")
@@ -46,14 +46,13 @@ class Store:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        uri = os.environ.get("MLFLOW_TRACKING_URI")
-        root = main_root()
-        mlflow.set_tracking_uri(uri or f"sqlite:///{root / 'mlflow.db'}")
+        file = store_file()  # asked before MLflow sets MLFLOW_TRACKING_URI itself
+        mlflow.set_tracking_uri(tracking_uri())
         with one_at_a_time():  # two processes that make the same tables would break each other
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
             if found is None:
-                location = None if uri else (root / "mlartifacts" / experiment).as_uri()
+                location = (file.parent / "mlartifacts" / experiment).as_uri() if file else None
                 try:
                     kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
                     self.experiment_id = client.create_experiment(experiment, location, kind)
@@ -62,6 +61,20 @@ class Store:
             else:
                 self.experiment_id = found.experiment_id
         self.client = client
+
+    def ask(self, action: Callable[[Any], T]) -> T | None:
+        """What the action returns when it is given MLflow's client; None once the store has failed."""
+        client = self.client
+        return None if client is None else self.attempt(lambda: action(client), None)
+
+    def create_run(self, name: str, tags: Mapping[str, str]) -> str | None:
+        """Id of a new run; None once the store has failed."""
+
+        def create(client: Any) -> str:
+            run_id: str = client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
+            return run_id
+
+        return self.ask(create)
 
     def attempt(self, action: Callable[[], T], otherwise: T, give_up: bool = True) -> T:
         """Do it; on any failure warn, give up on the store unless told otherwise, and return `otherwise`."""

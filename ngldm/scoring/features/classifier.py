@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import sha256_file
+from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.tensors import load_tensors, save_tensors, to_float
 
@@ -59,7 +59,8 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) in [-1, 1] to features (B, dim), standardised on the training images."""
-        return (self.body(x) - self.feature_mean) / self.feature_std
+        features: Tensor = (self.body(x) - self.feature_mean) / self.feature_std
+        return features
 
     @torch.no_grad()
     def standardise(self, images: UInt8Array, batch_size: int = 512) -> None:
@@ -104,11 +105,11 @@ class ClassifierExtractor:
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         tensors, state = load_tensors(path, made_by="the stage `reference`")
         try:
-            settings = dict(state["classifier"])
+            settings = dict(entry(state, "classifier", dict))
             self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
             self.model.load_state_dict(tensors)
             self.dim = settings["dim"]
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (InputError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: holds no classifier of this version ({error})") from error
         self.model.eval().to(device)
         self.device = device

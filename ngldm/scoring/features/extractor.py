@@ -17,8 +17,7 @@ from ngldm.io.errors import unknown
 from ngldm.io.images import UInt8Array
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
-
-EXTRACTORS = ("classifier", "inception")
+from ngldm.scoring.names import EXTRACTORS
 
 
 class Extractor(Protocol):

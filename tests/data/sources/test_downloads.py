@@ -182,11 +182,6 @@ def test_idx_files_of_another_form_are_refused(content):
         downloads.read_idx(content)
 
 
-def test_unknown_name_is_refused_with_the_choices(tmp_path):
-    with pytest.raises(InputError, match=r"dataset\.name 'digit'.*cifar10.*digits"):
-        make_dataset({"name": "digit"}, tmp_path / "set", tmp_path / "raw")
-
-
 def test_the_authors_files_are_those_of_torchvision():
     """The checksums that torchvision has for the same files; CIFAR-10's is of the binary archive, which it has not."""
     from torchvision.datasets import FashionMNIST

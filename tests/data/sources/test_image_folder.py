@@ -15,6 +15,7 @@ from PIL import Image
 
 from ngldm.data.dataset import Dataset
 from ngldm.data.sources.image_folder import Settings, decode, to_square
+from ngldm.data.sources.layout import describe_layout
 from ngldm.data.sources.reader import flatten
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.errors import InputError
@@ -287,6 +288,18 @@ def test_duplicates_are_kept_once_also_across_the_splits(folder, tmp_path):
     data = load(folder, tmp_path)
     assert (len(data.train), len(data.test)) == (6, 4)
     assert skipped(tmp_path) == [("train/dog/copy.png", "duplicate"), ("test/cat/copy.png", "duplicate")]
+
+
+def test_reasons_are_counted_for_the_summary(folder, tmp_path):
+    content = (folder / "train" / "cat" / "0.png").read_bytes()
+    (folder / "train" / "cat" / "again.png").write_bytes(content)
+    (folder / "train" / "dog" / "again.png").write_bytes(content)
+    spoil(folder, "text")
+    load(folder, tmp_path, on_error="skip")
+    told = "\n".join(describe_layout(tmp_path / "data" / "set"))
+    assert "left out, damaged: 1 (cat 1)" in told
+    assert "left out, duplicate: 2 (cat 1, dog 1)" in told
+    assert describe_layout(tmp_path) == []
 
 
 def test_hidden_and_other_files_are_not_looked_at(folder, tmp_path):

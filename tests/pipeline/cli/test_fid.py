@@ -1,4 +1,4 @@
-"""`ngldm fid` against pytorch-fid on the same files, and `ngldm generate`."""
+"""`ngldm fid` against pytorch-fid on the same files."""
 
 import os
 from pathlib import Path
@@ -7,13 +7,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.pipeline.cli.fid import read_batches
-from ngldm.pipeline.config.params import Params, parse_params
-from ngldm.sampling.best import BEST_SAMPLERS
-from ngldm.scoring.features.inception import _state_dict_instead_of_download
 
 RNG = np.random.default_rng(0)
 STANDIN = os.environ.get("NGLDM_INCEPTION")  # a file of trained weights, for the full comparison
@@ -54,10 +47,13 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_fid_is_that_of_pytorch_fid_on_the_same_files(ngldm, sets, weights, tmp_path):
+    import pytorch_fid.inception as module
     from pytorch_fid.fid_score import calculate_frechet_distance, compute_statistics_of_path
     from pytorch_fid.inception import InceptionV3
 
-    with _state_dict_instead_of_download(torch.load(weights, weights_only=True)):
+    state = torch.load(weights, weights_only=True)
+    with pytest.MonkeyPatch.context() as patch:  # instead of a download
+        patch.setattr(module, "load_state_dict_from_url", lambda *args, **kwargs: state)
         network = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[2048]])
     statistics = [compute_statistics_of_path(str(path), network, 50, 2048, "cpu", 0) for path in sets]
     theirs = calculate_frechet_distance(*statistics[0], *statistics[1])
@@ -98,89 +94,3 @@ def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
     code, _, err = ngldm("fid", *sets, "--weights", tmp_path / "foreign.pth")
     assert code == 2
     assert "does not hold the weights" in err
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = {
-        "noise": {"name": "laplace", "params": {}},
-        "diffusion": {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": 5.0},
-        "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
-        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-        "autoencoder": {"kind": "identity"},
-        "image_shape": (3, 8, 8),
-        "dataset": "x",
-    }
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    torch.manual_seed(0)
-    bundle = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
-    with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
-        for parameter in bundle.unet.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.2)
-    bundle.save(path)
-    return path
-
-
-def images(folder: Path) -> np.ndarray:
-    return np.stack([np.asarray(Image.open(p)) for p in sorted(folder.glob("0*.png"))]).astype(int)
-
-
-def test_generate_writes_the_same_images_whatever_the_batch(ngldm, model, tmp_path):
-    for name, more in (("a", ()), ("b", ("--batch-size", 3)), ("c", ("--seed", 1))):
-        code, out, err = ngldm("generate", "--model", model, "--num-images", 7, "--out", tmp_path / name, *more)
-        assert code == 0, err
-        assert "7 images" in out
-        assert (tmp_path / f"{name}.png").is_file()  # the grid: beside the samples, so that no score counts it
-        assert read_batches(tmp_path / name, 4)[0] == 7
-    a, b, c = (images(tmp_path / name) for name in "abc")
-    assert a.shape == (7, 8, 8, 3)
-    assert np.abs(a - b).max() <= 1
-    assert np.abs(a - c).max() > 10
-
-
-def test_generate_passes_on_step_noise_and_x0_handling(ngldm, model, tmp_path):
-    ancestral = ("--sampler", "ancestral", "--steps", 5)
-    for name, more in (
-        ("own", ancestral),
-        ("step", (*ancestral, "--step-noise", "gaussian")),
-        ("clip", (*ancestral, "--x0-handling", "clip", "--x0-limit", 0.1, "--seed", 0)),
-        ("last", (*ancestral, "--seed", 10**12 - 1)),
-    ):
-        code, _, err = ngldm("generate", "--model", model, "--num-images", 3, "--out", tmp_path / name, *more)
-        assert code == 0, err
-    own = images(tmp_path / "own")
-    assert all(np.abs(own - images(tmp_path / name)).max() > 10 for name in ("step", "clip", "last"))
-
-
-def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").touch()
-    (tmp_path / "taken.png").touch()
-    out = ("--out", tmp_path / "new")
-    for arguments, words in (
-        (("--model", model, "--noise", "laplace", *out), "give one of them"),
-        (("--model", model, "--out", tmp_path / "full"), "not an empty folder"),
-        (("--model", model, "--out", tmp_path / "taken"), "taken.png, the place of the grid, exists"),
-        (("--model", model, "--sampler", "ddim", *out), "give both"),
-        (("--model", model, "--sampler", "euler", "--steps", 5, *out), "'euler'"),
-        (("--model", model, "--sampler", "heun", "--steps", 5, "--eta", 0.5, *out), "eta: not an option"),
-        (("--model", model, "--sampler", "ddim", "--steps", 21, *out), "21"),
-        (("--model", model, "--seed", 10**12, *out), "999999999999"),
-        (("--model", model, "--step-noise", "gaussian", *out), "--step-noise: not an option of dpmpp_2m"),
-        (("--model", model, "--sampler", "ddim", "--steps", 5, "--step-noise", "x_T", *out), "step_noise: 'x_T'"),
-        (("--model", model, "--x0-handling", "cut", *out), "x0_handling 'cut'"),
-        (("--model", model, "--x0-handling", "range", "--x0-limit", 2.0, *out), "--x0-limit: not an option"),
-        (("--model", tmp_path / "none", *out), "no such file"),
-        (("--model", "models:/nothing@best", *out), "models:/nothing@best"),
-    ):
-        code, _, err = ngldm("generate", *arguments)
-        assert code == 2, err
-        assert words in err, err
-        assert "Traceback" not in err
-    assert not (tmp_path / "new").exists()
-
-
-def test_the_best_samplers_are_those_of_the_configuration(content):
-    params: Params = parse_params(content)
-    auto = params.sampler_options["auto"]
-    assert {name: auto.arguments(name) for name in auto.choices or {}} == BEST_SAMPLERS

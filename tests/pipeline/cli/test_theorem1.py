@@ -1,4 +1,4 @@
-"""`ngldm schedule` and `ngldm theorem1`: what they print and draw, and what they refuse."""
+"""`ngldm theorem1`: what it prints and draws, and what it refuses."""
 
 import csv
 from collections.abc import Callable
@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 Ngldm = Callable[..., tuple[int, str, str]]
+
+
 ROOT = Path(__file__).parents[3]
 
 
@@ -23,19 +25,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (latents / "statistics.json").write_text('{"mean": [0.0, 0.0], "std": [1.0, 1.0], "latent_shape": [2, 4, 4]}')
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
-    code, out, _ = ngldm("schedule", "list")
-    assert code == 0
-    assert all(name in out for name in ("constant", "polynomial", "cosine", "edm"))
-    picture = tmp_path / "s.png"
-    code, out, err = ngldm("schedule", "show", "linear", "cosine", "--out", str(picture))
-    assert code == 0, err
-    last = out.splitlines()[-2].split()
-    assert last[0] == "1000"
-    assert float(last[1]) == pytest.approx(4.04e-5, rel=0.01)  # DDPM's
-    assert Image.open(picture).size[0] > 600
 
 
 def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None:
@@ -62,8 +51,6 @@ def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("schedule", "show", "square"), "unknown schedule 'square'"),
-        (("schedule", "show", "polynomial", "--degree", "-1"), "schedule.degree: -1"),
         (("theorem1", "-n", "cauchy"), "unknown noise 'cauchy'"),
         (("theorem1", "--num-latents", "65"), "has 64 training latents"),
     ],

@@ -1,8 +1,10 @@
 """Scores while training: snapshots, their curve, and the paper's figures beside it."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +13,16 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from ruamel.yaml import YAML
 
 from ngldm.data.reference import load_reference
+from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
-from ngldm.io.files import sha256_file
 from ngldm.io.tensors import load_tensors
 from ngldm.model import load_model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import load_params, parse_params
-from ngldm.pipeline.experiments import curve as curve_jobs
+from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.figures import save_svg, score_by_epoch
-from ngldm.pipeline.tracking.comparison import Run
+from ngldm.sampling.best import best_sampler
 from ngldm.sampling.generator import generate
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
@@ -71,7 +72,7 @@ def read(noise: str = "laplace") -> list[dict[str, str]]:
 
 
 def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
-    files = sorted(paths.snapshots("laplace").iterdir())
+    files = snapshot_files(paths.snapshots("laplace"))
     assert [file.name for file in files] == ["000000010.safetensors", "000000020.safetensors"]
     last, model = load_tensors(files[-1])[0], load_tensors(paths.model("laplace"))[0]
     assert last.keys() == model.keys()
@@ -82,13 +83,13 @@ def test_training_keeps_whole_models_on_its_way(workspace: Path) -> None:
 
 def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -> None:
     curve("cpu")
-    rows, params = read(), load_params()
+    rows = read()
     assert [int(row["step"]) for row in rows] == [10, 20]
     assert [float(row["epoch"]) for row in rows] == [10 * 32 / 1500, 20 * 32 / 1500]
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     for row in rows:
         bundle = load_model(paths.snapshots("laplace") / f"{int(row['step']):09d}.safetensors")
-        images = generate(bundle, 32, **params.sampler_options["auto"].arguments("laplace"))
+        images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
         features = extractor(images).double().numpy()
         expected = calculate_frechet_distance(
             features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
@@ -106,7 +107,7 @@ def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
     assert "32 generated and 1500 real ones, so 32 of each count" in said
     extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
     bundle = load_model(paths.snapshots("laplace") / "000000020.safetensors")
-    images = generate(bundle, 32, **load_params().sampler_options["auto"].arguments("laplace"))
+    images = generate(bundle, 32, **best_sampler("laplace", bundle.schedule.num_train_timesteps))
     ours, theirs = extractor(images).double().numpy(), real.features[:32].double().numpy()
     expected = calculate_frechet_distance(
         ours.mean(0), np.cov(ours, rowvar=False), theirs.mean(0), np.cov(theirs, rowvar=False)
@@ -128,19 +129,64 @@ def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -
     assert steps == {"10", "20"}  # what the slider of the image view reads
 
 
-def test_done_snapshots_are_not_scored_again(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def mark(value: float) -> None:
+    """Write a value that no scoring gives into the kept results: it shows where they are read back."""
+    for file in Path("checkpoints/curve").iterdir():
+        content = json.loads(file.read_text())
+        content["rows"][0]["value"] = value
+        file.write_text(json.dumps(content))
+
+
+def test_done_snapshots_are_not_scored_again(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import mlflow
 
     curve("cpu")
-    before, client = read(), mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
-    monkeypatch.setattr(curve_jobs, "_score", lambda *args: pytest.fail("scored again"))
+    first, client = read(), mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     curve("cpu")
-    assert read() == before
+    assert read() == first
     (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
-    assert len(client.get_metric_history(run.info.run_id, "fd_classifier.by_step")) == len(before)
-    change("curve", num_images=16)
-    with pytest.raises(pytest.fail.Exception):
-        curve("cpu")
+    assert len(client.get_metric_history(run.info.run_id, "fd_classifier.by_step")) == len(first)
+    mark(-1.0)
+    curve("cpu")
+    assert [float(row["value"]) for row in read()] == [-1.0, -1.0]
+    assert "not used" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "reason"),
+    [
+        ("curve", {"num_images": 16}, "changed since: settings.num_images"),
+        ("evaluate", {"fid_protocol": "paper"}, "changed since: settings.evaluate.fid_protocol"),
+        ("evaluate", {"kid_subsets": 3, "bootstrap": 7}, None),
+        ("train", {"log_every": 2}, None),
+    ],
+)
+def test_a_score_is_kept_until_something_that_decides_it_changes(
+    workspace: Path, capsys: pytest.CaptureFixture[str], section: str, values: dict[str, Any], reason: str | None
+) -> None:
+    curve("cpu")
+    mark(-1.0)
+    change(section, **values)
+    capsys.readouterr()
+    curve("cpu")
+    said = capsys.readouterr().out
+    kept = [float(row["value"]) == -1.0 for row in read()]
+    if reason is None:
+        assert all(kept)
+        assert "not used" not in said
+    else:
+        assert not any(kept)
+        assert said.count("not used") == said.count(reason) == 2
+
+
+def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curve("cpu")
+    about = json.loads((paths.REFERENCE / "reference.json").read_text())
+    (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "num_images": 1501}))
+    curve("cpu")
+    assert "curve laplace-000000010: kept result" in (said := capsys.readouterr().out)
+    assert "changed since: inputs.data/reference/reference.json" in said
+    assert float(read()[0]["epoch"]) == 10 * 32 / 1501
 
 
 def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,23 +195,6 @@ def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.Ca
     assert read() == []
     assert read_curve(["laplace"]) == []
     assert "train.snapshot_every is 0" in capsys.readouterr().out
-
-
-def test_an_interrupted_training_ends_with_the_same_snapshots(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = {file.name: sha256_file(file) for file in paths.snapshots("laplace").iterdir()}
-    shutil.rmtree("snapshots")
-    with monkeypatch.context() as patch:
-
-        def stop(self: Run, report: object) -> None:
-            if getattr(report, "step", 0) == 15:
-                raise KeyboardInterrupt
-
-        patch.setattr(Run, "report", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train("laplace", "cpu")
-    assert not paths.snapshots("laplace").exists()
-    train("laplace", "cpu")  # goes on from step 10
-    assert {file.name: sha256_file(file) for file in paths.snapshots("laplace").iterdir()} == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,19 @@
 """The study: what is averaged over what, and that a training and its scores follow from their seeds."""
 
+import csv
+import json
 import math
-from concurrent.futures import ThreadPoolExecutor
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from ngldm.data.reference import Reference
 from ngldm.data.statistics import LatentExtent, latent_extent
@@ -16,14 +21,16 @@ from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import parse_params
-from ngldm.pipeline.experiments import study as study_jobs
+from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.study import Score, fresh_bundle, score_samplers, train_bundle
 from ngldm.pipeline.report.study import study_table, summarise
 from ngldm.pipeline.report.table import show
 from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.frechet import Moments
-from stages import study as stage
+from stages.curve import curve
+from stages.study import study
 
 CONFIG = {
     "noise": {"name": "laplace", "params": {}},
@@ -40,7 +47,7 @@ CONFIG = {
     "autoencoder": {"kind": "identity"},
     "image_shape": (1, 4, 4),
 }
-FIT = SimpleNamespace(
+FIT = Fit(
     max_steps=5,
     batch_size=8,
     lr=1e-3,
@@ -115,38 +122,91 @@ def test_extent_by_hand() -> None:
     assert (extent.low.flatten().tolist(), extent.high.flatten().tolist()) == ([1.0, -2.0], [3.0, 2.0])
 
 
-def test_jobs_carry_the_inception_weights_to_the_extractor(
-    content: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    content["study"]["variants"] = {"a": {"noise": {"distribution": "laplace"}}}
-    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
-    content["evaluate"] |= {"extractor": "inception", "inception_weights": "here.pth"}
-    jobs: list[study_jobs.Job] = []
+@pytest.fixture
+def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Recipe smoke, trained and with snapshots, and a study of one variant, one seed, one sampler."""
+    for name in ("data", "models", "snapshots"):
+        shutil.copytree(smoke / name, tmp_path / name)
+    shutil.copy(smoke / "mlflow.db", tmp_path)
+    content = YAML(typ="safe").load(smoke / "params.yaml")
+    content["study"] |= {
+        "variants": {"a": {"noise": {"distribution": "laplace"}}},
+        "samplers": {"s": {"method": "heun", "num_inference_steps": 3}},
+        "train_seeds": 1,
+        "sample_seeds": 2,
+        "num_images": 32,
+    }
+    YAML().dump(content, tmp_path / "params.yaml")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stage, "load_params", lambda: parse_params(content))
-    monkeypatch.setattr(stage, "run_job", lambda job, device: jobs.append(job) or [])
-    monkeypatch.setattr(stage, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(workers))
-    stage.study("cpu")
-    assert [job.inception_weights for job in jobs] == ["here.pth"] * 3
+    return tmp_path
 
-    asked: list[dict[str, Any]] = []
 
-    def extractor(name: str, **options: Any) -> None:
-        asked.append({"name": name, **options})
-        raise InputError("far enough")
+def change(section: str, **values: object) -> None:
+    content = YAML(typ="safe").load(Path("params.yaml"))
+    content[section].update(values)
+    YAML().dump(content, Path("params.yaml"))
 
-    about = {"extractor": "inception", "weights_sha256": "0"}
-    cache = SimpleNamespace(train=LATENTS, statistics=None)
-    autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
-    monkeypatch.setattr("ngldm.data.dataset.open_dataset", lambda path: SimpleNamespace(image_shape=(1, 4, 4)))
-    monkeypatch.setattr("ngldm.data.latents.open_cache", lambda path: cache)
-    monkeypatch.setattr("ngldm.networks.autoencoders.build.load_autoencoder", lambda *args: autoencoder)
-    monkeypatch.setattr("ngldm.pipeline.experiments.study.train_bundle", lambda *args: None)
-    monkeypatch.setattr("ngldm.data.reference.load_reference", lambda path: SimpleNamespace(about=about))
-    monkeypatch.setattr("ngldm.scoring.features.extractor.make_extractor", extractor)
-    with pytest.raises(InputError, match="far enough"):
-        study_jobs._compute(jobs[0], "cpu")
-    assert [(call["name"], call["inception"]) for call in asked] == [("inception", "here.pth")]
+
+def values(file: Path) -> list[float]:
+    with file.open(newline="") as lines:
+        return [float(row["value"]) for row in csv.DictReader(lines)]
+
+
+def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
+    workspace: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = paths.STUDY / "scores.csv"
+    study("cpu")
+    first = table.read_bytes()
+    assert [row.split(",")[:4] for row in first.decode().splitlines()[1:]] == [
+        ["a", "0", "s", "0"],
+        ["a", "0", "s", "1"],
+    ]
+    (kept,) = Path("checkpoints/study").iterdir()
+    content = json.loads(kept.read_text())
+    for row in content["rows"]:
+        row["value"] = -1.0  # which no scoring gives: it shows where a kept result is read back
+    kept.write_text(json.dumps(content))
+    change("train", log_every=10, eval_every=7, checkpoint_every=3, export="last", snapshot_every=20)
+    study("cpu")
+    assert values(table) == [-1.0, -1.0]
+    assert "not used" not in capfd.readouterr().out
+    change("train", lr=2e-3)
+    study("cpu")
+    assert "study a-0: kept result " in (said := capfd.readouterr().out)
+    assert "not used, changed since: settings.train.lr\n" in said
+    assert min(values(table)) > 0.0
+    assert table.read_bytes() != first
+
+
+def test_the_study_looks_for_inceptions_weights_where_the_settings_say(workspace: Path) -> None:
+    about = json.loads((paths.REFERENCE / "reference.json").read_text())
+    (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "extractor": "inception"}))
+    change("evaluate", inception_weights="here.pth")
+    with pytest.raises(InputError, match=r"here\.pth"):
+        study("cpu")
+
+
+def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path) -> None:
+    """The distance is doubled in a copy of the code in the working directory, as in DVC's experiment copies."""
+    tables = [paths.STUDY / "scores.csv", paths.CURVE / "laplace.csv", paths.CURVE / "gaussian.csv"]
+    curve("cpu")
+    study("cpu")
+    before = [values(table) for table in tables]
+    for package in ("ngldm", "stages"):
+        shutil.copytree(root / package, workspace / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (workspace / "ngldm" / "scoring" / "frechet.py").open("a") as file:
+        file.write("\n\nplain = frechet_distance\n\n\ndef frechet_distance(*args):\n    return 2.0 * plain(*args)\n")
+    code = "from stages import curve, study; curve.curve('cpu'); study.study('cpu')"
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    call = [sys.executable, "-c", code]
+    done = subprocess.run(call, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    outputs = [line for line in done.stdout.splitlines() if "not used" in line]
+    assert [values(table) for table in tables] == [[2.0 * value for value in rows] for rows in before]
+    assert len(outputs) == 5  # two snapshots of two noises, one training
+    assert all(line.endswith("not used, changed since: code") for line in outputs)
 
 
 def row(variant: str, train_seed: int, sample_seed: int, value: float) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from ngldm.scoring.features.inception import InceptionExtractor, inception_weigh
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.protocol import by_protocol, compared, shortfall
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, fit
+from ngldm.training.loop import Split, Task, fit
 
 STANDIN = Path("../shared/data/inception_v3_standin.pth.xz")  # from the repository's root; may be missing
 DOWNLOAD = torch.hub.download_url_to_file  # the other tests forbid it
@@ -88,7 +88,7 @@ def classifier(one_thread: None, digits: Dataset) -> Classifier:
     split = Split(
         len(digits.train), lambda index: (to_float(digits.train[index]), torch.from_numpy(digits.train_labels[index]))
     )
-    list(fit(model, ema, classifier_loss, split, Config(), seed=0))
+    list(fit(model, ema, Task(classifier_loss, split), Config(), seed=0))
     ema.model.standardise(digits.train)
     return ema.model
 

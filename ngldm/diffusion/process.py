@@ -1,0 +1,81 @@
+"""A diffusion in one object: which noise, how much of it at each t, and what the network learns of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ngldm.diffusion.forward import Forward, make_forward
+from ngldm.diffusion.objective import Objective, add_noise, velocity
+from ngldm.diffusion.schedules import Schedule
+from ngldm.noise import Noise
+
+Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """Noise, schedule, forward process and objective, which training and sampling share.
+
+    Raises:
+        InputError: the objective cannot be learned with this schedule.
+    """
+
+    noise: Noise
+    schedule: Schedule
+    forward: Forward
+    objective: Objective
+
+    def __post_init__(self) -> None:
+        self.objective.check(self.schedule)
+
+    @classmethod
+    def make(
+        cls,
+        noise: Noise,
+        schedule: Schedule,
+        forward: str = "marginal",
+        objective: str = "eps",
+        weighting: str = "none",
+        gamma: float | None = None,
+    ) -> "Diffusion":
+        """The diffusion of a noise and a schedule.
+
+        Args:
+            noise: see `ngldm.make_noise`.
+            schedule: see `ngldm.make_schedule`.
+            forward: the noise of x_t in training: "marginal", one draw of D (the paper's code), or "markov", what t
+                steps of the chain leave.
+            objective: what the network predicts: "eps" (the paper), "x0" or "v".
+            weighting: how much each t counts: "none", "min_snr" or "p2" (see `Objective`).
+            gamma: > 0, the weighting's constant; None is what its authors use.
+
+        Raises:
+            InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
+        """
+        return cls(noise, schedule, make_forward(forward, noise, schedule), Objective(objective, weighting, gamma))
+
+    def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Algorithm 1's loss of a batch: t uniform on 1..T, eps from the forward process, squared error.
+
+        Args:
+            network: network(x_t, t), predicting the objective's target.
+            x0: (B, ...) clean data of about mean 0 and variance 1, such as standardised latents.
+            generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
+
+        Returns:
+            (B,) weighted loss per image, float32.
+        """
+        schedule, target = self.schedule, self.objective.target
+        device = generator.device if generator else x0.device
+        t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
+        eps = self.forward.sample(x0.shape, t, generator).to(x0.device)
+        t = t.to(x0.device)
+        prediction = network(add_noise(schedule, x0, eps, t), t)
+        wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)
+        loss = F.mse_loss(prediction.float(), wanted, reduction="none").flatten(1).mean(1)
+        if self.objective.weighting == "none":
+            return loss
+        return loss * schedule.cached(self.objective, lambda: self.objective.weights(schedule), loss)[t]

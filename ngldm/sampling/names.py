@@ -1,0 +1,64 @@
+"""What a sampler's settings can be called, and which go together. Without torch: params.yaml is checked at once."""
+
+import re
+from collections.abc import Mapping
+
+from ngldm.io.errors import InputError, unknown
+
+# Method -> its own settings, beside those that all methods have.
+SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
+    "ancestral": ("step_noise", "variance"),
+    "ddim": ("eta", "step_noise"),
+    "dpmpp_2m": (),
+    "heun": (),
+    "posterior": ("refresh", "step_noise"),
+}
+COMMON_OPTIONS = ("method", "num_inference_steps", "timestep_spacing", "x0_handling", "x0_limit", "start_noise")
+SPACINGS = ("trailing", "linear", "quadratic", "karras")
+VARIANCES = ("beta", "posterior")  # of ancestral
+X0_HANDLINGS = ("none", "clip", "dynamic", "range")
+LIMITED = ("clip", "dynamic")  # the x_0 handlings that have a limit
+
+
+def check_settings(settings: Mapping[str, object]) -> None:
+    """Check a sampler's settings: the method, that all others are its own or common ones, and which noise is chosen.
+
+    The one check for params.yaml, the command line and `ngldm.sampling.generator`. It leaves the ranges of numbers to
+    those that use them.
+
+    Args:
+        settings: `method` and any other keyword of `sample_latents`; None is as good as not given.
+
+    Raises:
+        InputError: naming the setting, its value and what is allowed.
+    """
+    given = {key: value for key, value in settings.items() if value is not None}
+    method = str(given.get("method"))
+    if method not in SAMPLER_OPTIONS:
+        raise unknown("sampler method", method, SAMPLER_OPTIONS)
+    own = SAMPLER_OPTIONS[method]
+    for key in given:
+        if key not in own and key not in COMMON_OPTIONS:
+            has = f"which has {sorted(own)}" if own else "which is deterministic and has none"
+            raise InputError(f"{key}: not an option of method {method!r}, {has}")
+    if "x0_limit" in given and given.get("x0_handling") not in LIMITED:
+        raise InputError(
+            f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}; {' and '.join(LIMITED)} have it"
+        )
+    for key in ("start_noise", "step_noise"):
+        if key in given:
+            check_noise_choice(key, str(given[key]))
+
+
+def check_noise_choice(key: str, choice: str) -> None:
+    """Check the value of `start_noise` or `step_noise`.
+
+    Raises:
+        InputError: it is none of the choices.
+    """
+    if choice in ("own", "gaussian") or re.fullmatch("averaged:[1-9][0-9]*", choice):
+        return
+    if key == "start_noise" and choice == "x_T":
+        return
+    choices = "own, gaussian, averaged:<n>" + (", x_T" if key == "start_noise" else "")
+    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n at least 1)")

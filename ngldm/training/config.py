@@ -1,0 +1,87 @@
+"""What a training is told."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ngldm.io.errors import InputError, unknown
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS
+
+
+class FitSettings(Protocol):
+    """What the loop reads: of a `FitConfig`, which explains each, or of a section of params.yaml."""
+
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def lr_schedule(self) -> str: ...
+    @property
+    def ema_decay(self) -> float: ...
+    @property
+    def grad_clip(self) -> float: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def compile(self) -> bool: ...
+    @property
+    def log_every(self) -> int: ...
+    @property
+    def eval_every(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings of a training, with defaults that suit a small U-Net.
+
+    Attributes:
+        max_steps: optimiser steps, at least 1.
+        batch_size: items per step, at least 1.
+        lr: AdamW's learning rate after warm-up, above 0.
+        weight_decay: AdamW's, at least 0.
+        warmup_steps: over which lr rises linearly from 0.
+        lr_schedule: after warm-up: "constant", or "cosine" to 0.
+        ema_decay: of the averaged weights per step, in [0, 1); for whoever makes the `EMA`.
+        grad_clip: largest global gradient norm, above 0.
+        precision: of forward and backward pass: "fp32" or "bf16"; the weights stay float32.
+        compile: compile the network (needs a C++ compiler, costs a minute or so).
+        log_every: steps between two reports, at least 1.
+        eval_every: steps between two held-out losses, at least 1.
+    """
+
+    max_steps: int = 10_000
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 100
+    lr_schedule: str = "cosine"
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    precision: str = "fp32"
+    compile: bool = False
+    log_every: int = 50
+    eval_every: int = 500
+
+
+def check_fit(config: FitSettings) -> None:
+    """Refuse settings that the loop cannot follow.
+
+    Raises:
+        InputError: naming the first of them, its value and what is allowed.
+    """
+    least = {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "weight_decay": 0, "warmup_steps": 0}
+    for key, low in least.items():
+        if not getattr(config, key) >= low:
+            raise InputError(f"{key}: {getattr(config, key)} must be at least {low}")
+    for key in ("lr", "grad_clip"):
+        if not getattr(config, key) > 0:
+            raise InputError(f"{key}: {getattr(config, key)} must be above 0")
+    for key, choices in (("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)):
+        if getattr(config, key) not in choices:
+            raise unknown(key, getattr(config, key), choices)

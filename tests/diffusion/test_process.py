@@ -1,0 +1,101 @@
+"""A diffusion in one object: its loss against the formula written out, and what it refuses."""
+
+from dataclasses import FrozenInstanceError
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ngldm.diffusion.process import Diffusion
+from ngldm.diffusion.schedules import make_schedule
+from ngldm.io.errors import InputError
+from ngldm.noise import make_noise
+
+T = 40
+SCHEDULE = make_schedule("cosine", T)
+NOISE = make_noise("exponential")
+X0 = torch.randn(16, 2, 3, generator=torch.Generator().manual_seed(7))
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+def test_the_loss_is_the_squared_error_of_the_target_at_x_t(target: str) -> None:
+    """t and eps are drawn again from the same generator, x_t and the target written out in float64."""
+    seen: list[Tensor] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        seen.extend((x, t))
+        return 0.5 * x
+
+    loss = Diffusion.make(NOISE, SCHEDULE, objective=target).loss(network, X0, seeded())
+    generator = seeded()
+    t = torch.randint(1, T + 1, (16,), generator=generator)
+    eps, x0 = NOISE.sample(X0.shape, generator).double(), X0.double()
+    abar = SCHEDULE.alphas_cumprod[t][:, None, None]
+    x_t = abar.sqrt() * x0 + (1 - abar).sqrt() * eps
+    wanted = {"eps": eps, "x0": x0, "v": abar.sqrt() * eps - (1 - abar).sqrt() * x0}[target]
+    assert torch.equal(seen[1], t)
+    torch.testing.assert_close(seen[0].double(), x_t, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loss.double(), (0.5 * x_t - wanted).square().mean((1, 2)), rtol=1e-5, atol=1e-6)
+    assert loss.dtype == torch.float32
+
+
+def test_any_module_is_a_network_and_gets_its_gradient() -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.factor = nn.Parameter(torch.tensor(0.0))
+
+        def forward(self, x: Tensor, t: Tensor) -> Tensor:
+            return self.factor * x
+
+    network, diffusion = Scale(), Diffusion.make(make_noise("laplace"), SCHEDULE)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    losses = []
+    for _ in range(4):
+        loss = diffusion.loss(network, X0, seeded()).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert all(later < earlier for earlier, later in pairwise(losses))
+
+
+def test_without_a_generator_it_draws_from_torchs_own() -> None:
+    diffusion = Diffusion.make(NOISE, SCHEDULE)
+    losses = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        losses.append(diffusion.loss(lambda x, t: x, X0))
+    assert torch.equal(losses[0], losses[1])
+    assert not torch.equal(losses[0], losses[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"forward": "chain"}, "diffusion.forward 'chain'"),
+        ({"objective": "score"}, "diffusion.objective 'score'"),
+        ({"weighting": "snr"}, "diffusion.weighting 'snr'"),
+        ({"gamma": -1.0}, "diffusion.gamma: -1.0"),
+    ],
+)
+def test_bad_settings_are_named(options: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Diffusion.make(NOISE, SCHEDULE, **options)
+
+
+def test_eps_cannot_be_learned_where_nothing_is_left_of_x0() -> None:
+    schedule = make_schedule("linear", zero_terminal_snr=True)
+    with pytest.raises(InputError, match=r"'eps' with schedule\.zero_terminal_snr"):
+        Diffusion.make(NOISE, schedule)
+    assert Diffusion.make(NOISE, schedule, objective="v").objective.target == "v"
+
+
+def test_it_is_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Diffusion.make(NOISE, SCHEDULE).noise = make_noise("laplace")  # type: ignore[misc]

@@ -1,0 +1,55 @@
+"""`ngldm list`: every name with a line that says something."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ngldm.noise import noise_names
+from ngldm.sampling.names import SAMPLER_OPTIONS
+
+ROOT = Path(__file__).parents[3]
+Ngldm = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("what", "names"),
+    [
+        ("noises", noise_names()),
+        ("samplers", list(SAMPLER_OPTIONS)),
+        ("recipes", [path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")]),
+        ("datasets", [path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml")]),
+    ],
+)
+def test_list_gives_every_name_a_line_that_says_something(
+    ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, what: str, names: list[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code, out, _ = ngldm("list", what)
+    assert code == 0
+    lines = {line.split()[0]: line.split()[1:] for line in out.splitlines()}
+    assert sorted(lines) == sorted(names)
+    assert all(len(words) >= 2 for words in lines.values())
+
+
+def test_list_recipes_elsewhere_is_refused(ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = ngldm("list", "recipes")
+    assert code == 2
+    assert "conf/recipe" in err
+
+
+def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(
+    ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "conf" / "recipe"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("# @package _global_\n# Song et al. 2021\n# did. Then more.\nrecipe: a\n")
+    (folder / "b.yaml").write_text("# " + "word " * 100)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = ngldm("list", "recipes")
+    first, second = out.splitlines()
+    assert first == "a  Song et al. 2021 did"
+    assert second.startswith("b  word word")
+    assert second.endswith(" ...")
+    assert len(second) < 120

@@ -1,0 +1,74 @@
+"""params.yaml composed from conf/ by Hydra."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import load_params
+
+
+def compose(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> dict[str, Any]:
+    monkeypatch.chdir(root)
+    compose_params(path, list(overrides))
+    loaded: dict[str, Any] = YAML(typ="safe").load(path)
+    return loaded
+
+
+def test_tracked_file_equals_the_composition(content, tmp_path, root, monkeypatch):
+    """`dvc repro` on the tracked file and `dvc exp run` without overrides are the same pipeline."""
+    assert compose(tmp_path / "params.yaml", root, monkeypatch) == content
+
+
+def group_files() -> list[str]:
+    conf = Path(__file__).parents[3] / "conf"
+    return sorted(f"{f.parent.name}={f.stem}" for f in conf.glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("override", group_files())
+def test_every_group_file_composes_to_valid_params(override, tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    source = ["dataset.source=photos"] if override == "dataset=image_folder" else []
+    compose(path, root, monkeypatch, override, *source)
+    check_noises(load_params(path))
+
+
+def test_the_gpu_study_compares_five_noises_and_two_schedules_on_cifar10(tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    compose(path, root, monkeypatch, "recipe=study_gpu")
+    params = load_params(path)
+    noises = {"gaussian", "laplace", "exponential", "uniform", "gumbel"}
+    pairs = {
+        (v.noise["distribution"], v.schedule.get("name", params.schedule.name)) for v in params.study.variants.values()
+    }
+    assert pairs == {(noise, schedule) for noise in noises for schedule in ("linear", "cosine")}
+    assert len(params.study.variants) == 10
+    assert (params.study.train_seeds, params.study.sample_seeds) == (3, 3)
+    assert (params.dataset.name, params.autoencoder.kind, params.evaluate.extractor) == ("cifar10", "kl", "inception")
+
+
+def test_one_noise_leaves_one_noise(tmp_path, root, monkeypatch):
+    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "noise=laplace")
+    assert composed["noises"] == ["laplace"]
+    assert list(composed["noise_options"]) == ["laplace"]
+
+
+def test_command_line_wins_over_the_recipe(tmp_path, root, monkeypatch):
+    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "recipe=smoke", "train.max_steps=7")
+    assert composed["train"]["max_steps"] == 7
+    assert composed["recipe"] == "smoke"
+
+
+@pytest.mark.parametrize("overrides", [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"]])
+def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("untouched")
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match=overrides[0].split("=")[0].split(".")[0]):
+        compose_params(path, overrides)
+    assert path.read_text() == "untouched"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,57 @@
+"""Samplers in params.yaml: which options go together, and what `auto` stands for."""
+
+from contextlib import suppress
+from inspect import signature
+from itertools import chain
+from typing import Any
+
+import pytest
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.config import samplers as param_samplers
+from ngldm.pipeline.config.params import parse_params
+from ngldm.sampling.best import SamplerSettings, best_sampler, resolve_sampler
+from ngldm.sampling.names import COMMON_OPTIONS, SAMPLER_OPTIONS
+from ngldm.sampling.samplers import SAMPLERS
+
+
+def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):
+    """The functions' own keyword arguments, and the noise of the steps for those that draw any."""
+    values = {"eta": 0.5, "variance": "posterior", "refresh": 0.5, "step_noise": "gaussian"}
+    for method, function in SAMPLERS.items():
+        own = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {"callback"}
+        granted = set()
+        for key, value in values.items():
+            content["sampler_options"]["ddim"] = {"method": method, "num_inference_steps": 5, key: value}
+            with suppress(InputError):
+                parse_params(content)
+                granted.add(key)
+        assert granted - {"step_noise"} == own
+        assert ("step_noise" in granted) == bool(own)
+
+
+def test_a_samplers_params_are_the_settings_of_the_library():
+    settings = set(SamplerSettings.__annotations__)
+    assert set(param_samplers.SamplerOptions.model_fields) - {"choices"} == settings
+    assert {*COMMON_OPTIONS, *chain(*SAMPLER_OPTIONS.values())} == settings
+
+
+def test_auto_is_the_best_known_sampler_unless_choices_say_otherwise(content):
+    def resolved(options: dict[str, Any], noise: str, steps: int = 1000) -> Any:
+        content["sampler_options"]["auto"] = {"method": "auto", **options}
+        return resolve_sampler(parse_params(content).sampler_options["auto"].settings(), noise, steps)
+
+    own = {"method": "ddim", "num_inference_steps": 5}
+    assert resolved({}, "laplace") == best_sampler("laplace")
+    assert resolved({}, "laplace", 7)["num_inference_steps"] == 7  # no more steps than T
+    assert resolved({"choices": {"laplace": own}}, "laplace") == own
+    assert resolved({"choices": {"laplace": own}}, "gumbel") == best_sampler("gumbel")
+    assert resolved({"choices": {"default": own}}, "gumbel") == own
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "laplace", "exponential", "uniform", "gumbel"])
+def test_the_tracked_file_gives_each_noise_the_sampler_that_docs_study_md_found(content, noise):
+    auto = parse_params(content).sampler_options["auto"].settings()
+    start = {"start_noise": "gaussian"} if noise in ("laplace", "uniform") else {}
+    expected = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras", **start}
+    assert resolve_sampler(auto, noise, 1000) == expected

@@ -1,0 +1,89 @@
+"""The sections: their choices are what the library makes, and each key says what it means."""
+
+from typing import Any
+
+import pytest
+import torch
+from pydantic import BaseModel
+
+from ngldm.data.sources.registry import SOURCES
+from ngldm.diffusion.forward import make_forward
+from ngldm.diffusion.objective import Objective
+from ngldm.diffusion.schedules import make_schedule
+from ngldm.io.errors import InputError
+from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.networks.unet import UNet
+from ngldm.noise import make_noise
+from ngldm.pipeline.config import params as params_module
+from ngldm.pipeline.config import samplers as param_samplers
+from ngldm.pipeline.config import sections as param_sections
+from ngldm.sampling.denoiser import X0Handling
+from ngldm.sampling.samplers import SAMPLERS
+from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.training.loop import FitConfig
+
+
+def choices(section: type[BaseModel], field: str) -> list[str]:
+    """What the schema, and so docs/reference.md, says that a key may be."""
+    schema = section.model_json_schema()
+    schema = schema["$defs"][section.__name__] if "$ref" in schema else schema
+    entry = schema["properties"][field]
+    found: list[str] = next(option["enum"] for option in [entry, *entry.get("anyOf", [])] if "enum" in option)
+    return found
+
+
+SCHEDULE = make_schedule("linear", 10)
+
+
+AUTOENCODER = {"latent_channels": 1, "latent_size": 6, "levels": 1, "width": 8, "kl_weight": 0.0}
+
+
+def make_handling(name: str) -> X0Handling:
+    return X0Handling(name, low=torch.zeros(1), high=torch.ones(1))
+
+
+def make_autoencoder(name: str) -> Any:
+    return build_autoencoder({"kind": name, **AUTOENCODER}, (1, 8, 8))
+
+
+MAKERS = [  # section, field, what the library makes of each name
+    (param_sections.ScheduleParams, "name", lambda name: make_schedule(name, 10)),
+    (param_sections.DiffusionParams, "forward", lambda name: make_forward(name, make_noise("laplace"), SCHEDULE)),
+    (param_sections.DiffusionParams, "objective", Objective),
+    (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
+    (param_sections.AutoencoderParams, "kind", make_autoencoder),
+    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, (8,), 1, (), 8, name)),
+    (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
+    (param_samplers.SamplerOptions, "x0_handling", make_handling),
+]
+
+
+@pytest.mark.parametrize(("section", "field", "make"), MAKERS, ids=[f"{s.__name__}.{f}" for s, f, _ in MAKERS])
+def test_the_library_makes_every_choice_and_no_other(section, field, make):
+    names = choices(section, field)
+    for name in names:
+        make(name)
+    with pytest.raises(InputError) as caught:
+        make("nonsense")
+    assert all(name in str(caught.value) for name in names)
+
+
+def test_methods_and_data_sets_are_those_of_the_registries():
+    assert sorted(choices(param_samplers.SamplerOptions, "method")) == sorted(["auto", *SAMPLERS])
+    assert sorted(choices(param_sections.DatasetParams, "name")) == sorted(SOURCES)
+
+
+def test_fit_section_has_what_the_training_loop_reads():
+    assert set(param_sections.Fit.model_fields) == set(FitConfig.__annotations__)
+
+
+def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
+    return list({c: None for c in classes if isinstance(c, type) and issubclass(c, model) and c is not model})
+
+
+@pytest.mark.parametrize("section", sections(param_sections.Section), ids=lambda s: s.__name__)
+def test_every_value_says_what_it_means(section):
+    for name, field in section.model_fields.items():
+        is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        assert field.description or is_section or name == "sampler_options", f"{section.__name__}.{name}"
