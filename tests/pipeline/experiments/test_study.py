@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -25,8 +24,6 @@ from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
-from ngldm.pipeline.report.study import study_table, summarise
-from ngldm.pipeline.report.table import show
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
@@ -208,24 +205,6 @@ def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path
     assert [values(table) for table in tables] == [[2.0 * value for value in rows] for rows in before]
     assert len(outputs) == 5  # two snapshots of two noises, one training
     assert all(line.endswith("not used, changed since: code") for line in outputs)
-
-
-def row(variant: str, train_seed: int, sample_seed: int, value: float) -> dict[str, Any]:
-    about = {"noise": variant.split("_")[0], "sampler": "s", "network_calls": 10, "outliers": 0.5}
-    return {"variant": variant, "train_seed": train_seed, "sample_seed": sample_seed, "value": value, **about}
-
-
-def test_the_standard_error_comes_from_the_trainings() -> None:
-    """Trainings' means 1 and 3: standard deviation sqrt(2), over sqrt(2); not from six draws as if independent."""
-    rows = [row("laplace_a", t, s, 1.0 + 2.0 * t) for t in range(2) for s in range(3)]
-    rows += [row("gaussian_a", 0, s, 4.0) for s in range(3)] + [row("gaussian_b", 0, 0, 5.0)]
-    laplace, gaussian, other = summarise(rows)
-    assert (laplace["mean"], laplace["seeds"], laplace["ratio"]) == (2.0, "2x3", 0.5)
-    assert laplace["std_error"] == pytest.approx(1.0)
-    assert laplace["std"] == pytest.approx(math.sqrt(6 / 5))
-    assert math.isnan(gaussian["std_error"])
-    assert other["ratio"] == 1.25
-    assert "| laplace_a | s | 10 | 2 |" in study_table([laplace], show)
 
 
 @pytest.mark.parametrize(
