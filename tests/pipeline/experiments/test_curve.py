@@ -37,7 +37,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("curve")
     shutil.copytree(Path(__file__).parents[3] / "conf", folder / "conf")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(folder)
         compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
         download()
@@ -52,7 +51,6 @@ def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of it with a training of its own, whose run is in the copy's MLflow store."""
     folder = tmp_path / "workspace"
     shutil.copytree(built, folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(folder)
     train("laplace", "cpu")
     return folder

@@ -138,7 +138,6 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         "num_images": 32,
     }
     YAML().dump(content, tmp_path / "params.yaml")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
