@@ -3,7 +3,6 @@
 import hashlib
 import lzma
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from ngldm.scoring.features.extractor import make_extractor
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
 
 STANDIN = Path("../shared/data/inception_v3_standin.pth.xz")  # from the repository's root; may be missing
-DOWNLOAD = torch.hub.download_url_to_file  # the other tests forbid it
 KEY = "evaluate.inception_weights"
 CACHE_NAME = "pt_inception-2015-12-05-6726825d.pth"
 
@@ -53,12 +51,13 @@ def inception(random_weights: Path) -> InceptionExtractor:
 
 @pytest.fixture
 def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A torch cache of this test's own; the folder of its checkpoints."""
+    """A torch cache of this test's own, for which nothing can be downloaded; the folder of its checkpoints."""
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
     monkeypatch.setattr(inception_module, "FID_WEIGHTS_URL", "http://127.0.0.1:9/")  # no answer, as without a network
-    return tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints = tmp_path / "torch" / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    return checkpoints
 
 
 def by_hand(weights: Path, x: torch.Tensor) -> torch.Tensor:
@@ -71,16 +70,10 @@ def by_hand(weights: Path, x: torch.Tensor) -> torch.Tensor:
         return model(x)[0].squeeze(3).squeeze(2)
 
 
-@pytest.fixture(scope="module")
-def download_forbidden() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.hub, "download_url_to_file", lambda *args, **kwargs: pytest.fail("a download"))
-        yield
-
-
 def test_inception_features_are_those_of_pytorch_fid(
-    inception: InceptionExtractor, random_weights: Path, download_forbidden: None
+    inception: InceptionExtractor, random_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *args, **kwargs: pytest.fail("a download"))
     images = random_images(4, 9, 11, 3)
     expected = by_hand(random_weights, torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).float() / 255.0)
     features = inception(images)
@@ -119,10 +112,7 @@ def test_a_path_that_is_missing_is_an_input_error_naming_the_key(tmp_path: Path)
 
 
 @pytest.mark.parametrize("path", [None, ""])
-def test_no_path_and_no_network_are_an_input_error_naming_the_key(
-    empty_cache: Path, path: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.hub, "download_url_to_file", DOWNLOAD)
+def test_no_path_and_no_network_are_an_input_error_naming_the_key(empty_cache: Path, path: str | None) -> None:
     with pytest.raises(InputError, match=KEY) as error:
         make_extractor("inception", classifier=empty_cache, inception=path)
     assert str(empty_cache / CACHE_NAME) in str(error.value)
@@ -168,26 +158,24 @@ def test_trained_weights_give_finite_features_that_tell_images_apart(root: Path,
 
 
 @pytest.fixture
-def weights_cache(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+def weights_cache(empty_cache: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the weights belong in a torch cache of this test's own; they come from the test's server."""
-    monkeypatch.setattr(torch.hub, "_hub_dir", None)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(inception_module, "FID_WEIGHTS_URL", server.url)
-    return tmp_path / "torch" / "hub" / "checkpoints" / inception_module.FID_WEIGHTS_NAME
+    return empty_cache / CACHE_NAME
 
 
 def test_the_weights_are_downloaded_once_and_checked(weights_cache, server, monkeypatch):
     content = b"weights"
-    server.files[inception_module.FID_WEIGHTS_NAME] = content
+    server.files[CACHE_NAME] = content
     monkeypatch.setattr(inception_module, "FID_WEIGHTS_PREFIX", hashlib.sha256(content).hexdigest()[:8])
     assert inception_weights(None) == weights_cache
     assert weights_cache.read_bytes() == content
-    del server.files[inception_module.FID_WEIGHTS_NAME]
+    del server.files[CACHE_NAME]
     assert inception_weights(None) == weights_cache
 
 
 def test_other_weights_than_promised_are_refused_and_not_kept(weights_cache, server):
-    server.files[inception_module.FID_WEIGHTS_NAME] = b"something else"
+    server.files[CACHE_NAME] = b"something else"
     with pytest.raises(InputError, match=r"evaluate\.inception_weights.*SHA-256.*6726825d.*put the file at"):
         inception_weights(None)
     assert list(weights_cache.parent.iterdir()) == []
