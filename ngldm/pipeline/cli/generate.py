@@ -1,4 +1,4 @@
-"""`ngldm generate`: images from a finished model, as PNG files and a grid."""
+"""`ngldm generate`: images from a finished model, as PNG files in a folder, and a grid of them beside it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,9 @@ GRID = 128
 
 
 def generate(
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files; must not exist yet, or be empty.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the PNG files, new or empty; a grid of them becomes <out>.png.")
+    ],
     noise: Annotated[str | None, typer.Option(help="Which of the workspace's models.")] = None,
     model: Annotated[
         str | None, typer.Option(help="Instead: a model file, or an MLflow address such as models:/ngldm-laplace@best.")
@@ -49,8 +51,15 @@ def generate(
         raise InputError("--noise, --model: give one of them")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out: {out} exists and is not an empty folder")
-    options: dict[str, Any] = {"timestep_spacing": spacing, "sigma_max": sigma_max, "eta": eta}
-    options |= {"start_noise": start_noise}
+    grid = out.absolute().with_name(f"{out.absolute().name}.png")  # beside the samples: a score of the folder is theirs
+    if grid.exists():
+        raise InputError(f"--out: {grid}, the place of the grid, exists")
+    options: dict[str, Any] = {
+        "timestep_spacing": spacing,
+        "sigma_max": sigma_max,
+        "eta": eta,
+        "start_noise": start_noise,
+    }
     options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
     options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
@@ -67,12 +76,12 @@ def generate(
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
-        _write(batches, num_images, out)
-    print(f"{num_images} images and grid.png in {out}")
+        _write(batches, num_images, out, grid)
+    print(f"{num_images} images in {out}, a grid of them in {grid}")
 
 
-def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
-    """One PNG file for each image, and grid.png of the first; the folder whole or not at all."""
+def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
+    """One PNG file for each image in the folder `out`, whole or not at all, and a grid of the first ones."""
     import numpy as np
 
     from ngldm.io.files import atomic_directory
@@ -86,7 +95,7 @@ def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
                 save_png(image, folder / f"{done:0{digits}}.png")
                 done += 1
             first.extend(batch[: GRID - len(first)])
-        save_png(sample_grid(np.stack(first)), folder / "grid.png")
+    save_png(sample_grid(np.stack(first)), grid)
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:

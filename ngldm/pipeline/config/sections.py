@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
 from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
+from ngldm.pipeline.config.source import check_spelling
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
@@ -96,6 +97,13 @@ class DatasetParams(Section):
     on_error: Literal["fail", "skip"] | None = Field(
         default=None, description="a file that is no usable image: stop, or leave it out and report it (image_folder)"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_is_a_path(cls, content: object) -> object:
+        if isinstance(content, dict) and "source" in content:
+            check_spelling(content["source"])
+        return content
 
     @model_validator(mode="after")
     def _options_fit_name(self) -> "DatasetParams":

@@ -1,8 +1,9 @@
 """Scores of a training's snapshots, kept on disk one by one as they are done."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
@@ -15,10 +16,20 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
-from ngldm.pipeline.tracking.runs import Run
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
 from ngldm.scoring.scorer import Scorer
+
+
+class Recorder(Protocol):
+    """What the curve tells MLflow's run of a model (`ngldm.pipeline.tracking.runs.Run`)."""
+
+    def picture(self, key: str, image: UInt8Array, step: int) -> None: ...
+
+    def metrics(self, content: Mapping[str, float | None], step: int) -> None: ...
+
+    def logged_steps(self, key: str) -> set[int]: ...
+
 
 COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 
@@ -29,7 +40,7 @@ def score_snapshots(
     settings: tuple[CurveParams, EvaluateParams, SamplerOptions],
     batch_size: int,
     scorer: Scorer,
-    run: Run,
+    run: Recorder,
     advance: Callable[[int], None],
 ) -> list[Row]:
     """A row of `COLUMNS` for each snapshot of one noise; scores and pictures go to MLflow.
@@ -73,7 +84,7 @@ def score_snapshots(
     return rows
 
 
-def _log(run: Run, rows: list[Row]) -> None:
+def _log(run: Recorder, rows: list[Row]) -> None:
     """Scores by step, and by epoch for those of at least one; rows that an earlier call has logged are left out."""
     names = {f"{row['metric']}.by_step" for row in rows}
     done = {name: run.logged_steps(name) for name in names}

@@ -82,7 +82,7 @@ def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pth")
     for arguments, words in (
         ((sets[0], tmp_path / "none"), "no such file"),
-        ((sets[0], tmp_path / "empty"), "0 images"),
+        ((sets[0], tmp_path / "empty"), "no image"),
         ((tmp_path / "small.npz", sets[0]), "(2048,)"),
         ((tmp_path / "float.npy", sets[0]), "must be uint8"),
         ((tmp_path / "other", sets[0]), "not an image"),
