@@ -25,7 +25,6 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def workspace(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with the smoke recipe's params.yaml and MLflow's store inside it."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(root / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     compose_params(Path("params.yaml"), ["recipe=smoke"])
