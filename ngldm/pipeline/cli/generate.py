@@ -57,35 +57,39 @@ def generate(
     """Generate images. The same seed gives the same images with any batch size (up to one grey level)."""
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give one of them")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder")
-    grid = out.absolute().with_name(f"{out.absolute().name}.png")  # beside the samples: a score of the folder is theirs
-    if grid.exists():
-        raise InputError(f"--out: {grid}, the place of the grid, exists")
-    options: dict[str, Any] = {
-        "timestep_spacing": spacing,
-        "sigma_max": sigma_max,
-        "eta": eta,
-        "start_noise": start_noise,
-    }
-    options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
-    options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or none")
+    grid = _place_of_grid(out)
+    options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
+    options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
+    options |= {"x0_handling": x0_handling, "x0_limit": x0_limit}
+    options = {key: value for key, value in options.items() if value is not None}
     target = resolve_device(device)
     be_deterministic()
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
         generator = load(_model_file(noise, model, Path(folder)), target)
-    if sampler is not None:
-        options |= {"method": sampler, "num_inference_steps": steps}
     chosen = generator.options(**options)
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
         _write(batches, num_images, out, grid)
     print(f"{num_images} images in {out}, a grid of them in {grid}")
+
+
+def _place_of_grid(out: Path) -> Path:
+    """<out>.png, beside the samples: the score of a folder is that of its samples.
+
+    Raises:
+        InputError: it exists, or `out` is something else than a new or empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder")
+    grid = out.absolute().with_name(f"{out.absolute().name}.png")
+    if grid.exists():
+        raise InputError(f"--out: {grid}, the place of the grid, exists")
+    return grid
 
 
 def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
