@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from ngldm.data.sources.image_folder import skip_reasons
+from ngldm.data.sources.layout import describe_layout
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
@@ -24,8 +24,8 @@ def download() -> None:
             return stack.enter_context(progress("data set", total, "files"))
 
         dataset = make_dataset(params.dataset.model_dump(), workspace.DATASET, raw, start)
-    for reason, count in skip_reasons(workspace.DATASET).items():
-        print(f"skipped, {reason}: {count} files, named in {workspace.DATASET / 'skipped.csv'}")
+    for line in describe_layout(workspace.DATASET):
+        print(line)
     write_json(workspace.metrics("download"), {"seconds": time.perf_counter() - start_time})
     images = {"training images": len(dataset.train), "test images": len(dataset.test)}
     summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": workspace.DATASET})

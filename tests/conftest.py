@@ -4,7 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,52 @@ def content() -> dict[str, Any]:
     """The tracked params.yaml as nested dictionaries, free to be changed by a test."""
     loaded: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
     return loaded
+
+
+class Server:
+    """Files by name; what was asked for; how many bytes short an answer is."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.short = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def answer(self, body: bool) -> None:
+                name = self.path.lstrip("/")
+                if name not in outer.files:
+                    self.send_error(404)
+                    return
+                content = outer.files[name]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if body:
+                    outer.asked.append(name)
+                    self.wfile.write(content[: len(content) - outer.short])
+
+            def do_GET(self) -> None:
+                self.answer(True)
+
+            def do_HEAD(self) -> None:
+                self.answer(False)
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A web server of this machine, for the tests of downloads."""
+    server = Server()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
 
 
 SMOKE = """

@@ -161,7 +161,7 @@ def sweep(overrides: list[str]) -> list[list[str]]:
     combinations: list[list[str]] = [[]]
     for override in overrides:
         key, _, value = override.partition("=")
-        values = [value] if value.startswith("[") else value.split(",")
+        values = [value] if value.startswith(("[", "'")) else value.split(",")
         combinations = [[*done, f"{key}={choice}"] for done in combinations for choice in values]
     return combinations
 
@@ -187,7 +187,6 @@ def workspace(tmp_path_factory) -> Path:
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")
         for name, noise in (("folder1", "laplace"), ("folder2", "gumbel")):
             app(shlex.split(f"generate --noise {noise} --num-images 3 --out {name}"), standalone_mode=False)
-            Path(name, "grid.png").unlink(missing_ok=True)
         random_inception(folder).rename("pt_inception.pth")
     finally:
         os.chdir(before)

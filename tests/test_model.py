@@ -1,7 +1,6 @@
 """The model file and generating from it: what is saved comes back, and image i is image i."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -39,15 +38,6 @@ AUTOENCODERS = {
     "paper": {"kind": "paper", "latent_channels": 2, "latent_size": 4, "width": 8},
 }
 SHAPES = {"identity": [1, 7, 5], "kl": [3, 8, 6], "paper": [1, 6, 6]}  # (C, H, W)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These networks are so small that a second thread costs more than it does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make_model(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:

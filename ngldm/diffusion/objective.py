@@ -68,6 +68,7 @@ class Objective:
         weighting: "none": the target's own squared error. "min_snr": min(SNR_t, gamma) on the error of x_0 (Hang et al.
             2023). "p2": the error of eps over (1 + SNR_t)^gamma (Choi et al. 2022, their k = 1). Both count an error
             the same whatever the target, since |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t.
+            Both would be 0 where SNR_T = 0 (zero terminal SNR); there an error counts as without weighting.
         gamma: > 0; None is what the authors use, 5 for min_snr and 1 for p2.
     """
 
@@ -95,4 +96,7 @@ class Objective:
             return torch.ones_like(abar)
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
-        return on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
+        weights = on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
+        # Sampling starts at T, so the network must know what to say there. Lin et al. 2024, who introduced zero
+        # terminal SNR, train v unweighted. At SNR 0, v is -x_0: the weight is the same for either target.
+        return torch.where(snr > 0.0, weights, 1.0)

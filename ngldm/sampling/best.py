@@ -12,6 +12,7 @@ class SamplerSettings(TypedDict, total=False):
     method: Required[str]
     num_inference_steps: Required[int]
     timestep_spacing: str
+    sigma_max: float
     x0_handling: str
     x0_limit: float
     start_noise: str
@@ -22,9 +23,9 @@ class SamplerSettings(TypedDict, total=False):
 
 
 _KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")
-_GAUSSIAN_START = SamplerSettings(**_KARRAS_20, start_noise="gaussian")
-# As docs/study.md found. Noises that are not here get _KARRAS_20.
-BEST_SAMPLERS = {"laplace": _GAUSSIAN_START, "uniform": _GAUSSIAN_START}
+# As docs/study.md found, each from the start that suits its noise (`ngldm.sampling.randomness.start_draw`). Noises that
+# are not here get `default`.
+BEST_SAMPLERS = {"default": _KARRAS_20}
 
 
 def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings:
@@ -34,7 +35,7 @@ def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings
         noise: a distribution's registered name.
         num_train_timesteps: T of the model; a sampler makes no more steps than that.
     """
-    settings = BEST_SAMPLERS.get(noise, _KARRAS_20).copy()
+    settings = BEST_SAMPLERS.get(noise, BEST_SAMPLERS["default"]).copy()
     settings["num_inference_steps"] = min(settings["num_inference_steps"], num_train_timesteps)
     return settings
 

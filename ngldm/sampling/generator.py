@@ -53,7 +53,9 @@ def sample_latents(
         InputError: on a value that is not allowed.
     """
     diffusion, extent, device = model.diffusion, model.extent, model.device
-    timesteps = inference_timesteps(diffusion.schedule, options.num_inference_steps, options.timestep_spacing)
+    timesteps = inference_timesteps(
+        diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
+    )
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)

@@ -13,7 +13,15 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "heun": (),
     "posterior": ("refresh", "step_noise"),
 }
-COMMON_OPTIONS = ("method", "num_inference_steps", "timestep_spacing", "x0_handling", "x0_limit", "start_noise")
+COMMON_OPTIONS = (
+    "method",
+    "num_inference_steps",
+    "timestep_spacing",
+    "sigma_max",
+    "x0_handling",
+    "x0_limit",
+    "start_noise",
+)
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
 VARIANCES = ("beta", "posterior")  # of ancestral
 X0_HANDLINGS = ("none", "clip", "dynamic", "range")
@@ -45,6 +53,9 @@ def check_settings(settings: Mapping[str, object]) -> None:
         raise InputError(
             f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}; {' and '.join(LIMITED)} have it"
         )
+    if "sigma_max" in given and given.get("timestep_spacing") != "karras":
+        spacing = given.get("timestep_spacing")
+        raise InputError(f"sigma_max: not an option of timestep_spacing {spacing!r}; karras has it")
     for key in ("start_noise", "step_noise"):
         if key in given:
             check_noise_choice(key, str(given[key]))

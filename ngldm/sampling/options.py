@@ -15,11 +15,11 @@ class SamplingOptions:
     Attributes:
         method: name of a sampler (`ngldm.sampling.samplers`).
         num_inference_steps: 1 to T.
-        timestep_spacing: which timesteps are visited (`ngldm.sampling.timesteps`).
+        timestep_spacing, sigma_max: which timesteps are visited (`ngldm.sampling.timesteps`).
         x0_handling, x0_limit: what is done to a predicted x_0 (`ngldm.sampling.denoiser.X0Handling`); None is
             its own limit.
-        start_noise, step_noise: what x_T and the steps' noise are drawn from (`ngldm.sampling.randomness`); None is the
-            model's own noise.
+        start_noise, step_noise: what x_T and the steps' noise are drawn from (`ngldm.sampling.randomness`); None is
+            what suits the model's noise.
         own: the method's own options: eta (ddim), variance (ancestral), refresh (posterior).
 
     Raises:
@@ -29,9 +29,10 @@ class SamplingOptions:
     method: str
     num_inference_steps: int
     timestep_spacing: str = "trailing"
+    sigma_max: float | None = None
     x0_handling: str = "none"
     x0_limit: float | None = None
-    start_noise: str = "own"
+    start_noise: str | None = None
     step_noise: str | None = None
     own: Mapping[str, Option] = field(default_factory=dict)
 

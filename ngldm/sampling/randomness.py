@@ -39,9 +39,11 @@ def step_draw(choice: str, noise: Noise, key: str = "step_noise") -> Draw:
     return lambda shape, generator: chosen.sample(shape, generator)
 
 
-def start_draw(choice: str, forward: Forward, schedule: Schedule, extent: LatentExtent) -> Draw:
+def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent: LatentExtent) -> Draw:
     """How x_T is drawn.
 
+    None is "own", but "x_T" for discrete noise: "own" takes few values there (two at each position, for bernoulli),
+    and a deterministic sampler makes as few images of them.
     "own" is the noise that x_T carries in training: one draw of D (forward: marginal), or the chain's (markov).
     "x_T" adds what is left of the image where abar_T is not 0: sqrt(abar_T) x_0 + sqrt(1 - abar_T) eps, x_0 normal with
     the training latents' mean and deviation at each position.
@@ -49,6 +51,8 @@ def start_draw(choice: str, forward: Forward, schedule: Schedule, extent: Latent
     Raises:
         InputError: on an unknown choice.
     """
+    if choice is None:
+        choice = "x_T" if forward.noise.base.discrete else "own"
     last = schedule.num_train_timesteps
 
     def own(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -6,10 +6,14 @@ from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.sampling.names import SPACINGS
 
-KARRAS_RHO = 7.0  # Karras et al. 2022, table 1
+# Karras et al. 2022, table 1
+KARRAS_RHO = 7.0
+KARRAS_SIGMA_MIN, KARRAS_SIGMA_MAX = 0.002, 80.0
 
 
-def inference_timesteps(schedule: Schedule, num_inference_steps: int, spacing: str = "trailing") -> list[int]:
+def inference_timesteps(
+    schedule: Schedule, num_inference_steps: int, spacing: str = "trailing", sigma_max: float | None = None
+) -> list[int]:
     """Timesteps, strictly descending from T; the last step leads from the last of them to t = 0.
 
     All start at T, where x_T is the noise that sampling starts from (Lin et al. 2024).
@@ -17,12 +21,17 @@ def inference_timesteps(schedule: Schedule, num_inference_steps: int, spacing: s
     Args:
         spacing: "trailing": T, T - T/n, ...; "linear": evenly from T to 1, both included ("linspace" in
             diffusers); "quadratic": evenly in sqrt(t), dense near the image (Song et al. 2021, D.2); "karras": evenly
-            in sigma^(1/7), sigma^2 = (1 - abar_t) / abar_t, from t = T to 1 (Karras et al. 2022, eq. 5).
+            in sigma^(1/7), sigma^2 = (1 - abar_t) / abar_t (Karras et al. 2022, eq. 5), but for the first, which is T:
+            from `sigma_max` or sigma_T, the smaller, to 0.002 or sigma_1, the larger.
+        sigma_max: of "karras"; above 0, in deviations of the latents. Beyond it x_t is so noisy that nothing of the
+            image is decided, and one step passes over all of it. None is Karras's 80.
 
     Raises:
-        InputError: unknown spacing, or not 1 <= num_inference_steps <= T.
+        InputError: unknown spacing, sigma_max not above 0, or not 1 <= num_inference_steps <= T.
     """
     total, n = schedule.num_train_timesteps, num_inference_steps
+    if sigma_max is not None and not sigma_max > 0.0:
+        raise InputError(f"sigma_max: {sigma_max} must be above 0")
     if not 1 <= n <= total:
         raise InputError(f"num_inference_steps: {n} must lie between 1 and num_train_timesteps = {total}")
     if spacing == "trailing":
@@ -35,15 +44,17 @@ def inference_timesteps(schedule: Schedule, num_inference_steps: int, spacing: s
     elif spacing == "quadratic":
         t = (1.0 + (total**0.5 - 1.0) * fraction) ** 2
     else:
-        t = _karras(schedule, fraction)
+        t = _karras(schedule, fraction, KARRAS_SIGMA_MAX if sigma_max is None else sigma_max)
     return _distinct(t.round().long().tolist(), total)
 
 
-def _karras(schedule: Schedule, fraction: torch.Tensor) -> torch.Tensor:
-    """The timesteps whose sigma is nearest to Karras's; sigma_T is capped, for it is infinite if abar_T is 0."""
+def _karras(schedule: Schedule, fraction: torch.Tensor, sigma_max: float) -> torch.Tensor:
+    """The timesteps whose sigma is nearest to Karras's, which is bounded: a schedule's own goes to infinity."""
     abar = schedule.alphas_cumprod[1:]
-    roots = ((1.0 - abar) / abar.clamp(min=1e-12)).pow(0.5 / KARRAS_RHO)
-    wanted = roots[0] + (roots[-1] - roots[0]) * fraction
+    roots = ((1.0 - abar) / abar).pow(0.5 / KARRAS_RHO)
+    low = roots[0].clamp(min=KARRAS_SIGMA_MIN ** (1.0 / KARRAS_RHO))
+    high = roots[-1].clamp(max=sigma_max ** (1.0 / KARRAS_RHO))
+    wanted = low + (high - low) * fraction
     return 1.0 + (roots[None, :] - wanted[:, None]).abs().argmin(dim=1).double()
 
 

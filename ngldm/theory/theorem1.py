@@ -96,10 +96,11 @@ def _ratio(x: Tensor, y: Tensor) -> tuple[float, float]:
 def kurtosis_left(schedule: Schedule) -> float:
     """Fraction of D's excess kurtosis that the noise of x_T still has after the chain: the sum over t of w_t^2.
 
-    w_t = beta_t abar_T / abar_t / (1 - abar_T) is the fraction of x_T's noise variance that comes from step t. A result
-    of 1 means the noise is D itself, 0 means it is Gaussian. For a long linear schedule the result is about beta_T / 2,
-    whatever T is.
+    w_t = beta_t alpha_(t+1) ... alpha_T / (1 - abar_T) is the fraction of x_T's noise variance that comes from step t.
+    A result of 1 means the noise is D itself, 0 means it is Gaussian. For a long linear schedule the result is about
+    beta_T / 2, whatever T is. With zero terminal SNR, beta_T = 1: the last step replaces all before it, and what is
+    left is D itself.
     """
-    abar = schedule.alphas_cumprod
-    share = schedule.betas[1:] * abar[-1] / abar[1:] / (1.0 - abar[-1])
+    after = torch.cat([schedule.alphas[2:], torch.ones(1, dtype=torch.float64)]).flip(0).cumprod(0).flip(0)
+    share = schedule.betas[1:] * after / (1.0 - schedule.alphas_cumprod[-1])
     return float(share.square().sum())

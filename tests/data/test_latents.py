@@ -1,7 +1,6 @@
 """The latent cache: standardised by the training split, whole or absent."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,6 @@ from ngldm.networks.autoencoders.autoencoder import Autoencoder
 # Channels of very different scale, so that mixing them up shows; offsets up to 30 standard deviations.
 SCALES, OFFSETS = (3.0, 0.02, 40.0), (-1.5, 0.3, 500.0)
 FILES = ("train.npy", "test.npy", "statistics.json")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for a busy core make the many small operations here a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Affine(Autoencoder):

@@ -56,3 +56,11 @@ def test_without_data_the_extent_is_that_of_standardised_latents():
     x = torch.tensor([-1e30, 1e30])
     assert (x > extent.low[0, 0, 0]).all()
     assert (x < extent.high[0, 0, 0]).all()
+
+
+def test_extent_by_hand() -> None:
+    latents = np.array([[[[1.0, 2.0]]], [[[3.0, -2.0]]]], dtype=np.float32)
+    extent: LatentExtent = latent_extent(latents, batch_size=1)
+    assert extent.mean.flatten().tolist() == [2.0, 0.0]
+    assert extent.std.flatten().tolist() == [1.0, 2.0]
+    assert (extent.low.flatten().tolist(), extent.high.flatten().tolist()) == ([1.0, -2.0], [3.0, 2.0])

@@ -8,10 +8,12 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
-from ngldm.diffusion.objective import add_noise, predict_eps, predict_x0
+from ngldm.diffusion.objective import Objective, add_noise, predict_eps, predict_x0, velocity
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import Schedule, make_schedule
+from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise
+from ngldm.sampling.denoiser import make_denoiser
 
 # name: mean, E eps^2, excess kurtosis about the mean, Var(eps^2). The last is E eps^4 - (E eps^2)^2.
 MOMENTS = {
@@ -222,3 +224,88 @@ def test_loss_has_a_gradient() -> None:
     eps_loss(recorder, SCHEDULE, make_noise("laplace"), x0, generator(9))
     eps = predict_eps(SCHEDULE, recorder.x, x0, recorder.t)
     assert float(w.grad) == pytest.approx(2 * (0.7 - float(eps.mean())), rel=1e-4)
+
+
+# Targets and weightings
+
+HUNDRED = make_schedule("linear", 100, 1e-3, 0.2)  # T = 100
+
+
+@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("name", ["laplace", "exponential"])
+def test_the_exact_prediction_costs_nothing_and_gives_x0_and_eps_back(name: str, target: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x0, t = torch.randn(8, 1, 3, 3, generator=generator, dtype=torch.float64), torch.arange(1, 97, 12)
+    eps = make_noise(name).sample(x0.shape, generator, dtype=torch.float64)
+    x, v = add_noise(HUNDRED, x0, eps, t), velocity(HUNDRED, x0, eps, t)
+    output = {"eps": eps, "x0": x0, "v": v}[target]
+    torch.testing.assert_close(predict_x0(HUNDRED, x, output, t, target), x0, rtol=1e-9, atol=1e-9)
+    one = make_denoiser(lambda *_: output[:1], HUNDRED, target)(x[:1], 1)
+    torch.testing.assert_close(one.x0, x0[:1], rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(one.eps, eps[:1], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("weighting", ["min_snr", "p2"])
+def test_a_weighting_counts_an_error_the_same_whatever_the_target(weighting: str) -> None:
+    """Errors of x_0, eps and v at one x_t are tied by x_t: the weighted squares must agree."""
+    x0, error = torch.randn(1, 4, dtype=torch.float64), 0.1
+    for t in (1, 10, 60, 100):
+        at = torch.tensor([t])
+        eps = torch.randn(1, 4, dtype=torch.float64)
+        x = add_noise(HUNDRED, x0, eps, at)
+        wrong_x0 = x0 + error
+        wrong_eps = predict_eps(HUNDRED, x, wrong_x0, at)
+        errors = {
+            "x0": error**2,
+            "eps": float((wrong_eps - eps).square().mean()),
+            "v": float((velocity(HUNDRED, wrong_x0, wrong_eps, at) - velocity(HUNDRED, x0, eps, at)).square().mean()),
+        }
+        weighted = [errors[k] * float(Objective(k, weighting, 2.0).weights(HUNDRED)[t]) for k in errors]
+        assert weighted == pytest.approx([weighted[0]] * 3, rel=1e-9)
+
+
+def test_min_snr_is_the_smaller_of_snr_and_gamma_on_x0() -> None:
+    abar = HUNDRED.alphas_cumprod[1:]
+    expected = (abar / (1 - abar)).clamp(max=5.0)
+    torch.testing.assert_close(Objective("x0", "min_snr", 5.0).weights(HUNDRED)[1:], expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_p2_is_choi_et_al(gamma: float) -> None:
+    """1 / (1 + SNR)^gamma on the error of eps, with 1 + SNR = 1 / (1 - abar); on x_0 SNR times that."""
+    abar = HUNDRED.alphas_cumprod[1:]
+    for target, expected in (
+        ("eps", (1 - abar) ** gamma),
+        ("x0", abar * (1 - abar) ** (gamma - 1)),
+        ("v", abar * (1 - abar) ** gamma),
+    ):
+        torch.testing.assert_close(Objective(target, "p2", gamma).weights(HUNDRED)[1:], expected)
+
+
+@pytest.mark.parametrize(("weighting", "gamma"), [("min_snr", 5.0), ("p2", 1.0)])
+def test_without_a_gamma_each_weighting_has_its_own(weighting: str, gamma: float) -> None:
+    ours, usual = (Objective("x0", weighting, value).weights(HUNDRED) for value in (None, gamma))
+    assert torch.equal(ours, usual)
+
+
+def test_weights_reach_the_loss() -> None:
+    x0 = torch.randn(64, 1, 2, 2, generator=torch.Generator().manual_seed(1))
+
+    def loss(weighting: str) -> Tensor:
+        generator = torch.Generator().manual_seed(2)
+        diffusion = Diffusion.make(make_noise("laplace"), HUNDRED, objective="x0", weighting=weighting)
+        return diffusion.loss(lambda x, t: torch.zeros_like(x), x0, generator)
+
+    t = torch.randint(1, 101, (64,), generator=torch.Generator().manual_seed(2))
+    weights_of_t = Objective("x0", "min_snr").weights(HUNDRED)[t].float()
+    torch.testing.assert_close(loss("min_snr"), loss("none") * weights_of_t)
+    torch.testing.assert_close(loss("none"), x0.square().flatten(1).mean(1))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(("score",), "objective 'score'"), (("eps", "snr"), "weighting 'snr'"), (("eps", "none", 0.0), "gamma: 0.0")],
+)
+def test_bad_objectives_are_named(arguments: tuple, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Objective(*arguments)

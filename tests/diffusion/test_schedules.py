@@ -1,4 +1,4 @@
-"""Noise schedules and sampler timesteps, against diffusers and closed forms."""
+"""Noise schedules, against diffusers and closed forms."""
 
 import math
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from ngldm.diffusion.schedules import SCHEDULES, Schedule, make_schedule
 from ngldm.io.errors import InputError
-from ngldm.sampling import timesteps as module
 
 DIFFUSERS_NAMES = {"linear": "linear", "quadratic": "scaled_linear", "cosine": "squaredcos_cap_v2"}
 FIELDS = ("betas", "alphas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod")
@@ -155,22 +154,14 @@ def test_polynomial_of_any_degree() -> None:
         make_schedule("polynomial", degree=-1)
 
 
-def test_sigmoid_edm_and_laplace_by_their_formulas() -> None:
-    """abar at chosen t of T = 100, written out independently; relative to abar_0, which is not quite 1 for edm."""
+def test_sigmoid_by_its_formula() -> None:
+    """abar in the middle of T = 100, written out independently."""
 
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    edm = [(0.002 ** (1 / 7) + (80 ** (1 / 7) - 0.002 ** (1 / 7)) * u) ** 7 for u in (0.0, 0.5)]
-    expected = {
-        "sigmoid": (sigmoid(3) - sigmoid(0)) / (sigmoid(3) - sigmoid(-3)),
-        "edm": (1 + edm[0] ** 2) / (1 + edm[1] ** 2),
-        "laplace": 0.5 / sigmoid(10),
-    }
-    for name, abar in expected.items():
-        assert float(make_schedule(name, 100).alphas_cumprod[50]) == pytest.approx(abar, rel=1e-5)
-    quarter = sigmoid(-0.5 * math.log(0.5)) / sigmoid(10)  # log-SNR of the Laplace quantile 1/4
-    assert float(make_schedule("laplace", 100).alphas_cumprod[25]) == pytest.approx(quarter, rel=1e-5)
+    middle = (sigmoid(3) - sigmoid(0)) / (sigmoid(3) - sigmoid(-3))
+    assert float(make_schedule("sigmoid", 100).alphas_cumprod[50]) == pytest.approx(middle, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["linear", "quadratic", "cosine"])
@@ -186,43 +177,6 @@ def test_zero_terminal_snr_is_diffusers(name: str) -> None:
 def test_zero_terminal_snr_needs_two_steps() -> None:
     with pytest.raises(InputError, match="zero_terminal_snr: needs"):
         make_schedule("linear", 1, zero_terminal_snr=True)
-
-
-# Timesteps of samplers
-
-
-def inference_timesteps(total: int, n: int) -> list[int]:
-    return module.inference_timesteps(make_schedule("cosine", total), n)
-
-
-@pytest.mark.parametrize("num_inference_steps", [1, 2, 3, 4, 7, 10, 25, 30, 50, 99, 250, 300, 700, 999, 1000])
-def test_timesteps_are_diffusers_trailing(num_inference_steps: int) -> None:
-    scheduler = DDPMScheduler(1000, timestep_spacing="trailing")
-    scheduler.set_timesteps(num_inference_steps)
-    theirs = (scheduler.timesteps + 1).tolist()  # they count from 0
-    # Their arange ends by a floating point comparison, which can append a 0 that is no timestep.
-    assert inference_timesteps(1000, num_inference_steps) == theirs[:num_inference_steps]
-    assert theirs[num_inference_steps:] in ([], [0])
-
-
-@pytest.mark.parametrize(
-    ("total", "steps", "expected"),
-    [(10, 10, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]), (10, 5, [10, 8, 6, 4, 2]), (10, 3, [10, 7, 3]), (1, 1, [1])],
-)
-def test_timesteps_by_hand(total: int, steps: int, expected: list[int]) -> None:
-    assert inference_timesteps(total, steps) == expected
-
-
-@settings(deadline=None)
-@given(total=st.integers(1, 2000), data=st.data())
-def test_timesteps_descend_from_T_evenly(total: int, data: st.DataObject) -> None:
-    """n distinct steps from T, each gap, the last one to 0 included, within a rounding of T / n."""
-    n = data.draw(st.integers(1, total))
-    timesteps = inference_timesteps(total, n)
-    gaps = -np.diff([*timesteps, 0])
-    assert (len(timesteps), timesteps[0]) == (n, total)
-    assert gaps.min() >= 1
-    assert np.abs(gaps - total / n).max() <= 1.0
 
 
 # Bad input
@@ -255,12 +209,6 @@ def test_beta_out_of_range_is_named(name: str, value: float, key: str) -> None:
 def test_from_betas_out_of_range(value: float) -> None:
     with pytest.raises(InputError, match="every beta_t must lie strictly between 0 and 1"):
         Schedule.from_betas(torch.tensor([0.1, value, 0.1]))
-
-
-@pytest.mark.parametrize("value", [0, -1, 11])
-def test_inference_steps_out_of_range(value: int) -> None:
-    with pytest.raises(InputError, match=f"num_inference_steps: {value} must lie between 1 and .* = 10"):
-        inference_timesteps(10, value)
 
 
 @pytest.mark.parametrize(

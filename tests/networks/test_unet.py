@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,15 +21,6 @@ from ngldm.networks.unet import (
 
 SIZES = [(1, 1), (2, 2), (3, 3), (5, 5), (7, 7), (8, 8), (3, 7), (7, 3), (24, 24)]
 WIDTHS = {1: (8,), 2: (8, 12), 3: (8, 12, 16)}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads that wait for a busy core make the many small operations here a hundred times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def make(widths: tuple[int, ...] = (8, 16), seed: int = 0, channels: int = 2, **options: object) -> UNet:

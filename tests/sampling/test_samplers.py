@@ -286,63 +286,14 @@ def test_one_draw_to_start_and_none_in_the_last_step(
     assert len(draws) == 1 + draws_per_step * (count - 1)
 
 
-IMAGE_SHAPES = {(3, 24, 24): 9, (1, 4, 4): 1024, (3, 80, 80): 1}  # image: the steps that a block of noise serves
-
-
-def per_image(name: str, shape: tuple, seeds: list[int]) -> PerImageNoise:
-    return PerImageNoise(step_draw("own", make_noise(name)), shape, [torch.Generator().manual_seed(s) for s in seeds])
-
-
-def draws_of(name: str, shape: tuple, seeds: list[int], count: int) -> Tensor:
-    """(count, B, *shape)."""
-    source = per_image(name, shape, seeds)
-    return torch.stack([source() for _ in range(count)])
-
-
-@pytest.mark.parametrize("shape", IMAGE_SHAPES)
-@pytest.mark.parametrize("name", NAMES)
-def test_an_images_noise_does_not_depend_on_its_batch(name: str, shape: tuple) -> None:
-    """Batches of 7, 3 and 1, in two orders, over several blocks of noise."""
-    seeds, count = [3, 1, 4, 15, 92, 65, 35], min(2 * IMAGE_SHAPES[shape] + 2, 40)
-    seven = draws_of(name, shape, seeds, count)
-    assert seven.shape == (count, 7, *shape)
-    assert torch.equal(draws_of(name, shape, seeds[:3], count), seven[:, :3])
-    assert torch.equal(draws_of(name, shape, seeds[4:][::-1], count), seven[:, [6, 5, 4]])
-    assert torch.equal(draws_of(name, shape, seeds[5:6], count), seven[:, 5:6])
-
-
-def test_an_images_noise_does_not_depend_on_its_batch_beyond_a_long_block() -> None:
-    seven = draws_of("laplace", (1, 4, 4), list(range(7)), 1030)
-    assert torch.equal(draws_of("laplace", (1, 4, 4), [2], 1030), seven[:, 2:3])
-
-
-def test_seeds_and_steps_have_different_noise() -> None:
-    """30 steps, over block borders, of 3 seeds: 90 draws and no two share their first number."""
-    first = draws_of("uniform", (3, 24, 24), [0, 1, 2], 30)[:, :, 0, 0, 0]
-    assert len(first.flatten().unique()) == 90
-
-
-def test_same_seed_same_noise() -> None:
-    draws = draws_of("gumbel", (3, 24, 24), [8, 8], 12)
-    assert torch.equal(draws[:, 0], draws[:, 1])
-
-
-def test_per_image_noise_follows_the_distribution() -> None:
-    """5 standard errors of the mean and of the mean square (kurtosis 9) over 30 draws of 4 images."""
-    draws = draws_of("exponential", (3, 24, 24), [0, 1, 2, 3], 30).double()
-    n = draws.numel()
-    assert float(draws.mean()) == pytest.approx(0.0, abs=5 / math.sqrt(n))
-    assert float((draws**2).mean()) == pytest.approx(1.0, abs=5 * math.sqrt(8 / n))
-    assert float(draws.min()) >= -1.0
-
-
 @pytest.mark.parametrize(("method", "options"), [("ancestral", {}), ("ddim", {}), ("ddim", {"eta": 1.0})])
 def test_a_sampled_image_does_not_depend_on_its_batch(method: str, options: dict) -> None:
     """Up to rounding of the model on other batch sizes. 20 steps, two blocks and a bit."""
     schedule, shape = make_schedule("cosine", 20), (3, 24, 24)
+    draw = step_draw("own", make_noise("laplace"))
 
     def sample(seeds: list[int]) -> Tensor:
-        source = per_image("laplace", shape, seeds)
+        source = PerImageNoise(draw, shape, [torch.Generator().manual_seed(seed) for seed in seeds])
         return call(get_sampler(method), fake_model, schedule, source, num_inference_steps=20, **options)
 
     together = sample([0, 1, 2, 3, 4, 5, 6])

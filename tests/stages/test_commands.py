@@ -25,7 +25,6 @@ Call = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def workspace(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory with the smoke recipe's params.yaml and MLflow's store inside it."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copytree(root / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     compose_params(Path("params.yaml"), ["recipe=smoke"])
@@ -135,7 +134,7 @@ def test_bad_options_are_named_with_what_is_allowed(call, workspace, arguments, 
         (("reference",), "data/dataset", "download"),
         (("train", "--noise", "laplace"), "data/dataset", "download"),
         (("sample", "--noise", "laplace", "--sampler", "auto"), "models/laplace/model.safetensors", "train"),
-        (("evaluate", "--noise", "laplace"), "samples/laplace/auto", "sample"),
+        (("evaluate", "--noise", "laplace"), "samples/laplace/ancestral", "sample"),
         (("report",), "data/reference/reference.json", "repro"),
     ],
 )

@@ -32,7 +32,6 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         shutil.copytree(smoke / name, tmp_path / name)
     for name in ("params.yaml", "mlflow.db"):
         shutil.copy(smoke / name, tmp_path / name)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,16 +21,6 @@ from ngldm.noise import make_noise
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit, heldout_loss, lr_at
-from ngldm.training.seeds import batch_indices, stream_seed
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """These networks are so small that a second thread costs more than it does."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -149,7 +137,7 @@ def assert_same_checkpoint(ours: Path, theirs: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Run]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Run]:
     """Runs that nothing interrupted, with and without a held-out split (that is, saving `best` or not)."""
     runs = {with_heldout: whole(tmp_path_factory.mktemp("whole"), with_heldout) for with_heldout in (True, False)}
     return runs.__getitem__
@@ -244,7 +232,7 @@ def test_best_is_the_checkpoint_of_the_lowest_heldout_loss(uninterrupted: Callab
     assert loss == lowest.heldout_loss
 
 
-# --- seeds, batches, learning rate
+# --- seeds, learning rate
 
 
 def test_two_runs_of_one_seed_are_identical(tmp_path: Path, uninterrupted: Callable[[bool], Run]) -> None:
@@ -257,45 +245,6 @@ def test_another_seed_gives_another_run_from_the_same_initial_weights(
     other = Run(tmp_path, seed=1).finish()
     assert not same_tensors(other.model.state_dict(), uninterrupted(True).model.state_dict())
     assert [report.loss for report in other.history] != [report.loss for report in uninterrupted(True).history]
-
-
-def test_stream_seeds_differ_by_seed_purpose_and_step_and_fit_32_bits() -> None:
-    purposes = [(seed, name, step) for seed in (0, 1, 17) for name in ("step", "dropout", "epoch") for step in range(9)]
-    seeds = {stream_seed(*purpose) for purpose in purposes}
-    assert len(seeds) == len(purposes)
-    assert all(0 <= seed < 2**32 for seed in seeds)
-    assert stream_seed(0, "step", 17) == stream_seed(0, "step", 17)
-
-
-sizes = st.integers(1, 40)
-batch_sizes = st.integers(1, 90)  # larger than the data, too
-seeds = st.integers(0, 2**31)
-
-
-@given(sizes, batch_sizes, seeds, st.integers(1, 12))
-@settings(deadline=None)
-def test_batches_lie_end_to_end_and_each_epoch_is_a_permutation(size: int, batch: int, seed: int, count: int) -> None:
-    batches = [batch_indices(size, batch, seed, step) for step in range(count)]
-    assert all(len(indices) == batch for indices in batches)
-    stream = np.concatenate(batches)
-    for start in range(0, len(stream), size):
-        epoch = stream[start : start + size]
-        expected = np.arange(size) if len(epoch) == size else np.unique(epoch)
-        np.testing.assert_array_equal(np.sort(epoch), expected)
-
-
-@given(sizes, batch_sizes, seeds, st.integers(0, 50))
-@settings(deadline=None)
-def test_a_batch_follows_from_its_step_alone(size: int, batch: int, seed: int, step: int) -> None:
-    first = batch_indices(size, batch, seed, step)
-    batch_indices(size + 1, batch, seed + 1, step + 7)
-    np.testing.assert_array_equal(batch_indices(size, batch, seed, step), first)
-
-
-def test_epochs_and_seeds_are_shuffled_differently() -> None:
-    orders = {tuple(batch_indices(50, 50, seed, step)) for seed in (0, 1) for step in (0, 1, 2)}
-    assert len(orders) == 6
-    assert tuple(range(50)) not in orders
 
 
 @pytest.mark.parametrize("warmup", [0, 1, 4])
@@ -494,52 +443,6 @@ def test_heldout_loss_has_the_same_noise_every_time(uninterrupted: Callable[[boo
 def test_evaluating_does_not_disturb_training(tmp_path: Path, uninterrupted: Callable[[bool], Run]) -> None:
     with_, without = uninterrupted(True), uninterrupted(False)
     assert same_tensors(with_.model.state_dict(), without.model.state_dict())
-
-
-# --- EMA
-
-
-@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
-def test_ema_is_the_written_out_recursion_with_its_warm_up(decay: float) -> None:
-    model = nn.Linear(3, 2).double()
-    ema = EMA(model, decay)
-    expected = model.weight.detach().clone()
-    generator = torch.Generator().manual_seed(0)
-    for n in range(30):
-        model.weight.data = torch.randn(2, 3, generator=generator, dtype=torch.float64)
-        ema.update(model)
-        d = min(decay, (1 + n) / (10 + n))
-        expected = d * expected + (1 - d) * model.weight.detach()
-        torch.testing.assert_close(ema.model.weight, expected, rtol=1e-12, atol=1e-12)
-    assert ema.updates == 30
-
-
-def test_ema_of_constant_weights_is_those_weights() -> None:
-    model = nn.Linear(3, 2)
-    ema = EMA(model, 0.9)
-    ema.update(model)
-    assert torch.equal(ema.model.weight, model.weight)
-
-
-def test_ema_copies_buffers_as_they_are() -> None:
-    model = nn.BatchNorm1d(3)
-    ema = EMA(model, 0.9)
-    model(torch.randn(8, 3, generator=torch.Generator().manual_seed(0)) + 5.0)
-    ema.update(model)
-    assert same_tensors(dict(ema.model.named_buffers()), dict(model.named_buffers()))
-    assert int(ema.model.num_batches_tracked) == 1
-
-
-def test_ema_is_a_separate_frozen_network_in_eval_mode() -> None:
-    model = nn.Linear(3, 2).train()
-    ema = EMA(model, 0.9)
-    with torch.no_grad():
-        model.weight.zero_()
-    assert ema.model.weight.abs().sum() > 0
-    assert not any(p.requires_grad for p in ema.model.parameters())
-    assert not ema.model.training
-    assert model.training
-    assert all(p.requires_grad for p in model.parameters())
 
 
 def test_a_report_survives_json(uninterrupted: Callable[[bool], Run]) -> None:

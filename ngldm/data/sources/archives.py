@@ -1,12 +1,14 @@
 """Archives of images, unpacked where nothing in them can do harm: no path out, no link, no endless file."""
 
 import errno
+import os
 import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
@@ -14,6 +16,7 @@ from ngldm.io.errors import InputError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 MAX_BYTES = 200 * 2**30  # unpacked; larger than any image data set in common use
+ZIP_UTF8 = 0x800  # flag: the name is UTF-8; else zipfile reads it as code page 437
 Member = tuple[str, int, IO[bytes]]
 
 
@@ -22,14 +25,20 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
+def archive_stem(path: Path) -> str:
+    """The name of an archive without its suffix: photos of photos.tar.gz."""
+    return next(path.name[: -len(suffix)] for suffix in SUFFIXES if path.name.lower().endswith(suffix)) or path.name
+
+
 def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
     """Unpack the regular files of a zip or tar archive into an existing folder; returns how many.
 
     Raises:
-        InputError: the archive is damaged, holds a link, a device, a path out of its folder or a name that cannot be a
-            file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary folder.
+        InputError: the archive is damaged, holds a symbolic link, a device, a path out of its folder or a name that
+            cannot be a file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary
+            folder.
     """
-    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive)
+    members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
     count, total = 0, 0
     try:
         for name, size, source in members:
@@ -71,10 +80,14 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     return path
 
 
-def _tar_members(archive: Path) -> Iterator[Member]:
+def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isdir():
+                continue
+            if member.islnk():  # a further name of an earlier member: tar writes a file's content once
+                with _linked(archive, folder, member).open("rb") as unpacked:
+                    yield member.name, os.fstat(unpacked.fileno()).st_size, unpacked
                 continue
             if not member.isreg():
                 raise InputError(f"dataset.source: {archive} has a link or a special file: {member.name!r}")
@@ -83,12 +96,32 @@ def _tar_members(archive: Path) -> Iterator[Member]:
             yield member.name, member.size, source
 
 
+def _linked(archive: Path, folder: Path, member: tarfile.TarInfo) -> Path:
+    """The unpacked file that a hard link means: read there, for going back in a compressed tar is slow."""
+    target = _inside(archive, member.linkname)
+    if target == _inside(archive, member.name) or not (folder / target).is_file():
+        raise InputError(
+            f"dataset.source: {archive} has a hard link to no file of its own: {member.name!r} to {member.linkname!r}"
+        )
+    return folder / target
+
+
 def _zip_members(archive: Path) -> Iterator[Member]:
     with zipfile.ZipFile(archive) as bundle:
         for member in bundle.infolist():
-            if member.is_dir():
+            name = _zip_name(member)
+            if name.endswith("/"):
                 continue
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise InputError(f"dataset.source: {archive} has a link or a special file: {member.filename!r}")
+                raise InputError(f"dataset.source: {archive} has a link or a special file: {name!r}")
             with bundle.open(member) as source:
-                yield member.filename, member.file_size, source
+                yield name, member.file_size, source
+
+
+def _zip_name(member: zipfile.ZipInfo) -> str:
+    """A member's name with slashes, as Windows means its backslashes, and in UTF-8, which a Mac writes unmarked."""
+    name = member.filename
+    if not member.flag_bits & ZIP_UTF8:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return name.replace("\\", "/")

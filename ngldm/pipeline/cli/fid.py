@@ -1,5 +1,6 @@
 """`ngldm fid`: the FID of any two sets of images, as the command line of pytorch-fid computes it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,6 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline.terminal import Device, progress
 
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 Source = Annotated[
     Path,
     typer.Argument(help="A folder of images, an .npy file of uint8 images (N, H, W, C), or an .npz of statistics."),
@@ -30,7 +30,11 @@ def fid(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images."""
+    """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images.
+
+    A folder's images are read as the data set image_folder reads them, subfolders included: upright, on white, the
+    first frame of an animation.
+    """
     target = resolve_device(device)
     be_deterministic()
     import torch
@@ -75,11 +79,13 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
     """
     import numpy as np
 
+    from ngldm.data.sources.archives import is_archive
+
     if source.is_dir():
-        names = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGES)
-        if len(names) < 2:
-            raise InputError(f"{source}: {len(names)} images, at least 2 are needed")
-        return len(names), _decoded(names, batch_size)
+        files = _files(source)
+        return len(files), _decoded(files, batch_size)
+    if is_archive(source):
+        raise InputError(f"{source}: unpack it, and name the folder")
     try:
         array = np.load(source, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -89,17 +95,37 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
     return len(array), (array[start : start + batch_size] for start in range(0, len(array), batch_size))
 
 
-def _decoded(names: list[Path], batch_size: int) -> Iterator[Any]:
+def _files(folder: Path) -> list[Path]:
+    """The image files of a folder that is one set; says how many of its files are left out, and why.
+
+    Raises:
+        InputError: fewer than two images, or a folder of several sets.
+    """
+    from ngldm.data.sources.finding import find_images
+    from ngldm.data.sources.layout import require_one_set
+
+    found = find_images(folder, links_out=True)
+    require_one_set(found.names, folder)
+    if len(found.names) < 2:
+        raise InputError(f"{folder}: {len(found.names)} images, at least 2 are needed")
+    reasons = Counter(skip.reason for skip in found.skips)
+    if reasons:
+        print(f"note: {folder}: left out: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()))
+    return [folder / name for name in found.names]
+
+
+def _decoded(files: list[Path], batch_size: int) -> Iterator[Any]:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+
+    from ngldm.data.sources.finding import printable
+    from ngldm.data.sources.reader import UnusableImage, read_image, to_pixels
 
     batch: list[Any] = []
-    for name in names:
+    for file in files:
         try:
-            with Image.open(name) as image:
-                array = np.asarray(image.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{name}: not an image ({error})") from error
+            array = to_pixels(read_image(file.read_bytes()).image.convert("RGB"))
+        except (UnusableImage, OSError) as error:
+            raise InputError(f"{printable(str(file))}: not an image that can be scored: {error}") from error
         if batch and (len(batch) == batch_size or array.shape != batch[0].shape):
             yield np.stack(batch)
             batch = []

@@ -1,4 +1,4 @@
-"""`ngldm generate`: images from a trained model, as PNG files and a grid."""
+"""`ngldm generate`: images from a trained model, as PNG files in a folder, and a grid of them beside it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,9 @@ GRID = 128  # images in the grid
 
 
 def generate(
-    out: Annotated[Path, typer.Option(help="Folder for the PNG files. It must be empty or not exist.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the PNG files, new or empty; a grid of them becomes <out>.png.")
+    ],
     noise: Annotated[str | None, typer.Option(help="Use the model models/<noise>/model.safetensors.")] = None,
     model: Annotated[
         str | None,
@@ -34,6 +36,9 @@ def generate(
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps; needed with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
+    sigma_max: Annotated[
+        float | None, typer.Option(help="Of karras: one step passes over all larger sigma; 80 unless said.")
+    ] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
     step_noise: Annotated[
@@ -52,31 +57,43 @@ def generate(
     """Generate images. The same seed gives the same images with any batch size (up to one grey level)."""
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give one of them")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder")
-    options: dict[str, Any] = {"timestep_spacing": spacing, "eta": eta, "start_noise": start_noise}
-    options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
-    options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or none")
+    grid = _place_of_grid(out)
+    options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
+    options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
+    options |= {"x0_handling": x0_handling, "x0_limit": x0_limit}
+    options = {key: value for key, value in options.items() if value is not None}
     target = resolve_device(device)
     be_deterministic()
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
         generator = load(_model_file(noise, model, Path(folder)), target)
-    if sampler is not None:
-        options |= {"method": sampler, "num_inference_steps": steps}
     chosen = generator.options(**options)
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
-        _write(batches, num_images, out)
-    print(f"{num_images} images and grid.png in {out}")
+        _write(batches, num_images, out, grid)
+    print(f"{num_images} images in {out}, a grid of them in {grid}")
 
 
-def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
-    """Write a PNG file for each image, and grid.png with the first ones. The folder appears complete or not at all."""
+def _place_of_grid(out: Path) -> Path:
+    """<out>.png, beside the samples: the score of a folder is that of its samples.
+
+    Raises:
+        InputError: it exists, or `out` is something else than a new or empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder")
+    grid = out.absolute().with_name(f"{out.absolute().name}.png")
+    if grid.exists():
+        raise InputError(f"--out: {grid}, the place of the grid, exists")
+    return grid
+
+
+def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
+    """One PNG file for each image in the folder `out`, whole or not at all, and a grid of the first ones."""
     import numpy as np
 
     from ngldm.io.files import atomic_directory
@@ -90,7 +107,7 @@ def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path) -> None:
                 save_png(image, folder / f"{done:0{digits}}.png")
                 done += 1
             first.extend(batch[: GRID - len(first)])
-        save_png(sample_grid(np.stack(first)), folder / "grid.png")
+    save_png(sample_grid(np.stack(first)), grid)
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import PARAMS_FILE, describe, load_params
+from ngldm.pipeline.config.source import relative_note, require_source
 from ngldm.pipeline.terminal import quietable, run
 
 
@@ -70,8 +71,12 @@ def params(
         compose_params(PARAMS_FILE, overrides or [])
     resolved = load_params()
     check_noises(resolved)
+    require_source(resolved.dataset.source)
     for line in describe(resolved):
         print(line)
+    note = relative_note(resolved.dataset.source) if resolved.dataset.name == "image_folder" else None
+    if note:
+        print(note)
 
 
 app.add_typer(noises.app, name="noise")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
+from ngldm.pipeline.config.source import spelling_hint
 
 
 def compose_params(path: Path, overrides: list[str]) -> None:
@@ -18,9 +19,10 @@ def compose_params(path: Path, overrides: list[str]) -> None:
     """
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     with atomic_path(path) as temporary:
         try:
             compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
-        except HydraException as error:
-            raise InputError(f"conf: {error}") from error
+        except (HydraException, OmegaConfBaseException) as error:
+            raise InputError(f"conf: {error}{spelling_hint(overrides)}") from error

@@ -20,6 +20,10 @@ class SamplerOptions(Section):
     timestep_spacing: Annotated[str, OneOf(SPACINGS)] | None = Field(
         default=None, description="which timesteps are visited; default trailing (evenly spaced, from T)"
     )
+    sigma_max: Positive | None = Field(
+        default=None,
+        description="of karras: one step passes over all larger sigma, in deviations of the latents; 80 unless said",
+    )
     x0_handling: Annotated[str, OneOf(X0_HANDLINGS)] | None = Field(
         default=None, description="what is done to a predicted x_0 outside the range of data"
     )
@@ -27,13 +31,18 @@ class SamplerOptions(Section):
         default=None, description="bound of clip and dynamic, in standard deviations of the latents"
     )
     start_noise: str | None = Field(
-        default=None, description="x_T: own (the model's), gaussian, averaged:n (mean of n own draws) or x_T"
+        default=None,
+        description="x_T: own (the model's), gaussian, averaged:n (mean of n own draws) or x_T (with what is left of "
+        "the image); own unless said, of discrete noise x_T",
     )
     step_noise: str | None = Field(default=None, description="noise of the steps: own, gaussian or averaged:n")
     eta: float | None = Field(default=None, ge=0.0, le=1.0, description="noise added by each step (ddim), 0 to 1")
     variance: Annotated[str, OneOf(VARIANCES)] | None = Field(default=None, description="nu^2 of each step (ancestral)")
     refresh: float | None = Field(
-        default=None, ge=0.0, le=1.0, description="fraction of the noise's variance that each step renews (posterior)"
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 its eta 1",
     )
     choices: dict[str, "SamplerOptions"] | None = Field(
         default=None,

@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema, core_schema
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
 from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
+from ngldm.pipeline.config.source import check_spelling
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
@@ -80,7 +81,7 @@ class TrainParams(Fit):
 
 class DatasetParams(Section):
     name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file")
+    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file of conf")
     test_size: PositiveInt | None = Field(
         default=None, description="number of test images (digits; image_folder without train/ and test/)"
     )
@@ -93,8 +94,15 @@ class DatasetParams(Section):
     min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
     on_error: Literal["fail", "skip"] | None = Field(
         default=None,
-        description="if a file is not a usable image: fail stops, skip leaves it out and reports it (image_folder)",
+        description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _source_is_a_path(cls, content: object) -> object:
+        if isinstance(content, dict) and "source" in content:
+            check_spelling(content["source"])
+        return content
 
     @model_validator(mode="after")
     def _options_fit_name(self) -> "DatasetParams":

@@ -5,9 +5,6 @@ import hashlib
 import io
 import struct
 import tarfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -17,54 +14,8 @@ import pytest
 from ngldm.data.sources import downloads
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.errors import InputError
-from ngldm.scoring.features import inception as features
 
 RNG = np.random.default_rng(0)
-
-
-class Server:
-    """Files by name; what was asked for; how many bytes short an answer is."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.asked: list[str] = []
-        self.short = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def _send(self, body: bool) -> None:
-                name = self.path.lstrip("/")
-                if name not in outer.files:
-                    self.send_error(404)
-                    return
-                content = outer.files[name]
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                if body:
-                    outer.asked.append(name)
-                    self.wfile.write(content[: len(content) - outer.short])
-
-            def do_GET(self) -> None:
-                self._send(True)
-
-            def do_HEAD(self) -> None:
-                self._send(False)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.server.shutdown()
-    server.server.server_close()
 
 
 def cifar_batch(count: int = 4) -> tuple[bytes, np.ndarray, np.ndarray]:
@@ -90,7 +41,7 @@ def idx(array: np.ndarray) -> bytes:
     )
 
 
-def publish_cifar(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
+def publish_cifar(server: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
     batches = {name: cifar_batch() for name in [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]}
     content = tar_of({name: batch[0] for name, batch in batches.items()})
     monkeypatch.setattr(downloads, "CIFAR10", ("cifar.tar.gz", hashlib.md5(content).hexdigest()))
@@ -99,7 +50,7 @@ def publish_cifar(server: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[np.n
     return np.concatenate(train), batches["test_batch.bin"][1]
 
 
-def load(name: str, server: Server, tmp_path: Path) -> Any:
+def load(name: str, server: Any, tmp_path: Path) -> Any:
     return make_dataset({"name": name, "mirror": server.url}, tmp_path / "set", tmp_path / "raw")
 
 
@@ -189,38 +140,3 @@ def test_the_authors_files_are_those_of_torchvision():
     theirs = {(name, md5) for name, md5 in FashionMNIST.resources}
     assert set(downloads.FASHION_MNIST.values()) == theirs
     assert downloads.FASHION_MNIST_URL in FashionMNIST.mirrors
-
-
-# --- the weights of FID's network
-
-
-@pytest.fixture
-def weights_cache(tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the weights belong in a torch cache of this test's own; they come from the test's server."""
-    monkeypatch.setattr(features.torch.hub, "_hub_dir", None)
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(features, "FID_WEIGHTS_URL", server.url)
-    return tmp_path / "torch" / "hub" / "checkpoints" / features.FID_WEIGHTS_NAME
-
-
-def test_the_weights_are_downloaded_once_and_checked(weights_cache, server, monkeypatch):
-    content = b"weights"
-    server.files[features.FID_WEIGHTS_NAME] = content
-    monkeypatch.setattr(features, "FID_WEIGHTS_PREFIX", hashlib.sha256(content).hexdigest()[:8])
-    assert features.inception_weights(None) == weights_cache
-    assert weights_cache.read_bytes() == content
-    del server.files[features.FID_WEIGHTS_NAME]
-    assert features.inception_weights(None) == weights_cache
-
-
-def test_other_weights_than_promised_are_refused_and_not_kept(weights_cache, server):
-    server.files[features.FID_WEIGHTS_NAME] = b"something else"
-    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*SHA-256.*6726825d.*put the file at"):
-        features.inception_weights(None)
-    assert list(weights_cache.parent.iterdir()) == []
-
-
-def test_without_the_file_on_the_server_the_error_says_where_it_belongs(weights_cache):
-    with pytest.raises(InputError, match=r"evaluate\.inception_weights.*cannot be downloaded.*404.*put the file at"):
-        features.inception_weights(None)
-    assert list(weights_cache.parent.iterdir()) == []

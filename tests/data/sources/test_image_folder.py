@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.sources.image_folder import Settings, decode, skip_reasons, to_square
+from ngldm.data.sources.image_folder import Settings, decode, to_square
+from ngldm.data.sources.layout import describe_layout
+from ngldm.data.sources.reader import flatten
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.errors import InputError
 
@@ -103,7 +105,7 @@ def test_resize_is_antialiased_and_cropped_to_the_centre():
     stripes = np.zeros((64, 128, 3), np.uint8)
     stripes[:, 32:96:2] = 255  # in the middle square; to the left and right of it black
     stripes[:, :32] = stripes[:, 96:] = 7
-    small = to_square(Image.fromarray(stripes), Settings(16, 3, 1))
+    small = to_square(flatten(Image.fromarray(stripes)), Settings(16, 3, 1))
     assert small.shape == (16, 16, 3)
     assert np.abs(small.astype(int) - 127).max() <= 20  # every second column averaged, none picked
 
@@ -113,7 +115,7 @@ def test_upright_by_exif():
     array[0] = 255
     image = Image.fromarray(array)
     image.getexif()[0x0112] = 6  # the camera was turned: the top row belongs to the right
-    upright = to_square(image, Settings(8, 3, 1))
+    upright = to_square(flatten(image), Settings(8, 3, 1))
     assert upright[:, -1].min() == 255
     assert upright[:, :-1].max() == 0
 
@@ -134,11 +136,11 @@ def test_upright_by_exif():
     ids=["grey", "bits", "transparent", "opaque", "grey_alpha", "cmyk", "white16", "grey16", "palette"],
 )
 def test_every_mode_becomes_rgb(image, expected):
-    assert (to_square(image, Settings(8, 3, 1)) == np.array(expected)).all()
+    assert (to_square(flatten(image), Settings(8, 3, 1)) == np.array(expected)).all()
 
 
 def test_grey_is_one_channel():
-    grey = to_square(Image.new("RGB", (8, 8), (255, 255, 255)), Settings(8, 1, 1))
+    grey = to_square(flatten(Image.new("RGB", (8, 8), (255, 255, 255))), Settings(8, 1, 1))
     assert grey.shape == (8, 8, 1)
     assert (grey == 255).all()
 
@@ -242,7 +244,7 @@ def test_files_with_changed_bytes_are_images_or_reported(kind, tmp_path):
         for _ in range(int(rng.integers(1, 6))):
             changed[int(rng.integers(0, min(len(changed), int(rng.choice([120, 10**6])))))] = int(rng.integers(256))
         path.write_bytes(bytes(changed)[: int(rng.choice([len(changed), rng.integers(1, len(changed))]))])
-        result, _ = decode(path, kind, Settings(8, 3, 1))
+        result, *_ = decode(path, kind, Settings(8, 3, 1))
         found.add(result.reason if hasattr(result, "reason") else result.shape)
     assert {"damaged", (8, 8, 3)} <= found <= {"damaged", "too_large", "too_small", (8, 8, 3)}
 
@@ -252,7 +254,7 @@ def test_a_palettes_transparent_colour_becomes_white(tmp_path):
     palette.putpalette([255, 0, 0, 0, 0, 255])
     palette.paste(1, (0, 4, 8, 8))
     palette.save(tmp_path / "a.png", transparency=0)
-    image, _ = decode(tmp_path / "a.png", "a.png", Settings(8, 3, 1))
+    image, *_ = decode(tmp_path / "a.png", "a.png", Settings(8, 3, 1))
     assert image[:3].min() == 255
     assert (image[5:] == (0, 0, 255)).all()
 
@@ -267,7 +269,7 @@ def test_a_cmyk_jpeg_has_its_colours(tmp_path):
         Image.new("CMYK", (16, 16), cmyk).save(tmp_path / "a.jpg", quality=95)
         with Image.open(tmp_path / "a.jpg") as written:
             assert written.mode == "CMYK"
-        image, _ = decode(tmp_path / "a.jpg", "a.jpg", Settings(8, 3, 1))
+        image, *_ = decode(tmp_path / "a.jpg", "a.jpg", Settings(8, 3, 1))
         assert np.abs(image.astype(int) - rgb).max() <= 4
 
 
@@ -294,8 +296,10 @@ def test_reasons_are_counted_for_the_summary(folder, tmp_path):
     (folder / "train" / "dog" / "again.png").write_bytes(content)
     spoil(folder, "text")
     load(folder, tmp_path, on_error="skip")
-    assert skip_reasons(tmp_path / "data" / "set") == {"damaged": 1, "duplicate": 2}
-    assert skip_reasons(tmp_path) == {}
+    told = "\n".join(describe_layout(tmp_path / "data" / "set"))
+    assert "left out, damaged: 1 (cat 1)" in told
+    assert "left out, duplicate: 2 (cat 1, dog 1)" in told
+    assert describe_layout(tmp_path) == []
 
 
 def test_hidden_and_other_files_are_not_looked_at(folder, tmp_path):
@@ -326,7 +330,7 @@ def test_jpeg_and_webp_are_read(tmp_path):
     flat = np.full((16, 16, 3), 90, np.uint8)
     for suffix in ("jpg", "jpeg", "webp", "png", "JPG"):
         path = write(tmp_path / f"a.{suffix}", flat)
-        image, _ = decode(path, path.name, Settings(8, 3, 4))
+        image, *_ = decode(path, path.name, Settings(8, 3, 4))
         assert isinstance(image, np.ndarray)
         assert np.abs(image.astype(int) - 90).max() <= 2
 

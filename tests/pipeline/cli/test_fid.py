@@ -43,7 +43,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     root = tmp_path_factory.mktemp("sets")
-    return folder_of(root / "a", 100, 200), folder_of(root / "b", 80, 120)
+    return folder_of(root / "a", 24, 200), folder_of(root / "b", 20, 120)
 
 
 def test_fid_is_that_of_pytorch_fid_on_the_same_files(ngldm, sets, weights, tmp_path):
@@ -68,8 +68,8 @@ def test_fid_is_that_of_pytorch_fid_on_the_same_files(ngldm, sets, weights, tmp_
     code, out, err = ngldm("fid", tmp_path / "a.npz", sets[1], "--weights", weights, "--device", "cpu")
     assert float(out.split("fd_inception: ")[1].split()[0]) == pytest.approx(theirs, abs=1e-3)
     read = compute_statistics_of_path(str(tmp_path / "a.npz"), network, 50, 2048, "cpu")
-    again = calculate_frechet_distance(*read, *statistics[1])
-    assert again == pytest.approx(theirs, abs=1e-3)
+    for ours, own in zip(read, statistics[0], strict=True):
+        np.testing.assert_allclose(ours, own, rtol=1e-4, atol=1e-5)
 
 
 def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
@@ -82,7 +82,7 @@ def test_fid_refuses_what_it_cannot_score(ngldm, sets, weights, tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "foreign.pth")
     for arguments, words in (
         ((sets[0], tmp_path / "none"), "no such file"),
-        ((sets[0], tmp_path / "empty"), "0 images"),
+        ((sets[0], tmp_path / "empty"), "no image"),
         ((tmp_path / "small.npz", sets[0]), "(2048,)"),
         ((tmp_path / "float.npy", sets[0]), "must be uint8"),
         ((tmp_path / "other", sets[0]), "not an image"),

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.pipeline.cli.fid import read_batches
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,8 @@ def test_generate_writes_the_same_images_whatever_the_batch(ngldm, model, tmp_pa
         code, out, err = ngldm("generate", "--model", model, "--num-images", 7, "--out", tmp_path / name, *more)
         assert code == 0, err
         assert "7 images" in out
-        assert (tmp_path / name / "grid.png").is_file()
+        assert (tmp_path / f"{name}.png").is_file()  # the grid: beside the samples, so that no score counts it
+        assert read_batches(tmp_path / name, 4)[0] == 7
     a, b, c = (images(tmp_path / name) for name in "abc")
     assert a.shape == (7, 8, 8, 3)
     assert np.abs(a - b).max() <= 1
@@ -65,10 +67,12 @@ def test_generate_passes_on_step_noise_and_x0_handling(ngldm, model, tmp_path):
 def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
+    (tmp_path / "taken.png").touch()
     out = ("--out", tmp_path / "new")
     for arguments, words in (
         (("--model", model, "--noise", "laplace", *out), "give one of them"),
         (("--model", model, "--out", tmp_path / "full"), "not an empty folder"),
+        (("--model", model, "--out", tmp_path / "taken"), "taken.png, the place of the grid, exists"),
         (("--model", model, "--sampler", "ddim", *out), "give both"),
         (("--model", model, "--sampler", "euler", "--steps", 5, *out), "'euler'"),
         (("--model", model, "--sampler", "heun", "--steps", 5, "--eta", 0.5, *out), "eta: not an option"),

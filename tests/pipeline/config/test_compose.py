@@ -32,7 +32,8 @@ def group_files() -> list[str]:
 @pytest.mark.parametrize("override", group_files())
 def test_every_group_file_composes_to_valid_params(override, tmp_path, root, monkeypatch):
     path = tmp_path / "params.yaml"
-    compose(path, root, monkeypatch, override)
+    source = ["dataset.source=photos"] if override == "dataset=image_folder" else []
+    compose(path, root, monkeypatch, override, *source)
     check_noises(load_params(path))
 
 

@@ -6,7 +6,6 @@ import pytest
 from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import describe, load_params, parse_params
 
 
@@ -60,7 +59,7 @@ BAD = [
     ("sampler_options.ancestral.step_noise", "x_T", ["ancestral.step_noise: 'x_T'", "own, gaussian, averaged"]),
     ("sampler_options.ddim.x0_limit", 2.0, ["sampler_options.ddim.x0_limit", "clip and dynamic have it"]),
     ("sampler_options.ddim.x0_handling", "cut", ["ddim.x0_handling", "'cut'", "'clip'", "'range'"]),
-    ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "only method 'auto' has this option"]),
+    ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "only method 'auto'"]),
     ("sampler_options.auto.num_inference_steps", 5, ["auto.num_inference_steps", "not an option of method 'auto'"]),
     ("sampler_options.auto.choices", {"laplace": {"method": "auto"}}, ["auto.choices", "cannot be 'auto' itself"]),
     (
@@ -108,21 +107,6 @@ def test_all_faults_are_reported_at_once(content):
         parse_params(content)
     assert "train.lr" in str(caught.value)
     assert "sample.num_images" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"distribution": "cauchyy"}, ["noise_options.laplace", "'cauchyy'", "gaussian"]),
-        ({"distribution": "laplace", "df": 5}, ["noise_options.laplace", "'df'"]),
-    ],
-)
-def test_unknown_distribution_or_parameter_is_named(content, options, words):
-    content["noise_options"]["laplace"] = options
-    with pytest.raises(InputError) as caught:
-        check_noises(parse_params(content))
-    for word in words:
-        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])

@@ -1,5 +1,7 @@
 """The study in params.yaml."""
 
+from typing import Any
+
 import pytest
 
 from ngldm.diffusion.objective import Objective
@@ -21,3 +23,27 @@ def test_eps_without_signal_is_refused_alike_in_params_variants_and_library(cont
         parse_params(content)
     with pytest.raises(InputError, match=rf"^diffusion\.{words}"):
         Objective("eps").check(make_schedule("linear", 10, zero_terminal_snr=True))
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"noise": {}}, "study.variants.a.noise.distribution: missing"),
+        ({"noise": {"distribution": "laplace"}, "samplers": ["none"]}, "study.variants.a.samplers: 'none' is none of"),
+        ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
+        ({"noise": {"distribution": "laplace"}, "schedule": {"name": "spiral"}}, "variants.a.schedule.name: 'spiral'"),
+        (
+            {"noise": {"distribution": "laplace"}, "objective": "eps", "schedule": {"zero_terminal_snr": True}},
+            "variants.a.objective: 'eps'",
+        ),
+        (
+            {"noise": {"distribution": "laplace"}, "samplers": ["s"], "schedule": {"num_train_timesteps": 3}},
+            "study.samplers.s.num_inference_steps: 5 is above",
+        ),
+    ],
+)
+def test_bad_variants_are_named(variant: dict[str, Any], words: str, content: dict[str, Any]) -> None:
+    content["study"]["variants"] = {"a": variant}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
+    with pytest.raises(InputError, match=words):
+        parse_params(content)

@@ -19,8 +19,7 @@ from ngldm.io.tensors import load_tensors
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import parse_params
-from ngldm.pipeline.report.curve import paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.figures import save_svg, score_by_epoch
+from ngldm.pipeline.report.curve import read_curve
 from ngldm.sampling.generator import load
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from stages.autoencoder import autoencoder
@@ -37,7 +36,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("curve")
     shutil.copytree(Path(__file__).parents[3] / "conf", folder / "conf")
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.chdir(folder)
         compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
         download()
@@ -52,7 +50,6 @@ def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """A copy of it with a training of its own, whose run is in the copy's MLflow store."""
     folder = tmp_path / "workspace"
     shutil.copytree(built, folder)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(folder)
     train("laplace", "cpu")
     return folder
@@ -210,30 +207,3 @@ def test_bad_settings_are_refused_by_name(content: dict, section: str, values: d
     content[section].update(values)
     with pytest.raises(InputError, match=message):
         parse_params(content)
-
-
-def test_the_papers_table_1_follows_from_its_curves() -> None:
-    """The figures are those that the paper prints: FID of the last epoch, the best, its epoch, mean of the last ten."""
-    common = {"metric": "fid", "spread": 0.1}
-    ours = [{"noise": "gaussian", "sampler": s, "value": v, **common} for s, v in (("ancestral", 5.0), ("auto", 4.0))]
-    ours += [{"noise": n, "sampler": "auto", "value": 9.0, **common} for n in ("laplace", "exponential", "student_t")]
-    table = {row["noise"]: row for row in paper_rows(ours)}
-    assert set(table) == {"gaussian", "laplace", "exponential"}
-    assert [table["gaussian"][key] for key in ("sampler", "ours", "spread", "metric")] == ["auto", 4.0, 0.1, "fid"]
-    printed = {
-        "gaussian": (106.75, 60.42, 80, 83.3),
-        "laplace": (154.83, 110.51, 120, 161.2),
-        "exponential": (36979.35, 318.65, 0, 34866),
-    }
-    for noise, figures in printed.items():
-        row = table[noise]
-        found = [row[key] for key in ("paper: last", "paper: best", "paper: best epoch", "paper: mean of last 10")]
-        assert found == pytest.approx(figures, rel=1e-3)
-
-
-def test_the_papers_curves_are_drawn_by_the_figure_that_draws_ours(tmp_path: Path) -> None:
-    save_svg(score_by_epoch(paper_curve()), tmp_path / "paper.svg")
-    drawn = (tmp_path / "paper.svg").read_text()
-    assert drawn.count("<svg") == 1
-    assert {row["noise"] for row in paper_curve()} == {"gaussian", "laplace", "exponential", "uniform", "gumbel"}
-    assert len(paper_curve()) == 5 * 40

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +14,12 @@ import torch
 from ruamel.yaml import YAML
 
 from ngldm.data.reference import Reference
-from ngldm.data.statistics import LatentExtent, latent_extent
+from ngldm.data.statistics import latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline import workspace as paths
-from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
@@ -112,14 +110,6 @@ def test_scores_follow_from_the_seeds() -> None:
         assert one.value == pytest.approx(other.value, rel=1e-2)
 
 
-def test_extent_by_hand() -> None:
-    latents = np.array([[[[1.0, 2.0]]], [[[3.0, -2.0]]]], dtype=np.float32)
-    extent: LatentExtent = latent_extent(latents, batch_size=1)
-    assert extent.mean.flatten().tolist() == [2.0, 0.0]
-    assert extent.std.flatten().tolist() == [1.0, 2.0]
-    assert (extent.low.flatten().tolist(), extent.high.flatten().tolist()) == ([1.0, -2.0], [3.0, 2.0])
-
-
 @pytest.fixture
 def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Recipe smoke, trained and with snapshots, and a study of one variant, one seed, one sampler."""
@@ -135,7 +125,6 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         "num_images": 32,
     }
     YAML().dump(content, tmp_path / "params.yaml")
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -205,27 +194,3 @@ def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path
     assert [values(table) for table in tables] == [[2.0 * value for value in rows] for rows in before]
     assert len(outputs) == 5  # two snapshots of two noises, one training
     assert all(line.endswith("not used, changed since: code") for line in outputs)
-
-
-@pytest.mark.parametrize(
-    ("variant", "words"),
-    [
-        ({"noise": {}}, "study.variants.a.noise.distribution: missing"),
-        ({"noise": {"distribution": "laplace"}, "samplers": ["none"]}, "study.variants.a.samplers: 'none' is none of"),
-        ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
-        ({"noise": {"distribution": "laplace"}, "schedule": {"name": "spiral"}}, "variants.a.schedule.name: 'spiral'"),
-        (
-            {"noise": {"distribution": "laplace"}, "objective": "eps", "schedule": {"zero_terminal_snr": True}},
-            "variants.a.objective: 'eps'",
-        ),
-        (
-            {"noise": {"distribution": "laplace"}, "samplers": ["s"], "schedule": {"num_train_timesteps": 3}},
-            "study.samplers.s.num_inference_steps: 5 is above",
-        ),
-    ],
-)
-def test_bad_variants_are_named(variant: dict[str, Any], words: str, content: dict[str, Any]) -> None:
-    content["study"]["variants"] = {"a": variant}
-    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
-    with pytest.raises(InputError, match=words):
-        parse_params(content)

@@ -39,3 +39,11 @@ def test_without_a_gaussian_there_is_no_ratio() -> None:
     (only,) = summarise([row("laplace_a", 0, 0, 2.0)])
     assert only["mean"] == 2.0
     assert math.isnan(only["ratio"])
+
+
+def test_the_best_sampler_of_a_variant_comes_first_and_variants_keep_their_order() -> None:
+    rows = [row("laplace_a", 0, 0, 5.0), row("gaussian_a", 0, 0, 3.0), row("gaussian_a", 0, 0, 4.0)]
+    rows[2]["sampler"] = "t"
+    rows.append(StudyRow(**{**rows[0], "sampler": "t", "value": 4.5}))
+    order = [(found["variant"], found["sampler"]) for found in summarise(rows)]
+    assert order == [("laplace_a", "t"), ("laplace_a", "s"), ("gaussian_a", "s"), ("gaussian_a", "t")]

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import html5lib
 import pytest
@@ -19,7 +18,6 @@ import pytest
 from ngldm.pipeline import colours
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.page import data_uri, write_report
 from ngldm.pipeline.report.table import best_values
 
@@ -197,41 +195,6 @@ def test_the_score_by_epoch_is_drawn_or_said_to_be_missing(papers: Any, tree: An
         assert ("-S train.snapshot_every=" in text(found)) == (not drawn)
 
 
-def test_figures_are_the_same_bytes_from_the_same_data(tmp_path: Path) -> None:
-    history = {"laplace": [{"step": 1, "loss": 1.0, "heldout_loss": None}, {"step": 2, "loss": 0.5, "heldout_loss": 1}]}
-    for name in ("a.svg", "b.svg"):
-        figures.save_svg(figures.training(history), tmp_path / name)
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-
-
-def test_svg_ink_is_the_pages_and_the_line_the_noises(tmp_path: Path) -> None:
-    rows = [{"noise": "laplace", "epoch": e, "metric": "fid", "value": 1.0 + e} for e in (1.0, 2.0)]
-    figures.save_svg(figures.score_by_epoch(rows), tmp_path / "f.svg")
-    svg = (tmp_path / "f.svg").read_text()
-    ElementTree.fromstring(svg)  # still well-formed
-    assert "prefers-color-scheme:dark" in svg
-    assert "currentColor" in svg
-    assert colours.style("laplace", ["laplace"])["color"].lower() in svg.lower()
-    assert svg.count(colours.INK) == 1  # the light page's, in the style
-
-
-def test_score_axis_is_logarithmic_only_over_a_wide_range() -> None:
-    def scale(*values: float) -> str:
-        rows = [{"noise": "a", "epoch": float(i), "metric": "fid", "value": v} for i, v in enumerate(values)]
-        return figures.score_by_epoch(rows).axes[0].get_yscale()
-
-    assert scale(1.0, 5.0) == "linear"
-    assert scale(1.0, 50.0) == "log"
-
-
-def test_a_noise_has_one_look_whatever_else_is_shown() -> None:
-    assert colours.style("laplace", ["laplace"]) == colours.style("laplace", ["gaussian", "laplace", "mine"])
-    known = [colours.style(noise, colours.KNOWN) for noise in colours.KNOWN[:4]]
-    assert len({look["linestyle"] for look in known}) == 4  # no two of them by colour alone
-    looks = [tuple(colours.style(f"n{i}", [f"n{i}" for i in range(15)]).values()) for i in range(15)]
-    assert len(set(looks)) == 15
-
-
 def test_the_pages_moments_put_the_exact_ones_beside_those_of_draws(tree: Any) -> None:
     """Of a Laplace distribution with variance 1 the excess kurtosis is 3, of the Gaussian 0."""
     header, *table = cells(tree, "Exact moments")
@@ -269,21 +232,6 @@ def test_the_report_is_written_without_torch(smoke: Path, root: Path, tmp_path: 
     assert {file.relative_to(folder) for file in (folder / "reports").rglob("*.*")} == names
     for name in names:
         assert (folder / name).read_bytes() == (smoke / name).read_bytes(), name
-
-
-def test_seconds_leave_out_what_is_no_longer_compared(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(smoke)
-    params = load_params()
-    alone = params.model_copy(update={"noises": ["laplace"]})
-    stages = [stage for stage, _ in provenance.stage_seconds(alone)]
-    assert stages[:5] == ["download", "autoencoder", "latents", "reference", "train@laplace"]
-    assert not any("gaussian" in stage for stage in stages)
-
-
-def test_provenance_says_when_there_is_no_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.chdir(tmp_path)
-    assert provenance.provenance() == "no git repository"
 
 
 def test_data_uri_names_the_kind(tmp_path: Path) -> None:

@@ -1,14 +1,34 @@
-"""The table of scores: which values are best, and how cells are written."""
+"""The table of scores: which value is best, what files and terminal show of it, and what a missing score says."""
 
-from ngldm.pipeline.report.table import COLUMNS, ScoreRow, best_values, markdown_table, summary_rows
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report.table import (
+    COLUMNS,
+    SUMMARY_COLUMNS,
+    ScoreRow,
+    best_values,
+    collect_rows,
+    few_scores,
+    markdown_table,
+    show,
+    summary_rows,
+)
 
 
 def row(noise: str, sampler: str, value: float) -> ScoreRow:
+    """A row whose other numbers stand in no test below."""
     return ScoreRow(
         noise=noise,
         sampler=sampler,
         method="heun",
-        network_calls=25,
+        network_calls=20,
         metric="fid",
         value=value,
         spread=0.123456,
@@ -22,25 +42,71 @@ def row(noise: str, sampler: str, value: float) -> ScoreRow:
     )
 
 
-ROWS = [row("a", "s", 12.34567), row("b", "s", 3.0), row("a", "t", 4.0), row("b", "t", 5.0)]
+ROWS = [row("gaussian", "a", 2.0), row("laplace", "a", 1.23456), row("gaussian", "b", 3.0), row("laplace", "b", 4.0)]
 
 
-def test_the_best_value_of_a_sampler_is_its_lowest() -> None:
-    assert best_values(ROWS) == {"s": 3.0, "t": 4.0}
+def test_the_best_of_a_sampler_is_the_lowest_value_of_any_noise() -> None:
+    assert best_values(ROWS) == {"a": 1.23456, "b": 3.0}
+
+
+def test_a_row_for_each_noise_and_sampler_from_the_metrics_files(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(smoke)
+    params = load_params()
+    rows = collect_rows(params)
+    assert [(r["noise"], r["sampler"]) for r in rows] == [(n, s) for n in params.noises for s in params.samplers]
+    for found in rows:
+        evaluated = json.loads((smoke / "metrics" / "evaluate" / f"{found['noise']}.json").read_text())
+        scores = evaluated["samplers"][found["sampler"]]
+        metric = found["metric"]
+        assert (found["value"], found["spread"]) == (scores[metric], scores[f"{metric}_std"])
+        assert all(found[key] == scores[key] for key in ("kid", "precision", "recall", "num_samples"))
+
+
+def test_a_sampler_that_was_not_scored_is_named_with_its_stage(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (Path("metrics"), workspace.REFERENCE, Path("samples")):
+        shutil.copytree(smoke / path, tmp_path / path)
+    file = tmp_path / "metrics" / "evaluate" / "laplace.json"
+    content = json.loads(file.read_text())
+    del content["samplers"]["auto"]
+    file.write_text(json.dumps(content))
+    params = load_params(smoke / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"laplace\.json: has no sampler 'auto'; run the stage `evaluate` again"):
+        collect_rows(params)
+
+
+def test_markdown_has_a_cell_for_each_column() -> None:
+    header, rule, *lines = markdown_table(ROWS, COLUMNS).splitlines()
+    assert [cell.strip() for cell in header.strip("|").split("|")] == list(COLUMNS)
+    assert rule.count("---") == len(COLUMNS)
+    assert len(lines) == len(ROWS)
+    assert [cell.strip() for cell in lines[1].strip("|").split("|")][COLUMNS.index("value")] == "1.235"
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.123456, "0.1235"), (123456.0, "1.235e+05"), (20, "20"), ("a", "a")])
+def test_only_fractions_are_shortened(value: object, text: str) -> None:
+    assert show(value) == text
 
 
 def test_the_terminals_table_marks_the_best_of_each_sampler() -> None:
-    values = [cells[3] for cells in summary_rows(ROWS)]
-    assert values == ["12.35", "[bold]3[/]", "[bold]4[/]", "5"]
-    assert summary_rows(ROWS)[0][4] == "0.12"
+    table = [dict(zip(SUMMARY_COLUMNS, cells, strict=True)) for cells in summary_rows(ROWS)]
+    assert [found["value"] for found in table] == ["2", "[bold]1.235[/]", "[bold]3[/]", "4"]
 
 
-def test_markdown_has_a_line_for_each_row_and_the_columns_asked_for() -> None:
-    text = markdown_table(ROWS[:2], ("noise", "value", "num_samples"))
-    assert text.splitlines() == [
-        "| noise | value | num_samples |",
-        "| --- | --- | --- |",
-        "| a | 12.35 | 1000 |",
-        "| b | 3 | 1000 |",
-    ]
-    assert markdown_table(ROWS, COLUMNS).count("\n") == 6
+def test_what_dvc_compares_is_the_scores_the_floor_and_the_autoencoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path, content in (
+        (workspace.REFERENCE / "reference.json", '{"floor": 0.25}'),
+        (workspace.metrics("autoencoder"), '{"psnr_db": 30.5}'),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    assert few_scores(ROWS) == {
+        "fid": {"gaussian": {"a": 2.0, "b": 3.0}, "laplace": {"a": 1.23456, "b": 4.0}},
+        "floor": 0.25,
+        "autoencoder_psnr_db": 30.5,
+    }

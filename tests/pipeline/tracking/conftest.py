@@ -28,7 +28,6 @@ def params(content: dict[str, Any]) -> Params:
 
 @pytest.fixture
 def store(folder: Path, params: Params, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(folder)
     return Store(params.experiment)
 

@@ -1,0 +1,163 @@
+"""Which files of a folder are images, and why the others are not: nothing is left out without a word."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ngldm.data.sources.reader import SUFFIXES
+from ngldm.io.errors import InputError
+
+# What tools and systems leave in folders, in lower case; so do all names that begin with a dot.
+TOOL_NAMES = frozenset(
+    (
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "@recycle", "#recycle"),
+        *("$recycle.bin", "system volume information", "lost+found", "__pycache__"),
+    )
+)
+# Folder names of splits, in lower case, and what each stands for.
+SPLIT_ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
+    ("val", "valid", "validation", "dev"), "validation"
+)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A file, or a whole folder (its name ends in /), that did not become images of the data set.
+
+    Attributes:
+        name: below the source.
+        reason: damaged, too_large, too_small, link, stray (in no class or split), duplicate, validation (a third
+            split), format (not read), hidden (of a tool), or empty.
+    """
+
+    name: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """Attributes:
+    names: the image files, relative, sorted.
+    skips: all else.
+    """
+
+    names: list[str]
+    skips: list[Skip]
+
+
+def printable(name: str) -> str:
+    r"""A file's name with each byte that is not UTF-8 as \xff."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def is_tool_name(name: str) -> bool:
+    """Whether a file or folder of this name belongs to a tool: hidden, or one of TOOL_NAMES."""
+    return name.startswith(".") or name.lower() in TOOL_NAMES
+
+
+def find_images(root: Path, links_out: bool = False) -> Found:
+    """All image files below a folder, through links to folders too.
+
+    Args:
+        links_out: whether to follow links that lead out of `root`; else each is a Skip.
+
+    Raises:
+        InputError: there are none; the message says what there is.
+    """
+    walk = _Walk(root.resolve(), links_out)
+    entries = list(walk.below(root, "", (root.resolve(),)))
+    found = Found(
+        sorted(entry for entry in entries if isinstance(entry, str)),
+        [entry for entry in entries if isinstance(entry, Skip)],
+    )
+    if walk.links:
+        found = _each_file_once(root, found)
+    if not found.names:
+        raise InputError(f"no image ({', '.join(SUFFIXES)}) in {root}{_instead(found.skips)}")
+    return found
+
+
+@dataclass
+class _Walk:
+    root: Path
+    links_out: bool
+    links: dict[Path, str] = field(default_factory=dict)  # what links lead to, and the name of the first that does
+
+    def below(self, folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str | Skip]:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            yield Skip(prefix, "damaged", f"cannot be read ({error.strerror or error})")
+            return
+        if not entries:
+            yield Skip(prefix, "empty", "an empty folder")
+        for entry in entries:
+            name, path = prefix + entry.name, folder / entry.name
+            if is_tool_name(entry.name):
+                yield Skip(name + "/" * entry.is_dir(follow_symlinks=False), "hidden", "belongs to a tool or system")
+                continue
+            refused = self._link(path, name, above) if entry.is_symlink() else None
+            if refused is not None:
+                yield refused
+            elif entry.is_dir():
+                yield from self.below(path, f"{name}/", (*above, path.resolve()))
+            elif path.suffix.lower() in SUFFIXES and entry.is_file():
+                yield name
+            else:
+                yield Skip(name, "format", path.suffix.lower() or "no suffix")
+
+    def _link(self, path: Path, name: str, above: tuple[Path, ...]) -> Skip | None:
+        target = path.resolve()
+        leads = f"leads to {printable(os.fspath(path.readlink()))}"
+        if not target.is_dir() and path.suffix.lower() not in SUFFIXES:
+            return Skip(name, "format", path.suffix.lower() or "no suffix")
+        if not target.exists() or not (self.links_out or target.is_relative_to(self.root)):
+            return Skip(name, "link", leads)
+        if target in above:
+            return Skip(name, "link", f"{leads}, a folder that it lies in")
+        if target in self.links:
+            return Skip(name, "duplicate", f"the same as {printable(self.links[target])}")
+        self.links[target] = name
+        return None
+
+
+def _each_file_once(root: Path, found: Found) -> Found:
+    """Of the names that lead to one file keep the one that says most: in a split, then less deep, then the real one.
+
+    `cat -> store/1` gives a class cat and leaves nothing in store; `latest -> cat` gives nothing new.
+    """
+    kept: dict[Path, str] = {}
+    skips = list(found.skips)
+    real = {name: (root / name).resolve() for name in found.names}
+    home = root.resolve()
+
+    def rank(name: str) -> tuple[bool, int, bool, str]:
+        in_split = any(part.lower() in SPLIT_ROLES for part in name.split("/")[:-1])
+        return not in_split, name.count("/"), real[name] != home / name, name
+
+    for name in sorted(found.names, key=rank):
+        first = kept.setdefault(real[name], name)
+        if first != name:
+            skips.append(Skip(name, "duplicate", f"the same file as {printable(first)}"))
+    return Found(sorted(kept.values()), skips)
+
+
+def _instead(skips: Sequence[Skip]) -> str:
+    links = [skip for skip in skips if skip.reason == "link"]
+    if links:
+        return (
+            f": it holds {len(links)} links that lead out of it, to nothing or back, such as "
+            f"{printable(links[0].name)} ({links[0].detail}); copy what they lead to: cp -rL"
+        )
+    suffixes = Counter(skip.detail for skip in skips if skip.reason == "format")
+    others = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
+    return f": it holds {others}" if others else ""
+
+
+def top(name: str) -> str:
+    """The first folder of a relative name, "" if it lies in none."""
+    head, slash, _ = name.partition("/")
+    return head if slash else ""

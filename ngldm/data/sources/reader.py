@@ -1,0 +1,155 @@
+"""The one reader of image files, for data sets and for `ngldm fid`: upright, 8 bits, on white, the first frame."""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ngldm.io.images import UInt8Array
+
+# Formats that Pillow decodes by itself, without a call to another program, and the suffixes that they have.
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+}
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # a phone's JPEG (MPO) holds previews and depth, no further pictures
+MAX_PIXELS = 50_000_000  # of one image; decoding takes three bytes a pixel and more
+TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0: the smallest value is white
+PNG_SIDE_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # say nothing about the pixels as we read them
+GREY_STEP = {"1": 255, "L;2": 85, "L;4": 17}  # from a PNG's grey value of few bits to Pillow's of 8
+
+
+class UnusableImage(Exception):
+    """A file that is no usable image.
+
+    Attributes:
+        reason: damaged, too_large or too_small.
+        detail: what exactly is wrong, in words.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason} ({detail})")
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image as it was read.
+
+    Attributes:
+        image: of mode L or RGB.
+        more_frames: whether the file holds further frames or pages, which are not used.
+    """
+
+    image: Image.Image
+    more_frames: bool
+
+
+def read_image(content: bytes, min_side: int = 1) -> Picture:
+    """Decode an image file's bytes.
+
+    Args:
+        min_side: a shorter side below this many pixels is refused.
+
+    Raises:
+        UnusableImage: the bytes are no image of FORMATS, are damaged, or have too few or too many pixels.
+    """
+    try:
+        return _decode(content, min_side)
+    except UnusableImage as error:
+        pixels = _png_pixels(content)  # Pillow gives up on a PNG for its texts: too long, damaged
+        if error.reason != "damaged" or pixels == content:
+            raise
+        return _decode(pixels, min_side)
+
+
+def _decode(content: bytes, min_side: int) -> Picture:
+    try:
+        with Image.open(BytesIO(content), formats=list(FORMATS)) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:  # before anything is decoded
+                raise UnusableImage("too_large", f"{width}x{height} pixels, at most {MAX_PIXELS}")
+            if min(width, height) < min_side:
+                raise UnusableImage("too_small", f"{width}x{height} pixels, the shorter side must have {min_side}")
+            more_frames = _has_more_frames(image)
+            return Picture(flatten(image), more_frames)
+    except (UnusableImage, MemoryError):  # memory is this machine's fault, not the file's
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UnusableImage("too_large", f"more than {MAX_PIXELS} pixels") from error
+    except UnidentifiedImageError as error:
+        raise UnusableImage("damaged", f"not a whole image of the formats {', '.join(FORMATS)}") from error
+    except Exception as error:  # whatever Pillow's parsers stumble over: struct.error, SyntaxError, KeyError, ...
+        raise UnusableImage("damaged", str(error) or type(error).__name__) from error
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+    except Exception:  # a later frame is damaged, which says nothing of the first
+        return True
+
+
+def _png_pixels(content: bytes) -> bytes:
+    """A PNG without its texts and its colour profile; other bytes as they are."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return content
+    kept, start = [content[:8]], 8
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4])
+        if content[start + 4 : start + 8] not in PNG_SIDE_CHUNKS:
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image of any mode, upright by its EXIF, as 8 bits of grey (mode L) or RGB; what is transparent is white.
+
+    Raises:
+        UnusableImage: its values have no fixed white: floats, or integers of 32 bits.
+    """
+    tags = getattr(image, "tag_v2", {})
+    tile = getattr(image, "tile", None)
+    rawmode = tile[0][3] if tile else ""
+    clear = image.info.get("transparency")
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise UnusableImage("damaged", "pixels of floats or 32 bits, of which nothing says what is white")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        white = 2 ** int(tags.get(TIFF_BITS, (16,))[0]) - 1
+        return _grey_of_16_bits(image, white, clear, inverted=tags.get(TIFF_PHOTOMETRIC) == 0)
+    if image.mode in ("1", "L") and isinstance(clear, int):
+        step = GREY_STEP.get(rawmode, 1) if isinstance(rawmode, str) else 1
+        grey = np.array(image.convert("L"))
+        grey[grey == clear * step] = 255
+        return Image.fromarray(grey)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _grey_of_16_bits(image: Image.Image, white: int, clear: object, inverted: bool) -> Image.Image:
+    """Scaled, where Pillow's own conversion clips at 255."""
+    values = np.asarray(image)
+    table = np.rint(np.arange(white + 1) * (255.0 / white)).astype(np.uint8)
+    grey = table[values.clip(0, white)]
+    if inverted:
+        grey = 255 - grey
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey)
+
+
+def to_pixels(image: Image.Image) -> UInt8Array:
+    """(H, W, 1) of a grey image, (H, W, 3) of an RGB one."""
+    array = np.asarray(image, dtype=np.uint8)
+    return array if array.ndim == 3 else array[..., None]

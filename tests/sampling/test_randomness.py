@@ -1,0 +1,101 @@
+"""Where x_T and the noise of the steps come from: their law, and one generator per image."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from ngldm.data.statistics import LatentExtent
+from ngldm.diffusion.forward import Marginal
+from ngldm.diffusion.schedules import make_schedule
+from ngldm.io.errors import InputError
+from ngldm.noise import make_noise
+from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+
+NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
+SCHEDULE = make_schedule("linear", 100, 1e-3, 0.2)
+N = 2**15
+IMAGE_SHAPES = {(3, 24, 24): 9, (1, 4, 4): 1024, (3, 80, 80): 1}  # image: the steps that a block of noise serves
+
+
+def per_image(name: str, shape: tuple, seeds: list[int]) -> PerImageNoise:
+    return PerImageNoise(step_draw("own", make_noise(name)), shape, [torch.Generator().manual_seed(s) for s in seeds])
+
+
+def draws_of(name: str, shape: tuple, seeds: list[int], count: int) -> Tensor:
+    """(count, B, *shape)."""
+    source = per_image(name, shape, seeds)
+    return torch.stack([source() for _ in range(count)])
+
+
+@pytest.mark.parametrize("shape", IMAGE_SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_an_images_noise_does_not_depend_on_its_batch(name: str, shape: tuple) -> None:
+    """Batches of 7, 3 and 1, in two orders, over several blocks of noise."""
+    seeds, count = [3, 1, 4, 15, 92, 65, 35], min(2 * IMAGE_SHAPES[shape] + 2, 40)
+    seven = draws_of(name, shape, seeds, count)
+    assert seven.shape == (count, 7, *shape)
+    assert torch.equal(draws_of(name, shape, seeds[:3], count), seven[:, :3])
+    assert torch.equal(draws_of(name, shape, seeds[4:][::-1], count), seven[:, [6, 5, 4]])
+    assert torch.equal(draws_of(name, shape, seeds[5:6], count), seven[:, 5:6])
+
+
+def test_an_images_noise_does_not_depend_on_its_batch_beyond_a_long_block() -> None:
+    seven = draws_of("laplace", (1, 4, 4), list(range(7)), 1030)
+    assert torch.equal(draws_of("laplace", (1, 4, 4), [2], 1030), seven[:, 2:3])
+
+
+def test_seeds_and_steps_have_different_noise() -> None:
+    """30 steps, over block borders, of 3 seeds: 90 draws and no two share their first number."""
+    first = draws_of("uniform", (3, 24, 24), [0, 1, 2], 30)[:, :, 0, 0, 0]
+    assert len(first.flatten().unique()) == 90
+
+
+def test_same_seed_same_noise() -> None:
+    draws = draws_of("gumbel", (3, 24, 24), [8, 8], 12)
+    assert torch.equal(draws[:, 0], draws[:, 1])
+
+
+def test_per_image_noise_follows_the_distribution() -> None:
+    """5 standard errors of the mean and of the mean square (kurtosis 9) over 30 draws of 4 images."""
+    draws = draws_of("exponential", (3, 24, 24), [0, 1, 2, 3], 30).double()
+    n = draws.numel()
+    assert float(draws.mean()) == pytest.approx(0.0, abs=5 / math.sqrt(n))
+    assert float((draws**2).mean()) == pytest.approx(1.0, abs=5 * math.sqrt(8 / n))
+    assert float(draws.min()) >= -1.0
+
+
+def test_starts() -> None:
+    """x_T's variance is abar_T std^2 + 1 - abar_T, its mean sqrt(abar_T) mean; 5 standard errors."""
+    schedule = make_schedule("linear", 20, 1e-3, 0.05)
+    extent = LatentExtent(torch.full((4,), 2.0), torch.full((4,), 0.5), torch.zeros(4), torch.ones(4))
+    forward, generator = Marginal(make_noise("laplace")), torch.Generator().manual_seed(0)
+    x = start_draw("x_T", forward, schedule, extent)((N, 4), generator).double()
+    abar = float(schedule.alphas_cumprod[20])
+    assert float(x.mean()) == pytest.approx(2 * math.sqrt(abar), abs=5 / math.sqrt(4 * N))
+    assert float(x.var()) == pytest.approx(0.25 * abar + 1 - abar, abs=5 * math.sqrt(5 / (4 * N)))
+    own = start_draw("own", forward, schedule, extent)((5, 4), torch.Generator().manual_seed(1))
+    assert torch.equal(own, make_noise("laplace").sample((5, 4), torch.Generator().manual_seed(1)))
+    normal = start_draw("gaussian", forward, schedule, extent)((5, 4), torch.Generator().manual_seed(1))
+    assert torch.equal(normal, torch.randn((5, 4), generator=torch.Generator().manual_seed(1)))
+    four = step_draw("averaged:4", make_noise("exponential"))((N,), torch.Generator().manual_seed(1)).double()
+    assert float((four**3).mean()) == pytest.approx(1.0, abs=0.2)
+
+
+def test_an_images_start_does_not_depend_on_its_batch() -> None:
+    draw = step_draw("own", make_noise("exponential"))
+
+    def start(seeds: list[int]) -> Tensor:
+        return start_per_image(draw, (2, 3), [torch.Generator().manual_seed(seed) for seed in seeds])
+
+    assert torch.equal(start([4, 5, 6])[1], start([5])[0])
+
+
+@pytest.mark.parametrize("choice", ["averaged:0", "averaged:", "d", "x_t", "averaged:-1"])
+def test_bad_choices_of_noise_are_named(choice: str) -> None:
+    extent = LatentExtent.standard((1,))
+    with pytest.raises(InputError, match=r"start_noise: .* own, gaussian, averaged:<n>, x_T"):
+        start_draw(choice, Marginal(make_noise("laplace")), SCHEDULE, extent)
+    with pytest.raises(InputError, match=r"step_noise: .* own, gaussian, averaged:<n>"):
+        step_draw(choice, make_noise("laplace"))
