@@ -1,18 +1,23 @@
 """Samplers in params.yaml: which options go together, and what `auto` stands for."""
 
 from contextlib import suppress
+from dataclasses import asdict
 from inspect import signature
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config.params import parse_params
 from ngldm.sampling.best import SamplerSettings, best_sampler, resolve_sampler
 from ngldm.sampling.names import COMMON_OPTIONS, SAMPLER_OPTIONS
 from ngldm.sampling.samplers import SAMPLERS
+from ngldm.training.config import FitConfig
 
 
 def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):
@@ -55,3 +60,17 @@ def test_the_tracked_file_gives_each_noise_the_sampler_that_docs_study_md_found(
     auto = parse_params(content).sampler_options["auto"].settings()
     expected = {"method": "dpmpp_2m", "num_inference_steps": 20, "timestep_spacing": "karras"}
     assert resolve_sampler(auto, noise, 1000) == expected
+
+
+def test_a_samplers_own_settings_in_conf_are_the_librarys_defaults(root: Path) -> None:
+    conf = YAML(typ="safe").load(root / "conf" / "config.yaml")["sampler_options"]
+    for options in conf.values():
+        for key in set(SAMPLER_OPTIONS.get(options["method"], ())) & set(options):
+            assert options[key] == signature(SAMPLERS[options["method"]]).parameters[key].default, key
+
+
+def test_training_and_schedule_in_conf_are_the_librarys_defaults(root: Path) -> None:
+    conf = YAML(typ="safe").load(root / "conf" / "config.yaml")
+    assert {key: conf["train"][key] for key in FitConfig.__annotations__} == asdict(FitConfig())
+    defaults = {key: parameter.default for key, parameter in signature(make_schedule).parameters.items()}
+    assert conf["schedule"] == defaults
