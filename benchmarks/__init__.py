@@ -1,1 +1,1 @@
-"""Ours against what users would use instead: the same work, in one run, on one machine."""
+"""Speed and memory of ngldm and of other projects: the same work, in the same run, on the same machine."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: all of them; at the size `small` in under 15 minutes on two cores."""
+"""`python -m benchmarks` runs all benchmarks. The size `small` takes less than 15 minutes on two cores."""
 
 from pathlib import Path
 from typing import Annotated

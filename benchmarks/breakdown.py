@@ -1,4 +1,4 @@
-"""Where the time goes: the share of each operation (torch profiler) in a training step and a Frechet distance.
+"""The share of each operation in the time of a training step and of a Frechet distance, by torch's profiler.
 
 python -m benchmarks.breakdown [--size smallest|small|full] [--out FOLDER]
 """
@@ -19,7 +19,7 @@ SHOWN = 12
 
 
 def shares(run: Callable[[], Any]) -> dict[str, float]:
-    """Operation to its part of the time that all operations took themselves, on the GPU if there is one."""
+    """Operation to its share of the time of all operations, without the operations that it calls. On the GPU if any."""
     from torch.profiler import ProfilerActivity, profile
 
     on_gpu = torch.cuda.is_available()
@@ -33,7 +33,7 @@ def shares(run: Callable[[], Any]) -> dict[str, float]:
 
 
 def breakdown(contenders: Mapping[str, Callable[[], Any]]) -> list[Row]:
-    """A row per operation, a column per contender, in percent; the largest first, and what is left in the last."""
+    """A row per operation and a column per contender, in percent. The largest come first; the last row is the rest."""
     columns = {name: shares(run) for name, run in contenders.items()}
     operations = sorted(
         {name for column in columns.values() for name in column},

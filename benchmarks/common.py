@@ -1,4 +1,4 @@
-"""Timing by interleaved repeats, the machine's description, tables and JSON."""
+"""Timing by interleaved repeats, a description of the machine, tables and JSON."""
 
 import ctypes
 import gc
@@ -26,13 +26,15 @@ def pick(size: str, smallest: Any, small: Any, full: Any) -> Any:
 def interleaved(
     contenders: Mapping[str, Callable[[], Any]], repeats: int, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Seconds of each contender, one after the other in every repeat, after one untimed round.
+    """Seconds of each contender in each repeat. Before the repeats there is one round that is not timed.
 
-    Interleaving spreads what else the machine does over all of them. A single repeat, which only shows that all of them
-    run, has no untimed round.
+    In each repeat all contenders run, one after the other. So other work of the machine slows all of them down alike. A
+    single repeat only shows that they run, so it has no round before it.
 
     Args:
-        warm_up: whether to have the untimed round; calls of many seconds need none.
+        contenders: name to what is timed.
+        repeats: number of timed rounds.
+        warm_up: whether to have the round that is not timed. Calls of many seconds do not need it.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     rounds = range(0 if warm_up and repeats > 1 else 1, repeats + 1)
@@ -48,20 +50,20 @@ def interleaved(
 
 
 def bf16_is_fast() -> bool:
-    """Whether bfloat16 is computed in hardware here; elsewhere it is emulated and no one would train with it."""
+    """Whether the hardware computes bfloat16. Elsewhere it is emulated and too slow to train with."""
     return torch.cuda.is_available() or bool(torch.cpu._is_avx512_bf16_supported())
 
 
 def peak_mib(run: Callable[[], Any]) -> float:
-    """Memory that a call takes beyond what was held before: of the GPU if there is one, else resident (Linux)."""
+    """Memory in MiB that a call needs in addition: of the GPU if there is one, else resident memory (Linux)."""
     if torch.cuda.is_available():
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         run()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # else the call finds its memory in what was freed before, and takes none (glibc)
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak to what is held now
+    ctypes.CDLL(None).malloc_trim(0)  # else the call would use memory that was freed before (glibc)
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak to the memory in use now
     before = _status_mib("VmRSS")
     run()
     return _status_mib("VmHWM") - before
@@ -73,10 +75,13 @@ def _status_mib(key: str) -> float:
 
 
 def summary(seconds: Mapping[str, list[float]], work: float, ours: str, unit: str = "images") -> list[Row]:
-    """A row per contender: work per second (median), the spread, and how many times faster `ours` is.
+    """A row per contender: work per second (median), the spread, and how many times slower than `ours` it is.
 
     Args:
-        work: units done by one timed run.
+        seconds: name of a contender to its times.
+        work: number of units that one timed run does.
+        ours: name of the contender to compare with.
+        unit: name of the unit.
     """
     rows = []
     for name, values in seconds.items():
@@ -115,7 +120,7 @@ def _cpu() -> str:
 
 
 def peak_memory_mib() -> float:
-    """Of this process so far."""
+    """Peak memory of this process so far, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -131,7 +136,7 @@ def table(rows: list[Row]) -> str:
 
 
 def publish(name: str, results: Mapping[str, list[Row]], out: Path | None) -> None:
-    """Print every table; write them with the machine as JSON if there is a folder for it."""
+    """Print every table. If a folder is given, write them there as JSON, with the description of the machine."""
     for title, rows in results.items():
         print(f"\n### {name}: {title}\n\n{table(rows)}", flush=True)
     if out:

@@ -1,4 +1,4 @@
-"""Scoring: Frechet distance and Inception features against pytorch-fid; a second evaluation with kept statistics.
+"""Scoring: Frechet distance and Inception features, ours and pytorch-fid's; also with kept statistics of real images.
 
 python -m benchmarks.fid [--size smallest|small|full] [--out FOLDER]
 """
@@ -20,7 +20,7 @@ RELATIVE = 1e-4
 
 
 def two_gaussians(dim: int) -> list[Moments]:
-    """Moments of 2 `dim` vectors each, of different covariances and means."""
+    """Moments of two sets of 2 `dim` vectors, with different means and covariances."""
     generator = torch.Generator().manual_seed(0)
     moments = []
     for shift in (0.0, 0.1):
@@ -30,7 +30,7 @@ def two_gaussians(dim: int) -> list[Moments]:
 
 
 def distance(size: str) -> list[Row]:
-    """The distance alone, from given moments; the values must agree."""
+    """Only the distance, from given moments. The values must agree."""
     from pytorch_fid.fid_score import calculate_frechet_distance
 
     first, second = two_gaussians(pick(size, 128, 2048, 2048))
@@ -52,7 +52,7 @@ def distance(size: str) -> list[Row]:
 
 
 def random_inception(folder: Path) -> Path:
-    """Weights of the right shapes: the speed does not depend on their values."""
+    """A file of random weights with the right shapes. The speed does not depend on the values."""
     from pytorch_fid.inception import FIDInceptionA, FIDInceptionC, FIDInceptionE_1, FIDInceptionE_2, _inception_v3
 
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def random_inception(folder: Path) -> Path:
 
 
 def evaluation(size: str) -> list[Row]:
-    """Whole evaluations of images in PNG files (peer) or an array (ours): both sides, and with the real side kept."""
+    """Whole evaluations, of PNG files (peers) or of an array (ours); also with kept statistics of the real images."""
     from PIL import Image
     from pytorch_fid.fid_score import calculate_activation_statistics, calculate_frechet_distance
 

@@ -1,4 +1,4 @@
-"""Training on cached latents against encoding at each step; memory-mapped against in memory.
+"""Training on kept latents compared with encoding at each step; memory-mapped compared with in memory.
 
 python -m benchmarks.latents [--size smallest|small|full] [--out FOLDER]
 """
@@ -23,7 +23,7 @@ UNET = {"widths": [24, 48], "blocks_per_level": 1, "attention_levels": [1], "att
 
 
 def compare(size: str, cifar: bool) -> list[Row]:
-    """The sizes of recipe `mini` (8x8 digits, 4x4x2 latents), or of `cpu` (32x32 images, 8x8x8 latents)."""
+    """With the sizes of recipe `mini` (8x8 digits, 4x4x2 latents) or of `cpu` (32x32 images, 8x8x8 latents)."""
     batch, steps = pick(size, 8, 64, 128), pick(size, 1, 8, 25)
     shape, settings = (
         ((3, 32, 32), {"kind": "kl", "latent_channels": 8, "levels": 2, "width": 32, "kl_weight": 1e-4})

@@ -1,4 +1,4 @@
-"""Networks of equal size: ours, made to match a peer's parameter count, and the peers'."""
+"""The networks of peers, and U-Nets of ours with as many parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,17 +17,17 @@ TOLERANCE = 0.02
 def ours_like(
     target: int, channels: int, levels: int = 2, first_width: int | None = None, blocks_per_level: int | None = None
 ) -> dict[str, Any]:
-    """Arguments of our U-Net with `target` parameters to within 2 %, attention at its last level.
+    """Arguments of our U-Net so that it has `target` parameters, to within 2 %. It has attention at its last level.
 
-    Each level but the last is twice as wide as the one before; the last has the width that fits best.
+    Each level is twice as wide as the one before, except the last, whose width is chosen to fit.
 
     Args:
-        first_width: of the first level, where it is not free. Narrower means more parameters at the last level, where
-            they are used at the fewest positions.
-        blocks_per_level: 1 or 2, whichever fits best if not given.
+        first_width: width of the first level; None chooses the one that fits best. If it is smaller, the last level has
+            more parameters, which are used at fewer positions.
+        blocks_per_level: 1 or 2; None chooses the one that fits best.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no choice fits.
     """
 
     def settings(first: int, last: int, blocks: int) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def ours_like(
             return parameters(UNet(channels, UNetSettings(**settings(first, last, blocks))))
 
     def nearest(options: range, key: Callable[[int], int]) -> list[int]:
-        """The options, those of the nearest sizes first: a size is a quadratic of any one width, known from three."""
+        """The options, sorted by how near their size is. The size is a quadratic function of a width: three fix it."""
         known = (options[0], options[len(options) // 2], options[-1])
         curve = np.polynomial.Polynomial.fit(known, [key(width) for width in known], 2)
         return sorted(options, key=lambda width: abs(curve(width) - target))
@@ -66,7 +66,7 @@ def ours_like(
 
 
 def model_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
-    """A model in pixel space with a fresh U-Net."""
+    """A model of pixels with an untrained U-Net."""
     return Model.build(
         {
             "noise": {"name": noise, "params": {}},
@@ -122,7 +122,7 @@ class DoubleConv(nn.Module):
 
 
 class PlainUNet(nn.Module):
-    """The paper's kind of network, re-stated: two-convolution blocks, t added at each level, no attention."""
+    """A network like the paper's: blocks of two convolutions, t is added at each level, no attention."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()

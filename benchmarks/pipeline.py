@@ -1,4 +1,4 @@
-"""What the pipeline costs besides its work: a stage's start, a `dvc repro` that has nothing to do, a whole one's rest.
+"""The time of the pipeline besides its work: the start of a stage, and a `dvc repro` that has nothing to do.
 
 python -m benchmarks.pipeline [--size smallest|small|full] [--workspace FOLDER] [--out FOLDER]
 """
@@ -21,7 +21,7 @@ def call(*command: str, folder: Path = ROOT) -> None:
 
 
 def start_up(size: str) -> list[Row]:
-    """`--help` of stages, and the imports that a training needs, beside torch's own."""
+    """`--help` of stages, the imports that a training needs, and the import of torch."""
     from_train = (
         "import ngldm.model, ngldm.training.loop, ngldm.training.checkpoint, ngldm.data.dataset, "
         "ngldm.pipeline.config.params"
@@ -36,7 +36,7 @@ def start_up(size: str) -> list[Row]:
 
 
 def nothing_to_do(workspace: Path, size: str) -> list[Row]:
-    """`dvc repro`, and what DVC needs to find the same out; only where the pipeline is up to date."""
+    """`dvc repro` if the pipeline is up to date, and other commands of DVC for comparison."""
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "status"], cwd=workspace, capture_output=True, text=True, check=False
     )
@@ -51,10 +51,10 @@ def nothing_to_do(workspace: Path, size: str) -> list[Row]:
 
 
 def outside_work(workspace: Path) -> list[Row]:
-    """Seconds that the stages measured around their work, against those from the first stage's work to the report.
+    """Seconds that the stages measured for their work, and seconds from the start of the first stage to the report.
 
     Args:
-        workspace: where one uninterrupted `dvc repro` has built everything; the report's date is taken for its end.
+        workspace: a folder where one `dvc repro` without interruption has built everything.
     """
     from ngldm.pipeline import workspace as paths
     from ngldm.pipeline.config.params import load_params

@@ -1,4 +1,4 @@
-"""Seconds per network call while sampling: ours against diffusers' pipeline, equal parameters, the same DDIM steps.
+"""Seconds per network call in sampling: ours and diffusers' pipeline, with equal parameters and DDIM steps.
 
 python -m benchmarks.sample [--size smallest|small|full] [--out FOLDER]
 """
@@ -13,7 +13,8 @@ import typer
 
 from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
 from benchmarks.networks import diffusers_unet, model_of, ours_like
-from ngldm.sampling.generator import Generator
+from ngldm.sampling.generator import Generator, load
+from ngldm.scoring.scorer import open_scorer
 
 
 def against_diffusers(size: str) -> list[Row]:
@@ -39,7 +40,7 @@ def against_diffusers(size: str) -> list[Row]:
     try:
         ours(compiled, 1)
         contenders["ours, compiled"] = lambda: ours(compiled)
-    except RuntimeError as error:  # no C++ compiler, or no headers of Python: torch.compile is a user's choice
+    except RuntimeError as error:  # there is no C++ compiler, or there are no headers of Python
         print(f"left out, cannot compile here: {str(error).splitlines()[0]}")
     compilation = time.perf_counter() - start
     rows = summary(interleaved(contenders, pick(size, 1, 5, 7)), count * steps, "ours", "image steps")
@@ -54,28 +55,18 @@ CALLS = (5, 10, 15, 20, 25)
 
 
 def equal_score(workspace: Path, size: str) -> list[Row]:
-    """The fewest calls of each noise's best sampler that score as well as all 1000 steps of ancestral sampling.
+    """The fewest calls with which each noise's best sampler scores as well as ancestral sampling with all steps.
 
     Args:
-        workspace: where `dvc repro` has run; its models, its score, its reference.
+        workspace: a folder where `dvc repro` has run; its models and its reference are used.
     """
-    from ngldm.data.reference import load_reference
-    from ngldm.sampling.generator import load
-    from ngldm.scoring.features.extractor import extract, make_extractor
-    from ngldm.scoring.frechet import Moments, frechet_distance
-
-    reference = load_reference(workspace / "data" / "reference")
-    classifier = workspace / "data" / "reference" / "classifier.safetensors"
-    extractor = make_extractor("classifier", classifier=classifier, inception=None)
     count, rows = pick(size, 32, 1000, 1000), []
+    scorer = open_scorer(workspace / "data" / "reference", count)
 
     def made(generator: Generator, **options: Any) -> tuple[float, float]:
         start = time.perf_counter()
         images = generator.sample(count, batch_size=250, **options)
-        seconds, moments = time.perf_counter() - start, Moments(extractor.dim)
-        for features in extract(extractor, images, 250):
-            moments.update(features)
-        return seconds, frechet_distance(reference.mu, reference.sigma, moments.mean, moments.cov)
+        return time.perf_counter() - start, scorer.distance(scorer.features(images, 250))
 
     for path in sorted((workspace / "models").glob("*/model.safetensors")):
         generator = load(path, "cpu")

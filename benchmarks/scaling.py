@@ -1,4 +1,4 @@
-"""Where does cost grow faster than the work? Reading image folders (time, peak memory), training by batch and size.
+"""How time and memory grow with the work: reading image folders, and training by batch size and image size.
 
 python -m benchmarks.scaling [--size smallest|small|full] [--out FOLDER]
 """
@@ -30,7 +30,7 @@ print(time.perf_counter() - start, base, resource.getrusage(resource.RUSAGE_SELF
 
 
 def folder_reading(size: str) -> list[Row]:
-    """JPEGs of 256x256 pixels to 32x32 arrays, each count in a process of its own."""
+    """Read JPEGs of 256x256 pixels into 32x32 arrays. Each number of files has a process of its own."""
     from PIL import Image
 
     rows, generator = [], np.random.default_rng(0)
@@ -40,7 +40,7 @@ def folder_reading(size: str) -> list[Row]:
             folder.mkdir()
             image = Image.fromarray(generator.integers(0, 256, (256, 256, 3), dtype=np.uint8))
             for index in range(count):
-                image.putpixel((index % 256, index // 256), (0, 0, 0))  # each a file of its own content
+                image.putpixel((index % 256, index // 256), (0, 0, 0))  # so the files have different contents
                 image.save(folder / f"{index}.jpg", quality=75)
             out = Path(name) / f"out-{count}"
             out.mkdir()
@@ -55,7 +55,7 @@ def folder_reading(size: str) -> list[Row]:
 
 
 def training(size: str) -> list[Row]:
-    """Training by batch and by side: images/s should not fall with the batch, pixels/s not with the side."""
+    """Training by batch size and image side. images/s should not fall with the batch, nor pixels/s with the side."""
     settings = {"widths": [32, 64], "blocks_per_level": 1, "attention_levels": [1], "attention_head_dim": 32}
     rows = []
     for batch, side in pick(

@@ -1,4 +1,4 @@
-"""Images per second of training: ours, diffusers' and lucidrains' loops at equal parameters; the paper's loop.
+"""Images per second in training: the loops of ours, diffusers and lucidrains with equal parameters; the paper's loop.
 
 python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
 """
@@ -23,7 +23,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
-    """Our loop's settings, as the recipes have them."""
+    """Settings of our loop, as in the recipes."""
     return SimpleNamespace(
         max_steps=steps,
         batch_size=batch,
@@ -54,7 +54,7 @@ def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, p
 
 
 def batches(data: torch.Tensor, steps: int, batch: int) -> Any:
-    """A shuffled DataLoader that goes on as long as it is asked."""
+    """`steps` full batches of a shuffled DataLoader."""
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(data), batch_size=batch, shuffle=True)
     done = 0
     while done < steps:
@@ -114,7 +114,7 @@ def lucidrains_loop(model: nn.Module, data: torch.Tensor, steps: int, batch: int
 
 
 class Images(torch.utils.data.Dataset):
-    """uint8 images with the usual transforms, one by one."""
+    """uint8 images with the usual transforms, item by item."""
 
     def __init__(self, images: torch.Tensor) -> None:
         from torchvision import transforms
@@ -133,7 +133,7 @@ class Images(torch.utils.data.Dataset):
 
 
 def papers_loop(model: PlainUNet, encoder: Any, images: torch.Tensor, steps: int, batch: int) -> Callable[[], None]:
-    """The paper's: a DataLoader with transforms item by item, the encoder at each step, eager float32, no EMA."""
+    """The paper's loop: a DataLoader with transforms item by item, the encoder at each step, float32, no EMA."""
     loader = torch.utils.data.DataLoader(Images(images), batch_size=batch, shuffle=True, drop_last=True)
     model.to(DEVICE)
     encoder.to(DEVICE)
@@ -162,11 +162,12 @@ def papers_loop(model: PlainUNet, encoder: Any, images: torch.Tensor, steps: int
 
 @dataclass
 class Comparison:
-    """What is measured side by side; the first is ours.
+    """Loops that are compared. The first is ours.
 
     Attributes:
-        contenders: name to a run of `images` images.
-        parameters: name to the network's size.
+        images: number of images that one run trains on.
+        contenders: name to a run.
+        parameters: name to the number of parameters of the network.
     """
 
     images: int
@@ -185,7 +186,7 @@ class Comparison:
 
 
 def peers(peer: str, size: str) -> Comparison:
-    """Ours and "diffusers" or "lucidrains": equal tensors, parameters and precision; in bf16 too where that is fast."""
+    """Our loop and that of "diffusers" or "lucidrains", with equal data, parameters and precision; bf16 if fast."""
     shape, batch, steps = (8, 8, 8), pick(size, 8, 64, 128), pick(size, 1, 5, 20)
     data = torch.randn(pick(size, 64, 1024, 4096), *shape, generator=torch.Generator().manual_seed(0))
     width = pick(size, 32, 64, 64)
@@ -207,7 +208,7 @@ def peers(peer: str, size: str) -> Comparison:
 
 
 def paper(size: str) -> Comparison:
-    """CIFAR-10's shapes: 32x32x3 images, 24x24x3 latents of the `paper` autoencoder, batch 10; both of three levels."""
+    """With CIFAR-10's shapes: 32x32x3 images, 24x24x3 latents of the `paper` autoencoder, batch 10, three levels."""
     from ngldm.networks.autoencoders.build import build_autoencoder
 
     batch, steps = 10, pick(size, 1, 4, 10)

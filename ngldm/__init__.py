@@ -4,7 +4,7 @@
 
     images = ngldm.load("model.safetensors").sample(16, seed=0)  # uint8 (16, H, W, C)
 
-Nothing heavy is imported before one of the names here is used. docs/python.md shows them at work.
+`import ngldm` is fast: torch is imported when one of the names below is first used. docs/python.md has examples.
 """
 
 from importlib import import_module

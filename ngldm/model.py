@@ -1,8 +1,8 @@
-"""The model file: one safetensors that says of itself all that generating images (`ngldm.load`) needs.
+"""The model file: one safetensors file that holds everything needed to generate images (`ngldm.load`).
 
-Weights of the EMA U-Net and of the autoencoder are its tensors, with the latents' statistics; the metadata names the
-networks' settings, the schedule, the forward process, what the network predicts and, by name and parameters, the noise.
-A Laplace model cannot be sampled with Gaussian noise by accident.
+- Its tensors are the EMA weights of the U-Net, the weights of the autoencoder, and the statistics of the latents.
+- Its metadata are the settings of the networks, the schedule, the forward process, what the network predicts, and the
+  name and parameters of the noise. So a Laplace model cannot be sampled with Gaussian noise by accident.
 """
 
 from collections.abc import Mapping
@@ -30,11 +30,15 @@ FORMAT = "ngldm-bundle-2"
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model and everything that sampling from it needs.
+    """A trained model and everything that is needed to sample from it.
 
     Attributes:
-        config: what the file's metadata says; see `build`.
-        extent: of the standardised training latents.
+        config: the settings in the file's metadata; see `build`.
+        unet: the network that predicts; see `diffusion` for what it predicts.
+        autoencoder: turns latents into images.
+        statistics: mean and standard deviation of the training latents, per channel.
+        extent: range and moments of the standardised training latents, at each position.
+        diffusion: noise, schedule, forward process and objective.
     """
 
     config: Mapping[str, object]
@@ -52,19 +56,20 @@ class Model:
         statistics: LatentStatistics | None = None,
         extent: LatentExtent | None = None,
     ) -> "Model":
-        """A model with a fresh U-Net.
+        """A model with an untrained U-Net.
 
         Args:
-            config: `noise`, `schedule`, `diffusion`, `unet`, `autoencoder`: for each, the arguments of `make_noise`,
-                `make_schedule`, `Diffusion.make`, `UNet`, `build_autoencoder`; `image_shape` (C, H, W) and, for the
-                record, `dataset`.
-            autoencoder, statistics, extent: trained and measured ones; without them, fresh weights, mean 0, deviation
-                1 and no bounds.
+            config: the keys `noise`, `schedule`, `diffusion`, `unet` and `autoencoder` hold the arguments of
+                `make_noise`, `make_schedule`, `Diffusion.make`, `UNetSettings` and `build_autoencoder`. `image_shape`
+                is (C, H, W). `dataset`, the name of the data set, is optional and only kept for information.
+            autoencoder: a trained one; None makes one with random weights.
+            statistics: those of the training latents; None takes mean 0 and standard deviation 1.
+            extent: that of the training latents; None takes mean 0, standard deviation 1 and no bounds.
 
         Raises:
-            InputError: a value that its maker refuses, or settings that exclude each other.
+            InputError: a value is not allowed, or two settings exclude each other.
         """
-        parts: dict[str, Any] = dict(config)  # whose makers check them
+        parts: dict[str, Any] = dict(config)  # the functions below check the values
         schedule = make_schedule(**parts["schedule"])
         autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"]))
         channels = autoencoder.latent_shape[0]
@@ -75,13 +80,13 @@ class Model:
         return cls(config, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
-        """Move the networks, laid out as convolutions like it; in place, returned for chaining."""
+        """Move the networks, in the memory layout that convolutions prefer. Changes this model and returns it."""
         for network in (self.unet, self.autoencoder):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def compiled(self) -> "Model":
-        """The same with a compiled U-Net. The first call of each batch size takes a minute or so on a CPU."""
+        """The same model with a compiled U-Net. On a CPU the first call of each batch size takes about a minute."""
         return replace(self, unet=cast(UNet, torch.compile(self.unet, dynamic=False)))
 
     @property
@@ -96,11 +101,11 @@ class Model:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> UInt8Array:
-        """Standardised latents (B, c, h, w) to uint8 images (B, H, W, C)."""
+        """Convert standardised latents (B, c, h, w) to uint8 images (B, H, W, C)."""
         return to_uint8(self.autoencoder.decode(self.statistics.unstandardise(latents)))
 
     def save(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file. It appears complete or not at all."""
         modules: dict[str, nn.Module] = {"unet": self.unet, "autoencoder": self.autoencoder}
         tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
@@ -109,11 +114,11 @@ class Model:
 
 
 def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") -> Model:
-    """A saved model, ready to generate.
+    """Load a saved model, ready to generate.
 
     Raises:
-        InputError: no path, or the file is missing, damaged, of another format, or its weights do not fit its own
-            settings.
+        InputError: `path` is not a path, or the file is missing, damaged or of another format, or its weights do not
+            fit its own settings.
     """
     if not isinstance(path, str | PathLike):
         raise InputError(f"path: {path!r} is a {type(path).__name__}; it must be a str or a pathlib.Path")

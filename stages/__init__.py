@@ -1,1 +1,1 @@
-"""The pipeline's commands, one module per DVC stage, in the order of dvc.yaml."""
+"""One module for each stage of dvc.yaml, with its command: `python -m stages.train --noise laplace`."""

@@ -1,4 +1,4 @@
-"""Stage `autoencoder`: train the autoencoder that gives the latents."""
+"""Stage `autoencoder`: train the autoencoder, which turns images into latents and back."""
 
 import time
 from pathlib import Path
@@ -31,7 +31,7 @@ from ngldm.training.seeds import stream_seed
 
 
 def autoencoder(device: Device = "auto") -> None:
-    """Train the autoencoder on the training images; report its reconstruction on the test images."""
+    """Train the autoencoder on the training images. Measure how well it reconstructs the test images."""
     params = load_params()
     target = resolve_device(device)
     be_deterministic()
@@ -43,7 +43,7 @@ def autoencoder(device: Device = "auto") -> None:
     behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
     start, reports = time.perf_counter(), []
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
-        if next(model.parameters(), None) is not None:  # pixels as latents need no training
+        if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train
             task = Task(
                 lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
                 Split(len(data.train), lambda index: to_float(data.train[index])),

@@ -1,15 +1,18 @@
-"""Stage `curve`: the score by epoch, from the models that the trainings kept on their way."""
+"""Stage `curve`: the score by epoch, from the models that were kept during training."""
 
 import time
+from functools import partial
 
+from ngldm.data.curve import CurveRow, write_curves
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import sha256_file, write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.curve import Row, score_snapshots, write_curves
+from ngldm.pipeline.experiments.curve import score_snapshots
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 from ngldm.pipeline.tracking.comparison import run_of_model
+from ngldm.pipeline.tracking.scores import record_curve, record_snapshot
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.scorer import open_scorer
 
@@ -17,8 +20,9 @@ from ngldm.scoring.scorer import open_scorer
 def curve(device: Device = "auto") -> None:
     """Score every snapshot of every noise with one sampler: plots/curve/<noise>.csv, and a curve in MLflow.
 
-    Does nothing unless train.snapshot_every keeps snapshots. A score is kept in checkpoints/curve with what it was
-    made from, its code included: an interrupted run goes on where it stopped, and one more noise costs only its own.
+    If train.snapshot_every is 0, there are no snapshots, and the tables are empty. Each score is kept in
+    checkpoints/curve together with everything it was made from, including the code. So an interrupted run continues
+    where it stopped, and if a noise is added, only its own snapshots are scored.
     """
     params = load_params()
     config, scoring = params.curve, params.evaluate
@@ -26,9 +30,9 @@ def curve(device: Device = "auto") -> None:
     found = {noise: snapshot_files(workspace.snapshots(noise)) if kept else [] for noise in params.noises}
     total = sum(map(len, found.values()))
     if not total:
-        write_curves({noise: [] for noise in found})
+        write_curves({noise: [] for noise in found}, workspace.CURVE)
         write_json(workspace.metrics("curve"), {"snapshots": 0})
-        summary("curve", {"snapshots": "none, for train.snapshot_every is 0"})
+        summary("curve", {"snapshots": "none, because train.snapshot_every is 0"})
         return
     target = resolve_device(device)
     be_deterministic()
@@ -44,13 +48,16 @@ def curve(device: Device = "auto") -> None:
     for note in scorer.notes:
         print(f"note: {note}")
     store, settings = Store(params.experiment), (config, scoring, params.sampler_options[config.sampler])
-    rows: dict[str, list[Row]] = {}
+    rows: dict[str, list[CurveRow]] = {}
     with progress("curve", total * config.num_images) as advance:
         for noise, files in found.items():
             run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
-            rows[noise] = score_snapshots(noise, files, settings, params.train.batch_size, scorer, run, advance)
+            rows[noise] = score_snapshots(
+                noise, files, settings, params.train.batch_size, scorer, partial(record_snapshot, run), advance
+            )
+            record_curve(run, rows[noise])
             run.finish()
-    write_curves(rows)
+    write_curves(rows, workspace.CURVE)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("curve"), {"snapshots": total, "seconds": seconds})
     last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}

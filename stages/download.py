@@ -1,4 +1,4 @@
-"""Stage `download`: get the data set into its one form, data/dataset/."""
+"""Stage `download`: make data/dataset/, the form of the data set that all other stages read."""
 
 import time
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from ngldm.pipeline.terminal import command, progress, summary
 
 
 def download() -> None:
-    """Download (or unpack, or make) the data set and store it as uint8 arrays with a train and a test split."""
+    """Download, unpack or make the data set. Store it as uint8 arrays with a training and a test split."""
     params, start_time = load_params(), time.perf_counter()
-    check_noises(params)  # the first stage to run: nothing has been computed yet
+    check_noises(params)  # checked in the first stage, before anything is computed
     raw = workspace.main_root() / workspace.RAW
     with ExitStack() as stack:
 

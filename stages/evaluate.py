@@ -1,4 +1,4 @@
-"""Stage `evaluate@<noise>`: score the images of one noise's samplers; record scores and pictures in MLflow."""
+"""Stage `evaluate@<noise>`: score the images of all samplers of one noise. MLflow gets scores and pictures."""
 
 import time
 
@@ -18,7 +18,7 @@ from ngldm.scoring.scores import STEPS, score
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
-    """Frechet distance, KID, precision and recall of every sampler's images, against the training images."""
+    """Compute Frechet distance, KID, precision and recall of each sampler's images against the training images."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
     target = resolve_device(device)
@@ -52,10 +52,10 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
 
 
 def same_number(counts: dict[str, int]) -> int:
-    """How many images each sampler has.
+    """The number of images that each sampler has.
 
     Raises:
-        InputError: one has another number, so that their scores could not be compared.
+        InputError: the numbers differ, so the scores could not be compared.
     """
     if len(set(counts.values())) > 1:
         raise InputError(f"samples: different numbers of images, {counts}; run the stage `sample` of all again")

@@ -1,4 +1,4 @@
-"""Stage `latents`: encode every image once, standardise, cache."""
+"""Stage `latents`: encode every image once, and keep the standardised latents."""
 
 import time
 
@@ -13,7 +13,7 @@ from ngldm.pipeline.terminal import Device, command, progress, summary
 
 
 def latents(device: Device = "auto") -> None:
-    """Encode the data set with the trained autoencoder into a standardised, memory-mapped cache."""
+    """Encode the data set with the trained autoencoder. Store the standardised latents as memory-mapped arrays."""
     params, start = load_params(), time.perf_counter()
     target = resolve_device(device)
     be_deterministic()

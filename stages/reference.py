@@ -1,4 +1,4 @@
-"""Stage `reference`: what generated images are compared with: features and their statistics of the real ones."""
+"""Stage `reference`: features of the real images and their statistics, with which generated images are compared."""
 
 import time
 from contextlib import ExitStack
@@ -28,9 +28,10 @@ from ngldm.training.seeds import stream_seed
 
 
 def reference(device: Device = "auto") -> None:
-    """Train the classifier on the labels if it is the extractor; store the training images' features and statistics.
+    """Train the classifier, if it is the extractor. Store features and statistics of the training images.
 
-    The test images' distance to the training images is the floor: what a perfect generator could be expected to reach.
+    The distance of the test images to the training images is called the floor. A perfect generator can be expected to
+    reach it with as many images.
     """
     params = load_params()
     target = resolve_device(device)
@@ -70,7 +71,7 @@ def reference(device: Device = "auto") -> None:
 
 
 def behind_classifier(params: Params) -> dict[str, Any]:
-    """All that the classifier depends on."""
+    """Everything that the classifier depends on."""
     config = params.reference
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     inputs = [workspace.DATASET / name for name in ("dataset.json", "train_labels.npy")]
@@ -78,7 +79,7 @@ def behind_classifier(params: Params) -> dict[str, Any]:
 
 
 def train_classifier(data: Dataset, params: Params, device: torch.device, checkpointer: Checkpointer) -> Classifier:
-    """A classifier trained on the training labels, its features standardised on the training images."""
+    """A classifier trained on the training images and labels. Its features are standardised on these images."""
     config, seed = params.reference, params.seed
     torch.manual_seed(stream_seed(seed, "classifier"))
     model = Classifier(data.image_shape, data.num_classes, config.width, config.dim)

@@ -1,4 +1,4 @@
-"""Stage `report`: tables, pictures and one self-contained page from everything before it."""
+"""Stage `report`: tables, pictures and one page that shows them, from the files of all other stages."""
 
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
@@ -9,7 +9,7 @@ from ngldm.pipeline.terminal import command, print_table, progress
 
 
 def report() -> None:
-    """Write reports/: table.csv, table.md, the pictures, and index.html that shows them all."""
+    """Write reports/: table.csv, table.md, the pictures, and index.html, which shows them all."""
     params = load_params()
     with progress("report", STEPS, "parts") as advance:
         rows = write_report(params, workspace.REPORTS, advance)

@@ -1,4 +1,4 @@
-"""Stage `sample@<noise>-<sampler>`: images from a trained model."""
+"""Stage `sample@<noise>-<sampler>`: generate images with a trained model."""
 
 import time
 
@@ -22,7 +22,7 @@ def sample(
     sampler: SamplerLabel,
     device: Device = "auto",
 ) -> None:
-    """Generate images with one sampler: one uint8 array, a seed per image, and a trajectory from noise to image."""
+    """Generate images with one sampler: a uint8 array, with a seed for each image, and a trajectory."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
     workspace.require_label("sampler", sampler, params.samplers)

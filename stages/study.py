@@ -1,14 +1,18 @@
-"""Stage `study`: noises, forward processes, objectives and samplers over several seeds. Only recipe=study has any."""
+"""Stage `study`: compare noises, forward processes, objectives and samplers over several seeds.
+
+Only some recipes have variants to compare, e.g. recipe=study; with the others this stage writes an empty table.
+"""
 
 import time
 from typing import Any
 
+from ngldm.data.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import Job, run_jobs, write_scores
+from ngldm.pipeline.experiments.study import Job, run_jobs
 from ngldm.pipeline.terminal import Device, command, progress, summary
 from ngldm.pipeline.tracking.comparison import record_study
 from ngldm.pipeline.tracking.store import Store
@@ -16,10 +20,11 @@ from ngldm.sampling.best import resolve_sampler
 
 
 def study(device: Device = "auto") -> None:
-    """Train every variant with every training seed, score every sampler with every sampling seed: study/scores.csv.
+    """Train each variant with each training seed and score each sampler with each sampling seed: study/scores.csv.
 
-    Jobs run side by side in `study.workers` processes of one thread each. A finished job is kept in checkpoints/study
-    with what it was made from, its code included, so that an interrupted study goes on where it stopped.
+    Jobs run in parallel, in `study.workers` processes with one thread each. Each finished job is kept in
+    checkpoints/study together with everything it was made from, including the code. So an interrupted study continues
+    where it stopped.
     """
     params, start = load_params(), time.perf_counter()
     config = params.study
@@ -39,7 +44,7 @@ def study(device: Device = "auto") -> None:
             train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
             weights = params.evaluate.inception_weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
-    rows: list[dict[str, Any]] = []
+    rows: list[StudyRow] = []
     if jobs:
         target = str(resolve_device(device))
         with progress("study", len(jobs), "trainings") as advance:
@@ -52,7 +57,7 @@ def study(device: Device = "auto") -> None:
     if rows:
         record_study(Store(params.experiment), params, rows)
     kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
-    summary("study", {"trainings": len(jobs) or "none, for there are no variants", "scores": len(rows), **kept})
+    summary("study", {"trainings": len(jobs) or "none, because there are no variants", "scores": len(rows), **kept})
 
 
 main = command(study)

@@ -1,4 +1,4 @@
-"""Stage `theory`: what theory says of the noises, measured: moments, densities, Theorem 1."""
+"""Stage `theory`: measure moments, densities and Theorem 1's ratio of the noises."""
 
 from ngldm.data.latents import open_cache
 from ngldm.diffusion.schedules import Schedule, make_schedule
@@ -12,7 +12,7 @@ from ngldm.theory.tables import write_theory
 
 
 def theory() -> None:
-    """Measure the moments and densities of every noise, and Theorem 1's ratios on the training latents. No training."""
+    """Measure moments and densities of each noise, and Theorem 1's ratios on the training latents."""
     params = load_params()
     be_deterministic()
     latents, longest = open_cache(workspace.LATENTS).train, params.schedule.num_train_timesteps

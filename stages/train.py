@@ -1,4 +1,4 @@
-"""Stage `train@<noise>`: Algorithm 1 for one noise distribution."""
+"""Stage `train@<noise>`: the paper's Algorithm 1 for one noise distribution."""
 
 import time
 from dataclasses import replace
@@ -31,7 +31,7 @@ from ngldm.training.seeds import stream_seed
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
-    """Train the U-Net on the cached latents with one noise distribution; write the model file."""
+    """Train the U-Net on the latents with one noise distribution. Write the model file."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
     target = resolve_device(device)
@@ -56,7 +56,8 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
 
         def on_report(report: Report) -> None:
             show(report)
-            if report.step == ema.updates:  # not one that a resumed training repeats: the weights are of a later step
+            # A resumed training repeats its old reports, but the weights are those of a later step.
+            if report.step == ema.updates:
                 snapshots.keep(report.step, replace(model, unet=ema.model).save)
 
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
@@ -76,7 +77,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
 
 
 def fresh_model(params: Params, noise: str, data: Dataset, cache: Latents) -> Model:
-    """An untrained model of that noise. Every noise starts from the same weights."""
+    """An untrained model with that noise. Every noise starts from the same weights."""
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
     settings = {
         "noise": params.noise_arguments(noise),

@@ -1,13 +1,16 @@
-"""Files that are whole or not there at all, JSON, and hashes. Without torch and numpy: every command starts with this.
+"""Files that are written completely or not at all, JSON, CSV and hashes.
+
+This module imports neither torch nor numpy, because every command starts with it.
 
 Here belongs what any file needs. Images have `images.py`, tensors `tensors.py`, the forms of our own data `ngldm.data`.
 """
 
+import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -64,6 +67,27 @@ def read_json(path: Path, *keys: str) -> dict[str, object]:
     if not (isinstance(content, dict) and set(keys) <= set(content)):
         raise InputError(f"{path}: must hold a JSON object" + (f" with the keys {', '.join(keys)}" if keys else ""))
     return content
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Write a table as CSV, atomically: a line with the columns, then the rows. Other keys of a row are left out."""
+    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path, made_by: str) -> list[dict[str, str]]:
+    """The rows of a CSV file, column to text.
+
+    Args:
+        made_by: what writes the file, for the message.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    with require(path, made_by).open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def entry(content: Mapping[str, object], key: str, kind: type[Kind]) -> Kind:

@@ -1,4 +1,4 @@
-"""What the networks' settings can be called. Without torch: params.yaml is checked at once."""
+"""The names that settings of the networks can have. No torch here, so that params.yaml is checked quickly."""
 
 AUTOENCODERS = ("paper", "kl", "identity")
 TIME_EMBEDDINGS = ("sinusoidal", "siren")

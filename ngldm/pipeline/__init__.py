@@ -1,1 +1,1 @@
-"""Everything around the core: parameters, MLflow, the report, commands. Nothing in the core imports from here."""
+"""Params, MLflow, the report and the commands: all that makes a pipeline. The library imports nothing from here."""

@@ -1,4 +1,4 @@
-"""Where the stages' trainings keep their checkpoints, and what they say of them."""
+"""The checkpoints of the stages that train: where they are kept, and what is printed about them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,13 +10,14 @@ from ngldm.training.checkpoint import Checkpointer
 
 @contextmanager
 def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) -> Iterator[Checkpointer]:
-    """Checkpoints for a block that trains and writes the results; removed if it succeeds.
+    """Checkpoints for a block that trains and writes the results. They are removed if the block succeeds.
 
-    They lie in checkpoints/ of the main repository, outside DVC's outs. If older ones are not used, a line says why.
+    They are kept in checkpoints/ of the main repository, which is not an output of DVC. If there are older ones that
+    are not used, a printed line says why.
 
     Args:
-        title: the stage, in that line.
-        label, made_from, every: as for `Checkpointer`.
+        title: what the printed line begins with.
+        label, made_from, every: as in `Checkpointer`.
     """
     checkpointer = Checkpointer(main_root() / "checkpoints", label, made_from, every)
     with checkpointer.until_done():

@@ -1,8 +1,9 @@
-"""The code behind a module: which files of this project it imports or reads, directly or through others.
+"""The code behind a module: the files of this project that it imports or reads, directly or through other files.
 
-The `deps` of dvc.yaml name these files (a test compares). Kept results and checkpoints carry a hash of them, so that a
-result of older code is never taken for a new one. The hash covers whole files, as DVC's does: an edit of a comment
-changes it too. It needs no checkout: where ngldm is installed as a wheel, the same modules count, without the stages.
+- The `deps` of dvc.yaml name these files. A test compares them.
+- Kept results and checkpoints are stored with a hash of these files, so that a result of older code is never used. Like
+  DVC's hashes, it is a hash of whole files: an edit of a comment changes it too.
+- It also works without a checkout: the same modules count if ngldm is installed as a wheel, except the stages.
 """
 
 import ast
@@ -13,12 +14,12 @@ from typing import Any
 
 from ngldm.io.files import sha256_file
 
-ROOT = Path(__file__).resolve().parents[2]  # the folder that holds ngldm/: a checkout, DVC's copy of one, site-packages
-INSIDE = ("experiments", "report")  # of pipeline/, what writes outputs; the rest records, shows or checks
+ROOT = Path(__file__).resolve().parents[2]  # the folder with ngldm/: a checkout, DVC's copy of one, or site-packages
+INSIDE = ("experiments", "report")  # the folders of pipeline/ that write outputs; the others record, show or check
 
 
 def imported_files(path: Path, root: Path) -> set[Path]:
-    """Files of the packages ngldm and stages that a module imports, anywhere in it; all below `root`."""
+    """Files of the packages ngldm and stages, below `root`, that a module imports at its top or in its functions."""
     found = set()
     for name in _imported_names(path, root):
         if name.split(".")[0] not in ("ngldm", "stages"):
@@ -45,7 +46,7 @@ def _imported_names(path: Path, root: Path) -> set[str]:
 
 
 def read_files(path: Path) -> set[Path]:
-    """Files beside a module that are no modules and that it names in a string: a template, a table."""
+    """Files in a module's folder that it names in a string, for example a template or a table. Modules do not count."""
     beside = {file.name: file for file in path.parent.iterdir() if file.is_file() and file.suffix != ".py"}
     if not beside:
         return set()
@@ -54,11 +55,11 @@ def read_files(path: Path) -> set[Path]:
 
 
 def is_code_of_results(path: Path, root: Path) -> bool:
-    """Whether a file can change what a stage computes: all of it below the wall, of pipeline/ only `INSIDE`."""
-    if root not in path.parents:  # the module in question itself, outside of the project
+    """Whether a file can change what a stage computes: all files but those of pipeline/ outside `INSIDE`."""
+    if root not in path.parents:  # the module that is asked about may be outside the project
         return True
     parts = path.relative_to(root).parts
-    if parts == ("ngldm", "__init__.py") or (path.name == "__init__.py" and _is_docstring(path)):  # names alone
+    if parts == ("ngldm", "__init__.py") or (path.name == "__init__.py" and _is_docstring(path)):  # without code
         return False
     return parts[:2] != ("ngldm", "pipeline") or parts[2] in INSIDE
 
@@ -69,7 +70,7 @@ def _is_docstring(path: Path) -> bool:
 
 
 def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
-    """A module's own file and all files of this project behind it that can change a result, sorted."""
+    """The module's file and all files of this project behind it that can change a result, sorted."""
     root, todo, seen = root.resolve(), [module.resolve()], set()
     while todo:
         path = todo.pop()
@@ -82,11 +83,11 @@ def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
 
 
 def code_hash(module: Path, root: Path = ROOT) -> str:
-    """SHA-256, in hex, of names and contents of `code_behind(module)`.
+    """SHA-256, in hex, of the names and contents of the files `code_behind(module)`.
 
     Args:
-        module: a file, usually the caller's own: `Path(__file__)`.
-        root: the folder that holds ngldm/; by default that of the running code.
+        module: a file, usually that of the caller: `Path(__file__)`.
+        root: the folder with ngldm/; by default that of the running code.
     """
     root, digest = root.resolve(), hashlib.sha256()
     for path in code_behind(module, root):
@@ -97,12 +98,12 @@ def code_hash(module: Path, root: Path = ROOT) -> str:
 
 
 def made_from(settings: Mapping[str, Any], inputs: Iterable[Path], module: Path) -> dict[str, Any]:
-    """All that a result depends on: what a kept result or a checkpoint is known by.
+    """Everything that a result depends on: the key of a kept result or a checkpoint.
 
     Args:
-        settings: those that decide the result, and no others.
-        inputs: files that are read.
-        module: where the code that computes the result starts.
+        settings: the settings that decide the result, and no others.
+        inputs: the files that are read.
+        module: the file whose code computes the result, directly or by its imports.
     """
     files = {path.as_posix(): sha256_file(path) for path in inputs}
     return {"settings": settings, "inputs": files, "code": code_hash(module)}

@@ -1,4 +1,4 @@
-"""What every command shares: errors without tracebacks, the options for device and silence, progress, tables."""
+"""What all commands share: errors without tracebacks, the options --device and --quiet, progress, tables."""
 
 import inspect
 import os
@@ -19,10 +19,10 @@ Device = Annotated[
     str,
     typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
 ]
-NoiseLabel = Annotated[str, typer.Option("--noise", help="Which of params.yaml's noises.")]
+NoiseLabel = Annotated[str, typer.Option("--noise", help="Label of a noise in params.yaml.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
-SamplerLabel = Annotated[str, typer.Option("--sampler", help="Which of params.yaml's samplers.")]
-_quiet = False  # of the command that runs; a process runs one at a time
+SamplerLabel = Annotated[str, typer.Option("--sampler", help="Label of a sampler in params.yaml.")]
+_quiet = False  # whether the running command is quiet; a process runs one command at a time
 
 
 def run(app: Callable[[], Any]) -> None:
@@ -45,14 +45,14 @@ def command(function: Callable[..., Any]) -> Callable[[], None]:
 
 
 def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same command with an option `--quiet`, which silences its progress and its closing lines."""
+    """The same command with an option `--quiet`, with which it prints no progress and no results."""
 
     @wraps(function)
     def wrapped(*args: Any, quiet: bool, **kwargs: Any) -> Any:
         global _quiet
         _quiet = quiet
         if quiet or os.environ.get("CI") or not sys.stderr.isatty():
-            os.environ.setdefault("TQDM_DISABLE", "1")  # bars of the libraries that download
+            os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of libraries that download
         try:
             if not quiet:
                 return function(*args, **kwargs)
@@ -69,9 +69,9 @@ def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table on standard output: the first column is text, the others are aligned to the right.
+    """Print a table. The first column is aligned to the left, the others to the right.
 
-    A cell may hold rich's markup. Off a terminal no line is cut or wrapped, whatever its length.
+    A cell may contain rich's markup. If the output is not a terminal, no line is cut or wrapped.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -86,11 +86,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: st
 
 
 def summary(title: str, content: Mapping[str, object]) -> None:
-    """What a stage ends with: a table on a terminal, one plain line elsewhere and in CI.
+    """Print the result of a stage: a table on a terminal, one plain line elsewhere and in CI.
 
     Args:
-        title: the stage, and the labels that it was called with.
-        content: figure to value, in the order shown; floats with four significant digits.
+        title: name of the stage, and the labels that it was called with.
+        content: name to value, in the order in which they are shown. Floats get four significant digits.
     """
     values = {key: f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in content.items()}
     if _draws(Console()):
@@ -100,13 +100,13 @@ def summary(title: str, content: Mapping[str, object]) -> None:
 
 
 def _draws(console: Console) -> bool:
-    """Whether lines may be drawn and redrawn there."""
+    """Whether the console can redraw lines."""
     return console.is_terminal and not console.is_dumb_terminal and not os.environ.get("CI")
 
 
 @contextmanager
 def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
-    """A bar with rate and time left on a terminal; a plain line every ten seconds or so elsewhere and in CI.
+    """Show progress: on a terminal a bar with rate and time left, elsewhere and in CI a line about every ten seconds.
 
     Yields `advance(count, note="")`.
     """
@@ -159,7 +159,7 @@ def _lines(description: str, total: int, unit: str, every: float = 10.0) -> Iter
 
 
 def rate(done: int, seconds: float, unit: str) -> str:
-    """How fast: units per second, or per minute or hour where that would be below one."""
+    """Speed in units per second. If that is below one: per minute, or per hour."""
     speed = done / max(seconds, 1e-9)
     for factor, per in ((1, "s"), (60, "min"), (3600, "h")):
         if speed * factor >= 1 or per == "h":
@@ -168,7 +168,7 @@ def rate(done: int, seconds: float, unit: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """42 s, 3:07 min, 2:05 h."""
+    """A duration as text, for example 42 s, 3:07 min or 2:05 h."""
     whole = round(seconds)
     if whole < 100:
         return f"{whole} s"
@@ -177,7 +177,7 @@ def duration(seconds: float) -> str:
 
 
 class Report(Protocol):
-    """What `follow` shows of a training's report."""
+    """What `follow` reads of a training's report."""
 
     @property
     def step(self) -> int: ...
@@ -192,11 +192,13 @@ R = TypeVar("R", bound=Report)
 def follow(
     description: str, max_steps: int, reports: Iterable[R], on_report: Callable[[R], object] = lambda report: None
 ) -> list[R]:
-    """All reports of a training, its progress shown while they come.
+    """Run a training and show its progress. Returns all its reports.
 
     Args:
+        description: what the progress begins with.
+        max_steps: steps of the whole training.
         reports: what `ngldm.training.loop.fit` yields.
-        on_report: called with each report as it comes.
+        on_report: called with each report when it comes.
     """
     kept = []
     with progress(description, max_steps, "steps") as advance:

@@ -1,4 +1,4 @@
-"""The stages, and where each of them writes. dvc.yaml names the same stages and paths; a test holds the two equal."""
+"""The stages, and where each of them writes. dvc.yaml names the same stages and paths; a test compares the two."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ STAGES = (
     *("download", "autoencoder", "latents", "reference", "theory", "train"),
     *("sample", "evaluate", "curve", "study", "report"),
 )
-RAW = Path("data/raw")  # downloads, at the main repository's root; not an output
+RAW = Path("data/raw")  # downloaded files, in the main repository; not an output of a stage
 DATASET = Path("data/dataset")
 AUTOENCODER = Path("models/autoencoder.safetensors")
 AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
@@ -26,10 +26,11 @@ SCORES = Path("metrics/scores.json")
 
 
 def metrics(stage: str, *labels: str) -> Path:
-    """A stage's own figures.
+    """The JSON file with a stage's figures.
 
     Args:
-        labels: the noise, or the noise and the sampler, of a stage that runs once for each.
+        stage: its name.
+        labels: for a stage that runs once per noise, or per noise and sampler: their labels.
     """
     return Path("metrics", stage, f"{'-'.join(labels)}.json") if labels else Path("metrics", f"{stage}.json")
 
@@ -55,17 +56,21 @@ def sample_plot(noise: str, sampler: str) -> Path:
 
 
 def require_label(kind: str, label: str, allowed: Sequence[str]) -> None:
-    """Check a command's --noise or --sampler against params.yaml.
+    """Check that params.yaml lists the label that a command was given as --noise or --sampler.
+
+    Args:
+        kind: "noise" or "sampler".
+        allowed: the labels in params.yaml.
 
     Raises:
-        InputError: params.yaml does not list it.
+        InputError: it does not.
     """
     if label not in allowed:
         raise unknown(kind, label, allowed)
 
 
 def main_root(start: Path | None = None) -> Path:
-    """The root of the main repository, also from inside one of DVC's experiment copies under .dvc/tmp/exps."""
+    """The root of the main repository, even inside a copy that DVC makes for an experiment, under .dvc/tmp/exps."""
     here = (start or Path.cwd()).resolve()
     for parent in (here, *here.parents):
         if parent.name == "exps" and parent.parts[-3:] == (".dvc", "tmp", "exps"):
@@ -74,13 +79,13 @@ def main_root(start: Path | None = None) -> Path:
 
 
 def store_file() -> Path | None:
-    """The SQLite file of the MLflow store; None where MLFLOW_TRACKING_URI names another store.
+    """The SQLite file of the MLflow store. None if MLFLOW_TRACKING_URI names another store.
 
-    `mlflow.set_tracking_uri` sets that variable in its own process: ask before it.
+    Call this before `mlflow.set_tracking_uri`, which sets that variable.
     """
     return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
 
 
 def tracking_uri() -> str:
-    """Address of the MLflow store."""
+    """The address of the MLflow store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_file()}"

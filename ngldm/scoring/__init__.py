@@ -1,1 +1,1 @@
-"""How good images are."""
+"""Scores of generated images: Frechet distance, KID, precision and recall."""

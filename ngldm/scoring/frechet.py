@@ -1,4 +1,4 @@
-"""Distances between sets of feature vectors: Frechet distance (FID's formula) and KID. float64 throughout."""
+"""Frechet distance between two sets of feature vectors (the formula of FID), in float64."""
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ Array = Tensor | NDArray[np.floating]
 class Moments:
     """Streaming mean and covariance of feature vectors.
 
-    Batches are merged by the parallel update of Chan et al. (1983), which does not lose digits where the mean is
-    large against the spread, as running sums of squares do.
+    Batches are merged by the parallel update of Chan et al. (1983). Sums of squares would lose digits when the mean is
+    much larger than the spread; this update does not.
     """
 
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
@@ -23,7 +23,7 @@ class Moments:
         self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> "Moments":
-        """Add (B, dim) features."""
+        """Add features (B, dim). Returns itself."""
         x = features.to(self.mean)
         if len(x) == 0:
             return self
@@ -37,20 +37,24 @@ class Moments:
 
     @property
     def cov(self) -> Tensor:
-        """(dim, dim) unbiased covariance, as numpy.cov."""
+        """Unbiased covariance (dim, dim), as numpy.cov computes it.
+
+        Raises:
+            InputError: fewer than two feature vectors.
+        """
         if self.count < 2:
             raise InputError(f"a covariance needs at least 2 feature vectors, there are {self.count}")
         return self._scatter / (self.count - 1)
 
 
 def _cholesky(matrix: Tensor) -> Tensor | None:
-    """Cholesky's factor, or None of a singular matrix."""
+    """Cholesky's factor of a matrix; None if the matrix is singular."""
     factor, failed = torch.linalg.cholesky_ex(matrix)
     return None if failed else factor
 
 
 def _factor(matrix: Tensor) -> Tensor:
-    """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
+    """F (D, R) with F F^T = the positive semi-definite matrix (D, D), which has the rank R."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
     factor: Tensor = vectors[:, kept] * values[kept].sqrt()
@@ -58,7 +62,7 @@ def _factor(matrix: Tensor) -> Tensor:
 
 
 def _trace_of_root(product: Tensor) -> Tensor:
-    """tr P^(1/2) of a positive semi-definite P that rounding left a little unsymmetric."""
+    """tr P^(1/2) of a positive semi-definite P. By rounding, P may be slightly unsymmetric."""
     trace: Tensor = torch.linalg.eigvalsh((product + product.T) / 2.0).clamp(min=0.0).sqrt().sum()
     return trace
 
@@ -66,10 +70,11 @@ def _trace_of_root(product: Tensor) -> Tensor:
 def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
     """Squared Frechet distance between N(mu1, sigma1) and N(mu2, sigma2) (Heusel et al. 2017).
 
-    |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). With sigma1 = F F^T, the trace of the root comes from
-    the eigenvalues of the symmetric F^T sigma2 F, which are those of sigma1 sigma2: real and non-negative by
-    construction, so that nothing has to be discarded or regularised. F is Cholesky's factor of either covariance; if
-    both are singular (fewer images than features), it comes from eigenvectors, with as many columns as the rank.
+    The distance is |mu1 - mu2|^2 + tr(sigma1 + sigma2 - 2 (sigma1 sigma2)^(1/2)). Let sigma1 = F F^T. Then the matrix
+    F^T sigma2 F is symmetric and has the same eigenvalues as sigma1 sigma2, except zeros. They are real and not
+    negative, so no imaginary part has to be dropped and no covariance changed. The trace of the root is the sum of
+    their roots. F is Cholesky's factor of one of the covariances. If both are singular (fewer images than features), F
+    comes from eigenvectors and has as many columns as the rank.
 
     Args:
         mu1, mu2: (D,) means, torch tensors or numpy arrays.
@@ -86,15 +91,16 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
 
 
 def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
-    """Standard deviation of the Frechet distance over bootstrap draws of `features`: what another set would change.
+    """Standard deviation of the Frechet distance over bootstrap draws of `features`.
 
-    Draws with replacement have fewer distinct vectors, which raises the distances themselves (not returned), hardly
-    their spread.
+    It estimates how much the distance would change with another set of generated images. A draw with replacement has
+    fewer different vectors than the set. This makes the distances of the draws larger, but hardly changes their spread.
 
     Args:
         features: (N, D) of the generated images.
-        mu, sigma: statistics of the real ones, taken as exact.
-        repeats: draws, at least 2.
+        mu, sigma: mean (D,) and covariance (D, D) of the real images, taken as exact.
+        repeats: number of draws, at least 2.
+        seed: of the draws.
 
     Raises:
         InputError: fewer than 2 repeats or vectors.
@@ -104,9 +110,9 @@ def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, se
         raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {count}")
     generator = torch.Generator().manual_seed(seed)
     mu, sigma = mu.double(), sigma.double()
-    x = features.double() - mu  # sigma is unchanged, and the means stay small against the spread
+    x = features.double() - mu  # this leaves sigma unchanged and keeps the means small
     few = count <= x.shape[1]
-    # The eigenvalues of sigma X^T X are those of X sigma X^T, of which a draw takes rows and columns and centres them.
+    # sigma X^T X and X sigma X^T have the same eigenvalues. A draw takes rows and columns of the second, and centres.
     whole = x @ sigma @ x.T if few else x @ _factor(sigma)
     values = []
     for _ in range(repeats):
@@ -120,6 +126,6 @@ def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, se
             product = centred.T @ centred
         cross = _trace_of_root(product / (count - 1))
         draw = x[index]
-        # The trace of sigma, the same for every draw, is left out: it does not spread.
+        # The trace of sigma is the same for every draw, so it does not change the spread and is left out.
         values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
     return float(torch.stack(values).std())

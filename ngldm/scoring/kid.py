@@ -25,13 +25,16 @@ def _mmd2(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kid(features1: Tensor, features2: Tensor, subset_size: int = 1000, num_subsets: int = 100, seed: int = 0) -> Kid:
-    """Kernel Inception distance (Binkowski et al. 2018), unbiased for any sample size.
+    """Kernel Inception distance (Binkowski et al. 2018). It is unbiased for any number of vectors.
 
     Args:
         features1, features2: (N, D) and (M, D).
         subset_size: vectors per subset; at most min(N, M) are used.
-        num_subsets: subsets drawn without replacement within each.
-        seed: of the subsets.
+        num_subsets: number of subsets. Within a subset, vectors are drawn without replacement.
+        seed: of the draws.
+
+    Raises:
+        InputError: one side has fewer than two vectors.
     """
     size = min(subset_size, len(features1), len(features2))
     if size < 2:

@@ -1,4 +1,4 @@
-"""What scoring's settings can be called. Without torch: params.yaml is checked at once."""
+"""The names that settings of the scoring can have. No torch here, so that params.yaml is checked quickly."""
 
 EXTRACTORS = ("classifier", "inception")
 PROTOCOLS = ("standard", "paper")

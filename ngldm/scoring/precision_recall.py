@@ -1,4 +1,4 @@
-"""Precision and recall of generated images: whether they look real, and whether all of the real is there."""
+"""Precision and recall: whether generated images look real, and whether all kinds of real images are generated."""
 
 from dataclasses import dataclass
 
@@ -24,13 +24,14 @@ class PrecisionRecall:
 def precision_recall(real: Tensor, generated: Tensor, neighbours: int = 3, chunk: int = 1024) -> PrecisionRecall:
     """Improved precision and recall (Kynkaanniemi et al. 2019, equation 2).
 
-    A set's manifold is the union of the balls around its vectors that reach to each one's `neighbours`-th nearest other
-    vector of the set. The two figures depend on the numbers of vectors: compare at equal ones.
+    The manifold of a set is a union of balls, one around each vector of the set. The radius of a ball is the distance
+    from its vector to the `neighbours`-th nearest other vector of the set. Precision and recall depend on the numbers
+    of vectors, so compare only figures with equal numbers.
 
     Args:
         real, generated: (N, D) and (M, D) features.
-        neighbours: k.
-        chunk: rows of the distance matrix in memory at a time.
+        neighbours: k, at least 1.
+        chunk: rows of the distance matrix that are in memory at the same time.
 
     Raises:
         InputError: a set has no more than `neighbours` vectors.
@@ -46,7 +47,7 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = 3, chunk
 def _covered(points: Tensor, centres: Tensor, neighbours: int, chunk: int) -> float:
     """Share of `points` inside the manifold of `centres`."""
     points, centres = points.float(), centres.float()
-    # The nearest is the vector itself, at distance 0.
+    # The nearest vector is the vector itself, at distance 0. So the k-th nearest other one is number k + 1.
     radii = torch.cat(
         [_distances(part, centres).kthvalue(neighbours + 1, dim=1).values for part in centres.split(chunk)]
     )
@@ -55,5 +56,5 @@ def _covered(points: Tensor, centres: Tensor, neighbours: int, chunk: int) -> fl
 
 
 def _distances(a: Tensor, b: Tensor) -> Tensor:
-    # Exact differences: the quick form by a matrix product does not give 0 for a vector and itself.
+    # The faster way, by a matrix product, does not give exactly 0 for the distance of a vector to itself.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -1,4 +1,4 @@
-"""How many images a score compares, by the standard protocol or the paper's."""
+"""How many images a score compares, in the standard protocol and in the paper's."""
 
 from dataclasses import replace
 
@@ -12,13 +12,19 @@ INCEPTION_DIM = 2048
 
 
 def by_protocol(reference: Reference, protocol: str, generated: int | None = None) -> Reference:
-    """What the evaluation protocol compares with, under the metric's name by that protocol.
+    """The real images that a protocol compares with, and the name of the metric in that protocol.
+
+    The paper's text compares with 1000 random real images. The covariance of 1000 vectors of length 2048 is singular
+    and the distance is too large. It can be compared with the paper's figures, but it is not an FID. So the metric is
+    called `fd_paper_protocol`.
 
     Args:
-        generated: images to be scored, of which "paper" wants as many on this side.
-        protocol: "standard", all real images; "paper", 1000 random ones, as the paper's text has it. Its covariance
-            of 1000 vectors of length 2048 is singular and the distance biased upward: a figure to set beside the
-            paper's, never an FID, and so named `fd_paper_protocol`.
+        reference: all real images.
+        protocol: "standard" takes all real images; "paper" takes 1000 random ones.
+        generated: number of generated images. If it is below 1000, "paper" takes only as many real images.
+
+    Raises:
+        InputError: an unknown protocol.
     """
     if protocol not in PROTOCOLS:
         raise unknown("evaluate.fid_protocol", protocol, PROTOCOLS)
@@ -31,12 +37,12 @@ def by_protocol(reference: Reference, protocol: str, generated: int | None = Non
 
 
 def compared(protocol: str, generated: int, real: int) -> int:
-    """How many of the generated images count: all, but by the protocol "paper" as many as real ones, at most 1000."""
+    """How many generated images are scored: all; in the protocol "paper" as many as real ones, at most 1000."""
     return min(generated, real, PAPER_IMAGES) if protocol == "paper" else generated
 
 
 def shortfall(protocol: str, dim: int, generated: int, real: int) -> list[str]:
-    """What is to be said where there are too few images for the paper's protocol, or for a covariance of Inception's.
+    """Notes for the user if there are too few images for the paper's protocol or for Inception's covariance.
 
     Args:
         dim: length of a feature vector.

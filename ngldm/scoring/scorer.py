@@ -1,4 +1,4 @@
-"""Feature extractor and statistics of the real images: measured once, opened together to score generated images."""
+"""The scorer: a feature extractor together with the statistics of the real images, which are measured once."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
 @dataclass(frozen=True)
 class Scorer:
-    """Scores sets of generated images, each of the same number of images.
+    """Scores sets of generated images. All sets have the same number of images.
 
     Attributes:
         extractor: gives the features.
-        reference: the real images' features and statistics, by the protocol.
-        count: how many images of each generated set count: the first ones.
-        notes: what must be said of scores of so few images, if anything.
-        num_real: training images, whether the protocol takes all of them or not.
+        reference: features and statistics of the real images that the protocol compares with.
+        count: how many images of each generated set are scored: always the first ones.
+        notes: messages for the user if there are too few images for a reliable score.
+        num_real: number of training images. The protocol may compare with fewer.
         device: where the extractor computes.
     """
 
@@ -38,17 +38,17 @@ class Scorer:
 
     @property
     def metric(self) -> str:
-        """The distance's name in tables."""
+        """Name of the Frechet distance in tables."""
         return str(self.reference.about["metric"])
 
     def features(
         self, images: UInt8Array, batch_size: int, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[Tensor]:
-        """Features (B, D) of uint8 images (N, H, W, C), batch by batch. `progress` is told the images of each batch."""
+        """Features (B, D) of uint8 images (N, H, W, C), in batches. `progress` gets the number of images of each."""
         return extract(self.extractor, images, batch_size, progress)
 
     def distance(self, batches: Iterable[Tensor]) -> float:
-        """Frechet distance of the images with these features, batches of (B, D), to the real ones."""
+        """Frechet distance to the real images, of the images whose features come in batches (B, D)."""
         moments = Moments(self.extractor.dim)
         for features in batches:
             moments.update(features)
@@ -64,14 +64,15 @@ def open_scorer(
     inception_weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Scorer:
-    """A scorer that compares with what the stage `reference` wrote.
+    """A scorer that compares with the files of the stage `reference`.
 
     Args:
-        folder: the reference's.
-        num_images: of each generated set.
+        folder: the folder that the stage `reference` wrote.
+        num_images: number of images of each generated set.
         protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
-        extractor: the name that the reference's extractor must have; None takes whichever it has.
-        inception_weights: path of the Inception weights; None for torch's cache.
+        extractor: name of the extractor that the reference must have been made with; None accepts any.
+        inception_weights: path of the Inception weights; None takes torch's cache.
+        device: where the extractor computes.
 
     Raises:
         InputError: the reference is missing, damaged, or made with another extractor; or the weights are missing.
@@ -102,15 +103,17 @@ def measure_real(
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> float:
-    """Write the training images' features and statistics into `folder`, which must exist.
+    """Write features and statistics of the training images into `folder`, which must exist.
 
     Args:
+        extractor: gives the features.
+        data: training and test images.
         batch_size: images per call of the extractor.
-        progress: told the images of each batch, of both splits.
+        progress: called with the number of images of each batch, of both splits.
 
     Returns:
-        The floor: the test images' Frechet distance to the training images, which a perfect generator could be expected
-        to reach.
+        The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
+        it with as many images.
     """
     moments = {}
     for split, images in (("train", data.train), ("test", data.test)):

@@ -15,11 +15,11 @@ STEPS = 4  # of `score`, for a progress bar
 
 
 class ScoreConfig(Protocol):
-    """What `score` reads of a configuration.
+    """The settings that `score` reads.
 
     Attributes:
-        kid_subset_size, kid_subsets: of `kid`.
-        bootstrap: draws that give the distance's spread.
+        kid_subset_size, kid_subsets: `subset_size` and `num_subsets` of `kid`.
+        bootstrap: number of draws for the spread of the distance.
         neighbours: k of precision and recall.
     """
 
@@ -35,9 +35,9 @@ class Scores:
 
     Attributes:
         metric: name of the Frechet distance.
-        distance: to the real images.
+        distance: Frechet distance to the real images.
         spread: its standard deviation over bootstrap draws of the generated images.
-        kid, kid_std: kernel distance, and its deviation over subsets.
+        kid, kid_std: kernel distance, and its standard deviation over subsets.
         precision, recall: in [0, 1].
     """
 
@@ -50,7 +50,7 @@ class Scores:
     recall: float
 
     def named(self) -> dict[str, float]:
-        """The figures under the names that tables and MLflow use, the distance under its metric's."""
+        """The scores by the names that tables and MLflow use. The distance has the name of its metric."""
         return {
             self.metric: self.distance,
             f"{self.metric}_std": self.spread,
@@ -67,10 +67,12 @@ def score(
     config: ScoreConfig,
     advance: Callable[[int, str], None] = lambda count, note: None,
 ) -> Scores:
-    """Every score of the images with these features.
+    """All scores of a set of generated images.
 
     Args:
-        features: (N, D), of the images that count.
+        scorer: has the real images.
+        features: (N, D), of the first `scorer.count` generated images.
+        config: settings of the scores.
         advance: called `STEPS` times with 1 and the name of the next score.
     """
     reference = scorer.reference
@@ -80,7 +82,7 @@ def score(
     advance(1, "spread")
     spread = frechet_spread(features, reference.mu, reference.sigma, config.bootstrap)
     advance(1, "precision and recall")
-    # Both figures fall with the size of the real set: as many of it as were generated.
+    # Precision and recall depend on the number of real images, so as many real as generated images are taken.
     manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
     advance(1, "")
     return Scores(scorer.metric, distance, spread, kernel.mean, kernel.std, manifold.precision, manifold.recall)

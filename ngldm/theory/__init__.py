@@ -1,1 +1,1 @@
-"""What theory says of a noise, and its measurement."""
+"""Moments, densities and Theorem 1's ratio of noises, measured without training."""

@@ -1,6 +1,6 @@
-"""Moments, densities and Theorem 1's ratios of noises, measured by drawing from them; no training.
+"""Moments, densities and Theorem 1's ratios of noises, measured on draws from them. Nothing is trained.
 
-Cheap: seconds on two cores, whatever the data set.
+This takes seconds on two cores, whatever the data set.
 """
 
 import math
@@ -19,9 +19,9 @@ from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio
 
 MakeSchedule = Callable[[int], Schedule]  # T -> the schedule of T timesteps
 THEOREM_STEPS = (1, 3, 10, 30, 100, 300, 1000)
-THEOREM_VALUES = 30_000  # latent values carried to x_T: the chain of 1000 steps then takes a second at most
+THEOREM_VALUES = 30_000  # noised values of latents; so many take at most a second for the chain of 1000 steps
 DRAWS = 100_000
-LIMIT = 4.0  # histograms and densities: from -LIMIT to LIMIT standard deviations
+LIMIT = 4.0  # histograms and densities reach from -LIMIT to LIMIT standard deviations
 BINS = 80
 
 
@@ -32,12 +32,12 @@ def measure_theory(
     num_train_timesteps: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Theory:
-    """All that is measured of the noises compared.
+    """All measurements of the noises that are compared.
 
     Args:
-        latents: (N, c, h, w) standardised training latents, of which the first few are carried to x_T.
+        latents: (N, c, h, w) standardised training latents. Only the first few are noised, to x_T.
         noises: label to noise.
-        schedule: makes the schedule of any number of timesteps.
+        schedule: makes a schedule with a given number of timesteps.
         num_train_timesteps: the largest T to measure.
         advance: called with 1 after each of Theorem 1's ratios: `count_ratios` of them.
     """
@@ -53,22 +53,24 @@ def measure_theory(
 
 
 def without_gaussian(noises: Mapping[str, Noise]) -> dict[str, Noise]:
-    """The noises whose distances are measured relative to the Gaussian's."""
+    """All noises but the Gaussian, to which Theorem 1 compares them."""
     return {label: noise for label, noise in noises.items() if noise.name != "gaussian"}
 
 
 def theorem_steps(longest: int) -> list[int]:
-    """The values of T to measure: those of `THEOREM_STEPS` below `longest`, and it, at most 1000."""
+    """The values of T to measure: those of `THEOREM_STEPS` below `longest`, and `longest` itself (at most 1000)."""
     return sorted({t for t in THEOREM_STEPS if t < longest} | {min(longest, THEOREM_STEPS[-1])})
 
 
 def count_ratios(noises: Mapping[str, Noise], num_train_timesteps: int) -> int:
-    """How many of Theorem 1's ratios `measure_theory` measures."""
+    """The number of Theorem 1's ratios that `measure_theory` measures."""
     return len(without_gaussian(noises)) * len(FORWARDS) * len(theorem_steps(num_train_timesteps))
 
 
 def _few(latents: NDArray[np.float32]) -> Tensor:
-    """The first latents: about `THEOREM_VALUES` values, at least 16 latents. Distances of large ones vary less."""
+    """The first latents: about `THEOREM_VALUES` values, but at least 16 latents. Fewer large latents are enough,
+    because their distances vary less.
+    """
     count = min(len(latents), max(16, THEOREM_VALUES // math.prod(latents.shape[1:])))
     return torch.from_numpy(latents[:count].copy())
 
@@ -82,7 +84,7 @@ def draw(noises: Mapping[str, Noise], seed: int = 0) -> dict[str, Tensor]:
 
 
 def moments(noises: Mapping[str, Noise], draws: Mapping[str, Tensor]) -> list[MomentRow]:
-    """Mean, variance, skewness and excess kurtosis of each noise, in closed form and of its draws."""
+    """Mean, variance, skewness and excess kurtosis of each noise: exact values and those of its draws."""
     rows = []
     for label, noise in noises.items():
         x = draws[label]
@@ -101,7 +103,7 @@ def moments(noises: Mapping[str, Noise], draws: Mapping[str, Tensor]) -> list[Mo
 
 
 def histograms(draws: Mapping[str, Tensor], limit: float = LIMIT) -> dict[str, Histogram]:
-    """A histogram of each noise's draws within the limit, `BINS` bins of equal width."""
+    """A histogram of each noise's draws from -limit to limit, with `BINS` bins of equal width."""
     found = {}
     for label, values in draws.items():
         density, edges = np.histogram(values.numpy(), bins=BINS, range=(-limit, limit), density=True)
@@ -110,7 +112,7 @@ def histograms(draws: Mapping[str, Tensor], limit: float = LIMIT) -> dict[str, H
 
 
 def densities(noises: Mapping[str, Noise], limit: float = LIMIT) -> dict[str, Density]:
-    """The density within the limit, of the noises that have one in closed form."""
+    """The density from -limit to limit, of the noises whose density has a closed form."""
     x = torch.linspace(-limit, limit, 801, dtype=torch.float64)
     known = {k: n for k, n in noises.items() if n.base.function("log_prob") and not n.base.discrete}
     return {label: Density(x.tolist(), noise.log_prob(x).exp().tolist()) for label, noise in known.items()}
@@ -130,7 +132,7 @@ def measure_theorem(
         latents: (N, ...) standardised, N >= 2.
         noises: label to noise.
         steps: the values of T.
-        schedule: makes the schedule of T timesteps.
+        schedule: makes a schedule with T timesteps.
         seed: of the draws.
         advance: called with 1 after each ratio.
     """

@@ -1,15 +1,16 @@
-"""What is measured of noises, as files: the stage `theory` writes them, the report reads them, without torch.
+"""The measurements of noises, as files. The stage `theory` writes them and the report reads them, without torch.
 
-On disk: theorem1.csv, moments.csv, and curves.json, which holds what the report's figure of the noises draws.
+The files are theorem1.csv, moments.csv, and curves.json with the histograms and densities for the report's figure.
 """
 
-import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
-from ngldm.io.files import atomic_directory, atomic_path, entry, read_json, require, write_json
+from ngldm.io.files import atomic_directory, entry, read_csv, read_json, require, write_csv, write_json
+
+STAGE = "the stage `theory`"
 
 
 class TheoremRow(TypedDict):
@@ -19,9 +20,9 @@ class TheoremRow(TypedDict):
         noise: its label.
         forward: "marginal" or "markov".
         steps: T.
-        ratio, std_error: of the mean distances, relative to the Gaussian's.
-        rms_ratio, rms_std_error: of the root mean squares.
-        kurtosis_left: share of the noise's excess kurtosis that x_T's noise still has.
+        ratio, std_error: mean distance under the noise divided by that under the Gaussian, and its standard error.
+        rms_ratio, rms_std_error: the same of root mean square distances.
+        kurtosis_left: fraction of the noise's excess kurtosis that the noise of x_T still has.
     """
 
     noise: str
@@ -35,7 +36,7 @@ class TheoremRow(TypedDict):
 
 
 class MomentRow(TypedDict):
-    """One moment of one noise: in closed form, and of draws."""
+    """One moment of one noise: its exact value, and its value in a sample."""
 
     noise: str
     moment: str
@@ -45,7 +46,7 @@ class MomentRow(TypedDict):
 
 @dataclass(frozen=True)
 class Histogram:
-    """Draws of one noise: n + 1 edges of bins, and the density of the draws in each of the n bins."""
+    """A histogram of draws of one noise: the n + 1 edges of n bins, and the density of the draws in each bin."""
 
     edges: Sequence[float]
     density: Sequence[float]
@@ -53,7 +54,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Density:
-    """Density of one noise, in closed form, at the points x."""
+    """The exact density of one noise at the points x."""
 
     x: Sequence[float]
     density: Sequence[float]
@@ -61,13 +62,14 @@ class Density:
 
 @dataclass(frozen=True)
 class Theory:
-    """What is known of the noises compared, each by its label.
+    """The measurements of the noises that are compared. Each noise is named by its label.
 
     Attributes:
         latent_shape: (c, h, w) of the latents that Theorem 1 was measured on.
-        theorem: Theorem 1's ratios; none for the Gaussian itself.
-        moments: row by row, noise after noise.
-        densities: of the noises that have one in closed form.
+        theorem: Theorem 1's ratios; the Gaussian itself has none.
+        moments: all moments of the first noise, then of the next.
+        histograms: of all noises.
+        densities: of the noises whose density has a closed form.
     """
 
     latent_shape: tuple[int, ...]
@@ -78,10 +80,10 @@ class Theory:
 
 
 def write_theory(theory: Theory, path: Path) -> None:
-    """Write the folder, whole or not at all."""
+    """Write the folder. It appears complete or not at all."""
     with atomic_directory(path) as folder:
         write_theorem(theory.theorem, folder / "theorem1.csv")
-        _write_csv(theory.moments, tuple(MomentRow.__annotations__), folder / "moments.csv")
+        write_csv(folder / "moments.csv", tuple(MomentRow.__annotations__), theory.moments)
         curves = {
             "latent_shape": theory.latent_shape,
             "histograms": {noise: asdict(histogram) for noise, histogram in theory.histograms.items()},
@@ -91,12 +93,12 @@ def write_theory(theory: Theory, path: Path) -> None:
 
 
 def read_theory(path: Path) -> Theory:
-    """What `write_theory` wrote.
+    """Read the folder that `write_theory` wrote.
 
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    curves = read_json(require(path, "the stage `theory`") / "curves.json", "latent_shape", "histograms", "densities")
+    curves = read_json(require(path, STAGE) / "curves.json", "latent_shape", "histograms", "densities")
     return Theory(
         latent_shape=tuple(entry(curves, "latent_shape", list)),
         theorem=[
@@ -110,13 +112,13 @@ def read_theory(path: Path) -> Theory:
                 rms_std_error=float(row["rms_std_error"]),
                 kurtosis_left=float(row["kurtosis_left"]),
             )
-            for row in _read_csv(path / "theorem1.csv")
+            for row in read_csv(path / "theorem1.csv", STAGE)
         ],
         moments=[
             MomentRow(
                 noise=row["noise"], moment=row["moment"], exact=float(row["exact"]), sampled=float(row["sampled"])
             )
-            for row in _read_csv(path / "moments.csv")
+            for row in read_csv(path / "moments.csv", STAGE)
         ],
         histograms={noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict).items()},
         densities={noise: Density(**values) for noise, values in entry(curves, "densities", dict).items()},
@@ -124,17 +126,5 @@ def read_theory(path: Path) -> Theory:
 
 
 def write_theorem(rows: Sequence[TheoremRow], path: Path) -> None:
-    """Write Theorem 1's ratios as CSV, whole or not at all."""
-    _write_csv(rows, tuple(TheoremRow.__annotations__), path)
-
-
-def _write_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str], path: Path) -> None:
-    with atomic_path(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _read_csv(path: Path) -> list[dict[str, str]]:
-    with require(path, "the stage `theory`").open(newline="") as file:
-        return list(csv.DictReader(file))
+    """Write Theorem 1's ratios as CSV. The file appears complete or not at all."""
+    write_csv(path, tuple(TheoremRow.__annotations__), rows)

@@ -1,7 +1,7 @@
-"""Theorem 1, measured: how far the forward process carries x_0 under a noise D, relative to the Gaussian.
+"""Theorem 1, measured: the distance from x_0 to x_T under a noise D, divided by the distance under the Gaussian.
 
-The theorem says that lim_{T -> inf} E_D||x_0 - x_T|| / E_N||x_0 - x_T|| exists. Standardising D makes the ratio of the
-mean squares exactly 1 at every T; docs/theorem-1.md says what that leaves of the ratio of the means.
+The theorem says that lim_{T -> inf} E_D||x_0 - x_T|| / E_N||x_0 - x_T|| exists. Here D is standardised, so the ratio of
+the mean squares is exactly 1 at every T. docs/theorem-1.md says what follows for the ratio of the means.
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ from ngldm.noise import Noise, make_noise
 
 @dataclass(frozen=True)
 class Ratio:
-    """E_D||x_0 - x_T|| / E_N||x_0 - x_T||, by Monte Carlo.
+    """E_D||x_0 - x_T|| / E_N||x_0 - x_T||, estimated from draws.
 
     Attributes:
         mean: the ratio of mean Euclidean distances.
         std_error: its standard error.
-        rms: the ratio of root mean squares, which standardising makes 1.
-        rms_std_error: its standard error, where D has a fourth moment.
+        rms: the ratio of root mean square distances. Its exact value is 1.
+        rms_std_error: its standard error. It is meaningful only if D has a fourth moment.
     """
 
     mean: float
@@ -37,6 +37,9 @@ def final_latents(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, ge
 
     Args:
         x0: (N, ...) clean latents on the CPU.
+        noise: D.
+        schedule: has T timesteps.
+        forward: "marginal" or "markov".
         generator: on the CPU.
 
     Returns:
@@ -61,8 +64,11 @@ def theorem1_ratio(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, s
     """The theorem's ratio for the latents x0.
 
     Args:
-        x0: (N, ...) with N >= 2; each latent is carried to x_T once under either noise.
-        seed: of the draws; the two noises have streams of their own.
+        x0: (N, ...) with N >= 2. For each latent, x_T is drawn once with D and once with Gaussian noise.
+        noise: D.
+        schedule: has T timesteps.
+        forward: "marginal" or "markov".
+        seed: of the draws. The two noises have different streams.
 
     Raises:
         InputError: fewer than two latents, or an unknown forward process.
@@ -88,11 +94,12 @@ def _ratio(x: Tensor, y: Tensor) -> tuple[float, float]:
 
 
 def kurtosis_left(schedule: Schedule) -> float:
-    """Share of D's excess kurtosis that the noise of x_T still has after the chain: sum over t of w_t^2.
+    """Fraction of D's excess kurtosis that the noise of x_T still has after the chain: the sum over t of w_t^2.
 
-    w_t = beta_t alpha_(t+1) ... alpha_T / (1 - abar_T) is the share of x_T's noise variance that step t brought in. 1
-    means D itself, 0 a Gaussian; about beta_T / 2 for a long linear schedule, whatever T is. With zero terminal SNR,
-    beta_T = 1: the last step replaces all before it, and what is left is D itself.
+    w_t = beta_t alpha_(t+1) ... alpha_T / (1 - abar_T) is the fraction of x_T's noise variance that comes from step t.
+    A result of 1 means the noise is D itself, 0 means it is Gaussian. For a long linear schedule the result is about
+    beta_T / 2, whatever T is. With zero terminal SNR, beta_T = 1: the last step replaces all before it, and what is
+    left is D itself.
     """
     after = torch.cat([schedule.alphas[2:], torch.ones(1, dtype=torch.float64)]).flip(0).cumprod(0).flip(0)
     share = schedule.betas[1:] * after / (1.0 - schedule.alphas_cumprod[-1])

@@ -1,22 +1,23 @@
-"""Training state that survives a crash: one safetensors file, its JSON state inside, written atomically.
+"""Training state that survives a crash: one safetensors file, written atomically.
 
-Weights, EMA weights and optimiser moments are the tensors; the step, the best score so far and what is being trained
-are JSON in the file's metadata, so that the two cannot disagree. A readable copy of the JSON lies beside it.
+Its tensors are weights, EMA weights and optimiser moments. The step, the best held-out loss so far and what the
+training is made from are JSON in the same file's metadata, so that they always belong to these tensors. A second file
+holds a readable copy of the JSON.
 
-Which settings of the loop decide the result, so that a checkpoint made with others is not resumed (`decisive`):
+A checkpoint is resumed only if the settings that decide the result are the same (`decisive`):
 
 | key | decides | part of the key |
 | --- | --- | --- |
 | max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
-| precision, compile | the weights: other roundings | yes |
-| export | which weights are handed over | yes |
+| precision, compile | the weights, by their rounding | yes |
+| export | which weights go into the model file | yes |
 | eval_every | which weights are the best | only if export is best |
-| snapshot_every | which models are kept on the way | yes |
-| log_every | the rows of the history; resumed, it keeps its old rows | no |
-| checkpoint_every | what a crash can lose | no |
+| snapshot_every | which models are kept during training | yes |
+| log_every | the steps of the rows in the history; a resumed history keeps its old rows | no |
+| checkpoint_every | how many steps a crash can lose | no |
 
-Device and number of threads are no settings of the loop. A run that goes on elsewhere ends with weights that differ in
-their last bits.
+The device and the number of threads are not settings of the loop. A training that is resumed on another device ends
+with weights that differ in their last bits.
 """
 
 import json
@@ -34,12 +35,12 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 
-State = dict[str, object]  # JSON-able: what a training must know of itself beside its tensors
+State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
 UNDECISIVE = ("log_every", "checkpoint_every")
 
 
 def decisive(config: Mapping[str, object]) -> dict[str, object]:
-    """The settings of a training loop that decide its result; see the table above."""
+    """Those settings of a training loop that decide its result; see the table above."""
     left_out = UNDECISIVE if config.get("export") == "best" else (*UNDECISIVE, "eval_every")
     return {key: value for key, value in config.items() if key not in left_out}
 
@@ -48,10 +49,12 @@ class Checkpointer:
     """Keeps `last` and `best` of one training in a folder of its own.
 
     Args:
-        root: of all checkpoints; outside DVC's outs, since DVC deletes outs before a stage runs.
-        label: names the training; what differs in `made_from` alone has the same label.
-        made_from: all that the training depends on, JSON-able. A checkpoint made from anything else is never resumed.
-        every: steps between two saves of `last`; what a crash can lose.
+        root: folder of all checkpoints. It must not be an output of DVC, because DVC deletes outputs before a stage
+            runs.
+        label: name of the training. Trainings that differ only in `made_from` have the same label.
+        made_from: everything that the training depends on, in types that JSON has. A checkpoint that was made from
+            anything else is never resumed.
+        every: steps between two saves of `last`. A crash can lose that many steps.
 
     Attributes:
         key: fingerprint of `made_from`.
@@ -66,9 +69,9 @@ class Checkpointer:
 
     @contextmanager
     def until_done(self) -> Iterator[None]:
-        """Hold the folder for a training and the writing of its results; remove it if the block succeeds.
+        """Lock the folder while the block trains and writes its results. Remove the folder if the block succeeds.
 
-        Another process that does the same training waits: it would mix its files with ours.
+        Another process with the same training waits, so that the two do not mix their files.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.folder.with_name(f".{self.folder.name}.lock")):
@@ -85,7 +88,7 @@ class Checkpointer:
         write_json(self.folder / f"{name}.json", content)
 
     def resume(self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> State | None:
-        """Load `last` into the modules and the optimiser and return its state; None if there is nothing to resume.
+        """Load `last` into the modules and the optimiser and return its state. None if there is nothing to resume.
 
         Raises:
             InputError: the file is damaged.
@@ -104,14 +107,14 @@ class Checkpointer:
             index, name = key.split(".", 1)
             layout["state"].setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(layout)
-        for parameter, moments in optimizer.state.items():  # a file keeps no strides; fused optimisers rely on them
+        for parameter, moments in optimizer.state.items():  # the file keeps no strides, which fused optimisers need
             for name, value in moments.items():
                 if value.shape == parameter.shape:
                     moments[name] = torch.empty_like(parameter).copy_(value)
         return state
 
     def unused(self) -> str | None:
-        """Why the newest checkpoint of this label is not resumed, in one line; None if there is none or if it is."""
+        """Why the newest checkpoint of this label is not resumed, in one line. None if it is, or if there is none."""
         files = newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json"))
         if not files:
             return None

@@ -1,4 +1,4 @@
-"""What a training is told."""
+"""The settings of a training."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,7 +8,7 @@ from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
 class FitSettings(Protocol):
-    """What the loop reads: of a `FitConfig`, which explains each, or of a section of params.yaml."""
+    """The settings that the loop reads. `FitConfig` explains them. A section of params.yaml has them too."""
 
     @property
     def max_steps(self) -> int: ...
@@ -38,19 +38,19 @@ class FitSettings(Protocol):
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Settings of a training, with defaults that suit a small U-Net.
+    """Settings of a training. The defaults suit a small U-Net.
 
     Attributes:
         max_steps: optimiser steps, at least 1.
         batch_size: items per step, at least 1.
         lr: AdamW's learning rate after warm-up, above 0.
-        weight_decay: AdamW's, at least 0.
-        warmup_steps: over which lr rises linearly from 0.
-        lr_schedule: after warm-up: "constant", or "cosine" to 0.
-        ema_decay: of the averaged weights per step, in [0, 1); for whoever makes the `EMA`.
+        weight_decay: AdamW's weight decay, at least 0.
+        warmup_steps: steps during which lr rises linearly from 0, at least 0.
+        lr_schedule: lr after warm-up: "constant", or "cosine" (falls to 0).
+        ema_decay: decay of the averaged weights per step, in [0, 1). `fit` does not read it: pass it to `EMA`.
         grad_clip: largest global gradient norm, above 0.
-        precision: of forward and backward pass: "fp32" or "bf16"; the weights stay float32.
-        compile: compile the network (needs a C++ compiler, costs a minute or so).
+        precision: of the forward and backward pass: "fp32" or "bf16". The weights stay float32.
+        compile: whether to compile the network. This needs a C++ compiler and takes about a minute.
         log_every: steps between two reports, at least 1.
         eval_every: steps between two held-out losses, at least 1.
     """
@@ -70,10 +70,10 @@ class FitConfig:
 
 
 def check_fit(config: FitSettings) -> None:
-    """Refuse settings that the loop cannot follow.
+    """Check that every setting is in its range.
 
     Raises:
-        InputError: naming the first of them, its value and what is allowed.
+        InputError: names the first setting that is not, its value and what is allowed.
     """
     least = {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "weight_decay": 0, "warmup_steps": 0}
     for key, low in least.items():

@@ -10,10 +10,14 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """A copy of a network whose weights follow it slowly; sampling uses the copy.
+    """A copy of a network whose weights are a moving average of the network's weights. Sampling uses the copy.
 
-    The decay warms up as min(decay, (1 + n) / (10 + n)) after n updates, so that the random initial weights are
-    forgotten early in short runs too. Buffers are copied as they are.
+    After n updates the decay is min(decay, (1 + n) / (10 + n)). It is small at first, so that the random initial
+    weights lose their influence early, also in short trainings. Buffers are copied without averaging.
+
+    Args:
+        model: the network.
+        decay: in [0, 1); 0 averages nothing.
     """
 
     def __init__(self, model: Network, decay: float) -> None:
@@ -23,7 +27,7 @@ class EMA(Generic[Network]):
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Call after each optimiser step."""
+        """Update the averages. To be called after each optimiser step."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1.0 - decay)

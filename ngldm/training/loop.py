@@ -1,7 +1,7 @@
-"""One training loop for every network here: it yields reports, the caller logs them.
+"""One training loop for all networks. It yields reports, and the caller decides what to do with them.
 
-All randomness of step k follows from (seed, k): batches, timesteps, noise, dropout. So the state of a run is its
-weights, its optimiser and its step, and a resumed run equals an uninterrupted one bit for bit.
+Everything random at step k depends on (seed, k) alone: batches, timesteps, noise, dropout. So the state of a training
+is its weights, its optimiser and its step, and a resumed training gives the same bits as one without interruption.
 """
 
 import math
@@ -22,7 +22,7 @@ from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.seeds import batch_indices, stream_seed
 
-LAYOUT = torch.channels_last  # convolutions reorder less on CPUs, and GPUs' tensor cores want it
+LAYOUT = torch.channels_last  # the fastest layout for convolutions, on CPUs and on the tensor cores of GPUs
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)
 LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); all on one device
@@ -31,14 +31,14 @@ Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
 
 @dataclass(frozen=True)
 class Split(Generic[Batch]):
-    """Something to train on or to evaluate: how many items, and how to fetch some by index."""
+    """Data to train on or to evaluate: the number of items, and a function that fetches items by their indices."""
 
     size: int
     fetch: Fetch[Batch]
 
     @staticmethod
     def of(items: Tensor | NDArray[np.float32]) -> "Split[Tensor]":
-        """The items (N, ...) of a tensor or an array, memory-mapped or not."""
+        """The items (N, ...) of a tensor or of an array, which may be memory-mapped."""
         if isinstance(items, Tensor):
             return Split(len(items), lambda index: items[torch.from_numpy(index)])
         return Split(len(items), lambda index: torch.from_numpy(items[index]))
@@ -46,12 +46,13 @@ class Split(Generic[Batch]):
 
 @dataclass(frozen=True)
 class Task(Generic[Batch]):
-    """What is learned from what.
+    """A loss, and the data to learn from.
 
     Attributes:
-        loss: loss(network, batch, generator) -> () or (B,), on the batch's device; what is random in it is drawn from
-            the generator. `Diffusion.loss` is one.
-        heldout: where the averaged weights are evaluated.
+        loss: loss(network, batch, generator) -> () or (B,), on the batch's device. It draws everything random from the
+            generator. `Diffusion.loss` is such a loss.
+        train: the training data.
+        heldout: the data on which the averaged weights are evaluated; None evaluates nothing.
     """
 
     loss: LossFunction[Batch]
@@ -61,16 +62,16 @@ class Task(Generic[Batch]):
 
 @dataclass(frozen=True)
 class Report:
-    """What happened up to and including a step.
+    """The state of a training after a step.
 
     Attributes:
         step: optimiser steps done, from 1.
-        epoch: passes over the data so far, fractional.
+        epoch: passes over the training data so far, as a fraction.
         loss: mean training loss since the last report.
         lr: learning rate of this step.
         grad_norm: global gradient norm of this step, before clipping.
         images_per_second: since the last report.
-        heldout_loss: loss of the EMA weights on the held-out split, where it was evaluated at this step.
+        heldout_loss: loss of the EMA weights on the held-out split; None if it was not evaluated at this step.
     """
 
     step: int
@@ -98,7 +99,7 @@ def heldout_loss(
     config: FitSettings,
     device: torch.device | str,
 ) -> float:
-    """Mean loss over the held-out split, with the same timesteps and noise every time."""
+    """Mean loss over the held-out split, with the same timesteps and noise in every call."""
     total = 0.0
     for start in range(0, heldout.size, config.batch_size):
         indices = np.arange(start, min(start + config.batch_size, heldout.size))
@@ -109,7 +110,7 @@ def heldout_loss(
 
 
 def _send(batch: Batch, device: torch.device | str) -> Batch:
-    from accelerate.utils import send_to_device  # a second, which `--help` must not wait for
+    from accelerate.utils import send_to_device  # this import takes a second, and `--help` must not wait for it
 
     return cast(Batch, send_to_device(batch, device, non_blocking=True))
 
@@ -124,21 +125,24 @@ def fit(
     device: torch.device | str = "cpu",
     checkpointer: Checkpointer | None = None,
 ) -> Iterator[Report]:
-    """Train `network` in place, and `ema` with it, yielding a report every `log_every` steps and at the end.
+    """Train `network` and `ema` in place, and yield a report every `log_every` steps and at the end.
 
-    AdamW, warm-up, gradient clipping, bfloat16 autocast with float32 master weights, `torch.compile` if
-    `config.compile` (the EMA weights, evaluated now and then, stay as they are). With a checkpointer,
-    the run goes on from `last` if there is one made from the same, saves `last` at its interval and, with
-    a held-out split, `best` whenever the held-out loss improves.
+    - The loop has AdamW, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
+    - If `config.compile` is true, the network is compiled; the EMA network, which is evaluated rarely, is not.
+    - With a checkpointer, the training continues from `last`, if that was made from the same things. It saves `last`
+      at the checkpointer's interval. With a held-out split it saves `best` whenever the held-out loss improves.
 
     Args:
-        network: moved to `device`.
+        network: the network; it is moved to `device`.
         ema: `EMA(network, decay)`, made before the training.
-        config: None for the defaults of `FitConfig`.
-        seed: all that is random follows from it.
+        task: loss and data.
+        config: the settings; None takes the defaults of `FitConfig`.
+        seed: everything random depends on it.
+        device: where to train.
+        checkpointer: keeps and resumes the state; None keeps nothing.
 
     Raises:
-        InputError: a setting is out of range; or, while it runs, the training has diverged.
+        InputError: a setting is out of range. While the training runs: the training has diverged.
     """
     config = config or FitConfig()
     check_fit(config)
@@ -146,7 +150,7 @@ def fit(
 
 
 class _Run(Generic[Network, Batch]):
-    """A training under way: its state, and what has happened since the last report."""
+    """A training that is running: its state, and the losses since the last report."""
 
     def __init__(
         self,
@@ -178,7 +182,7 @@ class _Run(Generic[Network, Batch]):
         ema.updates = self.step
 
     def reports(self) -> Iterator[Report]:
-        """Train; first come the reports of the run that is resumed."""
+        """Train. A resumed training first yields its old reports again."""
         yield from list(self.history)
         config, since, reported = self.config, time.perf_counter(), self.step
         self.network.train()
@@ -202,7 +206,7 @@ class _Run(Generic[Network, Batch]):
         return self.step % every == 0 or self.step == self.config.max_steps
 
     def _advance(self, network: Network) -> Tensor:
-        """One optimiser step; its gradient norm, still on the device so that nothing waits for it."""
+        """Make one optimiser step. The gradient norm stays on the device, so that the CPU need not wait for it."""
         config, train = self.config, self.task.train
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, self.step)
@@ -222,7 +226,7 @@ class _Run(Generic[Network, Batch]):
         return grad_norm
 
     def _evaluate(self) -> float | None:
-        """The held-out loss, where it is due."""
+        """The held-out loss, at the steps at which it is evaluated; None at the others."""
         heldout = self.task.heldout
         if heldout is None or not self._due(self.config.eval_every):
             return None
@@ -254,7 +258,11 @@ class _Run(Generic[Network, Batch]):
 
 
 def _mean_loss(losses: list[Tensor], step: int, *others: float | None) -> float:
-    """Mean of the losses since the last report; it and `others` (gradient norm, held-out loss) must be finite."""
+    """Mean of the losses since the last report.
+
+    Raises:
+        InputError: the mean, or one of `others` (gradient norm, held-out loss), is not finite.
+    """
     mean = float(torch.stack(losses).double().mean())
     if not all(math.isfinite(value) for value in (mean, *others) if value is not None):
         raise InputError(f"at step {step} training has diverged (loss {mean}): lower the lr")

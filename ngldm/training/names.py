@@ -1,4 +1,4 @@
-"""What the training loop's settings can be called. Without torch: params.yaml is checked at once."""
+"""The names that settings of the training loop can have. No torch here, so that params.yaml is checked quickly."""
 
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")

@@ -1,4 +1,4 @@
-"""What is random at step k of a training: generators and batches that follow from seed and step."""
+"""Everything random at step k of a training: seeds of generators, and batches. They depend on seed and step alone."""
 
 import hashlib
 from functools import lru_cache
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 
 def stream_seed(seed: int, *names: object) -> int:
-    """A seed for one purpose, e.g. (0, "step", 17): independent of every other purpose's."""
+    """A seed for one purpose, for example (0, "step", 17). Seeds of different purposes are independent."""
     digest = hashlib.sha256(":".join(map(str, (seed, *names))).encode()).digest()
     return int.from_bytes(digest[:4], "big")  # the CPU generator of torch uses 32 bits of a seed
 
 
 def batch_indices(size: int, batch_size: int, seed: int, step: int) -> NDArray[np.int64]:
-    """Indices of the batch of `step` (from 0): shuffled epochs, laid end to end, so that no item is left out."""
+    """Indices of the batch of `step` (from 0). Epochs are shuffled. A batch can span two: no item is left out."""
     first = step * batch_size
     parts, need = [], batch_size
     while need:

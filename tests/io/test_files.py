@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from ngldm.io.files import (
     entry,
     fingerprint,
     newest_first,
+    read_csv,
     read_json,
     require,
     sha256_file,
+    write_csv,
     write_json,
 )
 
@@ -314,3 +317,26 @@ def test_newest_first_leaves_out_what_is_gone(tmp_path: Path) -> None:
         os.utime(path, (time, time))
     (tmp_path / "gone").unlink()
     assert [path.name for path in newest_first(paths)] == ["new", "middle", "old"]
+
+
+def test_a_table_comes_back_as_text_by_column(tmp_path: Path) -> None:
+    rows = [{"name": 'a, "b"\nc', "value": 0.1 + 0.2, "left out": 1}, {"name": "", "value": None}]
+    write_csv(tmp_path / "a.csv", ("name", "value"), rows)
+    expected = [{"name": 'a, "b"\nc', "value": "0.30000000000000004"}, {"name": "", "value": ""}]
+    assert read_csv(tmp_path / "a.csv", "nobody") == expected
+
+
+def test_a_missing_table_is_named_with_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.csv: no such file .* the stage `x`"):
+        read_csv(tmp_path / "none.csv", "the stage `x`")
+
+
+def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, object]]:
+        yield {"a": 2}
+        raise ValueError("broken")
+
+    write_csv(tmp_path / "a.csv", ("a",), [{"a": 1}])
+    with pytest.raises(ValueError, match="broken"):
+        write_csv(tmp_path / "a.csv", ("a",), rows())
+    assert read_csv(tmp_path / "a.csv", "nobody") == [{"a": "1"}]

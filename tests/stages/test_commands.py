@@ -134,7 +134,7 @@ def test_bad_options_are_named_with_what_is_allowed(call, workspace, arguments, 
         (("reference",), "data/dataset", "download"),
         (("train", "--noise", "laplace"), "data/dataset", "download"),
         (("sample", "--noise", "laplace", "--sampler", "auto"), "models/laplace/model.safetensors", "train"),
-        (("evaluate", "--noise", "laplace"), "samples/laplace/auto", "sample"),
+        (("evaluate", "--noise", "laplace"), "samples/laplace/ancestral", "sample"),
         (("report",), "data/reference/reference.json", "repro"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The console script `ngldm`: tools for people."""
+"""The console script `ngldm`: tools for people. The stages of the pipeline are in stages/."""

@@ -1,4 +1,4 @@
-"""`ngldm list`: what can be chosen, one line each."""
+"""`ngldm list`: the choices, with a line for each."""
 
 import re
 from collections.abc import Callable
@@ -11,12 +11,12 @@ import typer
 from ngldm.io.errors import InputError
 
 CONF, WIDTH = Path("conf"), 110
-app = typer.Typer(help="What can be chosen, one line each.", no_args_is_help=True)
+app = typer.Typer(help="List the choices, with a line for each.", no_args_is_help=True)
 
 
 @app.command()
 def noises() -> None:
-    """Registered distributions, those of installed entry points included; `ngldm noise show` has more."""
+    """Registered distributions, including those of installed packages; `ngldm noise show` says more about one."""
     from ngldm.noise import noise_factory, noise_names
 
     _print({name: _first_line(noise_factory(name)) for name in noise_names()})
@@ -61,7 +61,7 @@ def _first_line(function: Callable[..., Any]) -> str:
 
 
 def _comment(file: Path) -> str:
-    """What the comment at a file's head begins with, Hydra's own directive left out."""
+    """The first sentence of the comment at the start of a file. A line that is meant for Hydra is left out."""
     lines = []
     for line in file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
@@ -72,6 +72,6 @@ def _comment(file: Path) -> str:
 
 
 def _sentence(text: str) -> str:
-    """The first sentence, cut where it is longer than a line."""
+    """The first sentence, cut if it is longer than a line."""
     first = re.split(r"\.(?=\s+[A-Z])", " ".join(text.split()))[0]
     return shorten(first.rstrip("."), WIDTH, placeholder=" ...")

@@ -1,4 +1,4 @@
-"""`ngldm compare`: MLflow runs side by side, the params in which they differ and their scores."""
+"""`ngldm compare`: a table of MLflow runs with the params in which they differ, and their scores."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,8 +12,8 @@ from ngldm.pipeline.workspace import store_file, tracking_uri
 
 HIGHER = ("precision", "recall")
 LOWER = ("fid", "fd", "kid")
-ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags worth a row where they differ
-SHOWN = 8  # names in an error message
+ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags that get a row if they differ
+SHOWN = 8  # so many names are listed in an error message
 
 
 def compare(
@@ -21,16 +21,16 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Run ids, their first letters, or names (the newest of that name). [default: the newest of each name]",
+            help="Ids, first letters of ids, or names (the newest of that name). [default: the newest of each name]",
         ),
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option(help="MLflow experiment; params.yaml's `experiment` unless said.")
+        str | None, typer.Option(help="MLflow experiment. [default: `experiment` in params.yaml]")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many runs, where none is named.")] = 6,
-    equal: Annotated[bool, typer.Option("--all", help="Also the params that are equal, and all metrics.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="Largest number of runs, if none is named.")] = 6,
+    equal: Annotated[bool, typer.Option("--all", help="Show equal params and all metrics too.")] = False,
 ) -> None:
-    """MLflow runs side by side: the params that differ, and the scores with the best of each in bold."""
+    """Compare MLflow runs: the params that differ, and the scores. The best value of each score is bold."""
     wanted = experiment or load_params().experiment
     found = _scored_runs(wanted)
     chosen = [_pick(found, name, wanted) for name in runs] if runs else _newest_of_each_name(found, limit)
@@ -45,14 +45,14 @@ def compare(
 
 
 def _scored_runs(experiment: str) -> list[Any]:
-    """Runs of an experiment that have scores, newest first.
+    """The runs of an experiment that have scores, newest first.
 
     Raises:
-        InputError: there is no such store, experiment or run.
+        InputError: there is no store, no such experiment, or no run with scores.
     """
     file = store_file()
     if file and not file.is_file():
-        raise InputError(f"{file}: no MLflow store yet; `dvc repro` makes it, or set MLFLOW_TRACKING_URI")
+        raise InputError(f"{file}: no MLflow store yet; run `dvc repro`, which makes it, or set MLFLOW_TRACKING_URI")
     import mlflow
     from mlflow.exceptions import MlflowException
 
@@ -76,10 +76,10 @@ def _is_score(metric: str) -> bool:
 
 
 def _pick(found: Sequence[Any], name: str, experiment: str) -> Any:
-    """The run with that id, first letters of an id, or name.
+    """The run with that id, with an id that begins so, or with that name (the newest).
 
     Raises:
-        InputError: there is none, or the letters fit several ids.
+        InputError: there is none, or several ids begin so.
     """
     named = [run for run in found if name in (run.info.run_name, run.info.run_id)]
     if named:
@@ -103,7 +103,7 @@ def _newest_of_each_name(found: Sequence[Any], limit: int) -> list[Any]:
 
 
 def _names(runs: Sequence[Any]) -> list[str]:
-    """Headings: the run's name, with the beginning of its id where names repeat."""
+    """Headings: the names of the runs. If two have the same name, the beginning of the id is added."""
     names = [run.info.run_name for run in runs]
     return [
         f"{name}\n{run.info.run_id[:8]}" if names.count(name) > 1 else name
@@ -112,7 +112,7 @@ def _names(runs: Sequence[Any]) -> list[str]:
 
 
 def _param_rows(runs: Sequence[Any], equal: bool) -> list[list[str]]:
-    """A row per param that differs between the runs (or per param); "-" where a run has none."""
+    """A row for each param that differs between the runs, or with `equal` for each param. "-" means: not set."""
     contents = [
         {**{key: run.data.tags[key][:12] for key in ORIGIN if key in run.data.tags}, **run.data.params} for run in runs
     ]
@@ -136,7 +136,7 @@ def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
 
 
 def best_value(metric: str, values: Sequence[float]) -> float | None:
-    """The value to be marked, where there is something to choose: spreads are neither good nor bad."""
+    """The best value of a score. None if all are equal, or for a spread, which is neither good nor bad."""
     kind = metric.split(".")[0]
     if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):
         return None

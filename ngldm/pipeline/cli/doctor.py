@@ -1,4 +1,4 @@
-"""`ngldm doctor`: is everything here that the pipeline needs, and how to mend what is not."""
+"""`ngldm doctor`: check that everything the pipeline needs is there, and say how to repair what is not."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from ngldm.pipeline.config.params import PARAMS_FILE, Params, load_params
 
 PYTHON = (3, 11)
 GIGABYTE = 1e9
-ENOUGH, TOO_LITTLE = 5.0, 0.5  # GB free on the disk: a data set with a few models; not even one
+ENOUGH, TOO_LITTLE = 5.0, 0.5  # GB free on the disk: enough for a data set and a few models; too little for one
 COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
 
 
@@ -27,9 +27,9 @@ class Finding:
     """What a check found.
 
     Attributes:
-        state: ok, warn (works, but look at it) or FAIL (something that is needed is broken).
-        detail: what there is.
-        remedy: how to mend it.
+        state: ok, warn (works, but should be looked at) or FAIL (something needed is broken).
+        detail: what was found.
+        remedy: how to repair it.
     """
 
     state: str
@@ -38,14 +38,14 @@ class Finding:
 
 
 def doctor() -> None:
-    """Check environment, GPU, params, data, weights, MLflow store, DVC and disk; exit with 1 if something is broken."""
+    """Check environment, GPU, params, data, weights, MLflow store, DVC and disk. Exit with 1 if something is broken."""
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     try:
         params = load_params()
     except InputError:
-        params = None  # its own check says why
+        params = None  # the check of the params says why
     failed = 0
     for name, check in CHECKS.items():
         finding = _run(check, params)
@@ -54,14 +54,14 @@ def doctor() -> None:
         console.print(f"[{colour}]{finding.state:<4}[/] {name:<10} ", end="")
         console.print(finding.detail, markup=False)
         if finding.remedy:
-            console.print(f"{'':<16}to mend it: {finding.remedy}", markup=False)
-    print(f"{failed} of {len(CHECKS)} checks failed" if failed else "all that is needed is here")
+            console.print(f"{'':<16}to repair it: {finding.remedy}", markup=False)
+    print(f"{failed} of {len(CHECKS)} checks failed" if failed else "everything that is needed is here")
     if failed:
         raise typer.Exit(1)
 
 
 def _run(check: Callable[[Params | None], Finding], params: Params | None) -> Finding:
-    """A check's finding; whatever it did not foresee is a failure too, not a traceback."""
+    """A check's finding. An unexpected error in a check is shown as a failure, without a traceback."""
     try:
         return check(params)
     except Exception as error:
@@ -76,7 +76,7 @@ def python(params: Params | None) -> Finding:
 
 
 def packages(params: Params | None) -> Finding:
-    """The versions that ngldm's own metadata asks for."""
+    """Whether the packages that ngldm needs are installed, in the right versions."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import Requirement
@@ -124,7 +124,9 @@ def params_file(params: Params | None) -> Finding:
         params = load_params()
         check_noises(params)
     except InputError as error:
-        return Finding("FAIL", str(error), f"edit {PARAMS_FILE}, or `ngldm params --compose` to write it anew")
+        return Finding(
+            "FAIL", str(error), f"edit {PARAMS_FILE}, or run `ngldm params --compose`, which writes it again"
+        )
     return Finding("ok", f"recipe {params.recipe}: {', '.join(params.noises)} with {', '.join(params.samplers)}")
 
 
@@ -142,15 +144,17 @@ def data_set(params: Params | None) -> Finding:
         try:
             data = open_dataset(workspace.DATASET)
         except InputError as error:
-            return Finding("FAIL", str(error), f"remove {workspace.DATASET}; `dvc repro download` makes it anew")
+            return Finding("FAIL", str(error), f"remove {workspace.DATASET}; `dvc repro download` makes it again")
         detail = f"{data.name}: {len(data.train)} training and {len(data.test)} test images in {workspace.DATASET}"
         if config.name not in data.name and config.name != "image_folder":
-            return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it anew")
+            return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it again")
         return Finding("ok", detail)
     raw = workspace.main_root() / workspace.RAW / config.name
     downloads = config.name in DOWNLOADED and not (raw.is_dir() and any(raw.iterdir()))
     if downloads:
-        return Finding("warn", f"{config.name} has not been downloaded", "`dvc repro download`, once, with a network")
+        return Finding(
+            "warn", f"{config.name} has not been downloaded", "run `dvc repro download` once, with a network"
+        )
     return Finding("ok", f"{config.name}: `dvc repro` makes it")
 
 
@@ -168,7 +172,7 @@ def weights(params: Params | None) -> Finding:
 
 
 def store(params: Params | None) -> Finding:
-    """Whether MLflow's store can be read, without making one."""
+    """Whether the MLflow store can be read. If there is none, none is made."""
     file = workspace.store_file()
     if file and not file.is_file():
         if os.access(file.parent, os.W_OK):
@@ -185,17 +189,17 @@ def store(params: Params | None) -> Finding:
         client = mlflow.MlflowClient(workspace.tracking_uri())
         experiments = [e.experiment_id for e in client.search_experiments()]
         runs = len(client.search_runs(experiments, max_results=1000))
-    except Exception as error:  # whatever the driver of that store raises
+    except Exception as error:  # each kind of store raises errors of its own
         remedy = f"move {file} away" if file else "start the server or unset MLFLOW_TRACKING_URI"
         return Finding("FAIL", f"{place}: {str(error).splitlines()[0]}", remedy)
     return Finding("ok", f"{place}: {runs}{' or more' if runs == 1000 else ''} runs")
 
 
 def _require_sqlite(file: Path) -> None:
-    """MLflow would try a damaged file again and again, for minutes."""
+    """Refuse a damaged file at once: MLflow would try to open it for minutes."""
     with file.open("rb") as opened:
         if opened.read(15) != b"SQLite format 3" and file.stat().st_size:
-            raise InputError(f"{file} is no SQLite database; move it away, and the next training makes a new one")
+            raise InputError(f"{file} is not an SQLite database; move it away, and the next training makes a new one")
 
 
 def dvc(params: Params | None) -> Finding:
@@ -213,7 +217,7 @@ def dvc(params: Params | None) -> Finding:
             hydra = repo.config["hydra"].get("enabled", False)
             stages = len(list(repo.index.stages))
     except DvcException as error:
-        return Finding("FAIL", str(error), "run from the repository's root; `dvc.yaml` and params.yaml must be whole")
+        return Finding("FAIL", str(error), "run from the repository's root; `dvc.yaml` and params.yaml must be valid")
     if not hydra:
         return Finding(
             "FAIL", "Hydra is off: `dvc exp run -S noise=...` would not compose", "dvc config hydra.enabled True"
@@ -224,7 +228,7 @@ def dvc(params: Params | None) -> Finding:
 def disk(params: Params | None) -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / GIGABYTE
     if free < ENOUGH:
-        remedy = "free some; `dvc gc -w` drops cached results that no workspace uses"
+        remedy = "free some; `dvc gc -w` removes cached results that the workspace does not use"
         return Finding("FAIL" if free < TOO_LITTLE else "warn", f"{free:.1f} GB free", remedy)
     return Finding("ok", f"{free:.0f} GB free")
 

@@ -1,4 +1,4 @@
-"""`ngldm fid`: the score of any two sets of images, as pytorch-fid's command line gives it."""
+"""`ngldm fid`: the FID of any two sets of images, as the command line of pytorch-fid computes it."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -22,15 +22,15 @@ def fid(
     second: Source,
     weights: Annotated[
         str | None,
-        typer.Option(help="File of InceptionV3's weights as pytorch-fid has them; torch's cache unless said."),
+        typer.Option(help="File with the weights of pytorch-fid's InceptionV3. [default: the file in torch's cache]"),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
     save: Annotated[
-        Path | None, typer.Option(help="Write the statistics of the first to this .npz, in pytorch-fid's format.")
+        Path | None, typer.Option(help="Write the statistics of the first set to this .npz, in pytorch-fid's format.")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Frechet distance between two sets of images in Inception's 2048 features; KID too where both are images.
+    """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images.
 
     A folder's images are read as the data set image_folder reads them, subfolders included: upright, on white, the
     first frame of an animation.
@@ -72,10 +72,10 @@ def fid(
 
 
 def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
-    """Number of images, and uint8 batches (B, H, W, 3 or 1) of one size each.
+    """The number of images, and batches of them: uint8 (B, H, W, 3 or 1). All images of a batch have the same size.
 
     Raises:
-        InputError: no images, fewer than two, or a file that is none.
+        InputError: there are fewer than two images, or the file is not an .npy file of images.
     """
     import numpy as np
 
@@ -89,7 +89,7 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
     try:
         array = np.load(source, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{source}: neither a folder, an .npz nor a whole .npy file ({error})") from error
+        raise InputError(f"{source}: not a folder, an .npz or a complete .npy file ({error})") from error
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or len(array) < 2:
         raise InputError(f"{source}: {array.dtype} {array.shape}; must be uint8 (N, H, W, 1 or 3) with N at least 2")
     return len(array), (array[start : start + batch_size] for start in range(0, len(array), batch_size))

@@ -1,4 +1,4 @@
-"""`ngldm generate`: images from a finished model, as PNG files in a folder, and a grid of them beside it."""
+"""`ngldm generate`: images from a trained model, as PNG files in a folder, and a grid of them beside it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,20 +15,24 @@ from ngldm.pipeline.terminal import Device, progress
 if TYPE_CHECKING:
     from ngldm.io.images import UInt8Array
 
-GRID = 128
+GRID = 128  # images in the grid
 
 
 def generate(
     out: Annotated[
         Path, typer.Option(help="Folder for the PNG files, new or empty; a grid of them becomes <out>.png.")
     ],
-    noise: Annotated[str | None, typer.Option(help="Which of the workspace's models.")] = None,
+    noise: Annotated[str | None, typer.Option(help="Use the model models/<noise>/model.safetensors.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Instead: a model file, or an MLflow address such as models:/ngldm-laplace@best.")
+        str | None,
+        typer.Option(
+            help="In place of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."
+        ),
     ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="How many.")] = 64,
+    num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     sampler: Annotated[
-        str | None, typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior; the best known unless said.")
+        str | None,
+        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known for the noise]"),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps; needed with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
@@ -40,44 +44,52 @@ def generate(
     step_noise: Annotated[
         str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
     ] = None,
-    x0_handling: Annotated[str | None, typer.Option(help="none, clip, dynamic or range: of a predicted x_0.")] = None,
-    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in deviations.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=10**12 - 1, help="Image i follows from this seed and i.")] = 0,
+    x0_handling: Annotated[
+        str | None, typer.Option(help="What is done to a predicted x_0: none, clip, dynamic or range.")
+    ] = None,
+    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, max=10**12 - 1, help="Image number i depends on this seed and i alone.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:
-    """Generate images: the same seed gives the same images, whatever the batch size (up to one grey level)."""
+    """Generate images. The same seed gives the same images with any batch size (up to one grey level)."""
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give one of them")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder")
-    grid = out.absolute().with_name(f"{out.absolute().name}.png")  # beside the samples: a score of the folder is theirs
-    if grid.exists():
-        raise InputError(f"--out: {grid}, the place of the grid, exists")
-    options: dict[str, Any] = {
-        "timestep_spacing": spacing,
-        "sigma_max": sigma_max,
-        "eta": eta,
-        "start_noise": start_noise,
-    }
-    options |= {"step_noise": step_noise, "x0_handling": x0_handling, "x0_limit": x0_limit}
-    options = {key: value for key, value in options.items() if value is not None}
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or none")
+    grid = _place_of_grid(out)
+    options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
+    options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
+    options |= {"x0_handling": x0_handling, "x0_limit": x0_limit}
+    options = {key: value for key, value in options.items() if value is not None}
     target = resolve_device(device)
     be_deterministic()
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
         generator = load(_model_file(noise, model, Path(folder)), target)
-    if sampler is not None:
-        options |= {"method": sampler, "num_inference_steps": steps}
     chosen = generator.options(**options)
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
         _write(batches, num_images, out, grid)
     print(f"{num_images} images in {out}, a grid of them in {grid}")
+
+
+def _place_of_grid(out: Path) -> Path:
+    """<out>.png, beside the samples: the score of a folder is that of its samples.
+
+    Raises:
+        InputError: it exists, or `out` is something else than a new or empty folder.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder")
+    grid = out.absolute().with_name(f"{out.absolute().name}.png")
+    if grid.exists():
+        raise InputError(f"--out: {grid}, the place of the grid, exists")
+    return grid
 
 
 def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
@@ -99,19 +111,16 @@ def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Pa
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
+    """The file of the model that --noise or --model names; one from MLflow is downloaded into the folder."""
     if noise is not None:
         return workspace.model(noise)
     assert model is not None  # one of the two is given
     if "://" not in model and not model.startswith(("models:/", "runs:/")):
         return Path(model)
-    import os
-
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    from ngldm.pipeline.workspace import main_root
-
-    mlflow.set_tracking_uri(os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{main_root() / 'mlflow.db'}")
+    mlflow.set_tracking_uri(workspace.tracking_uri())
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(folder)))
     except (MlflowException, OSError) as error:

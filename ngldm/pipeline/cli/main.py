@@ -1,4 +1,4 @@
-"""The console script `ngldm`: tools for people. The pipeline's stages are run by DVC, or one by one by Python."""
+"""The console script `ngldm`: tools for people. DVC runs the stages; `python -m stages.<stage>` runs one."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from ngldm.pipeline.terminal import quietable, run
 
 
 class Tools(TyperGroup):
-    """The commands; whoever types a stage's name is told how a stage is run."""
+    """The commands. If the name of a stage is given, the error message says how to run a stage."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name = args[0]
@@ -43,7 +43,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     pass
 
@@ -51,18 +53,20 @@ def options(
 @app.command()
 def params(
     compose: Annotated[
-        bool, typer.Option("--compose", help="First write params.yaml anew from conf/, as `dvc exp run` does.")
+        bool, typer.Option("--compose", help="First write params.yaml again from conf/, as `dvc exp run` does.")
     ] = False,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", "-S", help="With --compose: a Hydra override, e.g. -S recipe=smoke -S noise=laplace."),
+        typer.Option(
+            "--set", "-S", help="With --compose: a Hydra override, for example -S recipe=smoke -S noise=laplace."
+        ),
     ] = None,
 ) -> None:
-    """Check params.yaml and show the resolved params with their meaning."""
+    """Check params.yaml and show all params with their meaning."""
     from ngldm.pipeline.config.noises import check_noises
 
     if overrides and not compose:
-        raise InputError("--set: only together with --compose, which writes params.yaml anew")
+        raise InputError("--set: only together with --compose, which writes params.yaml again")
     if compose:
         compose_params(PARAMS_FILE, overrides or [])
     resolved = load_params()

@@ -1,4 +1,4 @@
-"""`ngldm noise list` and `ngldm noise show`: what distributions there are, and what one looks like."""
+"""`ngldm noise list` and `ngldm noise show`: the registered distributions, and the moments and histogram of one."""
 
 import inspect
 import math
@@ -15,7 +15,7 @@ DRAWS, BINS, LIMIT = 200_000, 25, 4.0
 
 @app.command("list")
 def list_noises() -> None:
-    """All registered distributions with their parameters, those of installed entry points included."""
+    """All registered distributions with their parameters, including those of installed packages."""
     from ngldm.noise import noise_factory, noise_names
 
     names = noise_names()
@@ -29,13 +29,14 @@ def list_noises() -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A registered distribution: see `ngldm noise list`.")],
+    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm noise list` shows them.")],
     param: Annotated[
-        list[str] | None, typer.Option("--param", "-p", help="key=value in YAML, e.g. -p df=5; may be repeated.")
+        list[str] | None,
+        typer.Option("--param", "-p", help="A parameter, key=value in YAML, for example -p df=5. May be repeated."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Also draw the histogram into this PNG.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also draw the histogram and write it to this PNG file.")] = None,
 ) -> None:
-    """Exact moments beside those of a sample, and the histogram beside the Gaussian's."""
+    """Show the exact moments and those of a sample, and a histogram with the Gaussian for comparison."""
     params = _parse(param or [])
     import torch
 
@@ -58,7 +59,7 @@ def show(
     for low, high, share, gaussian in _histogram(x):
         bar, end = "#" * min(60, round(200 * share)), round(200 * gaussian)
         print(f"{low:+.2f} .. {high:+.2f} {share:6.1%} {bar[:end].ljust(end)}|{bar[end:]}")
-    print("| is where a Gaussian's bar would end")
+    print("The bar of a Gaussian would end at |")
     if out is not None:
         _draw(noise, x, out)
         print(out)
@@ -80,7 +81,7 @@ def _parse(pairs: list[str]) -> dict[str, Any]:
 
 
 def _histogram(x: Any) -> list[tuple[float, float, float, float]]:
-    """(low, high, share of the draws, share of a Gaussian) of each bin within LIMIT deviations."""
+    """For each bin: (low, high, fraction of the draws, fraction of a Gaussian). They reach to LIMIT deviations."""
     import torch
 
     edges = torch.linspace(-LIMIT, LIMIT, BINS + 1, dtype=torch.float64)

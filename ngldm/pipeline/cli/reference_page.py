@@ -1,6 +1,6 @@
-"""docs/reference.md from the code: params with units and ranges, stages, commands.
+"""Write docs/reference.md from the code: params with units and ranges, stages, commands.
 
-`python -m ngldm.pipeline.cli.reference_page` writes it; a test holds it equal to the code.
+`python -m ngldm.pipeline.cli.reference_page` writes it. A test compares it with the code.
 """
 
 import ast
@@ -16,14 +16,14 @@ from ngldm.pipeline.config.params import PARAMS_FILE, Params
 REFERENCE = Path("docs/reference.md")
 HEAD = """# Reference
 
-Written by `python -m ngldm.pipeline.cli.reference_page` from the code: edit that, not this. [All pages](index.md).
+`python -m ngldm.pipeline.cli.reference_page` writes this page from the code. Do not edit it. [All pages](index.md).
 
 - [Params](#params): every key of `params.yaml`
 - [Stages](#stages): what each does, reads and writes
 - [Commands](#commands): the console script `ngldm`
 """
 
-# JSON schema's bounds, as a reader says them.
+# The bounds of JSON schema, as signs.
 BOUNDS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 
 
@@ -39,10 +39,10 @@ def reference(root: Path) -> str:
 def _params(path: Path) -> Iterator[str]:
     schema, content = Params.model_json_schema(), YAML(typ="safe").load(path)
     yield "## Params\n"
-    yield "`<label>` stands for a name of your choice. The default is that of the tracked `params.yaml`."
+    yield "`<label>` stands for a name of your choice. Defaults are the values in the tracked `params.yaml`."
     leaves = list(_leaves(schema, schema["$defs"], content, ""))
     sections = ["", *dict.fromkeys(key.split(".")[0] for key, _, _ in leaves if "." in key)]
-    for section in sections:  # the first: keys that lie in none
+    for section in sections:  # the first is for the keys outside all sections
         yield f"\n### {section or 'Top level'}\n\n| key | type | default | meaning |\n| --- | --- | --- | --- |"
         for key, node, default in leaves:
             if section == (key.split(".")[0] if "." in key else ""):
@@ -53,7 +53,7 @@ def _params(path: Path) -> Iterator[str]:
 def _leaves(
     node: Mapping[str, Any], definitions: Mapping[str, Any], content: Any, prefix: str
 ) -> Iterator[tuple[str, Mapping[str, Any], Any]]:
-    """Key path, schema and default of every value below a section; `content` is None below a label."""
+    """Key, schema and default of every value in a section. `content` is None below a label."""
     for name, entry in node["properties"].items():
         key, default = f"{prefix}{name}", content.get(name) if isinstance(content, dict) else None
         below = _section(entry, definitions)
@@ -67,7 +67,7 @@ def _leaves(
 
 
 def _values(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema of a mapping's values; of a mapping with labels as keys they stand under the labels' pattern."""
+    """The schema of a mapping's values. If its keys are labels, the schema is stored under the pattern of labels."""
     patterns = entry.get("patternProperties")
     found: Any = next(iter(patterns.values())) if patterns else entry.get("additionalProperties")
     return found if isinstance(found, dict) else {}
@@ -102,7 +102,7 @@ def _stages(root: Path) -> Iterator[str]:
     yield "| stage | what it does |\n| --- | --- |"
     for name in stages:
         yield f"| `{name}` | {_first_sentence(root / 'stages' / f'{name}.py')} |"
-    yield "\nEach stage depends on its code, too.\n"
+    yield "\nEach stage depends on its code too.\n"
     yield "| stage | params | reads | writes |\n| --- | --- | --- | --- |"
     for name, stage in stages.items():
         label = f"{name}@" + "-".join(f"<{item}>" for item in stage["matrix"]) if "matrix" in stage else name
@@ -113,7 +113,7 @@ def _stages(root: Path) -> Iterator[str]:
 
 
 def _first_sentence(file: Path) -> str:
-    """What a stage does: the first line of its command's docstring. The command is named after its file."""
+    """What a stage does: the first line of its command's docstring. Command and file have the same name."""
     functions = (node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef))
     command = next(node for node in functions if node.name == file.stem)
     return (ast.get_docstring(command) or "-").splitlines()[0]
@@ -128,7 +128,7 @@ def _cell(entries: list[str]) -> str:
 
 
 def commands() -> str:
-    """Every command with its options, by Typer's own generator."""
+    """All commands with their options, as written by Typer's own generator."""
     import typer
     from typer.cli import get_docs_for_click
 

@@ -1,4 +1,4 @@
-"""`ngldm schedule list` and `ngldm schedule show`: what noise schedules there are, and how they compare."""
+"""`ngldm schedule list` and `ngldm schedule show`: the noise schedules, and a comparison of them."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ def list_schedules() -> None:
     from ngldm.diffusion.schedules import CURVES
 
     meanings = {
-        "polynomial": "the same, of any degree: schedule.degree",
+        "polynomial": "beta_t, a polynomial in t of degree schedule.degree",
         **dict.fromkeys(CURVES, "abar_t, a curve of t / T"),
     }
     for name in SCHEDULES:
@@ -27,16 +27,18 @@ def list_schedules() -> None:
 @app.command()
 def show(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Schedules: see `ngldm schedule list`. [default: all]")
+        list[str] | None, typer.Argument(help="Schedules; `ngldm schedule list` shows them. [default: all]")
     ] = None,
-    num_train_timesteps: Annotated[int, typer.Option(help="T.")] = NUM_TRAIN_TIMESTEPS,
+    num_train_timesteps: Annotated[int, typer.Option(help="T, the number of timesteps.")] = NUM_TRAIN_TIMESTEPS,
     beta_start: Annotated[float, typer.Option(help="beta_1 of the polynomials.")] = BETA_START,
     beta_end: Annotated[float, typer.Option(help="beta_T of the polynomials.")] = BETA_END,
     degree: Annotated[int, typer.Option(help="Degree of `polynomial`.")] = 1,
     zero_terminal_snr: Annotated[bool, typer.Option(help="Rescale so that abar_T is 0.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Also draw abar, beta and log-SNR into this PNG.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also draw abar, beta and log-SNR and write them to this PNG file.")
+    ] = None,
 ) -> None:
-    """abar_t by t of each schedule, and with --out the curves."""
+    """Show abar_t of each schedule; with --out also draw the curves."""
     from ngldm.diffusion.schedules import make_schedule
 
     chosen = {
@@ -71,7 +73,7 @@ def _draw(chosen: dict[str, Any], out: Path) -> None:
         for axis, values in zip(axes, (abar, schedule.betas[1:], log_snr), strict=True):
             axis.plot(t, values, **look)
     axes[1].set_yscale("log")
-    for axis, title in zip(axes, ("abar_t: share of the image", "beta_t", "log SNR"), strict=True):
+    for axis, title in zip(axes, ("abar_t: fraction of x_0 in the variance", "beta_t", "log SNR"), strict=True):
         axis.set(title=title, xlabel="t")
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)

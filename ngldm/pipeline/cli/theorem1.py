@@ -17,16 +17,16 @@ def theorem1(
     noise: Annotated[
         list[str] | None,
         typer.Option(
-            "--noise", "-n", help="A registered distribution, or all; may be repeated. [default: the paper's]"
+            "--noise", "-n", help="A registered distribution, or all. May be repeated. [default: the paper's]"
         ),
     ] = None,
-    steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T; may be repeated.")] = None,
-    num_latents: Annotated[int, typer.Option(min=2, help="Latents of data/latents to carry to x_T.")] = 1000,
-    draws: Annotated[int, typer.Option(min=1, help="Times that each is carried.")] = 4,
+    steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T. May be repeated.")] = None,
+    num_latents: Annotated[int, typer.Option(min=2, help="Number of latents of data/latents to noise.")] = 1000,
+    draws: Annotated[int, typer.Option(min=1, help="Number of draws of x_T for each latent.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
 ) -> None:
-    """E||x_0 - x_T|| under each noise relative to the Gaussian, by T, on the pipeline's latents and its schedule."""
+    """Measure E||x_0 - x_T|| under each noise, divided by that under the Gaussian, on the pipeline's latents."""
     config = load_params().schedule.model_dump()
     from ngldm.data.latents import open_cache
     from ngldm.diffusion.names import FORWARDS
@@ -37,7 +37,7 @@ def theorem1(
     def schedule(num_train_timesteps: int) -> Schedule:
         return make_schedule(**{**config, "num_train_timesteps": num_train_timesteps})
 
-    papers = [name for name in PAPER_NOISES if name != "gaussian"]  # the ratio's own denominator
+    papers = [name for name in PAPER_NOISES if name != "gaussian"]  # the ratio compares to it
     names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or papers))
     chosen = {name: make_noise(name) for name in names}
     latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
@@ -55,7 +55,7 @@ def theorem1(
 
 
 def _latents(cache: Any, count: int) -> Any:
-    """The first `count` training latents, standardised as training sees them."""
+    """The first `count` training latents, standardised as in training."""
     import torch
 
     if count > len(cache.train):

@@ -1,4 +1,4 @@
-"""params.yaml written from conf/ by Hydra, as `dvc exp run` does it."""
+"""Write params.yaml from conf/ with Hydra, as `dvc exp run` does."""
 
 from pathlib import Path
 
@@ -8,10 +8,14 @@ from ngldm.pipeline.config.source import spelling_hint
 
 
 def compose_params(path: Path, overrides: list[str]) -> None:
-    """Write a params file from conf/ with overrides, by the code that `dvc exp run` uses.
+    """Write a params file from conf/ with overrides. This calls the function that `dvc exp run` calls.
+
+    Args:
+        path: the file to write.
+        overrides: as Hydra has them, for example "recipe=smoke".
 
     Raises:
-        InputError: Hydra cannot compose it; its message names the choices. The file stays as it was.
+        InputError: Hydra cannot compose the params. The message names the choices. The file stays as it was.
     """
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException

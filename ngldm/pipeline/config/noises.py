@@ -1,4 +1,4 @@
-"""The part of params.yaml that only the registry of noises can check."""
+"""The check of the noises in params.yaml. It needs the registry of noises, and therefore torch."""
 
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
@@ -6,10 +6,10 @@ from ngldm.pipeline.config.params import Params
 
 
 def check_noises(params: Params) -> None:
-    """Make every noise of `noise_options` once: the registry knows what types and ranges cannot say.
+    """Check `noise_options` by making every noise once.
 
     Raises:
-        InputError: an unknown distribution or parameter, or a distribution without finite variance.
+        InputError: an unknown distribution, an unknown or wrong parameter, or a distribution without finite variance.
     """
     for label in params.noise_options:
         try:

@@ -1,7 +1,7 @@
-"""params.yaml, typed and validated as a whole before any work starts.
+"""params.yaml with types. The whole file is checked before any work starts.
 
-Hydra composes the file from conf/; DVC hands it to the stages. Units and ranges stand in the field descriptions of
-`sections`, `samplers` and `study`; here is what holds between them.
+Hydra writes the file from conf/, and the stages read it. The modules `sections`, `samplers` and `study` describe each
+key with its unit and range. This module checks the rules between keys.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,13 @@ PARAMS_FILE = Path("params.yaml")
 class Params(Section):
     """All of params.yaml."""
 
-    recipe: str = Field(description="which conf/recipe this is; a label in MLflow and the report")
+    recipe: str = Field(description="name of the file in conf/recipe; a label in MLflow and the report")
     experiment: str = Field(min_length=1, description="MLflow experiment")
-    seed: int = Field(ge=0, description="seed of all training")
+    seed: int = Field(ge=0, description="seed of all trainings")
     dataset: DatasetParams
     noises: Annotated[list[Label], Field(min_length=1)] = Field(description="the distributions to compare")
     noise_options: dict[Label, dict[str, Any]] = Field(
-        description="for each label in noises: its distribution and that one's parameters"
+        description="for each label in noises: the distribution and its parameters"
     )
     autoencoder: AutoencoderParams
     latents: LatentsParams
@@ -129,7 +129,7 @@ class Params(Section):
 def _require_steps(
     samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams, whose: str = ""
 ) -> None:
-    """Refuse samplers, and auto's choices, of more steps than the schedule has."""
+    """Check that no sampler, and no choice of `auto`, has more steps than the schedule."""
     most = schedule.num_train_timesteps
     for label, options in samplers.items():
         entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
@@ -142,10 +142,14 @@ def _require_steps(
 
 
 def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:
-    """Validate the content of a params file.
+    """Check the content of a params file.
+
+    Args:
+        content: the sections.
+        source: name of the file, for messages.
 
     Raises:
-        InputError: one line per fault, with key path, value and what is allowed.
+        InputError: has a line per fault, with the key, the value and what is allowed.
     """
     try:
         return Params.model_validate(content)
@@ -155,15 +159,15 @@ def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Par
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Read and validate a params file.
+    """Read and check a params file.
 
     Raises:
-        InputError: the file is missing, is not YAML, or says something that is not allowed.
+        InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; run from the repository's root")
     try:
-        content = YAML(typ="safe").load(path)  # YAML 1.2, as DVC writes it: PyYAML would read 1e-05 as a string
+        content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
     except YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
@@ -175,7 +179,7 @@ def _describe(fault: Any) -> str:
     path = ".".join(str(part) for part in fault["loc"])
     kind, value = fault["type"], fault["input"]
     message = fault["msg"].removeprefix("Value error, ")
-    if kind == "value_error":  # our own: they name the key and the value themselves
+    if kind == "value_error":  # from our own checks, which name the key and the value themselves
         return f"{path}.{message}" if path else message
     if kind == "extra_forbidden":
         return f"{path}: unknown key; {_siblings(fault['loc'])}"
@@ -188,7 +192,7 @@ def _siblings(loc: tuple[Any, ...]) -> str:
     model: Any = Params
     for part in loc[:-1]:
         annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-        if annotation is None:  # a label inside a mapping such as sampler_options
+        if annotation is None:  # the part is a label in a mapping such as sampler_options
             continue
         options = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Section)]
         model = options[0] if options else annotation
@@ -196,7 +200,7 @@ def _siblings(loc: tuple[Any, ...]) -> str:
 
 
 def describe(section: BaseModel, prefix: str = "") -> list[str]:
-    """Each parameter on a line: key path, value, meaning."""
+    """A line for each parameter: key, value, meaning."""
     lines = []
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)

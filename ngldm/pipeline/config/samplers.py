@@ -1,4 +1,4 @@
-"""The parts of params.yaml that describe samplers."""
+"""The params of a sampler."""
 
 from typing import Annotated, Any
 
@@ -11,24 +11,24 @@ AUTO = "auto"
 
 
 class SamplerOptions(Section):
-    """One sampler of the comparison; the label in `samplers` is its name in files and tables."""
+    """A sampler of the comparison. Its label in `samplers` is its name in files and tables."""
 
     method: Annotated[str, OneOf((AUTO, *SAMPLER_OPTIONS))] = Field(
-        description="algorithm; auto: the best known for the noise (ngldm/sampling/best.py)"
+        description="algorithm; auto: the best known one for the noise (ngldm/sampling/best.py)"
     )
     num_inference_steps: PositiveInt | None = Field(default=None, description="steps, at most T")
     timestep_spacing: Annotated[str, OneOf(SPACINGS)] | None = Field(
-        default=None, description="which timesteps are visited; trailing (even, from T) unless said"
+        default=None, description="which timesteps are visited; default trailing (evenly spaced, from T)"
     )
     sigma_max: Positive | None = Field(
         default=None,
         description="of karras: one step passes over all larger sigma, in deviations of the latents; 80 unless said",
     )
     x0_handling: Annotated[str, OneOf(X0_HANDLINGS)] | None = Field(
-        default=None, description="what is done to a predicted x_0 that no data would have"
+        default=None, description="what is done to a predicted x_0 outside the range of data"
     )
     x0_limit: Positive | None = Field(
-        default=None, description="bound of clip and dynamic, in deviations of the latents"
+        default=None, description="bound of clip and dynamic, in standard deviations of the latents"
     )
     start_noise: str | None = Field(
         default=None,
@@ -46,7 +46,7 @@ class SamplerOptions(Section):
     )
     choices: dict[str, "SamplerOptions"] | None = Field(
         default=None,
-        description="for auto: distribution, or `default`, to the sampler that it gets instead of the best known",
+        description="for auto: a distribution, or `default`, to the sampler to use instead of the best known one",
     )
 
     @model_validator(mode="after")
@@ -56,7 +56,7 @@ class SamplerOptions(Section):
             self._check_auto(given)
             return self
         if self.choices is not None:
-            raise ValueError("choices: an option of method 'auto' alone")
+            raise ValueError("choices: only method 'auto' has this option")
         if self.num_inference_steps is None:
             raise ValueError("num_inference_steps: missing")
         check_settings(given)
@@ -64,10 +64,10 @@ class SamplerOptions(Section):
 
     def _check_auto(self, given: dict[str, Any]) -> None:
         if extra := sorted(given.keys() - {"method"}):
-            raise ValueError(f"{extra[0]}: not an option of method 'auto'; its choices have it")
+            raise ValueError(f"{extra[0]}: not an option of method 'auto'; set it in its choices")
         if any(choice.method == AUTO for choice in (self.choices or {}).values()):
             raise ValueError("choices: an entry cannot be 'auto' itself")
 
     def settings(self) -> dict[str, Any]:
-        """What `ngldm.sampling.best.resolve_sampler` takes: all that is given."""
+        """The settings that are given, for `ngldm.sampling.best.resolve_sampler`."""
         return self.model_dump(exclude_none=True)

@@ -1,4 +1,4 @@
-"""The sections of params.yaml that stand for themselves, each with the units and ranges of its keys."""
+"""The sections of params.yaml, with unit and range of each key. A rule between two sections is in `params`."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -16,7 +16,7 @@ from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 @dataclass(frozen=True)
 class OneOf:
-    """Marks a text that must be one of the library's names: as `Literal` does, but for a tuple made elsewhere."""
+    """Marks a text that must be one of some names, as `Literal` does. The names are a tuple of the library."""
 
     names: tuple[str, ...]
 
@@ -29,8 +29,8 @@ Objective = Annotated[str, OneOf(OBJECTIVES)]
 Weighting = Annotated[str, OneOf(WEIGHTINGS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
-MAX_SNAPSHOTS = 200  # each is a whole model file
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # no "-": it separates noise from sampler
+MAX_SNAPSHOTS = 200  # each is a complete model file
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # without "-", which separates noise from sampler
 
 
 class Section(BaseModel):
@@ -38,18 +38,18 @@ class Section(BaseModel):
 
 
 class Fit(Section):
-    """Settings of the training loop, for each of the networks."""
+    """Settings of the training loop. Each network that is trained has its own."""
 
     max_steps: PositiveInt = Field(description="optimiser steps")
     batch_size: PositiveInt = Field(description="images per step")
     lr: Positive = Field(description="AdamW's learning rate after warm-up")
     weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
     warmup_steps: int = Field(ge=0, description="steps over which lr rises linearly from 0")
-    lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up: constant, or a cosine to 0")
+    lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up; cosine falls to 0")
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
     precision: Annotated[str, OneOf(PRECISIONS)] = Field(
-        description="forward and backward pass; master weights are float32"
+        description="of the forward and backward pass; the weights stay float32"
     )
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
@@ -59,11 +59,11 @@ class Fit(Section):
 
 
 class TrainParams(Fit):
-    checkpoint_every: PositiveInt = Field(description="steps between two saves; what a crash can lose")
+    checkpoint_every: PositiveInt = Field(description="steps between two saves; a crash loses at most that many")
     export: Literal["last", "best"] = Field(
-        description="EMA weights that go into the model file: of the last step, or of the best held-out loss"
+        description="EMA weights in the model file: those of the last step, or those with the best held-out loss"
     )
-    snapshot_every: int = Field(ge=0, description="steps between two kept models for the stage curve; 0 keeps none")
+    snapshot_every: int = Field(ge=0, description="steps between two models kept for the stage curve; 0 keeps none")
 
     @model_validator(mode="after")
     def _snapshots_fall_on_reports(self) -> "TrainParams":
@@ -81,21 +81,20 @@ class TrainParams(Fit):
 
 class DatasetParams(Section):
     name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(
-        description="what DVC watches for changes: image_folder's folder or archive; of the others their file in conf/"
-    )
+    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file of conf")
     test_size: PositiveInt | None = Field(
-        default=None, description="images for the test split (digits; image_folder without train/ and test/)"
+        default=None, description="number of test images (digits; image_folder without train/ and test/)"
     )
     seed: int = Field(default=0, ge=0, description="seed of the split")
     mirror: str | None = Field(
-        default=None, description="address in place of the authors' server, ends in / (cifar10, fashion_mnist)"
+        default=None, description="address to use instead of the authors' server; ends in / (cifar10, fashion_mnist)"
     )
     size: PositiveInt | None = Field(default=None, description="side of the square images, in pixels (image_folder)")
     channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
     min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
     on_error: Literal["fail", "skip"] | None = Field(
-        default=None, description="a file that is no usable image: stop, or leave it out and report it (image_folder)"
+        default=None,
+        description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
     )
 
     @model_validator(mode="before")
@@ -114,7 +113,7 @@ class DatasetParams(Section):
 
 
 class AutoencoderParams(Section):
-    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity is pixel space")
+    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity: latents are pixels")
     latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
     latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
     levels: PositiveInt = Field(description="halvings of the side (kl)")
@@ -129,7 +128,7 @@ class ScheduleParams(Section):
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
     zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
-    degree: Annotated[int, Field(ge=0)] = Field(description="of the schedule polynomial; others have their own")
+    degree: Annotated[int, Field(ge=0)] = Field(description="degree of the schedule polynomial; the others ignore it")
 
 
 class UNetParams(Section):
@@ -137,7 +136,7 @@ class UNetParams(Section):
     blocks_per_level: PositiveInt = Field(description="residual blocks per level")
     attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
     attention_head_dim: PositiveInt = Field(description="channels per attention head")
-    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t enters")
+    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t is given to the network")
     dropout: Fraction = Field(description="dropout probability in each block")
 
     @model_validator(mode="after")
@@ -152,12 +151,12 @@ class UNetParams(Section):
 
 class DiffusionParams(Section):
     forward: Forward = Field(
-        description="noise of x_t in training: one draw of D (the paper's code), or what t steps of the chain leave"
+        description="noise of x_t in training: one draw of D (marginal, the paper's code), or t draws (markov)"
     )
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
     gamma: Positive | None = Field(
-        description="min_snr: the largest SNR that counts, null: 5; p2: the exponent, null: 1"
+        description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
     )
 
 
@@ -181,7 +180,7 @@ class SampleParams(Section):
 class CurveParams(Section):
     """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
 
-    sampler: Label = Field(description="label in sampler_options; one of few steps, since it runs at each snapshot")
+    sampler: Label = Field(description="label in sampler_options; few steps are best, as it runs for each snapshot")
     num_images: PositiveInt = Field(description="images per snapshot")
     batch_size: PositiveInt = Field(description="images per network call")
 
@@ -198,7 +197,7 @@ class EvaluateParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
-    bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
+    bootstrap: Annotated[int, Field(ge=2)] = Field(description="number of draws for the spread of the distance")
     neighbours: PositiveInt = Field(description="k of precision and recall")
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"

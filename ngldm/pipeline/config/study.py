@@ -9,30 +9,30 @@ from ngldm.pipeline.config.sections import Forward, Label, Objective, Section, W
 
 
 class StudyVariant(Section):
-    """One thing to train in the study; what it leaves out is as in the section `diffusion`."""
+    """A model to train in the study. Settings that it does not have are taken from the other sections."""
 
     noise: dict[str, Any] = Field(description="distribution and its parameters")
-    forward: Forward | None = Field(default=None, description="in place of diffusion.forward")
-    objective: Objective | None = Field(default=None, description="in place of diffusion.objective")
-    weighting: Weighting | None = Field(default=None, description="in place of diffusion.weighting")
-    schedule: dict[str, Any] = Field(default_factory=dict, description="in place of the same keys of schedule")
-    samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; all unless said")
+    forward: Forward | None = Field(default=None, description="replaces diffusion.forward")
+    objective: Objective | None = Field(default=None, description="replaces diffusion.objective")
+    weighting: Weighting | None = Field(default=None, description="replaces diffusion.weighting")
+    schedule: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of schedule")
+    samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; default: all")
 
     def diffusion(self) -> dict[str, Any]:
-        """What differs from the section `diffusion`."""
+        """The settings that replace those of the section `diffusion`."""
         return self.model_dump(exclude_none=True, include={"forward", "objective", "weighting"})
 
 
 class StudyParams(Section):
-    """The stage `study`: nothing unless it has variants (recipe=study)."""
+    """The stage `study`. Without variants it does nothing; recipe=study has some."""
 
-    variants: dict[Label, StudyVariant] = Field(description="label to what is trained")
-    samplers: dict[Label, SamplerOptions] = Field(description="label to a sampler that scores them")
+    variants: dict[Label, StudyVariant] = Field(description="label to a model to train")
+    samplers: dict[Label, SamplerOptions] = Field(description="label to a sampler")
     train_seeds: PositiveInt = Field(description="trainings of each variant")
     sample_seeds: PositiveInt = Field(description="sets of images of each training and sampler")
     num_images: PositiveInt = Field(description="images per set")
     batch_size: PositiveInt = Field(description="images per network call")
-    workers: PositiveInt = Field(description="processes side by side, one thread each")
+    workers: PositiveInt = Field(description="parallel processes, with one thread each")
 
     @model_validator(mode="after")
     def _samplers_exist(self) -> "StudyParams":

@@ -1,1 +1,1 @@
-"""Experiments of many trainings or scores: the study, and the score by epoch."""
+"""Experiments that consist of many trainings or scores: the study, and the score by epoch."""

@@ -1,37 +1,23 @@
-"""Scores of a training's snapshots, kept on disk one by one as they are done."""
+"""Scores of a training's snapshots. Each score is kept on disk as soon as it is done."""
 
-import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
+from ngldm.data.curve import COLUMNS, CurveRow
 from ngldm.io.device import be_deterministic
-from ngldm.io.files import atomic_directory, sha256_file
+from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array, sample_grid
 from ngldm.model import load_model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
-from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
 from ngldm.scoring.scorer import Scorer
-
-
-class Recorder(Protocol):
-    """What the curve tells MLflow's run of a model (`ngldm.pipeline.tracking.runs.Run`)."""
-
-    def picture(self, key: str, image: UInt8Array, step: int) -> None: ...
-
-    def metrics(self, content: Mapping[str, float | None], step: int) -> None: ...
-
-    def logged_steps(self, key: str) -> set[int]: ...
-
-
-COLUMNS = ("step", "epoch", "value", "metric", "num_images")
 
 
 def score_snapshots(
@@ -40,17 +26,19 @@ def score_snapshots(
     settings: tuple[CurveParams, EvaluateParams, SamplerOptions],
     batch_size: int,
     scorer: Scorer,
-    run: Recorder,
+    on_picture: Callable[[int, UInt8Array], None],
     advance: Callable[[int], None],
-) -> list[Row]:
-    """A row of `COLUMNS` for each snapshot of one noise; scores and pictures go to MLflow.
+) -> list[CurveRow]:
+    """The score of each snapshot of one noise: read back if it was kept, else computed and kept.
 
     Args:
-        files: model files named by their step.
-        settings: the sections curve and evaluate, and the sampler that curve.sampler names.
-        batch_size: of the training, to turn steps into epochs.
-        scorer: for curve.num_images images.
-        advance: told of images done.
+        noise: label of the noise.
+        files: model files; the name of each is its step.
+        settings: the sections `curve` and `evaluate` of params.yaml, and the sampler that `curve.sampler` names.
+        batch_size: images per step of the training; with it steps are converted to epochs.
+        scorer: made for curve.num_images images.
+        on_picture: called with the step and a grid of images (H, W, C) of each snapshot that is computed.
+        advance: called with the number of images that are done.
     """
     if not files:
         return []
@@ -67,33 +55,20 @@ def score_snapshots(
     }
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
     behind = {**made_from(decided_by, reference, Path(__file__)), "device": scorer.device.type}
-    rows = []
+    rows: list[CurveRow] = []
     for file in files:
         inputs = {**behind["inputs"], "model": sha256_file(file)}
-        kept = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
+        kept: KeptRows[CurveRow] = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
         found = kept.read()
         if found is None:
             row, picture = _score(file, (config, scoring, sampler), batch_size, scorer, advance)
             found = [row]
             kept.write(found)
-            run.picture("by_step", picture, row["step"])
+            on_picture(row["step"], picture)
         else:
             advance(config.num_images)
         rows += found
-    _log(run, rows)
     return rows
-
-
-def _log(run: Recorder, rows: list[Row]) -> None:
-    """Scores by step, and by epoch for those of at least one; rows that an earlier call has logged are left out."""
-    names = {f"{row['metric']}.by_step" for row in rows}
-    done = {name: run.logged_steps(name) for name in names}
-    for row in rows:
-        name = f"{row['metric']}.by_step"
-        if row["step"] not in done[name]:
-            run.metrics({name: row["value"]}, row["step"])
-            if row["epoch"] >= 1.0:
-                run.metrics({f"{row['metric']}.by_epoch": row["value"]}, round(row["epoch"]))
 
 
 def _score(
@@ -102,7 +77,7 @@ def _score(
     batch_size: int,
     scorer: Scorer,
     advance: Callable[[int], None],
-) -> tuple[Row, UInt8Array]:
+) -> tuple[CurveRow, UInt8Array]:
     """One snapshot's row, and a grid of its first images."""
     config, scoring, sampler = settings
     generator = load(file, scorer.device)
@@ -118,21 +93,11 @@ def _score(
     distance = scorer.distance(features())
     advance(config.num_images - scorer.count)
     step = int(file.stem)
-    row = {
-        "step": step,
-        "epoch": step * batch_size / scorer.num_real,
-        "value": distance,
-        "metric": scorer.metric,
-        "num_images": scorer.count,
-    }
+    row = CurveRow(
+        step=step,
+        epoch=step * batch_size / scorer.num_real,
+        value=distance,
+        metric=scorer.metric,
+        num_images=scorer.count,
+    )
     return row, pictures[0]
-
-
-def write_curves(rows: dict[str, list[Row]]) -> None:
-    """plots/curve/<noise>.csv for each noise, the folder whole or not at all."""
-    with atomic_directory(workspace.CURVE) as folder:
-        for noise, scores in rows.items():
-            with (folder / f"{noise}.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS)
-                writer.writeheader()
-                writer.writerows(scores)

@@ -1,41 +1,42 @@
-"""Finished jobs of the stages `curve` and `study`, kept: a stage that was stopped goes on where it was.
+"""Results of finished jobs of the stages `curve` and `study`. With them a stage that was stopped continues its work.
 
-The rows of a job lie in checkpoints/<kind>/<name>-<key>.json of the main repository, together with all that they were
-made from: settings, input files, code, type of device. They are used again only if all of that is the same. If not, a
-line says what has changed.
+The rows of a job are kept in checkpoints/<kind>/<name>-<key>.json of the main repository, together with everything that
+they were made from: settings, input files, code, type of device. They are used again only if all of this is the same.
+If not, a printed line says what has changed.
 
-Of each job the `KEPT` newest results stay. So experiments with different settings can share the folder, and it does not
-grow for ever.
+The `KEPT` newest results of each job are kept. So experiments with different settings can share the folder, and the
+folder does not grow without limit.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar, cast
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.pipeline.workspace import main_root
 
-Row = dict[str, Any]
+Row = TypeVar("Row", bound=Mapping[str, object])  # a TypedDict, of `ngldm.data.curve` or `ngldm.data.study`
 KEPT = 4
 
 
 @dataclass(frozen=True)
-class KeptRows:
+class KeptRows(Generic[Row]):
     """Where the rows of one job are kept.
 
     Attributes:
-        kind: the stage.
-        name: of the job, e.g. "laplace-0".
-        columns: keys that each row has.
-        made_from: what the rows depend on, JSON-able: `ngldm.pipeline.closure.made_from`, and the type of device.
+        kind: name of the stage.
+        name: name of the job, for example "laplace-0".
+        columns: the keys of each row.
+        made_from: everything that the rows depend on, in types that JSON has: the result of
+            `ngldm.pipeline.closure.made_from`, and the type of device.
     """
 
     kind: str
     name: str
     columns: tuple[str, ...]
-    made_from: Mapping[str, Any]
+    made_from: Mapping[str, object]
 
     @property
     def path(self) -> Path:
@@ -43,7 +44,7 @@ class KeptRows:
         return main_root() / "checkpoints" / self.kind / f"{self.name}-{fingerprint(self.made_from)[:12]}.json"
 
     def read(self) -> list[Row] | None:
-        """The kept rows. None if there are none that can be used; if there are others, a printed line says why not."""
+        """The kept rows, or None if there are none to use. If there are others, a printed line says why not."""
         newest = self._newest_first()
         if not newest:
             return None
@@ -54,8 +55,7 @@ class KeptRows:
         elif changed := differences(content["made_from"], self.made_from):
             reason = f"changed since: {', '.join(changed)}"
         else:
-            rows: list[Row] = content["rows"]
-            return rows
+            return cast(list[Row], content["rows"])
         print(f"{self.kind} {self.name}: kept result {path.name} not used, {reason}", flush=True)
         return None
 
@@ -68,7 +68,7 @@ class KeptRows:
     def _newest_first(self) -> list[Path]:
         return newest_first(self.path.parent.glob(f"{self.name}-*.json"))
 
-    def _content(self, path: Path) -> Any:
+    def _content(self, path: Path) -> dict[str, object] | None:
         try:
             content = read_json(path, "made_from", "rows")
         except (InputError, OSError):

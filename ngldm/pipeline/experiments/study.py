@@ -1,9 +1,8 @@
-"""One training of the study and its scores: many samplers and sampling seeds from one set of weights."""
+"""The study's jobs. A job is one training and its scores by many samplers and sampling seeds."""
 
-import csv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.statistics import latent_extent
+from ngldm.data.study import COLUMNS, StudyRow
 from ngldm.io.device import be_deterministic
-from ngldm.io.files import atomic_directory
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.jobs import KeptRows, Row
+from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, image_seeds, sample_latents
 from ngldm.sampling.options import SamplingOptions
@@ -34,19 +33,21 @@ from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
-# A latent further from its position's middle than this many half ranges of the training data is an outlier.
+# At each position of a latent, the training data have a range. A value is an outlier if its distance to the middle of
+# that range is more than this many half ranges.
 OUTSIDE = 1.5
 
 
 @dataclass(frozen=True)
 class Score:
-    """One sampler, one sampling seed.
+    """The score of one sampler and one sampling seed.
 
     Attributes:
+        sampler: its label.
         network_calls: per image.
         value: Frechet distance to the training images in the reference's features.
-        outliers: fraction of images with a latent that lies far outside all training latents, which clipping to pixels
-            would hide.
+        outliers: fraction of images with a latent far outside the range of the training latents. The images do not
+            show this, because pixels are clipped.
     """
 
     sampler: str
@@ -59,7 +60,7 @@ class Score:
 def train_model(
     model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
 ) -> None:
-    """Train the model's fresh U-Net in place and leave the averaged weights in it."""
+    """Train the model's untrained U-Net in place. Afterwards it has the averaged weights."""
     ema = EMA(model.unet, config.ema_decay)
     for _ in fit(model.unet, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
         pass
@@ -68,7 +69,7 @@ def train_model(
 
 
 def fresh_model(build: Callable[[], Model], seed: int) -> Model:
-    """A model whose weights follow from the training seed alone: every variant of a seed starts from the same ones."""
+    """An untrained model. Its weights depend on the training seed alone: all variants of a seed start from the same."""
     torch.manual_seed(stream_seed(seed, "unet"))
     return build()
 
@@ -100,7 +101,7 @@ def score_samplers(
 def _latent_batches(
     model: Model, seeds: Sequence[int], batch_size: int, options: SamplingOptions, outliers: list[int]
 ) -> Iterator[torch.Tensor]:
-    """Latents (B, c, h, w) of the images with these seeds; `outliers` gets the number of outliers of each batch."""
+    """Latents (B, c, h, w) of the images with these seeds. `outliers` gets the number of outliers of each batch."""
     for first in range(0, len(seeds), batch_size):
         latents = sample_latents(model, seeds[first : first + batch_size], options)
         outliers.append(_count_outliers(model, latents))
@@ -113,39 +114,19 @@ def _count_outliers(model: Model, latents: torch.Tensor) -> int:
     return int((far | ~latents.isfinite()).flatten(1).any(1).sum())
 
 
-COLUMNS = (
-    "variant",
-    "train_seed",
-    "sampler",
-    "sample_seed",
-    "noise",
-    "forward",
-    "objective",
-    "network_calls",
-    "value",
-    "outliers",
-)
-
-
-def write_scores(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write the study's folder with its table, sorted by variant, seeds and sampler, whole or not at all."""
-    with atomic_directory(path) as folder, (folder / "scores.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: [str(row[column]) for column in COLUMNS[:4]]))
-
-
 @dataclass(frozen=True)
 class Job:
-    """What a job depends on, besides latents, autoencoder and reference.
+    """What a job depends on, except latents, autoencoder and reference.
 
     Attributes:
-        settings: noise, schedule, diffusion, unet: of the model.
+        variant: its label.
+        seed: of the training.
+        settings: the model's settings with the keys noise, schedule, diffusion, unet.
         samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
-        inception_weights: evaluate.inception_weights; only where the reference is Inception's. The file's place, which
-            decides no score: the reference refuses other weights.
+        inception_weights: path of the file, used only if the reference was made with Inception. The path cannot change
+            a score, because the reference refuses other weights. So it is no part of the key of kept results.
     """
 
     variant: str
@@ -157,22 +138,24 @@ class Job:
     inception_weights: str | None = None
 
 
-def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[Row]:
-    """Rows of the study's table: of jobs done before read back, of the others computed in processes side by side.
+def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[StudyRow]:
+    """The rows of the study's table. Kept jobs are read back, the others are computed in parallel processes.
 
     Args:
         device: name of a torch device.
-        workers: processes, of one thread each.
-        advance: told of jobs done.
+        workers: number of processes, with one thread each.
+        advance: called with the number of jobs that are done.
     """
     latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
     shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
     shared["device"] = torch.device(device).type
-    rows: list[Row] = []
+    rows: list[StudyRow] = []
     todo = []
     for job in jobs:
-        kept = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)})
+        kept: KeptRows[StudyRow] = KeptRows(
+            "study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)}
+        )
         found = kept.read()
         if found is None:
             todo.append((job, kept))
@@ -192,16 +175,16 @@ def _decided_by(job: Job) -> dict[str, Any]:
     return {**own, "seed": job.seed, "train": decisive(job.train.model_dump())}
 
 
-def run_job(job: Job, kept: KeptRows, device: str) -> list[Row]:
-    """Compute the rows of one job, alone in its process, and keep them."""
-    torch.set_num_threads(1)  # one process per core: threads would only wait for each other
+def run_job(job: Job, kept: KeptRows[StudyRow], device: str) -> list[StudyRow]:
+    """Compute the rows of one job in a process of its own, and keep them."""
+    torch.set_num_threads(1)  # there is one process per core; more threads would only wait for each other
     be_deterministic()
     rows = _compute(job, device)
     kept.write(rows)
     return rows
 
 
-def _compute(job: Job, device: str) -> list[Row]:
+def _compute(job: Job, device: str) -> list[StudyRow]:
     scorer = open_scorer(
         workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
@@ -213,11 +196,18 @@ def _compute(job: Job, device: str) -> list[Row]:
     train_model(model, cache.train, job.train, job.seed, device)
     scores = score_samplers(model, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]
-    about = {
-        "variant": job.variant,
-        "train_seed": job.seed,
-        "noise": job.settings["noise"]["name"],
-        "forward": diffusion["forward"],
-        "objective": diffusion["objective"],
-    }
-    return [{**about, **asdict(score)} for score in scores]
+    return [
+        StudyRow(
+            variant=job.variant,
+            train_seed=job.seed,
+            sampler=score.sampler,
+            sample_seed=score.sample_seed,
+            noise=job.settings["noise"]["name"],
+            forward=diffusion["forward"],
+            objective=diffusion["objective"],
+            network_calls=score.network_calls,
+            value=score.value,
+            outliers=score.outliers,
+        )
+        for score in scores
+    ]

@@ -1,1 +1,1 @@
-"""The report page and its tables and figures, made from files alone."""
+"""The report: page, tables and figures. It reads files alone."""

@@ -1,6 +1,7 @@
-"""The report's figures, drawn for a paper: vector graphics, one colour and dash per noise, no backend, no display.
+"""The report's figures, good enough for a paper: vector graphics, with one colour and dash per noise.
 
-Each function returns a matplotlib `Figure`. `save_svg` writes it so that its ink follows the page, light or dark.
+Each function returns a matplotlib `Figure`. It needs no display. `save_svg` writes it so that text and axes are dark on
+a light page and light on a dark page.
 """
 
 import math
@@ -9,8 +10,11 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ngldm.data.history import HistoryRow
 from ngldm.pipeline.colours import INK, style
-from ngldm.pipeline.report.table import Row
+from ngldm.pipeline.experiments.summary import StudySummary
+from ngldm.pipeline.report.curve import CurvePoint
+from ngldm.pipeline.report.table import ScoreRow
 from ngldm.theory.tables import Density, Histogram, TheoremRow
 
 MARKERS = "osD^vP*X"
@@ -52,7 +56,7 @@ def styled(draw: Draw) -> Draw:
 
 
 def _subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
-    """A figure of that size in inches, and its (rows, columns) axes."""
+    """A figure of that size in inches, and its array of axes (rows, columns)."""
     from matplotlib.figure import Figure  # without pyplot: no backend to choose, nothing to close
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -61,7 +65,7 @@ def _subplots(rows: int, columns: int, width: float, height: float, **options: A
 
 @styled
 def save_svg(figure: Any, path: Path) -> None:
-    """Write a figure whose text and axes take the page's colour, dark on light or light on dark."""
+    """Write a figure whose text and axes take the page's colour: dark on a light page, light on a dark one."""
     from io import StringIO
 
     text = StringIO()
@@ -78,11 +82,11 @@ def save_png(figure: Any, path: Path, dpi: int = 130) -> None:
 
 
 @styled
-def training(histories: dict[str, list[Row]]) -> Any:
-    """Loss by step, a line per noise; the held-out loss of the EMA weights beside it.
+def training(histories: Mapping[str, Sequence[HistoryRow]]) -> Any:
+    """Left the loss by step, a line per noise; right the held-out loss of the EMA weights.
 
     Args:
-        histories: noise to its reports, with step, loss and heldout_loss (None where it was not evaluated).
+        histories: label of the noise to its reports.
     """
     figure, [(left, right)] = _subplots(1, 2, 9.5, 3.4)
     for noise, reports in histories.items():
@@ -97,16 +101,12 @@ def training(histories: dict[str, list[Row]]) -> Any:
 
 
 @styled
-def score_by_epoch(curve: list[Row]) -> Any:
-    """Score against epoch while training, a line per noise.
-
-    Args:
-        curve: rows with noise, epoch, metric and value.
-    """
+def score_by_epoch(curve: Sequence[CurvePoint]) -> Any:
+    """Score by epoch of training, a line per noise."""
     figure, [(axes,)] = _subplots(1, 1, 6.5, 3.4)
     noises = list(dict.fromkeys(row["noise"] for row in curve))
     for noise in noises:
-        line = sorted((row for row in curve if row["noise"] == noise), key=lambda row: float(row["epoch"]))
+        line = sorted((row for row in curve if row["noise"] == noise), key=lambda row: row["epoch"])
         axes.plot(
             [r["epoch"] for r in line], [r["value"] for r in line], marker="o", label=noise, **style(noise, noises)
         )
@@ -117,13 +117,13 @@ def score_by_epoch(curve: list[Row]) -> Any:
 
 
 @styled
-def score_by_calls(rows: list[Row]) -> Any:
+def score_by_calls(rows: Sequence[ScoreRow]) -> Any:
     """Score with its spread against network calls per image, a line per noise, a marker per sampler."""
     figure, [(axes,)] = _subplots(1, 1, 6.5, 3.6)
     noises = list(dict.fromkeys(row["noise"] for row in rows))
     samplers = list(dict.fromkeys(row["sampler"] for row in rows))
     for noise in noises:
-        line = sorted((row for row in rows if row["noise"] == noise), key=lambda row: int(row["network_calls"]))
+        line = sorted((row for row in rows if row["noise"] == noise), key=_calls)
         look = style(noise, noises)
         axes.plot([r["network_calls"] for r in line], [r["value"] for r in line], label=noise, **look)
         for row in line:
@@ -133,15 +133,15 @@ def score_by_calls(rows: list[Row]) -> Any:
         axes.plot([], [], MARKERS[index % len(MARKERS)], color=INK, label=sampler)
     axes.set(xlabel="network calls per image (log scale)", xscale="log")
     _score_axis(axes, rows)
-    calls = sorted({int(row["network_calls"]) for row in rows})
+    calls = sorted({row["network_calls"] for row in rows})
     axes.set_xticks(calls, [str(count) for count in calls])
     axes.set_xticks([], minor=True)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 
-def _score_axis(axes: Any, rows: list[Row]) -> None:
-    """Label the y axis with the metric; logarithmic where the values differ by more than a factor of ten."""
+def _score_axis(axes: Any, rows: Sequence[CurvePoint] | Sequence[ScoreRow]) -> None:
+    """Label the y axis with the metric. It is logarithmic if the values differ by more than a factor of ten."""
     values = [row["value"] for row in rows]
     wide = min(values) > 0 and max(values) > 10 * min(values)
     scale, note = ("log", " (log scale)") if wide else ("linear", "")
@@ -150,11 +150,11 @@ def _score_axis(axes: Any, rows: list[Row]) -> None:
 
 @styled
 def noises(histograms: Mapping[str, Histogram], densities: Mapping[str, Density]) -> Any:
-    """Standardised draws of every noise, a panel each, with its density where there is one and the Gaussian's.
+    """Histogram of the standardised draws of every noise, a panel each, with its own density and the Gaussian one.
 
     Args:
         histograms: of the draws of each noise, all with the same range of bins.
-        densities: of the noises that have one in closed form.
+        densities: of the noises that have a density in closed form; the others have no such line.
     """
     columns = min(len(histograms), 5)
     rows = math.ceil(len(histograms) / columns)
@@ -177,11 +177,11 @@ def noises(histograms: Mapping[str, Histogram], densities: Mapping[str, Density]
 
 @styled
 def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
-    """Theorem 1's ratio by T, one panel per forward process, bars of two standard errors.
+    """Theorem 1's ratio by T, a panel per forward process; the bars are two standard errors long on each side.
 
     Args:
         rows: as measured (`ngldm.theory.tables`).
-        shape: of one latent.
+        shape: (c, h, w) of one latent.
     """
     names = list(dict.fromkeys(row["noise"] for row in rows))
     titles = {"marginal": "one draw of D", "markov": "T draws of D (equation 1)"}
@@ -202,7 +202,7 @@ def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
 
 @styled
 def overview(pictures: dict[tuple[str, str], Any]) -> Any:
-    """The first images of every noise (down) and sampler (across).
+    """The first images: a row of the figure per noise, a column per sampler.
 
     Args:
         pictures: (noise, sampler) to a uint8 grid (H, W, C).
@@ -224,10 +224,10 @@ def overview(pictures: dict[tuple[str, str], Any]) -> Any:
 
 
 @styled
-def study(summary: list[Row]) -> Any:
-    """Left: every variant's best sampler with its standard error. Right: mean score by network calls, DPM-Solver++."""
+def study(summary: Sequence[StudySummary]) -> Any:
+    """Left: the best sampler of each variant, with standard error. Right: DPM-Solver++'s mean score by calls."""
     noises = list(dict.fromkeys(row["noise"] for row in summary))
-    best: dict[str, Row] = {}
+    best: dict[str, StudySummary] = {}
     for row in summary:  # best first within a variant
         best.setdefault(row["variant"], row)
     figure, [(left, right)] = _subplots(1, 2, 11, max(3.8, 0.3 * len(best) + 0.8))
@@ -249,8 +249,8 @@ def study(summary: list[Row]) -> Any:
     return figure
 
 
-def _markers(rows: Iterable[Row]) -> list[str]:
-    """A marker for each, different among those of one noise, which share colour and dash."""
+def _markers(rows: Iterable[StudySummary]) -> list[str]:
+    """A marker for each variant. Variants of one noise have the same colour and dash, so their markers differ."""
     seen: dict[str, int] = {}
     markers = []
     for row in rows:
@@ -259,6 +259,5 @@ def _markers(rows: Iterable[Row]) -> list[str]:
     return markers
 
 
-def _calls(row: Row) -> int:
-    calls: int = row["network_calls"]
-    return calls
+def _calls(row: StudySummary | ScoreRow) -> int:
+    return row["network_calls"]

@@ -1,6 +1,6 @@
-"""The report: a table (CSV and Markdown), figures and pictures, and one self-contained HTML page.
+"""The report: a table (CSV and Markdown), figures, pictures, and an HTML page that needs no other file.
 
-It reads what the stages wrote and computes no result of its own; torch is not imported.
+It only shows what the stages wrote, and computes no result of its own. It does not import torch.
 """
 
 import base64
@@ -15,22 +15,23 @@ from ruamel.yaml import YAML
 
 from ngldm.data import history
 from ngldm.data.samples import load_images
-from ngldm.io.files import atomic_directory, read_json, require
+from ngldm.data.study import read_scores
+from ngldm.io.files import atomic_directory, read_json, require, write_csv
 from ngldm.io.images import sample_grid, save_png, trajectory_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.experiments.summary import StudySummary, summarise
 from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.study import COLUMNS as STUDY_COLUMNS
-from ngldm.pipeline.report.study import read_scores, study_table, summarise
-from ngldm.pipeline.report.table import COLUMNS, Row, best_values, collect_rows, markdown_table, show, write_csv
+from ngldm.pipeline.report.table import COLUMNS, ScoreRow, best_values, collect_rows, markdown_table, show
 from ngldm.theory.tables import MomentRow, Theory, read_theory
 
 STEPS = 5  # of `write_report`, for a progress bar
+STUDY_COLUMNS = ("variant", "sampler", "network_calls", "mean", "std", "std_error", "ratio", "outliers", "seeds")
 
 
-def draw_figures(params: Params, rows: list[Row], theory: Theory, folder: Path) -> None:
-    """The vector figures that the results allow: which of them exist, the page sees by the files."""
+def draw_figures(params: Params, rows: list[ScoreRow], theory: Theory, folder: Path) -> None:
+    """Draw every vector figure for which there are results. The page shows those whose files exist."""
     histories = {noise: history.read_history(workspace.train_plot(noise)) for noise in params.noises}
     figures.save_svg(figures.training(histories), folder / "training.svg")
     figures.save_svg(figures.noises(theory.histograms, theory.densities), folder / "noise.svg")
@@ -45,11 +46,11 @@ def draw_figures(params: Params, rows: list[Row], theory: Theory, folder: Path) 
         figures.save_svg(figures.theorem(theory.theorem, theory.latent_shape), folder / "theorem1.svg")
 
 
-def draw_study(folder: Path) -> list[Row]:
-    """The study's table and figure, if it has scores; returns its summary."""
-    study = summarise(read_scores(workspace.STUDY / "scores.csv"))
+def draw_study(folder: Path) -> list[StudySummary]:
+    """Write the study's table and figure, if it has scores. Returns its summary."""
+    study = summarise(read_scores(workspace.STUDY))
     if study:
-        (folder / "study.md").write_text(study_table(study, show))
+        (folder / "study.md").write_text(markdown_table(study, STUDY_COLUMNS))
         figures.save_svg(figures.study(study), folder / "study.svg")
     return study
 
@@ -62,7 +63,7 @@ def write_pictures(params: Params, folder: Path) -> None:
             images, frames = load_images(workspace.samples(noise, sampler))
             first[noise, sampler] = sample_grid(images, rows=3, columns=12)
             save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
-            if sampler == params.samplers[-1]:  # the deterministic one by default: its path is a smooth one
+            if sampler == params.samplers[-1]:  # by default this one is deterministic, so its pictures change smoothly
                 save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
     shutil.copy(require(workspace.RECONSTRUCTIONS, "the stage `autoencoder`"), folder / "reconstructions.png")
     figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
@@ -75,12 +76,12 @@ def data_uri(path: Path) -> str:
 
 
 def beside_paper(params: Params) -> bool:
-    """Whether the paper's figures belong beside these."""
+    """Whether the report shows the paper's figures too."""
     return params.dataset.name == "cifar10" or params.recipe == "paper"
 
 
 def moment_cells(moments: Sequence[MomentRow]) -> list[dict[str, Any]]:
-    """A row per noise: its label, and per moment the pair (exact, of the draws)."""
+    """A row per noise: its label, and for each moment the pair (exact value, value of the draws)."""
     rows: dict[str, dict[str, Any]] = {}
     for row in moments:
         cells = rows.setdefault(row["noise"], {"noise": row["noise"]})
@@ -88,8 +89,8 @@ def moment_cells(moments: Sequence[MomentRow]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def render_html(params: Params, rows: list[Row], study: list[Row], theory: Theory, folder: Path) -> str:
-    """The page, with every picture of `folder` that it shows inside it."""
+def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary], theory: Theory, folder: Path) -> str:
+    """The page. The pictures of `folder` that it shows are part of it."""
     environment = Environment(
         loader=PackageLoader("ngldm.pipeline.report", "."),
         autoescape=True,
@@ -123,16 +124,18 @@ def render_html(params: Params, rows: list[Row], study: list[Row], theory: Theor
     )
 
 
-def write_report(params: Params, path: Path, advance: Callable[..., None] = lambda count, note="": None) -> list[Row]:
-    """Write the report's folder, whole or not at all; returns the table's rows.
+def write_report(
+    params: Params, path: Path, advance: Callable[..., None] = lambda count, note="": None
+) -> list[ScoreRow]:
+    """Write the report's folder, which appears complete or not at all. Returns the table's rows.
 
     Args:
-        advance: called STEPS times with 1 and what comes next.
+        advance: called `STEPS` times with 1 and the name of the next part.
     """
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
-        write_csv(rows, folder / "table.csv")
-        (folder / "table.md").write_text(markdown_table(rows))
+        write_csv(folder / "table.csv", COLUMNS, rows)
+        (folder / "table.md").write_text(markdown_table(rows, COLUMNS))
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")

@@ -1,4 +1,4 @@
-"""Where a report comes from: commit, experiment, and how long each stage took."""
+"""The origin of a report: commit, experiment, and how long each stage took."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from ngldm.pipeline.config.params import Params
 
 
 def stage_seconds(params: Params) -> list[tuple[str, float]]:
-    """(stage, seconds) of every stage that measures its time, in the pipeline's order."""
+    """(stage, seconds) of each stage that measures its time, in the order of the pipeline."""
     labels: dict[str, list[tuple[str, ...]]] = {
         "train": [(noise,) for noise in params.noises],
         "sample": [(noise, sampler) for noise in params.noises for sampler in params.samplers],
@@ -26,7 +26,7 @@ def stage_seconds(params: Params) -> list[tuple[str, float]]:
 
 
 def provenance() -> str:
-    """The commit that the working tree stands on, whether it was changed, and DVC's name of the experiment."""
+    """The commit of the working tree, whether the tree has changes, and DVC's name of the experiment."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()

@@ -1,1 +1,1 @@
-"""MLflow: runs, models, comparison."""
+"""MLflow: runs, models and their comparison."""

@@ -1,20 +1,22 @@
-"""Which MLflow run is whose: a parent per comparison, below it a run per trained distribution.
+"""Finds and makes MLflow runs: a parent run for each comparison, and in it a run for each trained distribution.
 
-Everything is found by content, so that no run id has to travel through DVC's outputs and change their hashes: a run by
-the SHA-256 of its model file, a parent by the fingerprint of what its trainings share, both kept as tags. A model
-scored again with other sampler settings gets a run of its own beside the first, since MLflow's params cannot change.
+Runs are found by tags. The tag of a training's run is the SHA-256 of its model file. The tag of a parent is the
+fingerprint of the settings that its trainings share. So no output of DVC contains a run's id, which would change the
+output's hash. If a model is scored again with other sampler settings, a second run is made for it, because MLflow's
+params cannot change.
 """
 
 import os
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ngldm.data.study import StudyRow
 from ngldm.io.files import fingerprint
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.report.study import summarise
+from ngldm.pipeline.experiments.summary import summarise
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
@@ -24,7 +26,7 @@ TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "d
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} to {"a.b": 1}."""
+    """Flatten a mapping: {"a": {"b": 1}} becomes {"a.b": 1}."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Mapping):
@@ -35,7 +37,10 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def comparison(store: Store, params: Params) -> Run:
-    """The parent of all trainings that share everything but their noise, or of NGLDM_SWEEP's; made if need be."""
+    """The parent of all trainings that differ only in their noise. It is made if there is none.
+
+    If the variable NGLDM_SWEEP is set, the parent is that of the sweep with this name.
+    """
     sweep = os.environ.get("NGLDM_SWEEP")
     shared = params.model_dump(include=set(TRAINING_SECTIONS))
     key = fingerprint(["sweep", sweep] if sweep else shared)[:16]
@@ -58,7 +63,7 @@ def comparison(store: Store, params: Params) -> Run:
 
 
 def create_run(store: Store, params: Params, noise: str, name: str, tags: Mapping[str, str]) -> Run:
-    """A new run with the training's params and the tags that say where it comes from."""
+    """A new run with the training's params, and with tags for noise, data set, recipe and commit."""
     parent = comparison(store, params)
     if parent.id is None:
         return Run(store, None)
@@ -70,10 +75,10 @@ def create_run(store: Store, params: Params, noise: str, name: str, tags: Mappin
 
 @contextmanager
 def training_run(store: Store, params: Params, noise: str, key: str) -> Iterator[Run]:
-    """A new run for one training, ended as FINISHED, or as FAILED or KILLED if the block raises.
+    """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
     Args:
-        key: the training's fingerprint, kept as a tag.
+        key: fingerprint of the training; it becomes a tag.
     """
     run = create_run(store, params, noise, noise, {"ngldm.fingerprint": key})
     try:
@@ -86,11 +91,11 @@ def training_run(store: Store, params: Params, noise: str, key: str) -> Iterator
 
 
 def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: str) -> Run:
-    """The run to which a model's scores belong: the one that trained it, or a new one if that has other scores.
+    """The run for a model's scores: the run of its training, or a new one if that has scores with other settings.
 
     Args:
         sha: SHA-256 of the model file.
-        sampler: label of the sampler; with its options and the sections sample and evaluate, it decides.
+        sampler: label of the sampler. Its settings and the sections `sample` and `evaluate` are compared.
     """
     sample_key = fingerprint([params.sample.model_dump(), params.evaluate.model_dump()])
     options = resolve_sampler(
@@ -117,11 +122,11 @@ def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: st
     return run
 
 
-def record_study(store: Store, params: Params, rows: list[dict[str, Any]]) -> None:
-    """A finished run for each variant of the study, under one parent: its settings, its mean score by sampler.
+def record_study(store: Store, params: Params, rows: Sequence[StudyRow]) -> None:
+    """Write the study: a finished run for each variant, with its settings and its mean score by sampler, in one parent.
 
     Args:
-        rows: of study/scores.csv.
+        rows: the rows of study/scores.csv.
     """
     summary = summarise(rows)
     origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
@@ -131,13 +136,15 @@ def record_study(store: Store, params: Params, rows: list[dict[str, Any]]) -> No
         run.params({**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))})
         for row in (row for row in summary if row["variant"] == label):
             values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
-            run.metrics({f"{k}.{row['sampler']}": v for k, v in values.items()})  # no spread with one seed
+            run.metrics(
+                {f"{k}.{row['sampler']}": v for k, v in values.items()}
+            )  # the error is NaN, and left out, if there is one seed
         run.finish()
     parent.finish()
 
 
 def training_params(params: Params, noise: str) -> dict[str, Any]:
-    """Everything that a trained model depends on, as nested dictionaries."""
+    """All params that a trained model depends on, as nested dictionaries."""
     content = params.model_dump(include=set(TRAINING_SECTIONS))
     return {**content, "noise_options": {noise: params.noise_options[noise]}}
 

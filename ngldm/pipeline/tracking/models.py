@@ -1,4 +1,4 @@
-"""Finished models in MLflow: logged with all that serving needs, registered as ngldm-<noise>, the best one marked."""
+"""Trained models in MLflow: logged so that they can be served, registered as ngldm-<noise>, the best one marked."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 
 COUNT_TAG = "ngldm.scored_images"
-BEST, BEST_STEPS = "best", 0  # the served model's sampler unless the caller names one: MLflow wants typed defaults
+BEST, BEST_STEPS = "best", 0  # mean: the best known sampler; MLflow needs defaults of the right types
 EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
 REQUIREMENTS = ("torch", "numpy", "safetensors", "scikit-learn", "accelerate", "mlflow")
 
@@ -24,7 +24,7 @@ def registered_name(noise: str) -> str:
 
 
 def signature(image_shape: tuple[int, int, int]) -> Any:
-    """What the served model takes and gives: n and seed; uint8 images (n, H, W, C); the sampler as parameters.
+    """Inputs and outputs of the served model: n and seed; uint8 images (n, H, W, C). The sampler is a parameter.
 
     Args:
         image_shape: (C, H, W).
@@ -44,13 +44,13 @@ def signature(image_shape: tuple[int, int, int]) -> Any:
 
 
 def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
-    """Log the model file as a pyfunc, register it, tag run, model and version with its hash.
+    """Log the model file as a pyfunc and register it. Run, model and version get its SHA-256 as a tag.
 
     Args:
         image_shape: (C, H, W).
 
     Returns:
-        The logged model's id, with which metrics are linked to it; None if the store has failed.
+        Id of the logged model, with which metrics are linked to it. None if the store has failed.
     """
     sha = sha256_file(file)
     run.tags({MODEL_TAG: sha})
@@ -62,7 +62,7 @@ def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple
 
         package = Path(ngldm.__file__).parent
         with mlflow.start_run(run_id=run.id), warnings.catch_warnings(), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")  # advice on type hints, a screenful for each model
+            warnings.simplefilter("ignore")  # long advice on type hints, for each model
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(package / "pipeline" / "tracking" / "served_model.py"),
@@ -83,7 +83,7 @@ def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple
 
 
 def logged_model(store: Store, sha: str) -> str | None:
-    """Id of the newest logged model with that file, if there is one."""
+    """Id of the newest logged model whose file has that SHA-256; None if there is none."""
 
     def find(client: Any) -> str | None:
         found = client.search_logged_models(
@@ -98,11 +98,13 @@ def logged_model(store: Store, sha: str) -> str | None:
 
 
 def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
-    """Id of the logged model with that file; one that came from DVC's cache, not from a training here, is logged now.
+    """Id of the logged model whose file has that SHA-256. If there is none, the model is logged now.
+
+    A model is not logged yet if it came from DVC's cache and not from a training with this store.
 
     Args:
-        file: the model file; logged only if its SHA-256 is `sha`.
-        shape: of one image, (H, W, C).
+        file: the model file. It is logged only if its SHA-256 is `sha`.
+        shape: (H, W, C) of one image.
     """
     found = logged_model(store, sha)
     if found is None and run.alive and file.is_file() and sha256_file(file) == sha:
@@ -112,22 +114,23 @@ def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shap
 
 
 def update_best(store: Store, noise: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
-    """Move the alias `best` of ngldm-<noise> to this model if it scores lower in the same context.
+    """Move the alias `best` of ngldm-<noise> to this model if its score is lower in the same context.
 
-    Scores of other data, another extractor or another number of images say nothing about each other: the alias then
-    stays, and a line says so. One exception: on the same data a score of fewer images, as recipe smoke gives, gives way
-    to one of more.
+    Scores on other data, by another extractor or of another number of images cannot be compared. Then the alias stays,
+    and a printed line says so. There is one exception: on the same data, a model with a score of more images replaces
+    one with a score of fewer images (recipe smoke gives such scores).
 
     Args:
         sha: SHA-256 of the model file.
-        context: what scores must share to be comparable: `dataset_sha256`, the extractor's weights, `num_images`.
+        score: Frechet distance; lower is better.
+        context: what must be equal if scores are compared: `dataset_sha256`, the extractor's weights, `num_images`.
     """
     store.ask(lambda client: _update_best(client, registered_name(noise), sha, score, context))
 
 
 def _update_best(client: Any, name: str, sha: str, score: float, context: Mapping[str, Any]) -> None:
     key, count = f"ngldm.score.{fingerprint(context)[:12]}", int(context.get("num_images", 0))
-    scored = f"{COUNT_TAG}.{str(context.get('dataset_sha256', ''))[:12]}"  # most images of a score on this data
+    scored = f"{COUNT_TAG}.{str(context.get('dataset_sha256', ''))[:12]}"  # tag: images of the largest score here
     versions = client.search_model_versions(f"name = '{name}'")
     mine = [v for v in versions if v.tags.get(MODEL_TAG) == sha]
     if not mine:

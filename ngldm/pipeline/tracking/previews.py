@@ -1,4 +1,4 @@
-"""Pictures while a network trains: the same seeds at every evaluation, for the slider of MLflow's image view."""
+"""Pictures during a training, with the same seeds at each evaluation. MLflow's image view has a slider over them."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +17,9 @@ IMAGES, SEED = 16, 0
 
 
 def preview(model: Model, ema: EMA[UNet], device: torch.device | str) -> UInt8Array:
-    """A grid of a few images by the averaged weights, by the noise's best known sampler: uint8 (H, W, C).
+    """A grid of a few images, uint8 (H, W, C), with the averaged weights and the best known sampler of the noise.
 
-    Draws from generators of its own and leaves the networks where they were, so that training goes on bit for bit.
+    It uses its own random generators and moves the networks back afterwards. So it does not change the training.
     """
     home = next(model.autoencoder.parameters(), None)
     training = ema.model.training
@@ -35,9 +35,9 @@ def preview(model: Model, ema: EMA[UNet], device: torch.device | str) -> UInt8Ar
 
 
 def reporter(run: Run, model: Model, ema: EMA[UNet], device: torch.device | str) -> Callable[[Report], None]:
-    """What a training tells MLflow of each report: its figures and, where it was evaluated, a few images.
+    """A function that writes each report of a training to MLflow: its figures and, after an evaluation, a few images.
 
-    Reports that a resumed training repeats come before it trains on; they have their figures, but no images.
+    A resumed training first repeats its old reports. For these only the figures are written.
     """
     failed = False
 

@@ -1,4 +1,4 @@
-"""One MLflow run and what is written to it: params, metrics by step, tags, pictures, data sets, the machine's load."""
+"""One MLflow run and everything that is written to it: params, metrics, tags, pictures, data sets, machine load."""
 
 import math
 import time
@@ -15,12 +15,12 @@ SYSTEM_SECONDS = 5.0  # between two samples of the machine's load
 
 
 class Run:
-    """One MLflow run; every method does nothing once the store has failed.
+    """One MLflow run. After the store has failed, the methods do nothing.
 
     Attributes:
-        id: MLflow's; None if the run could not be made.
-        parent: the run of the comparison that it belongs to, ended with it.
-        step: optimiser steps of the model that is scored.
+        id: MLflow's id; None if the run could not be made.
+        parent: the run of the comparison to which it belongs. It ends when its last run ends.
+        step: number of optimiser steps of the model that is scored.
     """
 
     def __init__(self, store: Store, run_id: str | None, parent: "Run | None" = None) -> None:
@@ -28,7 +28,7 @@ class Run:
 
     @property
     def alive(self) -> bool:
-        """Whether what is written still arrives: costly pictures need not be made otherwise."""
+        """Whether the store still works. If not, there is no need to make pictures."""
         return self.store.client is not None and self.id is not None
 
     def _do(self, action: Callable[[Any, str], Any]) -> None:
@@ -50,10 +50,10 @@ class Run:
         self._log("params", "Param", [(key, str(value)) for key, value in content.items()])
 
     def metrics(self, content: Mapping[str, float | None], step: int = 0, model_id: str | None = None) -> None:
-        """Log figures; entries that are None or NaN are left out.
+        """Log figures. Entries that are None or NaN are left out.
 
         Args:
-            model_id: of the logged model that they describe, at whose page they then stand too.
+            model_id: id of the logged model that the figures describe. Its page in MLflow shows them too.
         """
         now = int(time.time() * 1000)
         kept = {key: float(value) for key, value in content.items() if value is not None and not math.isnan(value)}
@@ -63,30 +63,30 @@ class Run:
         self._log("tags", "RunTag", list(content.items()))
 
     def report(self, report: Any) -> None:
-        """A report of the training loop, and the memory it takes, as metrics train.* at its step."""
+        """Log a report of the training loop and the memory in use, as metrics train.* at its step."""
         values = {key: value for key, value in vars(report).items() if key != "step"}
         self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, report.step)
 
     def image(self, file: Path, folder: str) -> None:
-        """Keep a picture as an artifact in a folder."""
+        """Log a picture as an artifact, in that folder."""
         self._do(lambda client, run_id: client.log_artifact(run_id, str(file), folder))
 
     def picture(self, key: str, image: Any, step: int) -> None:
-        """A frame of the UI's image view, which has a slider over steps.
+        """Log a picture for MLflow's image view, which has a slider over steps.
 
         Args:
-            key: letters, digits, "-", "_"; one strip of pictures each.
+            key: name of the series of pictures, of letters, digits, "-" and "_".
             image: uint8 (H, W, C).
         """
         grey = image[..., 0] if image.shape[-1] == 1 else image  # MLflow wants grey images without a channel
         self._do(lambda client, run_id: client.log_image(run_id, grey, key=key, step=step))
 
     def data_input(self, name: str, file: Path, digest: str, context: str) -> None:
-        """Say which data went in: name, digest, shape and type of an .npy file.
+        """Log which data was used: name, digest, shape and type of an .npy file.
 
         Args:
-            digest: SHA-256 of the file; MLflow keeps 36 characters.
-            context: what it was used for: training, validation, ...
+            digest: SHA-256 of the file. MLflow keeps its first 36 characters.
+            context: the use of the data, for example "training".
         """
 
         def log(client: Any, run_id: str) -> None:
@@ -96,7 +96,7 @@ class Run:
 
             array = np.load(file, mmap_mode="r", allow_pickle=False)
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # MLflow has two registered kinds of local source, and says so
+                warnings.simplefilter("ignore")  # MLflow warns that it knows two kinds of local files
                 data = mlflow.data.from_numpy(array, source=str(file), name=name, digest=digest[:36])
             tags = [InputTag("mlflow.data.context", context)]
             client.log_inputs(run_id, [DatasetInput(data._to_mlflow_entity(), tags)])
@@ -105,7 +105,7 @@ class Run:
 
     @contextmanager
     def system_metrics(self) -> Iterator[None]:
-        """Log the machine's load (CPU, memory, disk, network, GPU where one is) while the block runs."""
+        """Log the load of the machine (CPU, memory, disk, network, GPU if there is one) while the block runs."""
         monitor = self.store.attempt(self._start_monitor, None) if self.alive else None
         try:
             yield
@@ -116,7 +116,7 @@ class Run:
     def _start_monitor(self) -> Any:
         try:
             import psutil  # noqa: F401
-        except ImportError:  # of DVC's dependencies, so mostly there
+        except ImportError:  # usually installed, because DVC needs it
             return None
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
@@ -125,13 +125,16 @@ class Run:
         return monitor
 
     def finish(self, status: str = "FINISHED") -> None:
-        """`status`: FINISHED, FAILED or KILLED. A parent ends with the last of its children to end."""
+        """End the run with a status: FINISHED, FAILED or KILLED. Its parent ends when the last of its runs ends."""
         self._do(lambda client, run_id: client.set_terminated(run_id, status))
         if self.parent is not None:
             self.parent._end_with_children()
 
     def _end_with_children(self) -> None:
-        """End as FINISHED, or as the newest child of some name that did not; go on while one of them runs."""
+        """End the parent, unless one of its runs is still running.
+
+        Of runs with the same name only the newest counts. If one of these is not FINISHED, the parent gets its status.
+        """
 
         def end(client: Any, run_id: str) -> None:
             children = client.search_runs(
@@ -145,14 +148,14 @@ class Run:
         self._do(end)
 
     def logged_steps(self, key: str) -> set[int]:
-        """Steps at which a metric was logged already."""
+        """The steps at which a metric is already logged."""
         found: set[int] = set()
         self._do(lambda client, run_id: found.update(m.step for m in client.get_metric_history(run_id, key)))
         return found
 
 
 def memory_mib() -> dict[str, float]:
-    """What this process holds now: `memory_mib`, and `gpu_memory_mib` where torch has used a GPU."""
+    """Memory of this process in MiB: `memory_mib` now, and, if torch has used a GPU, the peak `gpu_memory_mib`."""
     found: dict[str, float] = {}
     try:
         import psutil

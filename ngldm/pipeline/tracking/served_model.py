@@ -1,9 +1,9 @@
-"""The MLflow model: a model file behind `predict`. MLflow stores and runs this file as code, so no pickle is involved.
+"""The MLflow model: a model file with a method `predict`. MLflow stores this file as code, so no pickle is needed.
 
-model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
-images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
+    model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
+    images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
 
-Without params it is the noise's best known sampler.
+Without params, the best known sampler of the noise is used.
 """
 
 import mlflow
@@ -15,13 +15,13 @@ from ngldm.sampling.generator import load
 
 
 class ServedModel(PythonModel):
-    """Generates images; see the module's docstring."""
+    """Generates images. The docstring of the module has an example."""
 
     def load_context(self, context: PythonModelContext) -> None:
         self.generator = load(context.artifacts["bundle"], "cpu")
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
-        """Images for each row of (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
+        """The images of all rows (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
         chosen = {key: value for key, value in (params or {}).items() if value not in (BEST, BEST_STEPS)}
         if "num_inference_steps" in chosen:
             longest = self.generator.model.diffusion.schedule.num_train_timesteps

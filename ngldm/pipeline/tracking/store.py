@@ -1,6 +1,6 @@
 """The connection to the MLflow store.
 
-Tracking never stops the work: when the store fails, one warning says so and the stage goes on without it.
+Tracking never stops the work: if the store fails, a warning is printed and the stage continues without it.
 """
 
 import logging
@@ -14,12 +14,12 @@ from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 T = TypeVar("T")
-LOCK_SECONDS = 120  # the first process makes the store's tables meanwhile; that takes seconds
+LOCK_SECONDS = 120  # other processes wait while the first makes the tables of the store, which takes seconds
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Keep the other processes of this repository from doing the same: making tables, an experiment, a parent."""
+    """Let only one process of this repository run the block: it makes tables, an experiment or a parent run."""
     from filelock import FileLock
 
     with FileLock(main_root() / "mlflow.db.lock", timeout=LOCK_SECONDS):
@@ -27,7 +27,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 class Store:
-    """A connection to the MLflow store, or, once it has failed, to nothing."""
+    """A connection to the MLflow store. After the store has failed, the methods do nothing."""
 
     def __init__(self, experiment: str) -> None:
         self.client: Any = None
@@ -38,23 +38,25 @@ class Store:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # at the end of each run, twice
-        # A server that is gone costs seconds before the warning, not the four minutes of MLflow's own retries.
+        os.environ.setdefault(
+            "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"
+        )  # else it is printed twice at the end of each run
+        # If the server is gone, the warning comes after seconds. MLflow's own retries would take four minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
         logging.getLogger("alembic").setLevel(logging.ERROR)
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        file = store_file()  # asked before MLflow sets MLFLOW_TRACKING_URI itself
+        file = store_file()  # before set_tracking_uri, which sets MLFLOW_TRACKING_URI
         mlflow.set_tracking_uri(tracking_uri())
-        with one_at_a_time():  # two processes that make the same tables would break each other
+        with one_at_a_time():  # two processes that make the same tables at once would damage them
             client = mlflow.MlflowClient()
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 location = (file.parent / "mlartifacts" / experiment).as_uri() if file else None
                 try:
-                    kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI opens with the runs
+                    kind = {"mlflow.experimentKind": "custom_model_development"}  # with it the UI opens at the runs
                     self.experiment_id = client.create_experiment(experiment, location, kind)
                 except MlflowException:  # a process on another machine was faster
                     self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
@@ -63,12 +65,12 @@ class Store:
         self.client = client
 
     def ask(self, action: Callable[[Any], T]) -> T | None:
-        """What the action returns when it is given MLflow's client; None once the store has failed."""
+        """Call the action with MLflow's client and return its result. None after the store has failed."""
         client = self.client
         return None if client is None else self.attempt(lambda: action(client), None)
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str | None:
-        """Id of a new run; None once the store has failed."""
+        """Make a run and return its id. None after the store has failed."""
 
         def create(client: Any) -> str:
             run_id: str = client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
@@ -77,7 +79,11 @@ class Store:
         return self.ask(create)
 
     def attempt(self, action: Callable[[], T], otherwise: T, give_up: bool = True) -> T:
-        """Do it; on any failure warn, give up on the store unless told otherwise, and return `otherwise`."""
+        """Call the action and return its result. If it raises, print a warning and return `otherwise`.
+
+        Args:
+            give_up: whether the store counts as failed after that.
+        """
         try:
             return action()
         except Exception as error:

@@ -1,1 +1,1 @@
-"""Feature extractors: what a score compares of an image."""
+"""Feature extractors: they turn an image into the vector that scores compare."""

@@ -15,13 +15,16 @@ from ngldm.io.tensors import load_tensors, save_tensors, to_float
 
 
 class Classifier(nn.Module):
-    """A small convolutional classifier of the data set's own labels; its last hidden layer gives the features.
+    """A small convolutional classifier of the data set's own labels. Its last hidden layer gives the features.
 
     Args:
-        image_shape: (C, H, W); each of the two poolings halves the sides, so they must be at least 4.
-        num_classes: K.
+        image_shape: (C, H, W) with H and W at least 4.
+        num_classes: K, the number of labels.
         width: channels of the first layer.
         dim: length of the feature vector.
+
+    Raises:
+        InputError: the images are too small.
     """
 
     feature_mean: Tensor
@@ -49,24 +52,25 @@ class Classifier(nn.Module):
         self.register_buffer("feature_mean", torch.zeros(dim))
         self.register_buffer("feature_std", torch.ones(dim))
         with torch.no_grad():
-            self.body(torch.zeros(1, *image_shape))  # gives the lazy layer its shape
+            self.body(torch.zeros(1, *image_shape))  # the lazy layer takes its shape from this input
         self.settings = {"image_shape": image_shape, "num_classes": num_classes, "width": width, "dim": dim}
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to logits (B, K)."""
+        """Logits (B, K) of images (B, C, H, W) in [-1, 1]."""
         logits: Tensor = self.head(self.body(x))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) in [-1, 1] to features (B, dim), standardised on the training images."""
+        """Features (B, dim) of images (B, C, H, W) in [-1, 1], standardised by the training images."""
         features: Tensor = (self.body(x) - self.feature_mean) / self.feature_std
         return features
 
     @torch.no_grad()
     def standardise(self, images: UInt8Array, batch_size: int = 512) -> None:
-        """Set the features' scale to mean 0, variance 1 on `images`.
+        """Scale the features so that on `images` (N, H, W, C) they have mean 0 and variance 1.
 
-        Without it the scale, and so the distance, would depend on how long the classifier was trained.
+        Without this, the scale of the features would depend on how long the classifier was trained, and so would the
+        distance.
         """
         chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
         hidden = torch.cat([self.body(to_float(chunk)) for chunk in chunks]).double()
@@ -75,14 +79,14 @@ class Classifier(nn.Module):
 
 
 def classifier_loss(model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
-    """Cross-entropy of a batch of (images, labels); (B,)."""
+    """Cross-entropy (B,) of a batch of images and labels. It is a `loss` of `ngldm.training.loop.Task`."""
     images, labels = batch
     return F.cross_entropy(model(images), labels, reduction="none")
 
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], batch_size: int = 512) -> float:
-    """Share of images that the classifier puts into their class."""
+    """Fraction of uint8 images (N, H, W, C) whose label the classifier finds."""
     correct = 0
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
@@ -92,12 +96,16 @@ def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], ba
 
 
 def save_classifier(model: Classifier, path: Path) -> None:
-    """Write the classifier, whole or not at all."""
+    """Write the classifier. The file appears complete or not at all."""
     save_tensors(dict(model.state_dict()), {"classifier": model.settings}, path)
 
 
 class ClassifierExtractor:
-    """Features of a classifier that `save_classifier` wrote."""
+    """The features of a classifier in a file of `save_classifier`.
+
+    Raises:
+        InputError: the file is missing or holds no classifier.
+    """
 
     name = "classifier"
     metric = "fd_classifier"

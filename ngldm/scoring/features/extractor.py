@@ -1,8 +1,8 @@
-"""Feature extractors: uint8 images to vectors, between which `ngldm.frechet` measures.
+"""Feature extractors: they turn uint8 images into vectors, and scores compare sets of these vectors.
 
-`inception` is the network of FID (through pytorch-fid); its distance is called `fid`, and nothing else's is.
-`classifier` is a small network trained on the data set's own labels, for small or grey images on which Inception
-features mean little; its distance is called `fd_classifier`.
+- `inception` is the network of FID, from the package pytorch-fid. Only its distance is called `fid`.
+- `classifier` is a small network that is trained on the data set's own labels. It is for small or grey images, on which
+  Inception features say little. Its distance is called `fd_classifier`.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,13 +21,13 @@ from ngldm.scoring.names import EXTRACTORS
 
 
 class Extractor(Protocol):
-    """What scoring needs of an extractor.
+    """What scoring needs from an extractor.
 
     Attributes:
         name: "classifier" or "inception".
-        metric: the name of its Frechet distance in tables.
+        metric: name of its Frechet distance in tables.
         dim: length of a feature vector.
-        weights_sha256: which weights these are.
+        weights_sha256: SHA-256 of the file of its weights.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Extractor(Protocol):
     weights_sha256: str
 
     def __call__(self, images: UInt8Array) -> Tensor:
-        """uint8 (B, H, W, C) to float32 (B, dim) on the CPU."""
+        """Features, float32 (B, dim) on the CPU, of uint8 images (B, H, W, C)."""
         ...
 
 
@@ -46,8 +46,13 @@ def make_extractor(
     """The extractor of that name.
 
     Args:
+        name: "classifier" or "inception".
         classifier: file of the trained classifier.
-        inception: path of the Inception weights, None for torch's cache.
+        inception: path of the Inception weights; None takes torch's cache.
+        device: where the network computes.
+
+    Raises:
+        InputError: an unknown name, or the weights are missing or damaged.
     """
     if name == "classifier":
         return ClassifierExtractor(classifier, device)
@@ -62,7 +67,7 @@ def extract(
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Tensor]:
-    """Features of `images`, batch by batch. `progress` is told the images of each batch."""
+    """Features (B, dim) of uint8 images (N, H, W, C), batch by batch. `progress` gets the number of images of each."""
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
         yield extractor(batch)

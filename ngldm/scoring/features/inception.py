@@ -13,17 +13,20 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array
 
-# The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
+# The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.
 FID_WEIGHTS_PREFIX = "6726825d"
 FID_WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
 FID_WEIGHTS_NAME = f"pt_inception-2015-12-05-{FID_WEIGHTS_PREFIX}.pth"
 
 
 def inception_weights(path: str | None) -> Path:
-    """The weights file of FID's InceptionV3: `path` if given, else torch's cache, filled by a checked download.
+    """The file with the weights of FID's InceptionV3.
+
+    It is `path` if that is given, else the file in torch's cache. If the cache has none, the file is downloaded and
+    checked.
 
     Raises:
-        InputError: there is no such file and it cannot be downloaded; the message says where it belongs.
+        InputError: there is no such file, or it cannot be downloaded. The message says where to put the file.
     """
     if path:
         if not Path(path).is_file():
@@ -36,7 +39,7 @@ def inception_weights(path: str | None) -> Path:
 
 
 def _download_weights(target: Path) -> None:
-    """pytorch-fid's release file to `target`: checked by its SHA-256's beginning, whole or not at all."""
+    """Download pytorch-fid's file to `target`. It is kept only if the beginning of its SHA-256 is right."""
     target.parent.mkdir(parents=True, exist_ok=True)
     url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
     remedy = f"put the file at {target} or set evaluate.inception_weights to its path"
@@ -49,14 +52,14 @@ def _download_weights(target: Path) -> None:
         ) from error
     except RuntimeError as error:
         raise InputError(
-            f"evaluate.inception_weights: what came from {url} is cut short or another file: its SHA-256 does not "
+            f"evaluate.inception_weights: the file from {url} is incomplete or wrong: its SHA-256 does not "
             f"begin with {FID_WEIGHTS_PREFIX}; {remedy}"
         ) from error
 
 
 @contextmanager
 def _state_dict_instead_of_download(state: dict[str, Tensor]) -> Iterator[None]:
-    """pytorch-fid builds its network from a URL only; hand it these weights instead."""
+    """pytorch-fid can only build its network from a download. Within the block it gets these weights instead."""
     import pytorch_fid.inception as module
 
     original = module.load_state_dict_from_url
@@ -68,7 +71,11 @@ def _state_dict_instead_of_download(state: dict[str, Tensor]) -> Iterator[None]:
 
 
 class InceptionExtractor:
-    """The 2048 features of pytorch-fid's InceptionV3, with that package's own resizing and scaling."""
+    """The 2048 features of pytorch-fid's InceptionV3, with the resizing and scaling of that package.
+
+    Raises:
+        InputError: the file does not hold these weights.
+    """
 
     name = "inception"
     dim = 2048
@@ -77,13 +84,13 @@ class InceptionExtractor:
         from pytorch_fid.inception import InceptionV3
 
         self.weights_sha256 = sha256_file(weights)
-        # Only the genuine weights give an FID; any others give a distance of some other network.
+        # The distance is an FID only with the genuine weights; with others it is the distance of another network.
         self.metric = "fid" if self.weights_sha256.startswith(FID_WEIGHTS_PREFIX) else "fd_inception"
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             with _state_dict_instead_of_download(state):
                 self.model = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]]).eval().to(device)
-        except Exception as error:  # torch.load and load_state_dict raise many types for a damaged or foreign file
+        except Exception as error:  # for a damaged or wrong file, torch.load and load_state_dict raise many types
             raise InputError(
                 f"evaluate.inception_weights: {weights} does not hold the weights of pytorch-fid's InceptionV3 "
                 f"({type(error).__name__}: {str(error)[:200]})"

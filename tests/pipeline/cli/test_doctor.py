@@ -1,4 +1,4 @@
-"""`ngldm doctor`: what is wrong is found, and how to mend it is said."""
+"""`ngldm doctor`: what is wrong is found, and how to repair it is said."""
 
 import shutil
 from collections.abc import Callable
@@ -35,7 +35,7 @@ def test_doctor_names_each_fault_and_its_remedy(ngldm: Ngldm, monkeypatch: pytes
     assert code == 1
     failed = {line.split()[1] for line in out.splitlines() if line.startswith("FAIL")}
     assert failed == {"device", "params", "store", "dvc"}
-    assert out.count("to mend it") >= 3
+    assert out.count("to repair it") >= 3
     assert "4 of 9 checks failed" in out
 
 

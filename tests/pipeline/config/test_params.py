@@ -59,7 +59,7 @@ BAD = [
     ("sampler_options.ancestral.step_noise", "x_T", ["ancestral.step_noise: 'x_T'", "own, gaussian, averaged"]),
     ("sampler_options.ddim.x0_limit", 2.0, ["sampler_options.ddim.x0_limit", "clip and dynamic have it"]),
     ("sampler_options.ddim.x0_handling", "cut", ["ddim.x0_handling", "'cut'", "'clip'", "'range'"]),
-    ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "method 'auto' alone"]),
+    ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "only method 'auto'"]),
     ("sampler_options.auto.num_inference_steps", 5, ["auto.num_inference_steps", "not an option of method 'auto'"]),
     ("sampler_options.auto.choices", {"laplace": {"method": "auto"}}, ["auto.choices", "cannot be 'auto' itself"]),
     (

@@ -13,8 +13,8 @@ from ngldm.pipeline.report.figures import save_svg, score_by_epoch
 def test_a_curve_is_read_noise_by_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "plots" / "curve"
     folder.mkdir(parents=True)
-    (folder / "laplace.csv").write_text("epoch,metric,value\n2.5,fid,10.0\n5.0,fid,8.0\n")
-    (folder / "gaussian.csv").write_text("epoch,metric,value\n")  # kept no models
+    (folder / "laplace.csv").write_text("step,epoch,value,metric,num_images\n10,2.5,10.0,fid,32\n20,5.0,8.0,fid,32\n")
+    (folder / "gaussian.csv").write_text("step,epoch,value,metric,num_images\n")  # kept no models
     monkeypatch.chdir(tmp_path)
     assert read_curve(["gaussian", "laplace"]) == [
         {"noise": "laplace", "metric": "fid", "epoch": 2.5, "value": 10.0},

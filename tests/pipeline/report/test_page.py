@@ -137,10 +137,12 @@ def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The report of the same results, had they been the recipe `paper` with a study but no curve; parsed."""
     folder = tmp_path_factory.mktemp("papers") / "smoke"
     shutil.copytree(smoke, folder)
-    header = "variant,train_seed,sampler,sample_seed,noise,network_calls,value,outliers,seconds"
+    header = "variant,train_seed,sampler,sample_seed,noise,forward,objective,network_calls,value,outliers"
     scores = {"gaussian": (2.0, 4.0), "laplace": (4.5, 4.5)}
     rows = [
-        f"{n},{seed},dpmpp_20,0,{n},20,{v},0.0,1.0" for n, values in scores.items() for seed, v in enumerate(values)
+        f"{n},{seed},dpmpp_20,0,{n},marginal,x0,20,{v},0.0"
+        for n, values in scores.items()
+        for seed, v in enumerate(values)
     ]
     (folder / "study" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
     for noise in scores:

@@ -1,0 +1,49 @@
+"""The study's means over seeds and their spread."""
+
+import math
+
+import pytest
+
+from ngldm.data.study import StudyRow
+from ngldm.pipeline.experiments.summary import summarise
+
+
+def row(variant: str, train_seed: int, sample_seed: int, value: float) -> StudyRow:
+    return StudyRow(
+        variant=variant,
+        train_seed=train_seed,
+        sampler="s",
+        sample_seed=sample_seed,
+        noise=variant.split("_")[0],
+        forward="marginal",
+        objective="x0",
+        network_calls=10,
+        value=value,
+        outliers=0.5,
+    )
+
+
+def test_the_standard_error_comes_from_the_trainings() -> None:
+    """Trainings' means 1 and 3: standard deviation sqrt(2), over sqrt(2); not from six draws as if independent."""
+    rows = [row("laplace_a", t, s, 1.0 + 2.0 * t) for t in range(2) for s in range(3)]
+    rows += [row("gaussian_a", 0, s, 4.0) for s in range(3)] + [row("gaussian_b", 0, 0, 5.0)]
+    laplace, gaussian, other = summarise(rows)
+    assert (laplace["mean"], laplace["seeds"], laplace["ratio"]) == (2.0, "2x3", 0.5)
+    assert laplace["std_error"] == pytest.approx(1.0)
+    assert laplace["std"] == pytest.approx(math.sqrt(6 / 5))
+    assert math.isnan(gaussian["std_error"])
+    assert other["ratio"] == 1.25
+
+
+def test_without_a_gaussian_there_is_no_ratio() -> None:
+    (only,) = summarise([row("laplace_a", 0, 0, 2.0)])
+    assert only["mean"] == 2.0
+    assert math.isnan(only["ratio"])
+
+
+def test_the_best_sampler_of_a_variant_comes_first_and_variants_keep_their_order() -> None:
+    rows = [row("laplace_a", 0, 0, 5.0), row("gaussian_a", 0, 0, 3.0), row("gaussian_a", 0, 0, 4.0)]
+    rows[2]["sampler"] = "t"
+    rows.append(StudyRow(**{**rows[0], "sampler": "t", "value": 4.5}))
+    order = [(found["variant"], found["sampler"]) for found in summarise(rows)]
+    assert order == [("laplace_a", "t"), ("laplace_a", "s"), ("gaussian_a", "s"), ("gaussian_a", "t")]
