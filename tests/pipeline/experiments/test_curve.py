@@ -42,16 +42,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         autoencoder("cpu")
         latents("cpu")
         reference("cpu")
+        train("laplace", "cpu")
     return folder
 
 
 @pytest.fixture
 def workspace(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it with a training of its own, whose run is in the copy's MLflow store."""
+    """A copy of it, MLflow's database included; pictures in MLflow go to the folder of what was copied."""
     folder = tmp_path / "workspace"
     shutil.copytree(built, folder)
     monkeypatch.chdir(folder)
-    train("laplace", "cpu")
     return folder
 
 
@@ -114,6 +114,8 @@ def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
 def test_mlflow_gets_the_curve_and_a_picture_of_each_snapshot(workspace: Path) -> None:
     import mlflow
 
+    (workspace / "mlflow.db").unlink()
+    train("laplace", "cpu")  # into a store of this test's own, pictures included
     curve("cpu")
     client = mlflow.MlflowClient(f"sqlite:///{workspace / 'mlflow.db'}")
     (run,) = client.search_runs(["1"], "attributes.run_name = 'laplace'")
