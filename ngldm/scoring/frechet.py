@@ -49,12 +49,12 @@ def _cholesky(matrix: Tensor) -> Tensor | None:
     return None if failed else factor
 
 
-def _factor(matrix: Tensor) -> Tensor:
+def factor(matrix: Tensor) -> Tensor:
     """(D, R) factor F of a positive semi-definite (D, D) matrix, F F^T: of its rank R where that is below D."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
-    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return factor
+    found: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return found
 
 
 def _trace_of_root(product: Tensor) -> Tensor:
@@ -76,50 +76,10 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
     """
     mu1, sigma1, mu2, sigma2 = (torch.as_tensor(x, dtype=torch.float64) for x in (mu1, sigma1, mu2, sigma2))
-    other, factor = sigma2, _cholesky(sigma1)
-    if factor is None:
-        other, factor = sigma1, _cholesky(sigma2)
-    if factor is None:
-        factor = _factor(sigma2)
-    cross = _trace_of_root(factor.T @ other @ factor)
+    other, root = sigma2, _cholesky(sigma1)
+    if root is None:
+        other, root = sigma1, _cholesky(sigma2)
+    if root is None:
+        root = factor(sigma2)
+    cross = _trace_of_root(root.T @ other @ root)
     return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross)
-
-
-def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
-    """Standard deviation of the Frechet distance over bootstrap draws of `features`: what another set would change.
-
-    Draws with replacement have fewer distinct vectors, which raises the distances themselves (not returned), hardly
-    their spread.
-
-    Args:
-        features: (N, D) of the generated images.
-        mu, sigma: statistics of the real ones, taken as exact.
-        repeats: draws, at least 2.
-
-    Raises:
-        InputError: fewer than 2 repeats or vectors.
-    """
-    count = len(features)
-    if repeats < 2 or count < 2:
-        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {count}")
-    generator = torch.Generator().manual_seed(seed)
-    mu, sigma = mu.double(), sigma.double()
-    x = features.double() - mu  # sigma is unchanged, and the means stay small against the spread
-    few = count <= x.shape[1]
-    # The eigenvalues of sigma X^T X are those of X sigma X^T, of which a draw takes rows and columns and centres them.
-    whole = x @ sigma @ x.T if few else x @ _factor(sigma)
-    values = []
-    for _ in range(repeats):
-        index = torch.randint(count, (count,), generator=generator)
-        if few:
-            gram = whole[index][:, index]
-            gram = gram - gram.mean(0)
-            product = gram - gram.mean(1, keepdim=True)
-        else:
-            centred = whole[index] - whole[index].mean(0)
-            product = centred.T @ centred
-        cross = _trace_of_root(product / (count - 1))
-        draw = x[index]
-        # The trace of sigma, the same for every draw, is left out: it does not spread.
-        values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
-    return float(torch.stack(values).std())

@@ -198,7 +198,6 @@ class EvaluateParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
-    bootstrap: Annotated[int, Field(ge=2)] = Field(description="draws that give the distance's spread")
     neighbours: PositiveInt = Field(description="k of precision and recall")
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
