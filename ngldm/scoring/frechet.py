@@ -53,12 +53,12 @@ def _cholesky(matrix: Tensor) -> Tensor | None:
     return None if failed else factor
 
 
-def _factor(matrix: Tensor) -> Tensor:
+def factor(matrix: Tensor) -> Tensor:
     """F (D, R) with F F^T = the positive semi-definite matrix (D, D), which has the rank R."""
     values, vectors = torch.linalg.eigh(matrix)
     kept = values > values[-1] * len(matrix) * torch.finfo(matrix.dtype).eps
-    factor: Tensor = vectors[:, kept] * values[kept].sqrt()
-    return factor
+    found: Tensor = vectors[:, kept] * values[kept].sqrt()
+    return found
 
 
 def _trace_of_root(product: Tensor) -> Tensor:
@@ -81,51 +81,10 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
     """
     mu1, sigma1, mu2, sigma2 = (torch.as_tensor(x, dtype=torch.float64) for x in (mu1, sigma1, mu2, sigma2))
-    other, factor = sigma2, _cholesky(sigma1)
-    if factor is None:
-        other, factor = sigma1, _cholesky(sigma2)
-    if factor is None:
-        factor = _factor(sigma2)
-    cross = _trace_of_root(factor.T @ other @ factor)
+    other, root = sigma2, _cholesky(sigma1)
+    if root is None:
+        other, root = sigma1, _cholesky(sigma2)
+    if root is None:
+        root = factor(sigma2)
+    cross = _trace_of_root(root.T @ other @ root)
     return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross)
-
-
-def frechet_spread(features: Tensor, mu: Tensor, sigma: Tensor, repeats: int, seed: int = 0) -> float:
-    """Standard deviation of the Frechet distance over bootstrap draws of `features`.
-
-    It estimates how much the distance would change with another set of generated images. A draw with replacement has
-    fewer different vectors than the set. This makes the distances of the draws larger, but hardly changes their spread.
-
-    Args:
-        features: (N, D) of the generated images.
-        mu, sigma: mean (D,) and covariance (D, D) of the real images, taken as exact.
-        repeats: number of draws, at least 2.
-        seed: of the draws.
-
-    Raises:
-        InputError: fewer than 2 repeats or vectors.
-    """
-    count = len(features)
-    if repeats < 2 or count < 2:
-        raise InputError(f"a spread needs at least 2 repeats and vectors, there are {repeats} and {count}")
-    generator = torch.Generator().manual_seed(seed)
-    mu, sigma = mu.double(), sigma.double()
-    x = features.double() - mu  # this leaves sigma unchanged and keeps the means small
-    few = count <= x.shape[1]
-    # sigma X^T X and X sigma X^T have the same eigenvalues. A draw takes rows and columns of the second, and centres.
-    whole = x @ sigma @ x.T if few else x @ _factor(sigma)
-    values = []
-    for _ in range(repeats):
-        index = torch.randint(count, (count,), generator=generator)
-        if few:
-            gram = whole[index][:, index]
-            gram = gram - gram.mean(0)
-            product = gram - gram.mean(1, keepdim=True)
-        else:
-            centred = whole[index] - whole[index].mean(0)
-            product = centred.T @ centred
-        cross = _trace_of_root(product / (count - 1))
-        draw = x[index]
-        # The trace of sigma is the same for every draw, so it does not change the spread and is left out.
-        values.append(draw.mean(0).square().sum() + draw.var(0).sum() - 2.0 * cross)
-    return float(torch.stack(values).std())

@@ -6,10 +6,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from ngldm.scoring.frechet import frechet_spread
 from ngldm.scoring.kid import kid
 from ngldm.scoring.precision_recall import precision_recall
 from ngldm.scoring.scorer import Scorer
+from ngldm.scoring.spread import frechet_spread
 
 STEPS = 4  # of `score`, for a progress bar
 
@@ -19,13 +19,11 @@ class ScoreConfig(Protocol):
 
     Attributes:
         kid_subset_size, kid_subsets: `subset_size` and `num_subsets` of `kid`.
-        bootstrap: number of draws for the spread of the distance.
         neighbours: k of precision and recall.
     """
 
     kid_subset_size: int
     kid_subsets: int
-    bootstrap: int
     neighbours: int
 
 
@@ -36,7 +34,7 @@ class Scores:
     Attributes:
         metric: name of the Frechet distance.
         distance: Frechet distance to the real images.
-        spread: its standard deviation over bootstrap draws of the generated images.
+        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.spread`).
         kid, kid_std: kernel distance, and its standard deviation over subsets.
         precision, recall: in [0, 1].
     """
@@ -80,7 +78,7 @@ def score(
     advance(1, "KID")
     kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
     advance(1, "spread")
-    spread = frechet_spread(features, reference.mu, reference.sigma, config.bootstrap)
+    spread = frechet_spread(features, reference.mu, reference.sigma)
     advance(1, "precision and recall")
     # Precision and recall depend on the number of real images, so as many real as generated images are taken.
     manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)

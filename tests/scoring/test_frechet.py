@@ -12,7 +12,6 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.frechet import Moments, frechet_distance, frechet_spread
 
 SPECTRA = {"wishart": None, "skewed": 4.0, "very skewed": 6.0}
 
@@ -190,39 +189,3 @@ def test_covariance_of_too_few_is_refused(count):
 
 def features(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
-
-
-def test_the_spread_is_that_of_new_sets() -> None:
-    """The bootstrap's deviation beside the one over 60 independent sets; each is known to some 10 to 20 %."""
-    dim, count = 4, 400
-    generator = torch.Generator().manual_seed(0)
-    mu, sigma = torch.zeros(dim).double(), torch.eye(dim).double()
-    sets = [torch.randn(count, dim, generator=generator) * 1.3 + 0.3 for _ in range(60)]
-    distances = []
-    for features in sets:
-        moments = Moments(dim).update(features)
-        distances.append(frechet_distance(mu, sigma, moments.mean, moments.cov))
-    direct = float(torch.tensor(distances).std())
-    assert frechet_spread(sets[0], mu, sigma, repeats=60) == pytest.approx(direct, rel=0.6)
-
-
-@pytest.mark.parametrize(("count", "rank"), [(9, 16), (40, 16), (9, 5), (40, 5)])
-def test_the_spread_is_that_of_the_distances_of_the_draws(count: int, rank: int) -> None:
-    """By singular values, with fewer vectors than features and more, the real side singular or not."""
-    dim, repeats = 16, 5
-    mu, sigma = gaussian(dim, 0)[0], low_rank(dim, rank, 1)
-    vectors = features(count, dim, 2, shift=3.0)
-    generator = torch.Generator().manual_seed(7)
-    distances = []
-    for _ in range(repeats):
-        draw = vectors[torch.randint(count, (count,), generator=generator)].numpy()
-        cov = np.cov(draw, rowvar=False)
-        root = np.linalg.svd(rooted(cov) @ rooted(sigma.numpy()), compute_uv=False).sum()
-        distances.append(np.square(draw.mean(0) - mu.numpy()).sum() + cov.trace() + float(sigma.trace()) - 2 * root)
-    assert frechet_spread(vectors, mu, sigma, repeats, seed=7) == pytest.approx(np.std(distances, ddof=1), rel=1e-6)
-
-
-@pytest.mark.parametrize(("repeats", "count"), [(1, 5), (5, 1)])
-def test_a_spread_needs_two_of_each(repeats: int, count: int) -> None:
-    with pytest.raises(InputError, match="at least 2"):
-        frechet_spread(torch.randn(count, 2), torch.zeros(2), torch.eye(2), repeats)

@@ -10,18 +10,18 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from ngldm.data.reference import Reference
 from ngldm.io.images import UInt8Array
-from ngldm.scoring.frechet import Moments, frechet_spread
+from ngldm.scoring.frechet import Moments
 from ngldm.scoring.kid import kid
 from ngldm.scoring.precision_recall import precision_recall
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import STEPS, score
+from ngldm.scoring.spread import frechet_spread
 
 
 @dataclass
 class Config:
     kid_subset_size: int = 20
     kid_subsets: int = 5
-    bootstrap: int = 4
     neighbours: int = 3
 
 
@@ -42,7 +42,7 @@ def test_every_score_is_there_under_its_name() -> None:
     kernel, manifold = kid(real, made, 20, 5), precision_recall(real[:40], made, 3)
     assert found == {
         "fid": scorer.distance([made]),
-        "fid_std": frechet_spread(made, moments.mean, moments.cov, 4),
+        "fid_std": frechet_spread(made, moments.mean, moments.cov),
         "kid": kernel.mean,
         "kid_std": kernel.std,
         "precision": manifold.precision,

@@ -11,6 +11,7 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.terminal import Device, progress
+from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
     from ngldm.io.images import UInt8Array
@@ -49,7 +50,7 @@ def generate(
     ] = None,
     x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations.")] = None,
     seed: Annotated[
-        int, typer.Option(min=0, max=10**12 - 1, help="Image number i depends on this seed and i alone.")
+        int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends on this seed and i alone.")
     ] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",

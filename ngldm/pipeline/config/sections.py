@@ -10,6 +10,7 @@ from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
 from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
+from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
@@ -172,7 +173,7 @@ class SampleParams(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
-    seed: int = Field(ge=0, lt=10**12, description="seed of the set; each image has its own seed from it")
+    seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
     trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
     trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
 
@@ -197,7 +198,6 @@ class EvaluateParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
-    bootstrap: Annotated[int, Field(ge=2)] = Field(description="number of draws for the spread of the distance")
     neighbours: PositiveInt = Field(description="k of precision and recall")
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"

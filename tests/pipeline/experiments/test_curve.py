@@ -154,7 +154,7 @@ def test_done_snapshots_are_not_scored_again(workspace: Path, capsys: pytest.Cap
     [
         ("curve", {"num_images": 16}, "changed since: settings.num_images"),
         ("evaluate", {"fid_protocol": "paper"}, "changed since: settings.evaluate.fid_protocol"),
-        ("evaluate", {"kid_subsets": 3, "bootstrap": 7}, None),
+        ("evaluate", {"kid_subsets": 3, "neighbours": 2}, None),
         ("train", {"log_every": 2}, None),
     ],
 )
