@@ -77,7 +77,7 @@ def test_image_seeds_are_distinct_across_sets() -> None:
         ({"num_images": 1, "batch_size": 0}, "batch_size: 0 must be at least 1"),
         ({"num_images": 1, "first": -2}, "first: -2 must be at least 0"),
         ({"num_images": 1, "seed": 10**12}, "seed: 1000000000000 must lie between"),
-        ({"num_images": 1, "num_inference_steps": 26}, "num_inference_steps: 26 must lie between 1 and .* 25"),
+        ({"num_images": 1, "num_inference_steps": 26}, "num_inference_steps: 26 must be between 1 and .* 25"),
         ({"num_images": 1, "timestep_spacing": "odd"}, "timestep_spacing 'odd'"),
         ({"num_images": 1, "start_noise": "pink"}, "start_noise: 'pink'"),
         ({"num_images": 1, "x0_handling": "cut"}, "x0_handling 'cut'"),
