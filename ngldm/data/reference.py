@@ -27,7 +27,7 @@ class Reference:
     Attributes:
         mu: (D,) float64.
         sigma: (D, D) float64.
-        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order, because data sets may be sorted by class.
+        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order, as data sets may be sorted by class.
         about: extractor, metric, weights_sha256, num_images, floor.
     """
 

@@ -4,7 +4,7 @@ D is the noise distribution.
 
 `marginal`: eps is one draw of D. The paper's code trains on this.
 
-`markov`: eps is the noise that t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t add (the paper's equation 1).
+`markov`: eps is the noise after t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t (the paper's equation 1).
 It is a weighted sum of t draws of D. Its variance is 1, like D's. It gets closer to a Gaussian as t grows, because more
 draws take part. For Gaussian noise, `marginal` and `markov` are the same. If the mean of D is not 0, the means of the
 steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t.

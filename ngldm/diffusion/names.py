@@ -25,6 +25,6 @@ def require_signal(objective: str, zero_terminal_snr: bool, key: str = "diffusio
     """
     if zero_terminal_snr and objective == "eps":
         raise InputError(
-            f"{key}: 'eps' cannot be used with schedule.zero_terminal_snr: x_T is pure noise, so eps does not give x_0; "
-            "use 'v' or 'x0'"
+            f"{key}: 'eps' cannot be used with schedule.zero_terminal_snr: x_T is pure noise, so eps does not give "
+            "x_0; use 'v' or 'x0'"
         )

@@ -47,7 +47,7 @@ class Diffusion:
             noise: see `ngldm.make_noise`.
             schedule: see `ngldm.make_schedule`.
             forward: the noise of x_t in training: "marginal" is one draw of D (the paper's code), "markov" is the
-                noise that t steps of the chain add.
+                noise after t steps of the chain.
             objective: what the network predicts: "eps" (the paper), "x0" or "v".
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value.

@@ -87,7 +87,9 @@ def check_quantiles(noise: Noise, x: Tensor) -> None:
     """
     for u in (0.05, 0.25, 0.5, 0.75, 0.95):
         q = float(noise.icdf(torch.tensor(u, dtype=torch.float64)))
-        slack = 1e-5 * max(1.0, abs(q))  # a discrete noise has many draws at q, and rounding can move them to both sides
+        slack = 1e-5 * max(
+            1.0, abs(q)
+        )  # a discrete noise has many draws at q, and rounding can move them to both sides
         below, until = (float((x <= q + side).double().mean()) for side in (-slack, slack))
         error = ERRORS * (u * (1.0 - u) / len(x)) ** 0.5
         if below > u + error or until < u - error:

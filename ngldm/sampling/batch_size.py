@@ -10,7 +10,7 @@ LARGEST = 1024  # larger batches are not faster with networks of this kind, on a
 
 
 def bytes_per_image(model: Model) -> int:
-    """The bytes of all layers' outputs for one image, in the network and the decoder: an upper bound, as if none were freed."""
+    """The bytes of all layers' outputs for one image, in network and decoder. An upper bound: as if none were freed."""
     total = 0
 
     def count(module: nn.Module, arguments: object, output: object) -> None:
@@ -32,5 +32,5 @@ def bytes_per_image(model: Model) -> int:
 
 
 def batch_from_memory(model: Model, num_images: int, free_bytes: int) -> int:
-    """The largest batch whose layer outputs fill at most half of the free memory: from 1 to num_images, at most 1024."""
+    """The largest batch whose layer outputs fill at most half of the free memory: 1 to num_images, at most 1024."""
     return max(1, min(num_images, LARGEST, int(SHARE * free_bytes) // bytes_per_image(model)))

@@ -179,7 +179,7 @@ def heun(
     *,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's second-order method: two network calls per step. The last step makes one call and returns the predicted x_0.
+    """Heun's second-order method: two network calls per step, but one in the last, which returns the predicted x_0.
 
     The variable of integration is the angle phi in x = cos(phi) x_0 + sin(phi) eps. The flow is then
     dx / dphi = v = cos(phi) eps - sin(phi) x_0 (Salimans and Ho 2022, appendix D). The length of a step is between 0

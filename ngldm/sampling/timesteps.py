@@ -63,7 +63,7 @@ def _karras(schedule: Schedule, fraction: torch.Tensor, sigma_max: float) -> tor
 
 
 def _distinct(t: list[int], total: int) -> list[int]:
-    """Move timesteps that rounding made equal to free neighbours: first upwards from the image, then downwards from T."""
+    """Move timesteps that rounding made equal to free neighbours: first upwards from the image, then down from T."""
     for i in range(len(t) - 1, -1, -1):
         t[i] = max(t[i], t[i + 1] + 1 if i + 1 < len(t) else 1)
     t[0] = total

@@ -34,7 +34,10 @@ def test_a_method_takes_its_own_options_and_the_common_ones_alone(method: str) -
     [
         ({"method": "euler"}, "unknown sampler method 'euler'; choose one of: ancestral, ddim, dpmpp_2m, heun, "),
         ({}, "unknown sampler method 'None'"),
-        ({"method": "heun", "steps": 5}, "steps: not an option of method 'heun'; it is deterministic and has no own options"),
+        (
+            {"method": "heun", "steps": 5},
+            "steps: not an option of method 'heun'; it is deterministic and has no own options",
+        ),
         ({"method": "ddim", "variance": VARIANCES[0]}, "its own options are ['eta', 'step_noise']"),
         ({"method": "heun", "x0_limit": 1.0}, "x0_limit: not an option of x0_handling None, only of clip and dynamic"),
         ({"method": "heun", "x0_handling": "range", "x0_limit": 1.0}, "x0_limit: not an option of x0_handling 'range'"),

@@ -22,7 +22,12 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # not JPEG: the other frames of a phone's JPEG (MPO) are previews and depth maps
+ANIMATED = (
+    "GIF",
+    "PNG",
+    "WEBP",
+    "TIFF",
+)  # not JPEG: the other frames of a phone's JPEG (MPO) are previews and depth maps
 MAX_PIXELS = 50_000_000  # of one image; decoding needs at least three bytes per pixel
 TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0 means that the smallest value is white
 PNG_SIDE_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # they do not change the pixels that we read

@@ -25,21 +25,23 @@ def generate(
     noise: Annotated[str | None, typer.Option(help="Use the model models/<noise>/model.safetensors.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."
-        ),
+        typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
     ] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     sampler: Annotated[
         str | None,
-        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known sampler for the noise]"),
+        typer.Option(
+            help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known sampler for the noise]"
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
         float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma. [default: 80]")
     ] = None,
-    eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Amount of noise that each step adds (ddim).")] = None,
+    eta: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Amount of noise that each step adds (ddim).")
+    ] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
     step_noise: Annotated[
         str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
@@ -47,7 +49,9 @@ def generate(
     x0_handling: Annotated[
         str | None, typer.Option(help="How to change a predicted x_0: none, clip, dynamic or range.")
     ] = None,
-    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")] = None,
+    x0_limit: Annotated[
+        float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=10**12 - 1, help="Image number i depends only on this seed and i.")
     ] = 0,

@@ -22,8 +22,8 @@ class SamplerOptions(Section):
     )
     sigma_max: Positive | None = Field(
         default=None,
-        description="for timestep_spacing karras: one step skips all larger sigma; in standard deviations of the latents; "
-        "default 80",
+        description="for timestep_spacing karras: one step skips all larger sigma; in standard deviations of the "
+        "latents; default 80",
     )
     x0_handling: Annotated[str, OneOf(X0_HANDLINGS)] | None = Field(
         default=None, description="how to change a predicted x_0 outside the range of the data"
@@ -33,21 +33,25 @@ class SamplerOptions(Section):
     )
     start_noise: str | None = Field(
         default=None,
-        description="x_T: own (the model's noise), gaussian, averaged:n (mean of n own draws) or x_T (own, with what is "
-        "left of the image at T); default own, for discrete noise x_T",
+        description="x_T: own (the model's noise), gaussian, averaged:n (mean of n own draws) or x_T (own, plus the "
+        "part of the image that is left at T); default own, for discrete noise x_T",
     )
     step_noise: str | None = Field(default=None, description="noise of the steps: own, gaussian or averaged:n")
-    eta: float | None = Field(default=None, ge=0.0, le=1.0, description="amount of noise that each step adds (ddim), 0 to 1")
+    eta: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="amount of noise that each step adds (ddim), 0 to 1"
+    )
     variance: Annotated[str, OneOf(VARIANCES)] | None = Field(default=None, description="nu^2 of each step (ancestral)")
     refresh: float | None = Field(
         default=None,
         ge=0.0,
         le=1.0,
-        description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 is ddim with eta 1",
+        description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 is ddim with "
+        "eta 1",
     )
     choices: dict[str, "SamplerOptions"] | None = Field(
         default=None,
-        description="for auto: a map from a distribution, or `default`, to the sampler to use instead of the best known one",
+        description="for auto: a map from a distribution, or `default`, to the sampler to use instead of the best "
+        "known one",
     )
 
     @model_validator(mode="after")
