@@ -1,7 +1,7 @@
-"""What generated images are compared with: the real images' features and their statistics.
+"""The reference for scores: the features of the real images and their statistics.
 
-On disk: statistics.npz (`mu`, `sigma`: pytorch-fid's interchange format), features.npy (for KID) and reference.json;
-beside them classifier.safetensors, where the features are those of a classifier.
+The files on disk are statistics.npz (`mu`, `sigma`, in pytorch-fid's interchange format), features.npy (for KID,
+precision and recall) and reference.json. If a classifier gives the features, classifier.safetensors is there too.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry, read_json, require
 
 CLASSIFIER = "classifier.safetensors"
-MAX_FEATURES = 10_000  # kept for KID, precision and recall, a random subset; the statistics are of all
+MAX_FEATURES = 10_000  # a random subset, kept for KID, precision and recall; the statistics use all features
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Reference:
     Attributes:
         mu: (D,) float64.
         sigma: (D, D) float64.
-        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order (data sets may be sorted by class).
+        features: (N, D) float32, at most `MAX_FEATURES` of them, in random order, as data sets may be sorted by class.
         about: extractor, metric, weights_sha256, num_images, floor.
     """
 
@@ -37,7 +37,7 @@ class Reference:
     about: Mapping[str, object]
 
     def require_extractor(self, weights_sha256: str) -> None:
-        """Refuse to compare features of different networks.
+        """Check that the features come from the same network.
 
         Raises:
             InputError: the reference was made with other weights.
@@ -45,38 +45,38 @@ class Reference:
         made_with = entry(self.about, "weights_sha256", str)
         if made_with != weights_sha256:
             raise InputError(
-                f"the reference features are of weights {made_with[:12]}, the extractor has "
+                f"the reference features were made with weights {made_with[:12]}, but the extractor has weights "
                 f"{weights_sha256[:12]}; run the stage `reference` again"
             )
 
 
 def save_reference(folder: Path, mu: Tensor, sigma: Tensor, features: Tensor) -> None:
-    """Write statistics and a random subset of the features, always the same one, into `folder`, which must exist."""
+    """Write the statistics and a random subset of the features, always the same, into the existing folder `folder`."""
     write_statistics(folder / "statistics.npz", mu, sigma)
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
     np.save(folder / "features.npy", features[order[:MAX_FEATURES]].numpy())
 
 
 def write_statistics(path: Path, mu: Tensor, sigma: Tensor) -> None:
-    """Write pytorch-fid's interchange format: `mu` (D,) and `sigma` (D, D) in an .npz, whole or not at all."""
+    """Write `mu` (D,) and `sigma` (D, D) to an .npz in pytorch-fid's interchange format. No partial file is left."""
     with atomic_path(path) as temporary:
         np.savez(temporary, mu=mu.cpu().numpy(), sigma=sigma.cpu().numpy())
 
 
 def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]:
-    """`mu` and `sigma` as float64, from us or from pytorch-fid.
+    """Read `mu` and `sigma` as float64, from a file of ours or of pytorch-fid.
 
     Args:
         dim: the length that `mu` must have.
 
     Raises:
-        InputError: missing, damaged, or of another form.
+        InputError: the file is missing or damaged, or has other shapes.
     """
     try:
         with np.load(require(path), allow_pickle=False) as file:
             mu, sigma = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
     except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
-        raise InputError(f"{path}: not a whole .npz of mu and sigma ({error})") from error
+        raise InputError(f"{path}: not a complete .npz with mu and sigma ({error})") from error
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
         wanted = f"({dim or 'D'},) and ({dim or 'D'}, {dim or 'D'})"
         raise InputError(f"{path}: mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, must be {wanted}")
@@ -84,7 +84,7 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
 
 
 def load_reference(path: Path) -> Reference:
-    """What the stage `reference` wrote.
+    """Load the output of the stage `reference`.
 
     Raises:
         InputError: the folder or one of its files is missing or damaged.

@@ -1,1 +1,1 @@
-"""How an image is noised, and what is learned of it."""
+"""The forward process, its schedules, and what the network learns to predict."""

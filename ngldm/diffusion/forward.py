@@ -1,10 +1,13 @@
-"""The forward process: which noise a latent x_t carries, x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+"""The forward process: the distribution of eps in x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
 
-`marginal`: eps is one draw of D. That is what the paper's code trains on.
+D is the noise distribution.
 
-`markov`: eps is what t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t leave (the paper's equation 1): a
-weighted sum of t draws of D, of variance 1 like D, but the nearer to a Gaussian the more draws take part. For Gaussian
-noise both are the same. A mean of D adds up: the chain's is that mean times the sum of the weights, which grows with t.
+`marginal`: eps is one draw of D. The paper's code trains on this.
+
+`markov`: eps is the noise after t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t (the paper's equation 1).
+It is a weighted sum of t draws of D. Its variance is 1, like D's. It gets closer to a Gaussian as t grows, because more
+draws take part. For Gaussian noise, `marginal` and `markov` are the same. If the mean of D is not 0, the means of the
+steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t.
 """
 
 from collections.abc import Sequence
@@ -19,20 +22,20 @@ from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import unknown
 from ngldm.noise import Noise
 
-PARTICLES = 2**16  # chains behind the table: a distribution function off by at most some 1 / sqrt(4 * 65536) = 0.2 %
-POOL = 16 * PARTICLES  # quantiles of D behind the chains' draws
-EXACT_UNTIL = 16  # every t up to here has a row of its own; few draws still look like D, atoms and all
-ROW_CHANGE = 0.02  # change of the weights' third and fourth power sums between two rows; at least a 100th of all
-MAX_TILT = 0.006  # moves no rank by more than 0.15 %, three standard errors of a million draws' median
+PARTICLES = 2**16  # simulated chains: the error of the distribution function is about 1 / sqrt(4 * 65536) = 0.2 %
+POOL = 16 * PARTICLES  # quantiles of D from which the draws of the chains are made
+EXACT_UNTIL = 16  # each t up to this has its own row: a sum of few draws still has D's shape and atoms
+ROW_CHANGE = 0.02  # change between two rows in the sums of w_i^3 and w_i^4; at least 1/100 of the total
+MAX_TILT = 0.006  # moves no rank by more than 0.15 %: three standard errors of the median of a million draws
 
 
 class Forward(Protocol):
-    """What training and the start of sampling need of a forward process."""
+    """The interface of a forward process, for training and for the start of sampling."""
 
     noise: Noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        """eps of x_t, mean 0 (but for uncentred noise) and variance 1, float32 on the device of t.
+        """eps of x_t: variance 1, mean 0 (except for uncentred noise), float32, on the device of t.
 
         Args:
             shape: (B, ...).
@@ -53,13 +56,13 @@ class Marginal:
 
 
 class _Table(NamedTuple):
-    """Noise of simulated chains for some t, and between which of them every t lies.
+    """Noise of simulated chains at selected t, and the two rows to use for each t.
 
     Attributes:
         noise: (rows, PARTICLES) float32, of mean 0.
-        lower, upper: (T + 1,) the rows about t, the same where t has a row of its own.
+        lower, upper: (T + 1,) the nearest rows below and above t; both are the same if t has its own row.
         above: (T + 1,) share of the draws that come from `upper`.
-        mean: (T + 1,) of the noise at t.
+        mean: (T + 1,) mean of the noise at t.
     """
 
     noise: Tensor
@@ -73,17 +76,18 @@ class _Table(NamedTuple):
 
 
 class Markov:
-    """The noise of the chain, drawn from a table so that a draw costs the same for every t.
+    """The noise of the chain. It is drawn from a table, so a draw costs the same for every t.
 
-    eps of x_t is a sum of w_i z_i, with squares of the weights that add up to 1: its skewness is D's times the sum of
-    w_i^3, its excess kurtosis D's times the sum of w_i^4. The table has a row for each t at which these sums have
-    changed by 0.02, where the first draws come in, and again near T if the last steps replace what was there (cosine
-    betas, zero terminal SNR); some 30 to 100 rows. A draw for t between two rows comes from either, in proportion to
-    the change.
+    eps of x_t is a sum of w_i z_i. The squares of the weights add up to 1. The skewness of eps is D's skewness times
+    the sum of w_i^3. Its excess kurtosis is D's times the sum of w_i^4. The table gets a new row each time these sums
+    have changed by 0.02. They change most at small t, where the first draws are added. They also change near T if the
+    last steps replace most of the earlier noise (cosine betas, zero terminal SNR). A table has about 30 to 100 rows. If
+    t is between two rows, each value is drawn from one of the two. The probability of each row is in proportion to the
+    change of the sums.
 
-    A row holds eps of 65536 simulated chains. Their steps draw from stratified quantiles of D in random order, so that
-    their noise has D's distribution, standardised by D's own mean and deviation: with very heavy tails, a finite number
-    of chains has less variance than D.
+    A row holds eps of 65536 simulated chains. Each step of the chains uses stratified quantiles of D in random order,
+    so that the noise of each step has D's distribution. The noise is standardised by D's own mean and deviation,
+    because a finite number of chains has less variance than D if its tails are very heavy.
     """
 
     def __init__(self, noise: Noise, schedule: Schedule) -> None:
@@ -91,7 +95,7 @@ class Markov:
 
     @cached_property
     def _table(self) -> _Table:
-        """Where it was last needed."""
+        """The table, on the device where it was last used."""
         sums = _power_sums(self.schedule)
         change = torch.cat([torch.zeros(1, dtype=torch.float64), sums[:, 1:].diff(dim=0).abs().sum(1)]).cumsum(0)
         rows = torch.tensor(_choose_rows(change.tolist()))
@@ -104,7 +108,7 @@ class Markov:
         return _Table(self._simulate(set(rows.tolist()), sums[:, 0]), lower, upper, above.float(), mean.float())
 
     def _simulate(self, rows: set[int], weight_sums: Tensor) -> Tensor:
-        """(rows, PARTICLES) float32: noise of the chains at those t, of mean 0 and D's variance."""
+        """The noise of the chains at the t in `rows`: (rows, PARTICLES) float32, with mean 0 and D's variance."""
         generator = torch.Generator().manual_seed(0)
         pool = _stratified(self.noise, generator)
         mean, deviation = pool.mean(), pool.std(correction=0)
@@ -114,7 +118,7 @@ class Markov:
             draw = draws[torch.randperm(PARTICLES, generator=generator)]
             chain.mul_(alphas[t] ** 0.5).add_(draw, alpha=(1.0 - alphas[t]) ** 0.5)
             if t in rows:
-                row = chain.double()  # the draws' order makes them correlated by chance: take out what that adds
+                row = chain.double()  # random order leaves chance correlations: remove their effect
                 row = (row - row.mean()) * (deviation / row.std(correction=0)) + mean * weight_sums[t]
                 table.append((row * self.noise.variance**0.5).float())
         return torch.stack(table)
@@ -130,7 +134,7 @@ class Markov:
 
 
 def _power_sums(schedule: Schedule) -> Tensor:
-    """(T + 1, 3) float64: sum of w_i^k, k = 1, 3, 4, of the weights w_i that the draws have in eps of x_t."""
+    """(T + 1, 3) float64: the sums of w_i^k for k = 1, 3, 4, where w_i is the weight of draw i in eps of x_t."""
     powers = torch.tensor([1.0, 3.0, 4.0], dtype=torch.float64)
     sums, found = torch.zeros(3, dtype=torch.float64), [torch.ones(3, dtype=torch.float64)]
     for alpha, abar in zip(schedule.alphas[1:], schedule.alphas_cumprod[1:], strict=True):
@@ -140,10 +144,12 @@ def _power_sums(schedule: Schedule) -> Tensor:
 
 
 def _choose_rows(change: list[float]) -> list[int]:
-    """t in 1..T, ascending, both included, no further apart than ROW_CHANGE or next to each other.
+    """The t that get a row: ascending, from 1 to T, both included.
+
+    Two rows differ by at most ROW_CHANGE, except where one step alone changes more.
 
     Args:
-        change: (T + 1,) up to t; a schedule with more than 100 steps of ROW_CHANGE gets longer ones.
+        change: (T + 1,) total change up to t. If the total is above 100 times ROW_CHANGE, rows differ by 1/100 of it.
     """
     last, step = len(change) - 1, max(ROW_CHANGE, change[-1] / 100.0)
     rows = list(range(1, min(EXACT_UNTIL, last) + 1))
@@ -154,19 +160,19 @@ def _choose_rows(change: list[float]) -> list[int]:
 
 
 def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
-    """(PARTICLES,) float64, ascending: a value of standardised D for each of so many equally likely strata."""
+    """One value of standardised D for each of PARTICLES equally likely strata: (PARTICLES,) float64, ascending."""
     u = (torch.arange(POOL, dtype=torch.float64) + 0.5) / POOL
     if noise.base.function("icdf") is not None:
         pool = noise.icdf(u)
     else:
         pool = noise.sample((POOL,), generator, dtype=torch.float64).sort().values
-        # Drawn, its mean is off, which the chain adds up. Shifting the values would move a sharp edge of D off its
-        # place; ranks can move by the error that those of a million draws have anyway.
+        # The mean of random draws has an error, and the chain adds up this error. A shift of the values would move a
+        # sharp edge of D to a wrong place. So we shift the ranks, by no more than their own sampling error.
         tilt = u * (1.0 - u)
         by = ((noise.mean - pool.mean()) / (tilt[1:] * pool.diff()).sum()).clamp(-MAX_TILT, MAX_TILT)
         pool = pool[((u + by * tilt) * POOL).long()]
     strata = pool.reshape(PARTICLES, -1)
-    pool = strata[:, strata.shape[1] // 2] if noise.base.discrete else strata.mean(1)  # a mean of atoms is none of them
+    pool = strata[:, strata.shape[1] // 2] if noise.base.discrete else strata.mean(1)  # a mean of atoms is no atom
     standardised: Tensor = (pool - noise.mean) / noise.variance**0.5
     return standardised
 

@@ -1,4 +1,7 @@
-"""What a diffusion's settings can be called, and a rule between them. Without torch: params.yaml is checked at once."""
+"""Names and defaults of the diffusion's settings, and one rule about them.
+
+This module does not import torch, so that checking params.yaml is fast.
+"""
 
 from ngldm.io.errors import InputError
 
@@ -7,7 +10,7 @@ FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v")
 WEIGHTINGS = ("none", "min_snr", "p2")
 
-# DDPM's (Ho et al. 2020, section 4)
+# The values of DDPM (Ho et al. 2020, section 4)
 NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 1e-4, 0.02
 
 
@@ -15,13 +18,13 @@ def require_signal(objective: str, zero_terminal_snr: bool, key: str = "diffusio
     """Refuse to predict eps where abar_T = 0.
 
     Args:
-        key: which setting the objective is, for the message.
+        key: the name of the setting that holds the objective, for the error message.
 
     Raises:
-        InputError: the network would see pure noise at T, which eps equals whatever x_0 is.
+        InputError: the objective is "eps" and abar_T is 0. At T, x_T equals eps for every x_0, so eps cannot give x_0.
     """
     if zero_terminal_snr and objective == "eps":
         raise InputError(
-            f"{key}: 'eps' with schedule.zero_terminal_snr: x_T is pure noise, from which eps says nothing about x_0; "
-            "use 'v' or 'x0'"
+            f"{key}: 'eps' cannot be used with schedule.zero_terminal_snr: x_T is pure noise, so eps does not give "
+            "x_0; use 'v' or 'x0'"
         )

@@ -1,8 +1,8 @@
-"""What the network predicts, and the conversions between x_0, eps and v, the same for every noise distribution.
+"""What the network predicts, and the conversions between x_0, eps and v.
 
-x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. Nothing here assumes that eps is Gaussian: the minimiser of each
-objective is the conditional mean of its target given x_t, and as all targets are linear in (x_t, x_0), one mean gives
-the others.
+x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. The conversions are the same for every noise distribution: nothing here
+assumes that eps is Gaussian. The minimiser of each objective is the conditional mean of its target given x_t. All
+targets are linear in (x_t, x_0), so each conditional mean gives the others.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_signal
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 
-USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" has no use for it
+USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" does not use it
 
 
 def _coefficients(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,8 +42,8 @@ def velocity(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
 def predict_x0(schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor, objective: str = "eps") -> Tensor:
     """x_0 from x_t and what the network predicts. t in 0..T.
 
-    For "eps" it is the inverse of `add_noise`: where abar_t is tiny, errors of eps grow, and where it is 0, x_0 cannot
-    be recovered.
+    For "eps" this is the inverse of `add_noise`. If abar_t is very small, it enlarges the errors of eps. If abar_t is
+    0, x_0 cannot be recovered.
     """
     signal, noise = _coefficients(schedule, t, x_t)
     if objective == "x0":
@@ -65,11 +65,12 @@ class Objective:
 
     Attributes:
         target: "eps" (the paper), "x0" or "v".
-        weighting: "none": the target's own squared error. "min_snr": min(SNR_t, gamma) on the error of x_0 (Hang et al.
-            2023). "p2": the error of eps over (1 + SNR_t)^gamma (Choi et al. 2022, their k = 1). Both count an error
-            the same whatever the target, since |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t.
-            Both would be 0 where SNR_T = 0 (zero terminal SNR); there an error counts as without weighting.
-        gamma: > 0; None is what the authors use, 5 for min_snr and 1 for p2.
+        weighting: "none": the squared error of the target. "min_snr": the squared error of x_0 times min(SNR_t, gamma)
+            (Hang et al. 2023). "p2": the squared error of eps divided by (1 + SNR_t)^gamma (Choi et al. 2022, with
+            their k = 1). "min_snr" and "p2" give the same loss for every target, because
+            |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t. At SNR_T = 0 (zero terminal SNR) their
+            weight would be 0; there the weight is 1, as for "none".
+        gamma: > 0. None means the authors' value: 5 for min_snr, 1 for p2.
     """
 
     target: str = "eps"
@@ -85,11 +86,15 @@ class Objective:
             raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
 
     def check(self, schedule: Schedule) -> None:
-        """Raises InputError where eps cannot tell x_0: abar_T = 0 (zero terminal SNR)."""
+        """Check that the network can learn the target with this schedule.
+
+        Raises:
+            InputError: the target is "eps" and abar_T = 0 (zero terminal SNR), where eps does not give x_0.
+        """
         require_signal(self.target, float(schedule.alphas_cumprod[-1]) == 0.0)
 
     def weights(self, schedule: Schedule) -> Tensor:
-        """Weight of the target's squared error by t, (T + 1,) float64; entry 0 is not used."""
+        """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used."""
         abar = schedule.alphas_cumprod
         snr = abar / (1.0 - abar).clamp(min=torch.finfo(torch.float64).tiny)
         if self.weighting == "none":
@@ -97,6 +102,6 @@ class Objective:
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
         weights = on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
-        # Sampling starts at T, so the network must know what to say there. Lin et al. 2024, who introduced zero
-        # terminal SNR, train v unweighted. At SNR 0, v is -x_0: the weight is the same for either target.
+        # Sampling starts at T, so the network must learn to predict there. Lin et al. 2024 introduced zero terminal SNR
+        # and train v without a weighting. At SNR 0, v is -x_0, so the weight is the same for both targets.
         return torch.where(snr > 0.0, weights, 1.0)

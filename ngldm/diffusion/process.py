@@ -1,4 +1,4 @@
-"""A diffusion in one object: which noise, how much of it at each t, and what the network learns of it."""
+"""A diffusion in one object: the noise, its amount at each t, and what the network learns to predict."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) ->
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Noise, schedule, forward process and objective, which training and sampling share.
+    """Noise, schedule, forward process and objective. Training and sampling share them.
 
     Raises:
         InputError: the objective cannot be learned with this schedule.
@@ -41,16 +41,16 @@ class Diffusion:
         weighting: str = "none",
         gamma: float | None = None,
     ) -> "Diffusion":
-        """The diffusion of a noise and a schedule.
+        """A diffusion from a noise and a schedule.
 
         Args:
             noise: see `ngldm.make_noise`.
             schedule: see `ngldm.make_schedule`.
-            forward: the noise of x_t in training: "marginal", one draw of D (the paper's code), or "markov", what t
-                steps of the chain leave.
+            forward: the noise of x_t in training: "marginal" is one draw of D (the paper's code), "markov" is the
+                noise after t steps of the chain.
             objective: what the network predicts: "eps" (the paper), "x0" or "v".
-            weighting: how much each t counts: "none", "min_snr" or "p2" (see `Objective`).
-            gamma: > 0, the weighting's constant; None is what its authors use.
+            weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
+            gamma: > 0, the constant of the weighting. None means its authors' value.
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
@@ -58,12 +58,12 @@ class Diffusion:
         return cls(noise, schedule, make_forward(forward, noise, schedule), Objective(objective, weighting, gamma))
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Algorithm 1's loss of a batch: t uniform on 1..T, eps from the forward process, squared error.
+        """The loss of a batch (algorithm 1): t uniform on 1..T, eps from the forward process, squared error.
 
         Args:
-            network: network(x_t, t), predicting the objective's target.
+            network: network(x_t, t), which predicts the target of the objective.
             x0: (B, ...) clean data of about mean 0 and variance 1, such as standardised latents.
-            generator: t and eps follow from its state and are drawn on its device: x0's, or nothing runs as fast.
+            generator: source of t and eps. They are drawn on its device. This is fastest on the device of x0.
 
         Returns:
             (B,) weighted loss per image, float32.

@@ -1,7 +1,7 @@
-"""Noise schedules: beta_t for t = 1..T and everything that follows from them, in float64.
+"""Noise schedules: beta_t for t = 1..T and all values that follow from them, in float64.
 
-Arrays have T + 1 entries and are indexed by t itself; entry 0 is the clean image: beta_0 = 0, abar_0 = 1. (DDPM
-code, and diffusers, index from 0: their entry t - 1 is our entry t.)
+Arrays have T + 1 entries, and t is the index. Entry 0 is the clean image: beta_0 = 0, abar_0 = 1. (The code of DDPM
+and diffusers count from 0: their entry t - 1 is our entry t.)
 """
 
 import math
@@ -27,8 +27,8 @@ def _linear(u: Tensor, start: float, end: float) -> Tensor:
 
 
 def _power(degree: int) -> Callable[[Tensor, float, float], Tensor]:
-    # The polynomial with those ends whose root of that degree is linear in t; latent diffusion calls the one of
-    # degree 2 "scaled linear".
+    # The polynomial from start to end whose root of this degree is linear in t. Latent diffusion calls degree 2
+    # "scaled linear".
     def betas(u: Tensor, start: float, end: float) -> Tensor:
         first, last = start ** (1.0 / degree), end ** (1.0 / degree)
         curve: Tensor = (first + (last - first) * u) ** degree
@@ -58,11 +58,11 @@ def _sigmoid(u: Tensor) -> Tensor:
 
 
 def _laplace(u: Tensor) -> Tensor:
-    # Hang et al. 2024: log-SNR follows a Laplace law of location 0 and scale 1/2, here cut at +-10. They draw noise
-    # levels from it to train and sample on another schedule; our sampler visits the T levels of training. Of those the
-    # law alone puts one in 1000 beyond a log-SNR of 3.1, noise of deviation 0.207, at either end: the last step to the
-    # image would leap over all finer detail. So a share of the law is uniform: for T = 1000, neighbours differ by at
-    # most 0.4.
+    # Hang et al. 2024: log-SNR has a Laplace distribution with location 0 and scale 1/2. Here it is cut at +-10. They
+    # train on noise levels from this distribution and sample on another schedule. Our sampler uses the T levels of
+    # training. With the Laplace distribution alone, only one level in 1000 has a log-SNR above 3.1 (noise with a
+    # deviation of 0.207), and only one has a log-SNR below -3.1. The last step to the image would then skip all finer
+    # detail. So a share of the distribution is uniform: for T = 1000, the log-SNR of neighbours differs by at most 0.4.
     log_snr = torch.linspace(-10.0, 10.0, 2**14 + 1, dtype=torch.float64)
     tail = 0.5 * (-2.0 * log_snr.abs()).exp()
     law = torch.where(log_snr < 0.0, tail, 1.0 - tail)
@@ -73,15 +73,15 @@ def _laplace(u: Tensor) -> Tensor:
 
 
 def _edm(u: Tensor) -> Tensor:
-    # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the form that keeps the variance. t = 0 is the image
-    # itself, so that 0.002 is what sigma tends to and sigma_1 lies a T-th above it.
+    # Karras et al. 2022, eq. 5: sigma from 0.002 to 80, rho 7, in the variance-preserving form. u = t / T. t = 0 is the
+    # image itself, so sigma = 0.002 (u = 0) is not used. The smallest sigma is sigma_1, at u = 1 / T.
     low, high = 0.002 ** (1.0 / 7.0), 80.0 ** (1.0 / 7.0)
     sigma = (low + (high - low) * u) ** 7
     alphas_cumprod: Tensor = torch.where(u > 0.0, 1.0 / (1.0 + sigma**2), 1.0)
     return alphas_cumprod
 
 
-CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T, up to a factor
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T, up to a constant factor
     "cosine": _cosine,
     "sigmoid": _sigmoid,
     "laplace": _laplace,
@@ -91,13 +91,13 @@ CURVES: dict[str, Callable[[Tensor], Tensor]] = {  # abar as a function of t / T
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a diffusion of T steps needs, float64, on the CPU, indexed by t in 0..T.
+    """The values of a diffusion with T steps: float64, on the CPU, indexed by t in 0..T.
 
     Attributes:
-        betas: (T + 1,) variance added by step t; betas[0] = 0.
+        betas: (T + 1,) variance that step t adds; betas[0] = 0.
         alphas: 1 - betas.
         alphas_cumprod: abar_t, the product of alphas up to t; decreasing from 1.
-        sqrt_alphas_cumprod, sqrt_one_minus_alphas_cumprod: the signal's and the noise's coefficient in x_t.
+        sqrt_alphas_cumprod, sqrt_one_minus_alphas_cumprod: the coefficients of the signal and of the noise in x_t.
     """
 
     betas: Tensor
@@ -112,7 +112,7 @@ class Schedule:
     def at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
         """Values of an attribute at t, with the device and dtype of `like`, shaped to broadcast over it.
 
-        The array is copied once for each device and dtype: a training step must not wait for a transfer.
+        The array is copied once for each device and dtype, so that a training step does not wait for a transfer.
 
         Args:
             name: e.g. "sqrt_alphas_cumprod".
@@ -123,7 +123,7 @@ class Schedule:
         return values[t.to(like.device)].reshape((-1,) + (1,) * (like.ndim - 1))
 
     def cached(self, key: Hashable, make: Callable[[], Tensor], like: Tensor) -> Tensor:
-        """What `make` returns, with the device and dtype of `like`; made and copied once for each key."""
+        """The result of `make`, with the device and dtype of `like`. It is made once for each key, device and dtype."""
         full = (key, like.device, like.dtype)
         if full not in self._copies:
             self._copies[full] = make().to(like.device, like.dtype)
@@ -136,26 +136,33 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, betas: Tensor) -> "Schedule":
-        """From beta_1..beta_T, (T,), each in (0, 1)."""
+        """A schedule from its betas.
+
+        Args:
+            betas: (T,) beta_1..beta_T, each in (0, 1).
+
+        Raises:
+            InputError: a beta is out of range, or abar cannot be computed in float64.
+        """
         if not bool(((betas > 0) & (betas < 1)).all()):
-            raise InputError("schedule: every beta_t must lie strictly between 0 and 1")
+            raise InputError("schedule: every beta_t must be strictly between 0 and 1")
         betas = torch.cat([torch.zeros(1, dtype=torch.float64), betas.double()])
         abar = torch.cumprod(1.0 - betas, dim=0)
         if not (bool((abar.diff() < 0).all()) and float(abar[-1]) > 0):
             raise InputError(
-                "schedule: beyond float64: abar_T underflows to 0 or a beta_t is too small to matter; "
+                "schedule: float64 is not precise enough: abar_T becomes 0, or a beta_t is too small to change abar_t; "
                 "use fewer steps, a smaller beta_end or a larger beta_start"
             )
         return cls(betas, 1.0 - betas, abar, abar.sqrt(), (1.0 - abar).sqrt())
 
     def with_zero_terminal_snr(self) -> "Schedule":
-        """Shifted and scaled in sqrt(abar_t) so that abar_T = 0 and abar_1 stays (Lin et al. 2024, algorithm 1).
+        """Shift and scale sqrt(abar_t) so that abar_T = 0 and abar_1 is unchanged (Lin et al. 2024, algorithm 1).
 
         Raises:
-            InputError: T = 1, where the first step is the last.
+            InputError: T is 1.
         """
         if self.num_train_timesteps == 1:
-            raise InputError("schedule.zero_terminal_snr: needs num_train_timesteps of at least 2")
+            raise InputError("schedule.zero_terminal_snr: num_train_timesteps must be at least 2")
         root = self.sqrt_alphas_cumprod[1:]
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
         abar = torch.cat([torch.ones(1, dtype=torch.float64), root.square()])
@@ -174,15 +181,14 @@ def make_schedule(
     """A schedule by name.
 
     Args:
-        name: "constant" (beta_end throughout), "linear", "quadratic", "cubic", "polynomial" (of
-            `degree`): polynomials in t from beta_start at t = 1 to beta_end at t = T (the paper; DDPM's linear).
-            By abar_t, so that beta_start and beta_end play no
-            part, and with betas capped at 0.999: "cosine" (Nichol and Dhariwal 2021), "sigmoid" (Jabri et al. 2023),
-            "laplace" (Hang et al. 2024, with 5 % of the levels spread evenly over log-SNR from -10 to 10), "edm"
-            (Karras et al. 2022, eq. 5 at t / T).
+        name: "constant" is beta_end at every t. "linear", "quadratic", "cubic" and "polynomial" (with `degree`) are
+            polynomials in t from beta_start at t = 1 to beta_end at t = T (the paper; "linear" is DDPM's).
+            "cosine" (Nichol and Dhariwal 2021), "sigmoid" (Jabri et al. 2023), "laplace" (Hang et al. 2024, with 5 % of
+            the levels spread evenly over log-SNR from -10 to 10) and "edm" (Karras et al. 2022, eq. 5 at t / T) are
+            defined by abar_t: they ignore beta_start and beta_end, and betas are at most 0.999.
         num_train_timesteps: T >= 1.
         beta_start, beta_end: in (0, 1).
-        degree: >= 0, of "polynomial": 0 is "constant", 1 "linear", 2 "quadratic", 3 "cubic"; others ignore it.
+        degree: >= 0, for "polynomial" only: 0 is "constant", 1 "linear", 2 "quadratic", 3 "cubic".
         zero_terminal_snr: rescale so that x_T is pure noise: abar_T = 0.
 
     Raises:
@@ -195,7 +201,7 @@ def make_schedule(
     if name in POLYNOMIALS or name == "polynomial":
         for key, value in (("beta_start", beta_start), ("beta_end", beta_end)):
             if not 0.0 < value < 1.0:
-                raise InputError(f"schedule.{key}: {value} must lie strictly between 0 and 1")
+                raise InputError(f"schedule.{key}: {value} must be strictly between 0 and 1")
         u = torch.linspace(0.0, 1.0, num_train_timesteps, dtype=torch.float64)
         betas = POLYNOMIALS[name] if name in POLYNOMIALS else _power(degree) if degree else _constant
         schedule = Schedule.from_betas(betas(u, beta_start, beta_end))

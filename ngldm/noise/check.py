@@ -1,6 +1,6 @@
-"""Whether a noise draws what it declares: its draws against its moments and its quantiles.
+"""Check that the draws of a noise agree with its declared moments and quantiles.
 
-A wrong moment would make a comparison of noises unfair without any other sign of it.
+Without this check, a wrong moment would make a comparison of noises unfair, and nobody would notice.
 """
 
 import math
@@ -14,22 +14,22 @@ from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Noise
 
 DRAWS = 2**14
-ERRORS = 7.0  # standard errors by which a sampled value may differ from the declared one: 7 do not happen by chance
-SLACK = 1e-3  # for rounding, beside the standard errors
-VARIANCE_KURTOSIS = 100.0  # above, the sampled variance itself is too uncertain to be compared
-SHAPE_KURTOSIS = 10.0  # above, the sampled third and fourth moments are
-CUT = 30.0  # deviations; where the variance is uncertain, that of draws cut here is compared
+ERRORS = 7.0  # a sampled value may differ by so many standard errors from the declared one; 7 never happen by chance
+SLACK = 1e-3  # for rounding, in addition to the standard errors
+VARIANCE_KURTOSIS = 100.0  # above this, the sampled variance is too uncertain for a comparison
+SHAPE_KURTOSIS = 10.0  # above this, the sampled third and fourth moments are too uncertain
+CUT = 30.0  # in deviations; if the variance is uncertain, the draws are cut here before the comparison
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A moment of the draws beside the declared one, and the standard error of their difference."""
+    """A moment of the draws, the declared moment, and the standard error of their difference."""
 
     name: str
     sampled: float
     declared: float
     error: float
-    bounded: bool = False  # the sampled one is a lower bound: only too large a value is wrong
+    bounded: bool = False  # `sampled` is a lower bound, so only a value that is too large is wrong
 
     def is_wrong(self) -> bool:
         above = max(self.sampled - self.declared, 0.0) if self.bounded else self.sampled - self.declared
@@ -37,10 +37,12 @@ class Moment:
 
 
 def check_draws(noise: Noise) -> None:
-    """Compare a noise's draws with its moments, and with its `icdf` unless they come from it.
+    """Compare a noise's draws with its moments and its `icdf`.
+
+    The `icdf` is not compared if the draws are made with it.
 
     Raises:
-        InputError: they contradict each other.
+        InputError: they do not agree.
     """
     with torch.random.fork_rng(devices=[]):  # a `draw` may ignore its generator and use the global one
         torch.manual_seed(0)
@@ -48,7 +50,7 @@ def check_draws(noise: Noise) -> None:
     for moment in moments(noise, x):
         if moment.is_wrong():
             raise InputError(
-                f"noise {noise.name!r}: {DRAWS} draws have {moment.name} {moment.sampled:.4f}, but the declared one "
+                f"noise {noise.name!r}: {DRAWS} draws have {moment.name} {moment.sampled:.4f}, but the declared value "
                 f"is {moment.declared:.4f}: its draw or a declared moment is wrong"
             )
     if noise.base.draw is not None and noise.base.function("icdf") is not None:
@@ -56,9 +58,9 @@ def check_draws(noise: Noise) -> None:
 
 
 def moments(noise: Noise, x: Tensor) -> Iterator[Moment]:
-    """Variance and mean, and where the kurtosis allows it skewness and kurtosis.
+    """The moments to compare: variance and mean, and also skewness and kurtosis if the kurtosis is small enough.
 
-    The variance comes first: where it is wrong, the standard error of the mean is too.
+    The variance comes first: if it is wrong, the standard error of the mean is wrong too.
     """
     z, root, kurtosis = (x - noise.mean) / noise.variance**0.5, len(x) ** 0.5, noise.excess_kurtosis
     if kurtosis <= VARIANCE_KURTOSIS:  # the variance's standard error is sqrt((kurtosis + 2) / n)
@@ -69,7 +71,7 @@ def moments(noise: Noise, x: Tensor) -> Iterator[Moment]:
         yield Moment("variance", float(cut.mean()), noise.variance, float(cut.std()) / root, bounded=True)
     yield Moment("mean", float(x.mean()), noise.mean, noise.variance**0.5 / root)
     if kurtosis <= SHAPE_KURTOSIS:
-        # A tail's part beyond the largest draw is missing from the sampled moment and from its spread alike.
+        # The part of a tail beyond the largest draw is missing in the sampled moment and in its standard error.
         third, fourth, tail = z**3, z**4, max(kurtosis, 0.0)
         error = float(third.std()) / root + 0.01 * tail
         yield Moment("skewness", float(third.mean()), noise.skewness, error)
@@ -78,18 +80,20 @@ def moments(noise: Noise, x: Tensor) -> Iterator[Moment]:
 
 
 def check_quantiles(noise: Noise, x: Tensor) -> None:
-    """Compare the share of draws below some quantiles with what `icdf` says.
+    """Compare the share of draws below some quantiles with the share that `icdf` declares.
 
     Raises:
-        InputError: they contradict each other.
+        InputError: they do not agree.
     """
     for u in (0.05, 0.25, 0.5, 0.75, 0.95):
         q = float(noise.icdf(torch.tensor(u, dtype=torch.float64)))
-        slack = 1e-5 * max(1.0, abs(q))  # a discrete noise has many draws at q, which rounding moves to either side
+        slack = 1e-5 * max(
+            1.0, abs(q)
+        )  # a discrete noise has many draws at q, and rounding can move them to both sides
         below, until = (float((x <= q + side).double().mean()) for side in (-slack, slack))
         error = ERRORS * (u * (1.0 - u) / len(x)) ** 0.5
         if below > u + error or until < u - error:
             raise InputError(
-                f"noise {noise.name!r}: {until:.4f} of {len(x)} draws lie below the quantile {q:.4f} that its "
+                f"noise {noise.name!r}: {until:.4f} of {len(x)} draws are at or below the quantile {q:.4f} that its "
                 f"icdf gives for {u}: its draw or its icdf is wrong"
             )

@@ -1,16 +1,16 @@
-"""How many images to make at once, from what one of them takes and from what memory there is."""
+"""How many images to generate at once: computed from the memory for one image and the free memory."""
 
 import torch
 from torch import Tensor, nn
 
 from ngldm.model import Model
 
-SHARE = 0.5  # of the free memory; the rest is for weights, kernels' workspaces and whoever else computes here
-LARGEST = 1024  # beyond it no device gains speed with networks of this kind
+SHARE = 0.5  # of the free memory; the rest is for weights, workspaces of kernels and other programs
+LARGEST = 1024  # larger batches are not faster with networks of this kind, on any device
 
 
 def bytes_per_image(model: Model) -> int:
-    """What all layers put out for one image, network and decoder, as if nothing were freed: an upper bound."""
+    """The bytes of all layers' outputs for one image, in network and decoder. An upper bound: as if none were freed."""
     total = 0
 
     def count(module: nn.Module, arguments: object, output: object) -> None:
@@ -32,5 +32,5 @@ def bytes_per_image(model: Model) -> int:
 
 
 def batch_from_memory(model: Model, num_images: int, free_bytes: int) -> int:
-    """The batch whose layers fill at most half of the free memory: 1 to num_images, at most 1024."""
+    """The largest batch whose layer outputs fill at most half of the free memory: 1 to num_images, at most 1024."""
     return max(1, min(num_images, LARGEST, int(SHARE * free_bytes) // bytes_per_image(model)))

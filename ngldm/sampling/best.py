@@ -1,13 +1,13 @@
-"""The one table of best known samplers, which `method: auto` reads."""
+"""The table of the best known samplers. `method: auto` uses it."""
 
 from collections.abc import Mapping
 from typing import Required, TypedDict, cast
 
-Option = str | float  # one choice of sampling, as a user gives it
+Option = str | float  # the value of one sampling option, as the user gives it
 
 
 class SamplerSettings(TypedDict, total=False):
-    """Keyword arguments of `ngldm.sampling.options.SamplingOptions`, where each is explained."""
+    """Keyword arguments of `ngldm.sampling.options.SamplingOptions`, which explains each of them."""
 
     method: Required[str]
     num_inference_steps: Required[int]
@@ -23,17 +23,17 @@ class SamplerSettings(TypedDict, total=False):
 
 
 _KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")
-# As docs/study.md found, each from the start that suits its noise (`ngldm.sampling.randomness.start_draw`). Noises that
-# are not here get `default`.
+# The results are in docs/study.md. Each used the start noise that fits its distribution
+# (`ngldm.sampling.randomness.start_draw`). Noises that are not listed get `default`.
 BEST_SAMPLERS = {"default": _KARRAS_20}
 
 
 def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings:
-    """The sampler of at most 25 network calls that suits a noise best, as far as we know.
+    """The best known sampler for a noise, among those with at most 25 network calls.
 
     Args:
         noise: a distribution's registered name.
-        num_train_timesteps: T of the model; a sampler makes no more steps than that.
+        num_train_timesteps: T of the model. The sampler makes at most T steps.
     """
     settings = BEST_SAMPLERS.get(noise, BEST_SAMPLERS["default"]).copy()
     settings["num_inference_steps"] = min(settings["num_inference_steps"], num_train_timesteps)
@@ -41,11 +41,14 @@ def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings
 
 
 def resolve_sampler(settings: Mapping[str, object], noise: str, num_train_timesteps: int) -> SamplerSettings:
-    """A sampler's settings as `SamplingOptions` takes them: themselves, or, with method `auto`, what suits the noise.
+    """A sampler's settings in the form that `SamplingOptions` takes.
+
+    With method "auto", the result is the sampler for the noise. With other methods, it is `settings` unchanged.
 
     Args:
-        settings: checked ones. With method "auto" they may have `choices`, distribution to settings: its entry for this
-            noise, or else its entry `default`, comes before the table of best samplers.
+        settings: checked settings. With method "auto" they may have `choices`, a map from distribution to settings. Its
+            entry for this noise is used. If there is none, its entry `default` is used. If there is none either, the
+            table of best known samplers is used.
         noise: a distribution's registered name.
         num_train_timesteps: T of the model.
     """

@@ -1,4 +1,4 @@
-"""From the network's output to what samplers work with: x_0 and eps as the network sees them in x_t."""
+"""Convert the network's output to the x_0 and eps that samplers use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ngldm.sampling.names import X0_HANDLINGS
 
 
 class Prediction(NamedTuple):
-    """The network's view of x_t: x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly."""
+    """The predicted x_0 and eps. x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly."""
 
     x0: Tensor
     eps: Tensor
@@ -25,15 +25,15 @@ Denoise = Callable[[Tensor, int], Prediction]  # (x_t (B, ...), t in 1..T)
 
 @dataclass(frozen=True)
 class X0Handling:
-    """What is done to a predicted x_0 that no data would have.
+    """How to change a predicted x_0 that is outside the range of the data.
 
     Attributes:
-        kind: "none"; "clip" to [-limit, limit]; "dynamic" thresholding (Saharia et al. 2022): per image, s is the
-            quantile of |x_0| but at least `limit`; x_0 is cut to [-s, s] and divided by s / limit; "range": to the
-            range of the training latents at each position.
+        kind: "none": no change. "clip": clip to [-limit, limit]. "dynamic": dynamic thresholding (Saharia et al. 2022):
+            for each image, s is the quantile of |x_0|, but at least `limit`; x_0 is clipped to [-s, s] and divided by
+            s / limit. "range": clip to the range of the training latents at each position.
         limit: in standard deviations of the latents.
-        quantile: in (0, 1).
-        low, high: (c, h, w) for "range".
+        quantile: in (0, 1), for "dynamic".
+        low, high: (c, h, w) the smallest and the largest training latents, for "range".
     """
 
     kind: str = "none"
@@ -48,7 +48,7 @@ class X0Handling:
         if not self.limit > 0:
             raise InputError(f"x0_limit: {self.limit} must be above 0")
         if self.kind == "range" and (self.low is None or self.high is None):
-            raise InputError("x0_handling: 'range' needs the range of the training latents")
+            raise InputError("x0_handling: 'range' needs the range of the training latents: give low and high")
 
     def __call__(self, x0: Tensor) -> Tensor:
         if self.kind == "clip":
@@ -71,8 +71,9 @@ def make_denoiser(
     """The network as a function from x_t and t to a `Prediction`.
 
     Args:
-        model: model(x_t (B, ...), t (B,)), predicting `objective`: "eps", "x0" or "v".
-        handling: where it changes x_0, eps is the one that fits x_t and the changed x_0.
+        model: model(x_t (B, ...), t (B,)), which predicts `objective`.
+        objective: "eps", "x0" or "v".
+        handling: how to change x_0. eps is then computed from x_t and the changed x_0.
     """
 
     def denoise(x: Tensor, t: int) -> Prediction:

@@ -1,11 +1,14 @@
-"""What a sampler's settings can be called, and which go together. Without torch: params.yaml is checked at once."""
+"""Names of a sampler's settings, and the rules on which may be combined.
+
+This module does not import torch, so that checking params.yaml is fast.
+"""
 
 import re
 from collections.abc import Mapping
 
 from ngldm.io.errors import InputError, unknown
 
-# Method -> its own settings, beside those that all methods have.
+# Method -> its own settings, in addition to COMMON_OPTIONS.
 SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "ancestral": ("step_noise", "variance"),
     "ddim": ("eta", "step_noise"),
@@ -24,22 +27,22 @@ COMMON_OPTIONS = (
     "start_noise",
 )
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
-VARIANCES = ("beta", "posterior")  # of ancestral
+VARIANCES = ("beta", "posterior")  # for the method ancestral
 X0_HANDLINGS = ("none", "clip", "dynamic", "range")
 LIMITED = ("clip", "dynamic")  # the x_0 handlings that have a limit
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
-    """Check a sampler's settings: the method, that all others are its own or common ones, and which noise is chosen.
+    """Check a sampler's settings: the method exists, it has all other settings, and the noise choices are valid.
 
-    The one check for params.yaml, the command line and `ngldm.sampling.generator`. It leaves the ranges of numbers to
-    those that use them.
+    params.yaml, the command line and `ngldm.sampling.generator` all use this check. It does not check the ranges of
+    numbers: the code that uses a number checks its range.
 
     Args:
-        settings: `method` and any other keyword of `sample_latents`; None is as good as not given.
+        settings: `method` and any other keyword of `sample_latents`. The value None means not given.
 
     Raises:
-        InputError: naming the setting, its value and what is allowed.
+        InputError: a setting is invalid. The message names it, its value and what is allowed.
     """
     given = {key: value for key, value in settings.items() if value is not None}
     method = str(given.get("method"))
@@ -48,15 +51,15 @@ def check_settings(settings: Mapping[str, object]) -> None:
     own = SAMPLER_OPTIONS[method]
     for key in given:
         if key not in own and key not in COMMON_OPTIONS:
-            has = f"which has {sorted(own)}" if own else "which is deterministic and has none"
-            raise InputError(f"{key}: not an option of method {method!r}, {has}")
+            has = f"its own options are {sorted(own)}" if own else "it is deterministic and has no own options"
+            raise InputError(f"{key}: not an option of method {method!r}; {has}")
     if "x0_limit" in given and given.get("x0_handling") not in LIMITED:
         raise InputError(
-            f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}; {' and '.join(LIMITED)} have it"
+            f"x0_limit: not an option of x0_handling {given.get('x0_handling')!r}, only of {' and '.join(LIMITED)}"
         )
     if "sigma_max" in given and given.get("timestep_spacing") != "karras":
         spacing = given.get("timestep_spacing")
-        raise InputError(f"sigma_max: not an option of timestep_spacing {spacing!r}; karras has it")
+        raise InputError(f"sigma_max: not an option of timestep_spacing {spacing!r}, only of karras")
     for key in ("start_noise", "step_noise"):
         if key in given:
             check_noise_choice(key, str(given[key]))
@@ -66,11 +69,11 @@ def check_noise_choice(key: str, choice: str) -> None:
     """Check the value of `start_noise` or `step_noise`.
 
     Raises:
-        InputError: it is none of the choices.
+        InputError: the value is not one of the choices.
     """
     if choice in ("own", "gaussian") or re.fullmatch("averaged:[1-9][0-9]*", choice):
         return
     if key == "start_noise" and choice == "x_T":
         return
     choices = "own, gaussian, averaged:<n>" + (", x_T" if key == "start_noise" else "")
-    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n at least 1)")
+    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n must be at least 1)")

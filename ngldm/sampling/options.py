@@ -1,4 +1,4 @@
-"""What can be chosen when sampling, and what is chosen for those who choose nothing."""
+"""The options of sampling, and their defaults for each noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,20 +10,20 @@ from ngldm.sampling.names import check_settings
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """A sampler and all that it is told.
+    """A sampler and its options.
 
     Attributes:
-        method: name of a sampler (`ngldm.sampling.samplers`).
+        method: the name of a sampler (`ngldm.sampling.samplers`).
         num_inference_steps: 1 to T.
-        timestep_spacing, sigma_max: which timesteps are visited (`ngldm.sampling.timesteps`).
-        x0_handling, x0_limit: what is done to a predicted x_0 (`ngldm.sampling.denoiser.X0Handling`); None is
-            its own limit.
-        start_noise, step_noise: what x_T and the steps' noise are drawn from (`ngldm.sampling.randomness`); None is
-            what suits the model's noise.
+        timestep_spacing, sigma_max: which timesteps the sampler visits (`ngldm.sampling.timesteps`).
+        x0_handling, x0_limit: how to change a predicted x_0 (`ngldm.sampling.denoiser.X0Handling`). A limit of None
+            means the default of `X0Handling`.
+        start_noise, step_noise: the distributions of x_T and of the noise of the steps (`ngldm.sampling.randomness`).
+            None means the choice that fits the model's noise.
         own: the method's own options: eta (ddim), variance (ancestral), refresh (posterior).
 
     Raises:
-        InputError: an unknown method, or an option that it does not have. Values are checked where they are used.
+        InputError: the method is unknown or does not have an option. The code that uses a value checks its range.
     """
 
     method: str
@@ -42,17 +42,18 @@ class SamplingOptions:
 
     @classmethod
     def choose(cls, noise: str, num_train_timesteps: int, chosen: Mapping[str, Option]) -> "SamplingOptions":
-        """The best known sampler of a noise, changed by what is chosen.
+        """The best known sampler for a noise, with the chosen options instead of its own.
 
-        Another method keeps the best sampler's number of steps alone: its other options were found for that sampler.
+        If a method is chosen, only the number of steps is taken from the best known sampler. Its other options are the
+        best for its own method only.
 
         Args:
-            noise: name of the model's noise.
+            noise: the name of the model's noise.
             num_train_timesteps: T.
-            chosen: attribute to value; the method's own options stand beside the others.
+            chosen: a map from attribute to value. The method's own options are keys like the others.
 
         Raises:
-            InputError: an unknown method, or an option that it does not have.
+            InputError: the method is unknown or does not have an option.
         """
         best: Mapping[str, object] = best_sampler(noise, num_train_timesteps)
         if "method" in chosen:

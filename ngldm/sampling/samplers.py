@@ -1,15 +1,15 @@
-"""Samplers: from x_T down to a latent at t = 0. One signature, any noise distribution.
+"""Samplers: they go from x_T down to a latent at t = 0. All have one signature and take any noise distribution.
 
     sampler(denoise, schedule, x, source, timesteps, callback=None, **options) -> x_0
 
-`denoise` gives x_0 and eps as the network sees them (`ngldm.sampling.denoiser`); `x` is x_T; `source()` supplies fresh
-noise of mean 0 and variance 1 to those that add noise; `timesteps` descend from T (`ngldm.sampling.timesteps`). Whoever
-calls decides where x_T and noise come from.
+`denoise` gives the x_0 and eps that the network predicts (`ngldm.sampling.denoiser`). `x` is x_T. `source()` returns
+fresh noise of mean 0 and variance 1, for samplers that add noise. `timesteps` descend from T
+(`ngldm.sampling.timesteps`). The caller decides how x_T and the noise are drawn.
 
-The deterministic ones follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], a and b the coefficients of x_0 and
-eps. With exact conditional means that flow carries the marginals a x_0 + b eps of *any* noise D (Albergo et al.
-2023), so they suit non-Gaussian noise without change. Those that add noise every step assume more: see
-docs/samplers.md.
+The deterministic samplers follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], where a and b are the coefficients
+of x_0 and eps. If the conditional means are exact, the marginals of this flow are those of a x_0 + b eps for *any*
+noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Samplers that add noise
+at each step need more assumptions: see docs/samplers.md.
 """
 
 import math
@@ -24,16 +24,16 @@ from ngldm.io.errors import InputError, unknown
 from ngldm.sampling.denoiser import Denoise
 from ngldm.sampling.names import VARIANCES
 
-Source = Callable[[], Tensor]  # each call: fresh noise of mean 0, variance 1, in the shape of x_t
+Source = Callable[[], Tensor]  # each call returns fresh noise of mean 0 and variance 1, in the shape of x_t
 
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback sees of each step, before the step is made.
+    """The state that a callback receives before each step.
 
     Attributes:
         index: 0 .. len(timesteps) - 1.
-        t, t_next: the step leads from t down to t_next (0 for the last step).
+        t, t_next: the step goes from t down to t_next (0 for the last step).
         x: (B, ...) x_t.
         x0: (B, ...) the prediction of x_0 from x_t.
     """
@@ -60,7 +60,7 @@ def _signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
 
 def _require_fraction(key: str, value: float) -> None:
     if not 0.0 <= value <= 1.0:
-        raise InputError(f"{key}: {value} must lie in [0, 1]")
+        raise InputError(f"{key}: {value} must be in [0, 1]")
 
 
 @torch.no_grad()
@@ -74,14 +74,15 @@ def ancestral(
     variance: str = "beta",
     callback: Callback | None = None,
 ) -> Tensor:
-    """Algorithm 2: DDPM's ancestral sampling with fresh noise at every step but the last.
+    """Algorithm 2: DDPM's ancestral sampling, with fresh noise at every step except the last.
 
-    With fewer steps than T, the betas are those of the respaced chain: 1 - abar_t / abar_s for a step from t to s
-    (Nichol and Dhariwal 2021); with T steps they are beta_t, and the update is the paper's, its 1/sqrt(alpha_t)
-    read as its code has it. Written as DDPM's posterior mean of x_0 and x_t, which also holds where abar_t = 0.
+    With fewer steps than T, the beta of a step from t to s is that of the respaced chain, 1 - abar_t / abar_s
+    (Nichol and Dhariwal 2021). With T steps it is beta_t, and the update is the paper's, with the factor
+    1/sqrt(alpha_t) of the paper's code. The update is written as DDPM's posterior mean given x_0 and x_t, because this
+    form is also valid at abar_t = 0.
 
     Args:
-        variance: "beta" for nu^2 = beta_t (the paper's code), "posterior" for DDPM's smaller
+        variance: "beta" is nu^2 = beta_t (the paper's code). "posterior" is DDPM's smaller
             beta_t (1 - abar_s) / (1 - abar_t).
     """
     if variance not in VARIANCES:
@@ -111,10 +112,10 @@ def ddim(
     eta: float = 0.0,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DDIM (Song et al. 2021). Deterministic for eta = 0; eta = 1 adds as much noise as ancestral sampling.
+    """DDIM (Song et al. 2021). It is deterministic if eta = 0. eta = 1 adds as much noise as ancestral sampling.
 
     Args:
-        eta: in [0, 1]; scales the noise added by each step.
+        eta: in [0, 1]; scales the noise that each step adds.
     """
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
@@ -140,19 +141,20 @@ def posterior(
     refresh: float = 0.1,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Keeps part of eps_hat and refreshes part with new noise, so that the noise in x_s keeps its variance.
+    """Keep a part of eps_hat and replace the rest with new noise, so that the variance of the noise in x_s is kept.
 
-    x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) (sqrt(1 - f) eps_hat + sqrt(f) z), f = 1 - (SNR_t / SNR_s)^refresh: the
-    share f that is new follows the step's length, so that the same amount is renewed on the way from x_T to x_0 in
-    however many steps. Beside the flow, each step then is one of Langevin dynamics of length f (1 - abar_s), whose
-    error goes to 0 with f; a share fixed per step would not let it (data of deviation s came out at 0.7 s). That holds
-    for Gaussian noise; for other noise it is as wrong as all samplers that add noise (docs/samplers.md).
+    x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) (sqrt(1 - f) eps_hat + sqrt(f) z), f = 1 - (SNR_t / SNR_s)^refresh.
+    The share f of new noise depends on the length of the step. So the total amount of new noise from x_T to x_0 is the
+    same for any number of steps. Each step is then a step of the flow and a step of Langevin dynamics of length
+    f (1 - abar_s). The error of the Langevin step goes to 0 with f. With a fixed share for each step, the error would
+    stay (data of deviation s came out at 0.7 s). This holds for Gaussian noise. For other noise this sampler has the
+    same error as all samplers that add noise (docs/samplers.md).
 
-    refresh = 0 is DDIM with eta = 0, refresh = 1 DDIM with eta = 1, which is DDPM's posterior; in between, it tends to
-    DDIM with eta = sqrt(refresh) as steps become short.
+    refresh = 0 is DDIM with eta = 0. refresh = 1 is DDIM with eta = 1, which is DDPM's posterior. For values between 0
+    and 1, it approaches DDIM with eta = sqrt(refresh) as the steps get shorter.
 
     Args:
-        refresh: in [0, 1]: share of the noise's variance renewed per unit of log-SNR, where steps are short.
+        refresh: in [0, 1]: the share of the noise's variance that is renewed per unit of log-SNR (for short steps).
     """
     _require_fraction("refresh", refresh)
     for index, t, s in _steps(timesteps):
@@ -177,11 +179,12 @@ def heun(
     *,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Heun's second-order method, two network calls a step, one in the last, which gives the predicted x_0.
+    """Heun's second-order method: two network calls per step, but one in the last, which returns the predicted x_0.
 
-    In the angle phi of x = cos(phi) x_0 + sin(phi) eps, where the flow is dx / dphi = v = cos(phi) eps - sin(phi) x_0
-    (Salimans and Ho 2022, appendix D) and a step has a length between 0 and pi / 2, abar_T = 0 included. Karras et al.
-    2022, algorithm 1, integrate in sigma, which they bound by 80; a schedule's own goes to 20000 (cosine) and beyond.
+    The variable of integration is the angle phi in x = cos(phi) x_0 + sin(phi) eps. The flow is then
+    dx / dphi = v = cos(phi) eps - sin(phi) x_0 (Salimans and Ho 2022, appendix D). The length of a step is between 0
+    and pi / 2, also if abar_T = 0. Karras et al. 2022, algorithm 1, integrate in sigma and limit it to 80. The sigma of
+    a schedule can be 20000 (cosine) and more.
     """
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
@@ -207,9 +210,9 @@ def dpmpp_2m(
     *,
     callback: Callback | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2M) (Lu et al. 2022): second order from the last two predictions of x_0, one call a step.
+    """DPM-Solver++(2M) (Lu et al. 2022): second order, from the last two predictions of x_0; one network call per step.
 
-    First order in the first and the last step, as in diffusers.
+    The first and the last step are of first order, as in diffusers.
     """
     previous: Tensor | None = None
     last_h = math.inf
@@ -220,7 +223,7 @@ def dpmpp_2m(
             callback(Step(index, t, s, x, x0))
         if s == 0:
             return x0
-        shrink = noise_s * signal_t / (noise_t * signal_s)  # exp(-h), h the change of log(signal / noise)
+        shrink = noise_s * signal_t / (noise_t * signal_s)  # exp(-h), where h is the change of log(signal / noise)
         h = -math.log(shrink) if shrink > 0 else math.inf
         mean = x0
         if previous is not None and math.isfinite(last_h):
@@ -240,7 +243,7 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
 
 
 def get_sampler(method: str) -> Callable[..., Tensor]:
-    """The sampler of that name.
+    """The sampler with this name.
 
     Raises:
         InputError: on an unknown name.
@@ -251,5 +254,5 @@ def get_sampler(method: str) -> Callable[..., Tensor]:
 
 
 def network_calls(method: str, num_inference_steps: int) -> int:
-    """Network calls per image of that many steps: heun makes two in every step but the last."""
+    """Network calls per image. heun makes two in every step except the last; the other methods make one per step."""
     return 2 * num_inference_steps - 1 if method == "heun" else num_inference_steps

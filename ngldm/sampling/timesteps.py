@@ -14,31 +14,32 @@ KARRAS_SIGMA_MIN, KARRAS_SIGMA_MAX = 0.002, 80.0
 def inference_timesteps(
     schedule: Schedule, num_inference_steps: int, spacing: str = "trailing", sigma_max: float | None = None
 ) -> list[int]:
-    """Timesteps, strictly descending from T; the last step leads from the last of them to t = 0.
+    """The timesteps of a sampler, strictly descending from T. The last step goes from the last timestep to t = 0.
 
-    All start at T, where x_T is the noise that sampling starts from (Lin et al. 2024).
+    Every spacing starts at T, because x_T is the noise that sampling starts from (Lin et al. 2024).
 
     Args:
-        spacing: "trailing": T, T - T/n, ...; "linear": evenly from T to 1, both included ("linspace" in
-            diffusers); "quadratic": evenly in sqrt(t), dense near the image (Song et al. 2021, D.2); "karras": evenly
-            in sigma^(1/7), sigma^2 = (1 - abar_t) / abar_t (Karras et al. 2022, eq. 5), but for the first, which is T:
-            from `sigma_max` or sigma_T, the smaller, to 0.002 or sigma_1, the larger.
-        sigma_max: of "karras"; above 0, in deviations of the latents. Beyond it x_t is so noisy that nothing of the
-            image is decided, and one step passes over all of it. None is Karras's 80.
+        num_inference_steps: n, from 1 to T.
+        spacing: "trailing": T, T - T/n, ... "linear": evenly from T to 1, both included ("linspace" in diffusers).
+            "quadratic": evenly in sqrt(t), dense near the image (Song et al. 2021, D.2). "karras": the first is T, the
+            others are evenly spaced in sigma^(1/7), where sigma^2 = (1 - abar_t) / abar_t (Karras et al. 2022, eq. 5).
+            They go from min(`sigma_max`, sigma_T) to max(0.002, sigma_1).
+        sigma_max: for "karras" only: above 0, in standard deviations of the latents. At a larger sigma, x_t is so noisy
+            that it says nothing about the image, so one step skips all larger sigma. None means 80 (Karras).
 
     Raises:
-        InputError: unknown spacing, sigma_max not above 0, or not 1 <= num_inference_steps <= T.
+        InputError: the spacing is unknown, sigma_max is not above 0, or num_inference_steps is not in 1..T.
     """
     total, n = schedule.num_train_timesteps, num_inference_steps
     if sigma_max is not None and not sigma_max > 0.0:
         raise InputError(f"sigma_max: {sigma_max} must be above 0")
     if not 1 <= n <= total:
-        raise InputError(f"num_inference_steps: {n} must lie between 1 and num_train_timesteps = {total}")
+        raise InputError(f"num_inference_steps: {n} must be between 1 and num_train_timesteps = {total}")
     if spacing == "trailing":
         return [round(total - i * total / n) for i in range(n)]
     if spacing not in SPACINGS:
         raise unknown("timestep_spacing", spacing, SPACINGS)
-    fraction = torch.linspace(1.0, 0.0, n, dtype=torch.float64)  # n = 1: T alone
+    fraction = torch.linspace(1.0, 0.0, n, dtype=torch.float64)  # for n = 1, only T
     if spacing == "linear":
         t = 1.0 + (total - 1.0) * fraction
     elif spacing == "quadratic":
@@ -49,7 +50,10 @@ def inference_timesteps(
 
 
 def _karras(schedule: Schedule, fraction: torch.Tensor, sigma_max: float) -> torch.Tensor:
-    """The timesteps whose sigma is nearest to Karras's, which is bounded: a schedule's own goes to infinity."""
+    """The timesteps whose sigma is nearest to Karras's values.
+
+    Karras's sigma has a limit. The sigma of a schedule can be infinite.
+    """
     abar = schedule.alphas_cumprod[1:]
     roots = ((1.0 - abar) / abar).pow(0.5 / KARRAS_RHO)
     low = roots[0].clamp(min=KARRAS_SIGMA_MIN ** (1.0 / KARRAS_RHO))
@@ -59,7 +63,7 @@ def _karras(schedule: Schedule, fraction: torch.Tensor, sigma_max: float) -> tor
 
 
 def _distinct(t: list[int], total: int) -> list[int]:
-    """Move steps that rounding let fall together to free neighbours: upwards from the image, then down from T."""
+    """Move timesteps that rounding made equal to free neighbours: first upwards from the image, then down from T."""
     for i in range(len(t) - 1, -1, -1):
         t[i] = max(t[i], t[i + 1] + 1 if i + 1 < len(t) else 1)
     t[0] = total

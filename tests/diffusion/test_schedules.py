@@ -201,13 +201,13 @@ def test_too_few_steps(name: str, value: int) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.5, math.nan, math.inf])
 @pytest.mark.parametrize("name", ["constant", "linear", "quadratic"])
 def test_beta_out_of_range_is_named(name: str, value: float, key: str) -> None:
-    with pytest.raises(InputError, match=f"schedule.{key}: {value} must lie strictly between 0 and 1"):
+    with pytest.raises(InputError, match=f"schedule.{key}: {value} must be strictly between 0 and 1"):
         make_schedule(name, 10, **{key: value})
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 1.5, math.nan])
 def test_from_betas_out_of_range(value: float) -> None:
-    with pytest.raises(InputError, match="every beta_t must lie strictly between 0 and 1"):
+    with pytest.raises(InputError, match="every beta_t must be strictly between 0 and 1"):
         Schedule.from_betas(torch.tensor([0.1, value, 0.1]))
 
 

@@ -25,7 +25,7 @@ def test_draws_that_contradict_the_declared_moments_are_refused(
             draw=lambda shape, generator, device: torch.randn(tuple(shape), generator=generator),
         )
 
-    with pytest.raises(InputError, match=f"'liar_{what}': 16384 draws have {what} .* the declared one"):
+    with pytest.raises(InputError, match=f"'liar_{what}': 16384 draws have {what} .* the declared value"):
         make_noise(f"liar_{what}")
 
 

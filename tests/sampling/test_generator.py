@@ -72,7 +72,7 @@ def test_sets_of_one_seed_join(generator: Generator) -> None:
         ({"num_images": 1, "first": -2}, "first: -2 must be at least 0"),
         ({"num_images": 2, "first": 2**63 - 1}, "first: images 9223372036854775807 to 9223372036854775808"),
         ({"num_images": 1, "seed": 2**63}, "seed: 9223372036854775808 must lie between"),
-        ({"num_images": 1, "num_inference_steps": 26}, "num_inference_steps: 26 must lie between 1 and .* 25"),
+        ({"num_images": 1, "num_inference_steps": 26}, "num_inference_steps: 26 must be between 1 and .* 25"),
         ({"num_images": 1, "timestep_spacing": "odd"}, "timestep_spacing 'odd'"),
         ({"num_images": 1, "start_noise": "pink"}, "start_noise: 'pink'"),
         ({"num_images": 1, "x0_handling": "cut"}, "x0_handling 'cut'"),

@@ -34,11 +34,14 @@ def test_a_method_takes_its_own_options_and_the_common_ones_alone(method: str) -
     [
         ({"method": "euler"}, "unknown sampler method 'euler'; choose one of: ancestral, ddim, dpmpp_2m, heun, "),
         ({}, "unknown sampler method 'None'"),
-        ({"method": "heun", "steps": 5}, "steps: not an option of method 'heun', which is deterministic and has none"),
-        ({"method": "ddim", "variance": VARIANCES[0]}, "which has ['eta', 'step_noise']"),
-        ({"method": "heun", "x0_limit": 1.0}, "x0_limit: not an option of x0_handling None; clip and dynamic have it"),
+        (
+            {"method": "heun", "steps": 5},
+            "steps: not an option of method 'heun'; it is deterministic and has no own options",
+        ),
+        ({"method": "ddim", "variance": VARIANCES[0]}, "its own options are ['eta', 'step_noise']"),
+        ({"method": "heun", "x0_limit": 1.0}, "x0_limit: not an option of x0_handling None, only of clip and dynamic"),
         ({"method": "heun", "x0_handling": "range", "x0_limit": 1.0}, "x0_limit: not an option of x0_handling 'range'"),
-        ({"method": "heun", "sigma_max": 9.0}, "sigma_max: not an option of timestep_spacing None; karras has it"),
+        ({"method": "heun", "sigma_max": 9.0}, "sigma_max: not an option of timestep_spacing None, only of karras"),
         ({"method": "heun", "start_noise": "pink"}, "start_noise: 'pink' is not one of"),
         ({"method": "ddim", "step_noise": "x_T"}, "step_noise: 'x_T' is not one of"),
     ],

@@ -355,13 +355,13 @@ def test_results_are_real_and_finite(method: str, options: dict, count: int, nam
 @pytest.mark.parametrize("method", ["ancestral", "ddim"])
 @pytest.mark.parametrize("count", [0, -1, 11])
 def test_step_count_out_of_range(method: str, count: int) -> None:
-    with pytest.raises(InputError, match=rf"num_inference_steps: {count} must lie between 1 and .* = 10"):
+    with pytest.raises(InputError, match=rf"num_inference_steps: {count} must be between 1 and .* = 10"):
         call(get_sampler(method), fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=count)
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan, math.inf])
 def test_eta_out_of_range(eta: float) -> None:
-    with pytest.raises(InputError, match=rf"eta: {eta} must lie in \[0, 1\]"):
+    with pytest.raises(InputError, match=rf"eta: {eta} must be in \[0, 1\]"):
         call(ddim, fake_model, make_schedule("linear", 10), feed(normals(1)), num_inference_steps=2, eta=eta)
 
 

@@ -172,7 +172,7 @@ def test_network_calls_are_those_that_are_made(method: str) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.5, math.nan])
 def test_refresh_out_of_range(value: float) -> None:
-    with pytest.raises(InputError, match=r"refresh: .* must lie in \[0, 1\]"):
+    with pytest.raises(InputError, match=r"refresh: .* must be in \[0, 1\]"):
         run(posterior, fake_model, make_schedule("linear", 10), start(), 2, refresh=value)
 
 

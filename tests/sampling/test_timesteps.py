@@ -49,7 +49,7 @@ def test_timesteps_descend_from_T_evenly(total: int, data: st.DataObject) -> Non
 
 @pytest.mark.parametrize("value", [0, -1, 11])
 def test_inference_steps_out_of_range(value: int) -> None:
-    with pytest.raises(InputError, match=f"num_inference_steps: {value} must lie between 1 and .* = 10"):
+    with pytest.raises(InputError, match=f"num_inference_steps: {value} must be between 1 and .* = 10"):
         trailing(10, value)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a folder are images, and why the others are not: nothing is left out without a word."""
+"""Find the image files of a folder. Each file that is left out is recorded with a reason."""
 
 import os
 from collections import Counter
@@ -9,14 +9,14 @@ from pathlib import Path
 from ngldm.data.sources.reader import SUFFIXES
 from ngldm.io.errors import InputError
 
-# What tools and systems leave in folders, in lower case; so do all names that begin with a dot.
+# Files and folders that tools and systems make, in lower case. Names that begin with a dot count too.
 TOOL_NAMES = frozenset(
     (
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "@recycle", "#recycle"),
         *("$recycle.bin", "system volume information", "lost+found", "__pycache__"),
     )
 )
-# Folder names of splits, in lower case, and what each stands for.
+# Folder names of splits, in lower case, and the split of each.
 SPLIT_ROLES = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
     ("val", "valid", "validation", "dev"), "validation"
 )
@@ -24,12 +24,13 @@ SPLIT_ROLES = {"train": "train", "training": "train", "test": "test", "testing":
 
 @dataclass(frozen=True)
 class Skip:
-    """A file, or a whole folder (its name ends in /), that did not become images of the data set.
+    """A file or a whole folder that is not used in the data set. The name of a folder ends in /.
 
     Attributes:
-        name: below the source.
-        reason: damaged, too_large, too_small, link, stray (in no class or split), duplicate, validation (a third
-            split), format (not read), hidden (of a tool), or empty.
+        name: the path relative to the source.
+        reason: damaged, too_large, too_small, link, stray (in no class or split), duplicate, validation (in a third
+            split), format (a format that we do not read), hidden (made by a tool), or empty.
+        detail: the reason in more words.
     """
 
     name: str
@@ -40,8 +41,8 @@ class Skip:
 @dataclass(frozen=True)
 class Found:
     """Attributes:
-    names: the image files, relative, sorted.
-    skips: all else.
+    names: the image files, as relative paths, sorted.
+    skips: all other files and folders.
     """
 
     names: list[str]
@@ -49,7 +50,7 @@ class Found:
 
 
 def printable(name: str) -> str:
-    r"""A file's name with each byte that is not UTF-8 as \xff."""
+    r"""A file's name, in which each byte that is not UTF-8 is written like \xff."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
@@ -59,13 +60,13 @@ def is_tool_name(name: str) -> bool:
 
 
 def find_images(root: Path, links_out: bool = False) -> Found:
-    """All image files below a folder, through links to folders too.
+    """Find all image files below a folder. Links to folders are followed.
 
     Args:
-        links_out: whether to follow links that lead out of `root`; else each is a Skip.
+        links_out: whether to follow links to places outside `root`. If not, each such link is a Skip.
 
     Raises:
-        InputError: there are none; the message says what there is.
+        InputError: there is no image. The message lists the other files.
     """
     walk = _Walk(root.resolve(), links_out)
     entries = list(walk.below(root, "", (root.resolve(),)))
@@ -84,7 +85,7 @@ def find_images(root: Path, links_out: bool = False) -> Found:
 class _Walk:
     root: Path
     links_out: bool
-    links: dict[Path, str] = field(default_factory=dict)  # what links lead to, and the name of the first that does
+    links: dict[Path, str] = field(default_factory=dict)  # target of a link -> name of the first link to it
 
     def below(self, folder: Path, prefix: str, above: tuple[Path, ...]) -> Iterator[str | Skip]:
         try:
@@ -117,7 +118,7 @@ class _Walk:
         if not target.exists() or not (self.links_out or target.is_relative_to(self.root)):
             return Skip(name, "link", leads)
         if target in above:
-            return Skip(name, "link", f"{leads}, a folder that it lies in")
+            return Skip(name, "link", f"{leads}, a folder that contains the link")
         if target in self.links:
             return Skip(name, "duplicate", f"the same as {printable(self.links[target])}")
         self.links[target] = name
@@ -125,9 +126,10 @@ class _Walk:
 
 
 def _each_file_once(root: Path, found: Found) -> Found:
-    """Of the names that lead to one file keep the one that says most: in a split, then less deep, then the real one.
+    """If several names lead to one file, keep one: first a name in a split, then the shortest path, then the real name.
 
-    `cat -> store/1` gives a class cat and leaves nothing in store; `latest -> cat` gives nothing new.
+    The link `cat -> store/1` gives a class cat, and the files are not counted again in store. The link
+    `latest -> cat` adds no files.
     """
     kept: dict[Path, str] = {}
     skips = list(found.skips)
@@ -149,15 +151,15 @@ def _instead(skips: Sequence[Skip]) -> str:
     links = [skip for skip in skips if skip.reason == "link"]
     if links:
         return (
-            f": it holds {len(links)} links that lead out of it, to nothing or back, such as "
-            f"{printable(links[0].name)} ({links[0].detail}); copy what they lead to: cp -rL"
+            f": it has {len(links)} links that lead out of it, to a missing file or to a folder that contains them, "
+            f"such as {printable(links[0].name)} ({links[0].detail}); copy the files with cp -rL"
         )
     suffixes = Counter(skip.detail for skip in skips if skip.reason == "format")
     others = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5))
-    return f": it holds {others}" if others else ""
+    return f": it has {others}" if others else ""
 
 
 def top(name: str) -> str:
-    """The first folder of a relative name, "" if it lies in none."""
+    """The first folder of a relative path, or "" if it has no folder."""
     head, slash, _ = name.partition("/")
     return head if slash else ""

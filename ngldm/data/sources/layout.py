@@ -1,4 +1,4 @@
-"""What the folders of a source mean: splits and classes, recognised or refused, and said in words."""
+"""The meaning of a source's folders: recognise splits and classes, refuse unclear layouts, and describe the result."""
 
 import random
 import unicodedata
@@ -20,11 +20,11 @@ SHOWN_CLASSES = 20
 @dataclass(frozen=True)
 class Layout:
     """Attributes:
-    entered: the folders below the source that hold everything, such as "photos/images/"; "" if there are none.
-    folders: the folder of each split; none if the split is random.
-    names: the image files of each split, below the source.
-    classes: the class of each of these files, "" where there are no classes.
-    skips: the files that fit into no split or class, and those of a third split.
+    entered: the folders below the source that contain all files, such as "photos/images/"; "" if there are none.
+    folders: the folder of each split; empty if the split is random.
+    names: the image files of each split, as paths relative to the source.
+    classes: the class of each of these files; "" if there are no classes.
+    skips: the files that are in no split or class, and the files of a third split.
     """
 
     entered: str
@@ -35,14 +35,18 @@ class Layout:
 
 
 def arrange(names: Sequence[str], test_size: int | None, seed: int) -> Layout:
-    """Recognise a layout: train/ beside test/ (or val/) are splits, folders below them or else at the top are classes.
+    """Recognise a layout.
+
+    train/ next to test/ (or val/) are splits. The folders in them are classes. If there are no splits, the folders at
+    the top are classes.
 
     Args:
-        names: image files, relative, sorted.
-        test_size: images of the test split where no folders say which; drawn with `seed`.
+        names: image files, as relative paths, sorted.
+        test_size: the number of images in the test split, if there are no folders for splits.
+        seed: for the random split.
 
     Raises:
-        InputError: the layout is ambiguous, or needs another test_size.
+        InputError: the layout has more than one meaning, or test_size is missing or out of range.
     """
     entered = common_folder(names)
     inner = {name: name.removeprefix(entered) for name in names}
@@ -67,10 +71,10 @@ def arrange(names: Sequence[str], test_size: int | None, seed: int) -> Layout:
 
 
 def common_folder(names: Sequence[str], leaf: bool = True) -> str:
-    """The folders, one in the other, that hold all files, as "a/b/"; "" if there are none.
+    """The nested folders that contain all files, as "a/b/"; "" if there are none.
 
     Args:
-        leaf: whether to enter a folder that holds the files themselves.
+        leaf: whether to enter a folder that directly contains files.
     """
     entered = ""
     while True:
@@ -85,7 +89,7 @@ def common_folder(names: Sequence[str], leaf: bool = True) -> str:
 
 
 def _split_folders(entered: str, inner: Mapping[str, str]) -> tuple[dict[str, str], list[Skip]]:
-    """The folder of each split, and the files that lie beside them; no folders if there are no splits."""
+    """The folder of each split, and the files outside these folders. If there are no splits, there are no folders."""
     roles: dict[str, list[str]] = defaultdict(list)
     for folder in sorted({top(path) for path in inner.values()} - {""}):
         roles[SPLIT_ROLES.get(folder.lower(), "")].append(folder)
@@ -95,36 +99,36 @@ def _split_folders(entered: str, inner: Mapping[str, str]) -> tuple[dict[str, st
         return {}, []
     for same in (roles["train"], tests):
         if len(same) > 1:
-            raise InputError(f"{_list(entered, same)} are folders of one split; name one otherwise")
+            raise InputError(f"{_list(entered, same)} are folders of one split; rename one of them")
     folders = {"train": roles["train"][0], "test": tests[0]}
     third = set(roles["validation"]) - set(tests)
     skips = []
     for name, path in inner.items():
         if top(path) in third:
-            skips.append(Skip(name, "validation", f"of {top(path)}/; {folders['test']}/ is the test split"))
+            skips.append(Skip(name, "validation", f"in {top(path)}/; the test split is {folders['test']}/"))
         elif top(path) not in folders.values():
-            skips.append(Skip(name, "stray", f"lies beside {folders['train']}/ and {folders['test']}/"))
+            skips.append(Skip(name, "stray", f"not in {folders['train']}/ or {folders['test']}/"))
     return folders, skips
 
 
 def _refuse_half_splits(entered: str, roles: Mapping[str, list[str]], inner: Mapping[str, str]) -> None:
-    """Refuse folders that look like one half of a split, and splits inside the classes.
+    """Refuse one split without the other, and splits inside the classes.
 
     Raises:
-        InputError: the layout can be read in two ways.
+        InputError: the layout has more than one meaning.
     """
     halves, others = roles["test"] + roles["validation"], roles[""]
     if halves and (others or len(halves) > 1):
         raise InputError(
-            f"{_list(entered, halves)} without train/. For splits, name a folder train/; "
-            f"for classes, name {halves[0]}/ otherwise"
+            f"{_list(entered, halves)} without train/. If you want splits, name one folder train/; "
+            f"if you want classes, rename {halves[0]}/"
         )
     train = roles["train"]
     if train and others and all(top(path.partition("/")[2]) for path in inner.values() if top(path) in train):
         raise InputError(
-            f"{_list(entered, train)} with folders in it, without test/ or val/, beside "
-            f"{_list(entered, others)}. For splits, name a folder test/; to use one folder, "
-            "name it instead of what it lies in"
+            f"{_list(entered, train)} with folders in it, without test/ or val/, next to "
+            f"{_list(entered, others)}. If you want splits, name one folder test/; if you want to use one folder only, "
+            "give the path of this folder"
         )
     inside: dict[str, set[str]] = defaultdict(set)
     for path in inner.values():
@@ -132,7 +136,7 @@ def _refuse_half_splits(entered: str, roles: Mapping[str, list[str]], inner: Map
     both = [folder for folder, found in inside.items() if folder and "train" in found and len(found - {""}) > 1]
     if both:
         raise InputError(
-            f"the splits lie inside the classes ({_list(entered, both)}); they must lie around them: "
+            f"the splits are inside the classes ({_list(entered, both)}); the classes must be inside the splits: "
             "train/<class>/ and test/<class>/"
         )
 
@@ -142,13 +146,13 @@ def _list(entered: str, folders: Sequence[str]) -> str:
 
 
 def require_one_set(names: Sequence[str], folder: Path) -> None:
-    """Check that a folder can be taken as one set of images: no splits, no images beside folders with images.
+    """Check that a folder is one set of images: no splits, and no images next to folders with images.
 
     Args:
-        names: image files below `folder`.
+        names: image files, as paths relative to `folder`.
 
     Raises:
-        InputError: naming the folders to choose from.
+        InputError: the folder is not one set. The message names the folders to choose from.
     """
     entered = common_folder(names)
     inner = {name: name.removeprefix(entered) for name in names}
@@ -156,12 +160,12 @@ def require_one_set(names: Sequence[str], folder: Path) -> None:
     splits, _ = _split_folders(entered, inner)
     if splits:
         choice = ", ".join(printable(str(folder / entered / name)) for name in tops)
-        raise InputError(f"{folder}: it has splits, which are sets of their own; name one: {choice}")
+        raise InputError(f"{folder}: it has splits, and each is a separate set; give one of them: {choice}")
     loose = sum(not top(path) for path in inner.values())
     if loose and tops:
         raise InputError(
-            f"{folder}: {loose} images lie beside folders with images ({_list(entered, tops)}); "
-            "move the ones or the others, for it is not clear which are meant"
+            f"{folder}: {loose} images are next to folders with images ({_list(entered, tops)}); "
+            "it is not clear which to use: move the images or the folders away"
         )
 
 
@@ -171,15 +175,15 @@ def _strays(classes: Mapping[str, str]) -> dict[str, str]:
     if not found:
         return {}
     more = ", ..." if len(found) > 3 else ""
-    detail = f"lies in no class folder, where others do: {printable(', '.join(found[:3]))}{more}"
+    detail = f"in no class folder, but other images are: {printable(', '.join(found[:3]))}{more}"
     return {name: detail for name, kind in classes.items() if not kind}
 
 
 def _random_split(names: Sequence[str], test_size: int | None, seed: int) -> dict[str, list[str]]:
     if test_size is None or not 2 <= test_size <= len(names) - 2:
         raise InputError(
-            f"dataset.test_size: {test_size}; the folder has no train/ and test/, so it says how many of the "
-            f"{len(names)} images are for testing, at least 2 on each side"
+            f"dataset.test_size: {test_size}; the folder has no train/ and test/, so give the number of test images: "
+            f"of {len(names)} images, at least 2 must be for testing and at least 2 for training"
         )
     test = set(random.Random(seed).sample(list(names), test_size))
     return {"train": [name for name in names if name not in test], "test": sorted(test)}
@@ -190,9 +194,9 @@ class Understood(TypedDict):
 
     Attributes:
         entered, folders: as in Layout.
-        classes: name, and number of images in each split.
-        left_out: reason, class ("" for none) and number of files.
-        first_frames: files with further frames, of which the first was used.
+        classes: for each class its name and the number of its images in each split.
+        left_out: reason -> class ("" for none) -> number of files.
+        first_frames: the number of files with more than one frame. Only the first frame is used.
     """
 
     entered: str
@@ -205,10 +209,13 @@ class Understood(TypedDict):
 def understood(
     layout: Layout, used: Mapping[str, Sequence[str]], skips: Sequence[Skip], first_frames: int
 ) -> Understood:
-    """What is worth telling of a data set.
+    """The content of layout.json.
 
     Args:
+        layout: the recognised layout.
         used: the class of each image of each split.
+        skips: all files and folders that are left out.
+        first_frames: the number of files with more than one frame.
     """
     counts = {split: Counter(used[split]) for split in SPLITS}
     names = sorted({*used["train"], *used["test"]})
@@ -235,16 +242,16 @@ def _class_of(skip: Skip, layout: Layout, names: Sequence[str]) -> str:
 
 
 def describe_layout(folder: Path) -> list[str]:
-    """What was understood of a data set's source, in lines; none of a data set that does not come from files.
+    """Lines that describe the layout of a data set's source. There are none if the data set does not come from files.
 
     Args:
-        folder: of the data set.
+        folder: the folder of the data set.
     """
     if not (folder / FILE).is_file():
         return []
     known = cast(Understood, read_json(folder / FILE, *Understood.__annotations__))
     totals = {split: sum(int(kind[split]) for kind in known["classes"]) for split in SPLITS}
-    lines = [f"all images lie in {known['entered']}"] if known["entered"] else []
+    lines = [f"all images are in {known['entered']}"] if known["entered"] else []
     if known["folders"]:
         lines.append("splits: " + ", ".join(f"{s} is {f}/ ({totals[s]})" for s, f in known["folders"].items()))
     else:
@@ -256,9 +263,9 @@ def describe_layout(folder: Path) -> list[str]:
     else:
         lines.append(f"classes (train + test): {', '.join(shown)}{more if len(known['classes']) > len(shown) else ''}")
     if known["first_frames"]:
-        lines.append(f"files with more than one frame or page, of which the first is used: {known['first_frames']}")
+        lines.append(f"files with more than one frame or page, only the first is used: {known['first_frames']}")
     for reason, counts in known["left_out"].items():
         of_class = ", ".join(f"{kind or 'no class'} {count}" for kind, count in counts.items())
         where = f" ({of_class})" if list(counts) != [""] else ""
-        lines.append(f"left out, {reason}: {sum(counts.values())}{where}, named in {folder / 'skipped.csv'}")
+        lines.append(f"left out, {reason}: {sum(counts.values())}{where}, listed in {folder / 'skipped.csv'}")
     return lines

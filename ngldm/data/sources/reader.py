@@ -1,4 +1,7 @@
-"""The one reader of image files, for data sets and for `ngldm fid`: upright, 8 bits, on white, the first frame."""
+"""The reader of image files, for data sets and for `ngldm fid`.
+
+It returns the first frame, upright, with 8 bits per channel, on a white background.
+"""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -8,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ngldm.io.images import UInt8Array
 
-# Formats that Pillow decodes by itself, without a call to another program, and the suffixes that they have.
+# Formats that Pillow decodes without a call to another program, and their suffixes.
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -19,15 +22,20 @@ FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-ANIMATED = ("GIF", "PNG", "WEBP", "TIFF")  # a phone's JPEG (MPO) holds previews and depth, no further pictures
-MAX_PIXELS = 50_000_000  # of one image; decoding takes three bytes a pixel and more
-TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0: the smallest value is white
-PNG_SIDE_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # say nothing about the pixels as we read them
-GREY_STEP = {"1": 255, "L;2": 85, "L;4": 17}  # from a PNG's grey value of few bits to Pillow's of 8
+ANIMATED = (
+    "GIF",
+    "PNG",
+    "WEBP",
+    "TIFF",
+)  # not JPEG: the other frames of a phone's JPEG (MPO) are previews and depth maps
+MAX_PIXELS = 50_000_000  # of one image; decoding needs at least three bytes per pixel
+TIFF_BITS, TIFF_PHOTOMETRIC = 258, 262  # tags; photometric 0 means that the smallest value is white
+PNG_SIDE_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")  # they do not change the pixels that we read
+GREY_STEP = {"1": 255, "L;2": 85, "L;4": 17}  # factor from a PNG's grey value with 1, 2 or 4 bits to Pillow's 8 bits
 
 
 class UnusableImage(Exception):
-    """A file that is no usable image.
+    """The file is not a usable image.
 
     Attributes:
         reason: damaged, too_large or too_small.
@@ -41,11 +49,11 @@ class UnusableImage(Exception):
 
 @dataclass(frozen=True)
 class Picture:
-    """An image as it was read.
+    """A decoded image.
 
     Attributes:
-        image: of mode L or RGB.
-        more_frames: whether the file holds further frames or pages, which are not used.
+        image: in mode L or RGB.
+        more_frames: whether the file has more frames or pages. They are not used.
     """
 
     image: Image.Image
@@ -56,15 +64,16 @@ def read_image(content: bytes, min_side: int = 1) -> Picture:
     """Decode an image file's bytes.
 
     Args:
-        min_side: a shorter side below this many pixels is refused.
+        content: the bytes of the file.
+        min_side: the smallest allowed length of the shorter side, in pixels.
 
     Raises:
-        UnusableImage: the bytes are no image of FORMATS, are damaged, or have too few or too many pixels.
+        UnusableImage: the image has none of the FORMATS, is damaged, or has too few or too many pixels.
     """
     try:
         return _decode(content, min_side)
     except UnusableImage as error:
-        pixels = _png_pixels(content)  # Pillow gives up on a PNG for its texts: too long, damaged
+        pixels = _png_pixels(content)  # Pillow refuses a PNG if its texts are too long or damaged
         if error.reason != "damaged" or pixels == content:
             raise
         return _decode(pixels, min_side)
@@ -74,31 +83,31 @@ def _decode(content: bytes, min_side: int) -> Picture:
     try:
         with Image.open(BytesIO(content), formats=list(FORMATS)) as image:
             width, height = image.size
-            if width * height > MAX_PIXELS:  # before anything is decoded
+            if width * height > MAX_PIXELS:  # checked before decoding, to limit memory
                 raise UnusableImage("too_large", f"{width}x{height} pixels, at most {MAX_PIXELS}")
             if min(width, height) < min_side:
                 raise UnusableImage("too_small", f"{width}x{height} pixels, the shorter side must have {min_side}")
             more_frames = _has_more_frames(image)
             return Picture(flatten(image), more_frames)
-    except (UnusableImage, MemoryError):  # memory is this machine's fault, not the file's
+    except (UnusableImage, MemoryError):  # too little memory does not mean that the file is damaged
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusableImage("too_large", f"more than {MAX_PIXELS} pixels") from error
     except UnidentifiedImageError as error:
-        raise UnusableImage("damaged", f"not a whole image of the formats {', '.join(FORMATS)}") from error
-    except Exception as error:  # whatever Pillow's parsers stumble over: struct.error, SyntaxError, KeyError, ...
+        raise UnusableImage("damaged", f"not a complete image in one of the formats {', '.join(FORMATS)}") from error
+    except Exception as error:  # Pillow's parsers raise many types: struct.error, SyntaxError, KeyError, ...
         raise UnusableImage("damaged", str(error) or type(error).__name__) from error
 
 
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
-    except Exception:  # a later frame is damaged, which says nothing of the first
+    except Exception:  # a later frame is damaged; the first can still be good
         return True
 
 
 def _png_pixels(content: bytes) -> bytes:
-    """A PNG without its texts and its colour profile; other bytes as they are."""
+    """A PNG without its texts and its colour profile. Other formats are returned unchanged."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         return content
     kept, start = [content[:8]], 8
@@ -111,17 +120,19 @@ def _png_pixels(content: bytes) -> bytes:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """An image of any mode, upright by its EXIF, as 8 bits of grey (mode L) or RGB; what is transparent is white.
+    """Convert an image of any mode to 8-bit grey (mode L) or RGB.
+
+    The image is turned upright according to its EXIF data. Transparent parts become white.
 
     Raises:
-        UnusableImage: its values have no fixed white: floats, or integers of 32 bits.
+        UnusableImage: the pixels are floats or 32-bit integers. For these, the value of white is not defined.
     """
     tags = getattr(image, "tag_v2", {})
     tile = getattr(image, "tile", None)
     rawmode = tile[0][3] if tile else ""
     clear = image.info.get("transparency")
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise UnusableImage("damaged", "pixels of floats or 32 bits, of which nothing says what is white")
+        raise UnusableImage("damaged", "pixels are floats or have 32 bits, so the value of white is not defined")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         white = 2 ** int(tags.get(TIFF_BITS, (16,))[0]) - 1
@@ -138,7 +149,7 @@ def flatten(image: Image.Image) -> Image.Image:
 
 
 def _grey_of_16_bits(image: Image.Image, white: int, clear: object, inverted: bool) -> Image.Image:
-    """Scaled, where Pillow's own conversion clips at 255."""
+    """Scale 16-bit grey to 8 bits. Pillow's own conversion would clip at 255."""
     values = np.asarray(image)
     table = np.rint(np.arange(white + 1) * (255.0 / white)).astype(np.uint8)
     grey = table[values.clip(0, white)]
@@ -150,6 +161,6 @@ def _grey_of_16_bits(image: Image.Image, white: int, clear: object, inverted: bo
 
 
 def to_pixels(image: Image.Image) -> UInt8Array:
-    """(H, W, 1) of a grey image, (H, W, 3) of an RGB one."""
+    """The pixels: (H, W, 1) for a grey image, (H, W, 3) for an RGB image."""
     array = np.asarray(image, dtype=np.uint8)
     return array if array.ndim == 3 else array[..., None]

@@ -1,4 +1,4 @@
-"""`ngldm generate`: images from a trained model, as PNG files in a folder, and a grid of them beside it."""
+"""`ngldm generate`: write images from a trained model to a folder as PNG files, and a grid of them to <folder>.png."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,45 +21,47 @@ GRID = 128  # images in the grid
 
 def generate(
     out: Annotated[
-        Path, typer.Option(help="Folder for the PNG files, new or empty; a grid of them becomes <out>.png.")
+        Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
     noise: Annotated[str | None, typer.Option(help="Use the model models/<noise>/model.safetensors.")] = None,
     model: Annotated[
         str | None,
-        typer.Option(
-            help="In place of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."
-        ),
+        typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
     ] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     sampler: Annotated[
         str | None,
-        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known for the noise]"),
+        typer.Option(
+            help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known sampler for the noise]"
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Inference steps; needed with --sampler.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
-        float | None, typer.Option(help="Of karras: one step passes over all larger sigma; 80 unless said.")
+        float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma. [default: 80]")
     ] = None,
-    eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
+    eta: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Amount of noise that each step adds (ddim).")
+    ] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
     step_noise: Annotated[
         str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
     ] = None,
     x0_handling: Annotated[
-        str | None, typer.Option(help="What is done to a predicted x_0: none, clip, dynamic or range.")
+        str | None, typer.Option(help="How to change a predicted x_0: none, clip, dynamic or range.")
     ] = None,
-    x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations.")] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends on this seed and i alone.")
-    ] = 0,
+    x0_limit: Annotated[
+        float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:
-    """Generate images. The same seed gives the same images with any batch size (up to one grey level)."""
+    """Generate images. The same seed gives the same images for any batch size (up to one grey level)."""
     if (noise is None) == (model is None):
-        raise InputError("--noise, --model: give one of them")
+        raise InputError("--noise, --model: give exactly one of them")
     if (sampler is None) != (steps is None):
-        raise InputError("--sampler, --steps: give both or none")
+        raise InputError("--sampler, --steps: give both or neither")
     grid = _place_of_grid(out)
     options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
     options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
@@ -80,28 +82,31 @@ def generate(
 
 
 def _place_of_grid(out: Path) -> Path:
-    """<out>.png, beside the samples: the score of a folder is that of its samples.
+    """The path <out>.png. The grid is not in the folder, because all images of a folder count in its score.
 
     Raises:
-        InputError: it exists, or `out` is something else than a new or empty folder.
+        InputError: the file exists, or `out` is not a new or empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out: {out} exists and is not an empty folder")
     grid = out.absolute().with_name(f"{out.absolute().name}.png")
     if grid.exists():
-        raise InputError(f"--out: {grid}, the place of the grid, exists")
+        raise InputError(f"--out: {grid} exists; the grid would be written there")
     return grid
 
 
 def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
-    """One PNG file for each image in the folder `out`, whole or not at all, and a grid of the first ones."""
+    """Write one PNG file for each image to the folder `out`, and a grid of the first images to `grid`.
+
+    If an error occurs, `out` is not written.
+    """
     import numpy as np
 
     from ngldm.io.files import atomic_directory
     from ngldm.io.images import sample_grid, save_png
 
     digits, done = max(5, len(str(num_images - 1))), 0
-    first: list[UInt8Array] = []  # as many as the grid shows
+    first: list[UInt8Array] = []  # the images of the grid
     with atomic_directory(out) as folder:
         for batch in batches:
             for image in batch:
@@ -112,10 +117,10 @@ def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Pa
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
-    """The file of the model that --noise or --model names; one from MLflow is downloaded into the folder."""
+    """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
     if noise is not None:
         return workspace.model(noise)
-    assert model is not None  # one of the two is given
+    assert model is not None  # `generate` has checked that one of the two is given
     if "://" not in model and not model.startswith(("models:/", "runs:/")):
         return Path(model)
     import mlflow
@@ -128,5 +133,5 @@ def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
         raise InputError(f"--model: {model}: {error}") from error
     found = [local] if local.suffix == ".safetensors" else sorted(local.rglob("*.safetensors"))
     if len(found) != 1:
-        raise InputError(f"--model: {model} holds {len(found)} model files, not one")
+        raise InputError(f"--model: {model} has {len(found)} model files; it must have one")
     return found[0]

@@ -1,4 +1,4 @@
-"""The params of a sampler."""
+"""The parameters of a sampler in params.yaml."""
 
 from typing import Annotated, Any
 
@@ -11,42 +11,47 @@ AUTO = "auto"
 
 
 class SamplerOptions(Section):
-    """A sampler of the comparison. Its label in `samplers` is its name in files and tables."""
+    """A sampler of the comparison. Files and tables name it by its label in `samplers`."""
 
     method: Annotated[str, OneOf((AUTO, *SAMPLER_OPTIONS))] = Field(
-        description="algorithm; auto: the best known one for the noise (ngldm/sampling/best.py)"
+        description="algorithm; auto is the best known sampler for the noise (ngldm/sampling/best.py)"
     )
     num_inference_steps: PositiveInt | None = Field(default=None, description="steps, at most T")
     timestep_spacing: Annotated[str, OneOf(SPACINGS)] | None = Field(
-        default=None, description="which timesteps are visited; default trailing (evenly spaced, from T)"
+        default=None, description="which timesteps the sampler visits; default trailing (evenly spaced, from T)"
     )
     sigma_max: Positive | None = Field(
         default=None,
-        description="of karras: one step passes over all larger sigma, in deviations of the latents; 80 unless said",
+        description="for timestep_spacing karras: one step skips all larger sigma; in standard deviations of the "
+        "latents; default 80",
     )
     x0_handling: Annotated[str, OneOf(X0_HANDLINGS)] | None = Field(
-        default=None, description="what is done to a predicted x_0 outside the range of data"
+        default=None, description="how to change a predicted x_0 outside the range of the data"
     )
     x0_limit: Positive | None = Field(
         default=None, description="bound of clip and dynamic, in standard deviations of the latents"
     )
     start_noise: str | None = Field(
         default=None,
-        description="x_T: own (the model's), gaussian, averaged:n (mean of n own draws) or x_T (with what is left of "
-        "the image); own unless said, of discrete noise x_T",
+        description="x_T: own (the model's noise), gaussian, averaged:n (mean of n own draws) or x_T (own, plus the "
+        "part of the image that is left at T); default own, for discrete noise x_T",
     )
     step_noise: str | None = Field(default=None, description="noise of the steps: own, gaussian or averaged:n")
-    eta: float | None = Field(default=None, ge=0.0, le=1.0, description="noise added by each step (ddim), 0 to 1")
+    eta: float | None = Field(
+        default=None, ge=0.0, le=1.0, description="amount of noise that each step adds (ddim), 0 to 1"
+    )
     variance: Annotated[str, OneOf(VARIANCES)] | None = Field(default=None, description="nu^2 of each step (ancestral)")
     refresh: float | None = Field(
         default=None,
         ge=0.0,
         le=1.0,
-        description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 its eta 1",
+        description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 is ddim with "
+        "eta 1",
     )
     choices: dict[str, "SamplerOptions"] | None = Field(
         default=None,
-        description="for auto: a distribution, or `default`, to the sampler to use instead of the best known one",
+        description="for auto: a map from a distribution, or `default`, to the sampler to use instead of the best "
+        "known one",
     )
 
     @model_validator(mode="after")
@@ -66,8 +71,8 @@ class SamplerOptions(Section):
         if extra := sorted(given.keys() - {"method"}):
             raise ValueError(f"{extra[0]}: not an option of method 'auto'; set it in its choices")
         if any(choice.method == AUTO for choice in (self.choices or {}).values()):
-            raise ValueError("choices: an entry cannot be 'auto' itself")
+            raise ValueError("choices: the method of an entry cannot be 'auto'")
 
     def settings(self) -> dict[str, Any]:
-        """The settings that are given, for `ngldm.sampling.best.resolve_sampler`."""
+        """The settings that are set, for `ngldm.sampling.best.resolve_sampler`."""
         return self.model_dump(exclude_none=True)

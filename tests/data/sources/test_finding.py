@@ -77,7 +77,7 @@ def test_a_folder_that_cannot_be_read_is_damaged(tmp_path, monkeypatch):
 
 def test_what_lies_there_instead_of_images_is_counted(tmp_path):
     touch(tmp_path, "a.heic", "b.HEIC", "c.txt")
-    with pytest.raises(InputError, match=r"it holds 2 \.heic, 1 \.txt"):
+    with pytest.raises(InputError, match=r"it has 2 \.heic, 1 \.txt"):
         find_images(tmp_path)
 
 

@@ -58,11 +58,11 @@ def test_folders_that_only_sound_like_splits_are_classes(folders):
         (("a", "b"), None),
         (("x/a", "x/b"), None),
         (("x",), None),
-        (("train", "test"), "it has splits, which are sets of their own; name one: root/test, root/train"),
-        (("x/Train/a", "x/val/a"), "name one: root/x/Train, root/x/val"),
+        (("train", "test"), "it has splits, and each is a separate set; give one of them: root/test, root/train"),
+        (("x/Train/a", "x/val/a"), "give one of them: root/x/Train, root/x/val"),
         (("cat", "test"), "test/ without train/"),
-        (("cat/train", "cat/test", "dog/train", "dog/test"), "the splits lie inside the classes"),
-        (("a", "."), "3 images lie beside folders"),
+        (("cat/train", "cat/test", "dog/train", "dog/test"), "the splits are inside the classes"),
+        (("a", "."), "3 images are next to folders"),
     ],
 )
 def test_one_set_or_a_choice_of_folders(folders, words):
@@ -87,6 +87,6 @@ def test_many_classes_are_shown_in_part_and_left_out_files_by_class(tmp_path):
     assert told[0] == "splits: train is train/ (90), test is test/ (90)"
     assert told[1].startswith("classes (train + test): k00 3 + 3, k01 3 + 3, ")
     assert told[1].endswith(f"k19 3 + 3, and 10 more in {tmp_path / FILE}")
-    assert told[2] == "files with more than one frame or page, of which the first is used: 5"
-    assert told[3] == f"left out, damaged: 1 (k04 1), named in {tmp_path / 'skipped.csv'}"
-    assert told[4] == f"left out, format: 3 (no class 1, k03 2), named in {tmp_path / 'skipped.csv'}"
+    assert told[2] == "files with more than one frame or page, only the first is used: 5"
+    assert told[3] == f"left out, damaged: 1 (k04 1), listed in {tmp_path / 'skipped.csv'}"
+    assert told[4] == f"left out, format: 3 (no class 1, k03 2), listed in {tmp_path / 'skipped.csv'}"

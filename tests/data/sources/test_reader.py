@@ -95,7 +95,7 @@ def test_a_scan_as_tiff_of_16_bits_keeps_its_greys(order, photometric):
 
 @pytest.mark.parametrize("kind", [1, 3])
 def test_values_without_a_white_are_refused(kind):
-    with pytest.raises(UnusableImage, match="nothing says what is white"):
+    with pytest.raises(UnusableImage, match="value of white is not defined"):
         read_image(grey_tiff(RNG.random((SIDE, SIDE)), bits=32, kind=kind))
 
 

@@ -166,7 +166,7 @@ def tar_with_hard_links(root):
     return root / "a.tar.gz"
 
 
-@case(counts=BOTH, left_out={"format": 2, "hidden": 2}, fid="it has splits", says="all images lie in ")
+@case(counts=BOTH, left_out={"format": 2, "hidden": 2}, fid="it has splits", says="all images are in ")
 def nested_top_folders_beside_a_licence(root):
     splits(root / "pets-main" / "images")
     (root / "LICENSE").write_text("MIT")
@@ -202,7 +202,7 @@ def train_dev_and_test(root):
     return splits(root)
 
 
-@case(counts={"cat": 5, "dog": 5}, fid=10, options=RANDOM, says="all images lie in train/")
+@case(counts={"cat": 5, "dog": 5}, fid=10, options=RANDOM, says="all images are in train/")
 def train_alone(root):
     classes(root / "train", 5)
     return root
@@ -215,7 +215,7 @@ def splits_around_a_folder_of_images(root):
     return root
 
 
-@case(error="grid.png: stray (lies beside train/ and test/)", fid="it has splits")
+@case(error="grid.png: stray (not in train/ or test/)", fid="it has splits")
 def a_grid_beside_the_splits(root):
     write(root / "grid.png")
     return splits(root)
@@ -226,13 +226,13 @@ def a_grid_beside_the_splits_left_out(root):
     return a_grid_beside_the_splits(root)
 
 
-@case(error="cover.jpg: stray (lies in no class folder", fid="1 images lie beside folders", options=RANDOM)
+@case(error="cover.jpg: stray (in no class folder", fid="1 images are next to folders", options=RANDOM)
 def a_cover_beside_the_classes(root):
     write(root / "cover.jpg")
     return classes(root, 4)
 
 
-@case(error="the splits lie inside the classes", fid="the splits lie inside the classes")
+@case(error="the splits are inside the classes", fid="the splits are inside the classes")
 def splits_inside_the_classes(root):
     for kind in ("cat", "dog"):
         for split in ("train", "test"):
@@ -270,7 +270,7 @@ def folders_of_tools(root):
     return root
 
 
-@case(counts={"": 6}, fid=6, options=RANDOM, says="of which the first is used: 2")
+@case(counts={"": 6}, fid=6, options=RANDOM, says="only the first is used: 2")
 def exports_of_all_kinds(root):
     """Palette with transparency, 1 bit, grey and alpha, CMYK, animation, pages, mixed sizes."""
     red = Image.new("RGB", (20, 30), (RED[""], 0, 0))
@@ -353,7 +353,7 @@ def a_second_name_of_a_class(root):
     return root
 
 
-@case(error="loop: link (leads to .., a folder that it lies in)", fid=8, options=RANDOM)
+@case(error="loop: link (leads to .., a folder that contains the link)", fid=8, options=RANDOM)
 def a_link_back(root):
     classes(root, 4)
     (root / "cat" / "loop").symlink_to("..")

@@ -70,9 +70,9 @@ def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
     (tmp_path / "taken.png").touch()
     out = ("--out", tmp_path / "new")
     for arguments, words in (
-        (("--model", model, "--noise", "laplace", *out), "give one of them"),
+        (("--model", model, "--noise", "laplace", *out), "give exactly one of them"),
         (("--model", model, "--out", tmp_path / "full"), "not an empty folder"),
-        (("--model", model, "--out", tmp_path / "taken"), "taken.png, the place of the grid, exists"),
+        (("--model", model, "--out", tmp_path / "taken"), "taken.png exists; the grid would be written there"),
         (("--model", model, "--sampler", "ddim", *out), "give both"),
         (("--model", model, "--sampler", "euler", "--steps", 5, *out), "'euler'"),
         (("--model", model, "--sampler", "heun", "--steps", 5, "--eta", 0.5, *out), "eta: not an option"),

@@ -113,7 +113,9 @@ def test_params_says_what_a_relative_path_means_for_a_copy(workspace, ngldm):
     call = ("params", "--compose", "-S", "dataset=image_folder", "-S")
     code, out, err = ngldm(*call, "dataset.source=my photos")
     assert code == 0, err
-    assert f"--temp or --queue works in a copy, which holds only what git or DVC track; '{workspace}/my photos'" in out
+    assert (
+        f"--temp or --queue works in a copy with only the files that git or DVC track; '{workspace}/my photos'" in out
+    )
     code, out, _ = ngldm(*call, f"dataset.source={workspace}/my photos")
     assert code == 0
     assert "--temp" not in out
