@@ -7,7 +7,9 @@ from ngldm.io.errors import InputError
 
 
 def test_eps_cannot_be_predicted_from_pure_noise() -> None:
-    with pytest.raises(InputError, match=r"^diffusion\.objective: 'eps' with schedule\.zero_terminal_snr.*'v' or 'x0'"):
+    with pytest.raises(
+        InputError, match=r"^diffusion\.objective: 'eps' cannot be used with schedule\.zero_terminal_snr.*'v' or 'x0'"
+    ):
         require_signal("eps", True)
     with pytest.raises(InputError, match=r"^study\.variants\.a: 'eps'"):
         require_signal("eps", True, "study.variants.a")

@@ -91,7 +91,7 @@ def test_bad_settings_are_named(options: dict, words: str) -> None:
 
 def test_eps_cannot_be_learned_where_nothing_is_left_of_x0() -> None:
     schedule = make_schedule("linear", zero_terminal_snr=True)
-    with pytest.raises(InputError, match=r"'eps' with schedule\.zero_terminal_snr"):
+    with pytest.raises(InputError, match=r"'eps' cannot be used with schedule\.zero_terminal_snr"):
         Diffusion.make(NOISE, schedule)
     assert Diffusion.make(NOISE, schedule, objective="v").objective.target == "v"
 

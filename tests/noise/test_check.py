@@ -39,7 +39,7 @@ WRONG = {
     "flat": (Base(mean=0.0, variance=1.0, skewness=0.0, excess_kurtosis=-1.2, draw=normal), "excess_kurtosis"),
     "wide": (
         Base(mean=0.0, variance=1.0, excess_kurtosis=math.inf, draw=lambda *at: 3.0 * normal(*at)),
-        "variance .* declared one is 1.0",
+        "variance .* declared value is 1.0",
     ),
     "two": (
         Base(mean=0.0, variance=1.0, skewness=0.0, excess_kurtosis=0.0, draw=normal, icdf=torch.logit),

@@ -60,7 +60,9 @@ def test_both_noises_can_be_the_models_gaussian_or_averaged(choice: str) -> None
 @pytest.mark.parametrize("choice", ["", "averaged", "averaged:0", "averaged:04", "averaged:1.5", "averaged:4 ", "x_t"])
 def test_any_other_noise_is_refused_with_the_choices(choice: str) -> None:
     for key, choices in (("start_noise", "averaged:<n>, x_T"), ("step_noise", "averaged:<n>")):
-        with pytest.raises(InputError, match=rf"{key}: {re.escape(repr(choice))} is not one of: .*{choices} \(n at"):
+        with pytest.raises(
+            InputError, match=rf"{key}: {re.escape(repr(choice))} is not one of: .*{choices} \(n must be at"
+        ):
             check_noise_choice(key, choice)
 
 

@@ -57,11 +57,15 @@ BAD = [
     ("sampler_options.posterior.refresh", -0.1, ["posterior.refresh", "-0.1", "greater than or equal to 0"]),
     ("sampler_options.heun.step_noise", "gaussian", ["heun.step_noise", "not an option", "deterministic"]),
     ("sampler_options.ancestral.step_noise", "x_T", ["ancestral.step_noise: 'x_T'", "own, gaussian, averaged"]),
-    ("sampler_options.ddim.x0_limit", 2.0, ["sampler_options.ddim.x0_limit", "clip and dynamic have it"]),
+    ("sampler_options.ddim.x0_limit", 2.0, ["sampler_options.ddim.x0_limit", "only of clip and dynamic"]),
     ("sampler_options.ddim.x0_handling", "cut", ["ddim.x0_handling", "'cut'", "'clip'", "'range'"]),
     ("sampler_options.ddim.choices", {}, ["sampler_options.ddim.choices", "only method 'auto'"]),
     ("sampler_options.auto.num_inference_steps", 5, ["auto.num_inference_steps", "not an option of method 'auto'"]),
-    ("sampler_options.auto.choices", {"laplace": {"method": "auto"}}, ["auto.choices", "cannot be 'auto' itself"]),
+    (
+        "sampler_options.auto.choices",
+        {"laplace": {"method": "auto"}},
+        ["auto.choices", "the method of an entry cannot be 'auto'"],
+    ),
     (
         "sampler_options.auto.choices",
         {"default": {"method": "ddim", "num_inference_steps": 1001}},
