@@ -19,31 +19,19 @@ from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import Callback, Step, get_sampler
+from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.timesteps import inference_timesteps
 
-SEED_STRIDE = 10_000_019  # image i of seed s draws from generator seed s * stride + i: distinct up to ten million
-MAX_SEED = 10**12 - 1  # an image's own seed must fit the 64 bits of torch's generators
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
 
 
-def image_seeds(seed: int, first: int, last: int) -> list[int]:
-    """The own seeds of images number `first` to `last - 1` of a set's seed.
-
-    Raises:
-        InputError: `seed` is not 0 to `MAX_SEED`.
-    """
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed: {seed} must lie between 0 and {MAX_SEED}")
-    return [seed * SEED_STRIDE + index for index in range(first, last)]
-
-
 def sample_latents(
-    model: Model, seeds: Sequence[int], options: SamplingOptions, callback: Callback | None = None
+    model: Model, seeds: Sequence[ImageSeed], options: SamplingOptions, callback: Callback | None = None
 ) -> Tensor:
     """Standardised latents, one per seed, in one batch.
 
     Args:
-        seeds: one per image; x_T and the steps' noise of an image follow from its seed alone.
+        seeds: one per image (`image_seeds`); x_T and the steps' noise of an image follow from it alone.
         callback: sees each step before it is made.
 
     Returns:
@@ -56,7 +44,7 @@ def sample_latents(
     timesteps = inference_timesteps(
         diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
     )
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
     source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
@@ -111,7 +99,7 @@ class Generator:
         """Images number `first` to `first + num_images - 1` of a seed.
 
         Args:
-            seed: of the whole set, 0 to `MAX_SEED`.
+            seed: of the whole set, 0 to 2^63 - 1.
             batch_size: images per network call; None is what half of the free memory holds.
             progress: True draws a bar of the steps of all images; a function is told the images of each step.
 

@@ -13,6 +13,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "heun": (),
     "posterior": ("refresh", "step_noise"),
 }
+MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
     "method",
     "num_inference_steps",

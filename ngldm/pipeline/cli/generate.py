@@ -11,6 +11,7 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.terminal import Device, progress
+from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
     from ngldm.io.images import UInt8Array
@@ -42,7 +43,7 @@ def generate(
     ] = None,
     x0_handling: Annotated[str | None, typer.Option(help="none, clip, dynamic or range: of a predicted x_0.")] = None,
     x0_limit: Annotated[float | None, typer.Option(help="Bound of clip and dynamic, in deviations.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=10**12 - 1, help="Image i follows from this seed and i.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image i follows from this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:

@@ -23,7 +23,7 @@ def theorem1(
     steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T; may be repeated.")] = None,
     num_latents: Annotated[int, typer.Option(min=2, help="Latents of data/latents to carry to x_T.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="Times that each is carried.")] = 4,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
 ) -> None:
     """E||x_0 - x_T|| under each noise relative to the Gaussian, by T, on the pipeline's latents and its schedule."""

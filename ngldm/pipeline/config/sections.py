@@ -10,6 +10,7 @@ from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
 from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
+from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
@@ -173,7 +174,7 @@ class SampleParams(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
-    seed: int = Field(ge=0, lt=10**12, description="seed of the set; each image has its own seed from it")
+    seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
     trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
     trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
 

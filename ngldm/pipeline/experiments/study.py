@@ -24,9 +24,10 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows, Row
 from ngldm.sampling.best import SamplerSettings
-from ngldm.sampling.generator import Generator, image_seeds, sample_latents
+from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
+from ngldm.sampling.seeds import ImageSeed, image_seeds
 from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.config import FitSettings
@@ -98,7 +99,7 @@ def score_samplers(
 
 
 def _latent_batches(
-    model: Model, seeds: Sequence[int], batch_size: int, options: SamplingOptions, outliers: list[int]
+    model: Model, seeds: Sequence[ImageSeed], batch_size: int, options: SamplingOptions, outliers: list[int]
 ) -> Iterator[torch.Tensor]:
     """Latents (B, c, h, w) of the images with these seeds; `outliers` gets the number of outliers of each batch."""
     for first in range(0, len(seeds), batch_size):

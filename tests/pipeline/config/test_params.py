@@ -70,7 +70,7 @@ BAD = [
     ),
     ("diffusion.gamma", 0.0, ["diffusion.gamma", "0.0", "greater than 0"]),
     ("sample.num_images", -1, ["sample.num_images", "-1"]),
-    ("sample.seed", 10**12, ["sample.seed", "1000000000000", "less than 1000000000000"]),
+    ("sample.seed", 2**63, ["sample.seed", "9223372036854775808", "less than or equal to 9223372036854775807"]),
     ("sample.seed", -1, ["sample.seed", "-1"]),
     ("evaluate.extractor", "clip", ["'clip'", "'classifier'", "'inception'"]),
     ("evaluate.kid_subset_size", 1, ["evaluate.kid_subset_size", "1", "2"]),
