@@ -47,11 +47,22 @@ def check_draws(noise: Noise) -> None:
     with torch.random.fork_rng(devices=[]):  # a `draw` may ignore its generator and use the global one
         torch.manual_seed(0)
         x = noise.sample((DRAWS,), torch.Generator().manual_seed(0), dtype=torch.float64)
+    if not x.isfinite().all():
+        raise InputError(
+            f"noise {noise.name!r}: {int((~x.isfinite()).sum())} of {DRAWS} draws are not finite: its draw is wrong, "
+            "or its numbers leave the range of float64"
+        )
+    if noise.excess_kurtosis < noise.skewness**2 - 2.0 - SLACK * (1.0 + noise.skewness**2):
+        raise InputError(
+            f"noise {noise.name!r}: no distribution has the skewness {noise.skewness:.4f} with the excess_kurtosis "
+            f"{noise.excess_kurtosis:.4f}, which is at least skewness^2 - 2: a declared moment is wrong"
+        )
     for moment in moments(noise, x):
         if moment.is_wrong():
             raise InputError(
                 f"noise {noise.name!r}: {DRAWS} draws have {moment.name} {moment.sampled:.4f}, but the declared value "
-                f"is {moment.declared:.4f}: its draw or a declared moment is wrong"
+                f"is {moment.declared:.4f}: its draw or a declared moment is wrong, or a part of it "
+                "is too rare to be drawn"
             )
     if noise.base.draw is not None and noise.base.function("icdf") is not None:
         check_quantiles(noise, x)
@@ -64,7 +75,9 @@ def moments(noise: Noise, x: Tensor) -> Iterator[Moment]:
     """
     z, root, kurtosis = (x - noise.mean) / noise.variance**0.5, len(x) ** 0.5, noise.excess_kurtosis
     if kurtosis <= VARIANCE_KURTOSIS:  # the variance's standard error is sqrt((kurtosis + 2) / n)
-        error = noise.variance * (max(kurtosis, -1.9) + 2.0) ** 0.5 / root
+        # The sampled kurtosis too: a declared one that is too small must not make the variance look wrong.
+        sampled = float((x - x.mean()).pow(4).mean() / x.var().square().clamp(min=1e-300)) - 3.0
+        error = noise.variance * (max(kurtosis, sampled, -1.9) + 2.0) ** 0.5 / root
         yield Moment("variance", float(x.var()), noise.variance, error)
     else:
         cut = noise.variance * z.square().clamp(max=CUT**2)

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.noise.distribution import Base, Noise
+from ngldm.noise.distribution import Base, Function, Noise
 from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import make_noise, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))
-QUADRATURE = 2**19  # points at which a truncated distribution is integrated
+PANELS = 2**12  # into which each half of a truncated distribution's probability is cut for the integration
+NODES = ((-0.8611363115940526, 0.34785484513745385), (-0.33998104358485626, 0.6521451548625461))  # Gauss's, of 4
+DEEPEST = 53 * math.log(2.0)  # ln of the smallest probability that float64 can tell from 0 beside 1
 
 
 def _make(key: str, options: object) -> Noise:
@@ -25,6 +27,11 @@ def _make(key: str, options: object) -> Noise:
         raise InputError(f"{key}: {error}") from error
 
 
+def _times(factor: float, moment: float) -> float:
+    """Their product; 0 where the factor is, though the moment may not exist."""
+    return factor * moment if factor else 0.0
+
+
 @register("mirrored")
 def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
     """`base` before it is standardised, with a random sign: the exponential becomes the Laplace."""
@@ -33,11 +40,13 @@ def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
     variance = sd**2
     second = variance + mean**2
     third = noise.skewness * sd**3
-    fourth = (noise.excess_kurtosis + 3.0) * variance**2 + 4.0 * third * mean + 6.0 * variance * mean**2 + mean**4
-    raw = noise.base.function("log_prob")
+    fourth = (
+        (noise.excess_kurtosis + 3.0) * variance**2 + _times(4.0 * mean, third) + 6.0 * variance * mean**2 + mean**4
+    )
+    raw, farthest = noise.base.function("log_prob"), max(abs(end) for end in noise.base.support)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        x = noise.sample(shape, generator, device, torch.float64) / noise.scale + noise.shift
+        x = noise.draw(shape, generator, device)
         return torch.where(torch.rand(tuple(shape), generator=generator, device=device) < 0.5, x, -x)
 
     return Base(
@@ -48,6 +57,7 @@ def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
         draw=draw,
         log_prob=raw and (lambda x: torch.logaddexp(raw(x), raw(-x)) - math.log(2.0)),
         discrete=noise.base.discrete,
+        support=(-farthest, farthest),
     )
 
 
@@ -62,7 +72,7 @@ def mixture(first: Mapping[str, object] = LAPLACE, second: Mapping[str, object] 
         third, fourth = noise.skewness * v**1.5, (noise.excess_kurtosis + 3.0) * v**2
         central[0] += part * (v + d**2)
         central[1] += part * (third + 3.0 * d * v + d**3)
-        central[2] += part * (fourth + 4.0 * d * third + 6.0 * d**2 * v + d**4)
+        central[2] += part * (fourth + _times(4.0 * d, third) + 6.0 * d**2 * v + d**4)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         x, y = (noise.sample(shape, generator, device, torch.float64) for noise in (one, two))
@@ -79,6 +89,7 @@ def mixture(first: Mapping[str, object] = LAPLACE, second: Mapping[str, object] 
         if density
         else None,
         discrete=one.base.discrete and two.base.discrete,
+        support=(min(one.support[0], two.support[0]), max(one.support[1], two.support[1])),
     )
 
 
@@ -90,30 +101,64 @@ def truncated(base: Mapping[str, object] = LAPLACE, bound: float = 2.0) -> Base:
         raise InputError(
             f"base: {noise.name!r} has no icdf, from which the moments of the truncated noise would follow"
         )
-    u = (torch.arange(QUADRATURE, dtype=torch.float64) + 0.5) / QUADRATURE
-    x = noise.icdf(u)
-    kept = x[x.abs() <= bound]
-    mass = len(kept) / QUADRATURE
+    low, high = _probability(noise, -bound), _probability(noise, bound)
+    mass = high - low
     if mass < 0.01:
         raise InputError(f"bound: {bound:g} keeps {100 * mass:.2g} % of {noise.name!r}; it must keep at least 1 %")
-    low, high = float(u[x.abs() <= bound][0]), float(u[x.abs() <= bound][-1])
-    mean, d = float(kept.mean()), kept - kept.mean()
-    variance = float(d.square().mean())
 
     def inverse(v: Tensor) -> Tensor:
-        return noise.icdf(low + (high - low) * v)
+        return noise.icdf(low + mass * v).clamp(-bound, bound)
 
+    x, weight = _quadrature(inverse)
+    mean = float((weight * x).sum())
+    d = x - mean
+    variance = float((weight * d**2).sum())
     density = noise.base.function("log_prob") and not noise.base.discrete
+    ends = noise.support
     return Base(
         mean=mean,
         variance=variance,
-        skewness=float((d**3).mean()) / variance**1.5,
-        excess_kurtosis=float((d**4).mean()) / variance**2 - 3.0,
+        skewness=float((weight * d**3).sum()) / variance**1.5,
+        excess_kurtosis=float((weight * d**4).sum()) / variance**2 - 3.0,
         icdf=inverse,
         log_prob=(lambda y: torch.where(y.abs() <= bound, noise.log_prob(y) - math.log(mass), -torch.inf))
         if density
         else None,
+        support=(max(-bound, ends[0]), min(bound, ends[1])),
     )
+
+
+def _probability(noise: Noise, x: float) -> float:
+    """How much of a noise lies below x, by halving the interval of its `icdf`; exactly 0 or 1 beyond all draws."""
+    low, high = 0.0, 1.0
+    for _ in range(64):
+        middle = (low + high) / 2.0
+        if middle in (low, high) or middle < 2.0**-54 or middle > 1.0 - 2.0**-53:
+            break
+        low, high = (
+            (middle, high) if float(noise.icdf(torch.tensor(middle, dtype=torch.float64))) < x else (low, middle)
+        )
+    if low == 0.0 or high == 1.0:
+        return low if low == 0.0 else high
+    return (low + high) / 2.0
+
+
+def _quadrature(inverse: Function) -> tuple[Tensor, Tensor]:
+    """Points and weights of the expectation over u uniform in (0, 1): Gauss's rule in ln u and in ln(1 - u).
+
+    Evenly spaced u would miss the tails.
+    """
+    width = DEEPEST / PANELS
+    starts = torch.arange(PANELS, dtype=torch.float64) * width
+    parts = [
+        (starts + (1.0 + sign * node) * width / 2.0, torch.full_like(starts, weight * width / 2.0))
+        for node, weight in NODES
+        for sign in (1.0, -1.0)
+    ]
+    depth, weight = torch.cat([depth for depth, _ in parts]), torch.cat([weight for _, weight in parts])
+    small = (-depth).exp() / 2.0
+    weight = weight * small
+    return torch.cat([inverse(small), inverse(1.0 - small)]), torch.cat([weight, weight]) / (2.0 * weight.sum())
 
 
 @register("averaged")

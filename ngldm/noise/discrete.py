@@ -8,31 +8,50 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Binomial, Poisson
+from torch.distributions import Poisson
 
-from ngldm.noise.distribution import Base, real, uniform_draw
+from ngldm.noise.distribution import Base, Function, inside, real, uniform_draw
 from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import register
+
+SMALLEST, LARGEST = 1e-100, 1e9  # of a rate or a count: beyond, moments or probabilities lose the digits of float64
+
+
+def _binomial_log_prob(n: int, p: float) -> Function:
+    """Written out: torch's rounds p to 2^-52 and 1 - 2^-52."""
+
+    def log_prob(k: Tensor) -> Tensor:
+        chosen = math.lgamma(n + 1.0) - torch.lgamma(k + 1.0) - torch.lgamma(n - k + 1.0)
+        return chosen + k * math.log(p) + (n - k) * math.log1p(-p)
+
+    return lambda x: inside(x, (x >= 0.0) & (x <= n), log_prob, 0.0)
 
 
 @register("bernoulli")
 def bernoulli(p: float = 0.5) -> Base:
     """Two values, the upper with probability `p` in (0, 1): Rademacher signs for 1/2."""
-    p = number("p", p, 0.0, 1.0)
+    p = number("p", p, SMALLEST, 1.0)
     q = 1.0 - p
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         return (uniform_draw(shape, generator, device) < p).double()
 
-    law = Bernoulli(real(p), validate_args=False)
-    kurtosis = (1.0 - 6.0 * p * q) / (p * q)
-    return Base(law, skewness=(q - p) / math.sqrt(p * q), excess_kurtosis=kurtosis, draw=draw, discrete=True)
+    return Base(
+        mean=p,
+        variance=p * q,
+        skewness=(q - p) / math.sqrt(p * q),
+        excess_kurtosis=(1.0 - 6.0 * p * q) / (p * q),
+        draw=draw,
+        log_prob=_binomial_log_prob(1, p),
+        discrete=True,
+    )
 
 
 @register("binomial")
 def binomial(n: int = 4, p: float = 0.5) -> Base:
     """Number of successes in `n` trials of probability `p` in (0, 1)."""
-    n, p = whole("n", n), number("p", p, 0.0, 1.0)
+    n, p = whole("n", n), number("p", p, SMALLEST, 1.0)
+    number("n", n, 0, LARGEST)
     q = 1.0 - p
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -40,10 +59,12 @@ def binomial(n: int = 4, p: float = 0.5) -> Base:
         return torch.binomial(count, torch.full_like(count, p), generator=generator)
 
     return Base(
-        Binomial(n, real(p), validate_args=False),
+        mean=n * p,
+        variance=n * p * q,
         skewness=(q - p) / math.sqrt(n * p * q),
         excess_kurtosis=(1.0 - 6.0 * p * q) / (n * p * q),
         draw=draw,
+        log_prob=_binomial_log_prob(n, p),
         discrete=True,
     )
 
@@ -51,7 +72,7 @@ def binomial(n: int = 4, p: float = 0.5) -> Base:
 @register("poisson")
 def poisson(rate: float = 4.0) -> Base:
     """Counts of mean `rate` > 0."""
-    rate = number("rate", rate, 0.0)
+    rate = number("rate", rate, SMALLEST, LARGEST)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         return torch.poisson(torch.full(tuple(shape), rate, dtype=torch.float64, device=device), generator=generator)

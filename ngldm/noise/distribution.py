@@ -28,6 +28,8 @@ class Base:
             slower or there is no `icdf`.
         mean, variance, icdf, log_prob: used instead of the distribution's, or where there is no `distribution`.
         discrete: takes countably many values; `log_prob` is then the log of their probabilities.
+        support: the open interval of a density. Rounding a draw may carry it to an end or beyond; it is put back to the
+            nearest number inside.
     """
 
     distribution: Distribution | None = None
@@ -39,6 +41,7 @@ class Base:
     icdf: Function | None = None
     log_prob: Function | None = None
     discrete: bool = False
+    support: tuple[float, float] = (-math.inf, math.inf)
 
     def moments(self) -> tuple[float, float]:
         """Mean and variance.
@@ -97,6 +100,13 @@ class Noise:
     base: Base = field(repr=False)
     shift: float = field(repr=False)
     scale: float = field(repr=False)
+    edges: dict[torch.dtype, tuple[float, float]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def support(self) -> tuple[float, float]:
+        """The open interval of the standardised density."""
+        low, high = self.base.support
+        return (low - self.shift) * self.scale, (high - self.shift) * self.scale
 
     def sample(
         self,
@@ -113,10 +123,34 @@ class Noise:
             device, dtype: of the result. Numbers are drawn in float64 or float32 and then rounded to `dtype`, so that
                 bfloat16 noise has the tails of float32 noise.
         """
-        x = (self.base.draw or self._invert)(shape, generator, torch.device(device))
+        x = self.draw(shape, generator, torch.device(device))
         if (self.shift, self.scale) != (0.0, 1.0):
             x = (x - self.shift) * self.scale
-        return x.to(dtype)
+        x = x.to(dtype)
+        if self.base.support == (-math.inf, math.inf):
+            return x
+        if dtype not in self.edges:
+            self.edges[dtype] = (self._edge(0, dtype), self._edge(1, dtype))
+        low, high = self.edges[dtype]
+        return x.clamp(low, high)
+
+    def draw(self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
+        """Independent draws before standardising, float64 or float32."""
+        return (self.base.draw or self._invert)(shape, generator, device)
+
+    def _edge(self, side: int, dtype: torch.dtype) -> float:
+        """The first number of that type inside the support, from below (side 0) or above (1), as `log_prob` sees it."""
+        end, inward = self.base.support[side], torch.tensor((math.inf, -math.inf)[side], dtype=dtype)
+        if math.isinf(end):
+            return end
+        value = torch.tensor(self.support[side], dtype=dtype)
+        while not (self._raw(value) - end) * (1.0, -1.0)[side] > 0.0:
+            value = torch.nextafter(value, inward)
+        return float(value)
+
+    def _raw(self, x: Tensor) -> Tensor:
+        """Before standardising, in float64: at an end of the support, float32 would be outside."""
+        return x.double() / self.scale + self.shift
 
     def _invert(self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         icdf = self.base.function("icdf")
@@ -146,14 +180,15 @@ class Noise:
         Raises:
             InputError: this distribution has none in closed form.
         """
-        found, raw = self._function("log_prob"), x / self.scale + self.shift
+        found, raw = self._function("log_prob"), self._raw(x)
         if not self.base.discrete:
-            return found(raw) - math.log(self.scale)
+            return (found(raw) - math.log(self.scale)).to(x.dtype)
         whole = raw.round()  # standardising and back costs a rounding error, which would miss every value
-        return torch.where((raw - whole).abs() < 1e-4, found(whole), -torch.inf)
+        rounding = torch.finfo(x.dtype).eps * (raw.abs() + abs(self.shift))
+        return torch.where((raw - whole).abs() < 1e-4 + rounding, found(whole), -torch.inf).to(x.dtype)
 
     def score(self, x: Tensor) -> Tensor:
-        """The derivative of `log_prob` at x, which must lie inside the support.
+        """The derivative of `log_prob` at x, which must lie inside the support. At a symmetric kink or cusp it is 0.
 
         Raises:
             InputError: the noise is discrete, or has no log density in closed form.

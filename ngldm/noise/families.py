@@ -17,7 +17,6 @@ from torch.distributions import (
     LogNormal,
     MixtureSameFamily,
     Normal,
-    StudentT,
     Uniform,
 )
 from torch.nn import functional as F
@@ -59,7 +58,7 @@ def laplace() -> Base:
 @register("exponential")
 def exponential() -> Base:
     """Exponential(1) - 1: one-sided."""
-    return Base(Exponential(real(1.0)), skewness=2.0, excess_kurtosis=6.0)
+    return Base(Exponential(real(1.0)), skewness=2.0, excess_kurtosis=6.0, support=(0.0, math.inf))
 
 
 @register("exponential_uncentred", standardise=False)
@@ -71,7 +70,7 @@ def exponential_uncentred() -> Base:
 @register("uniform")
 def uniform() -> Base:
     """Uniform(-sqrt(3), sqrt(3))."""
-    return Base(Uniform(real(-1.0), real(1.0)), skewness=0.0, excess_kurtosis=-1.2)
+    return Base(Uniform(real(-1.0), real(1.0)), skewness=0.0, excess_kurtosis=-1.2, support=(-1.0, 1.0))
 
 
 @register("gumbel")
@@ -96,27 +95,32 @@ def logistic() -> Base:
         skewness=0.0,
         excess_kurtosis=1.2,
         icdf=torch.logit,
-        log_prob=lambda x: -x - 2.0 * F.softplus(-x),
+        log_prob=lambda x: F.logsigmoid(x) + F.logsigmoid(-x),
     )
 
 
 @register("student_t")
 def student_t(df: float = 5.0) -> Base:
     """Student's t with `df` > 2 degrees of freedom: power-law tails."""
-    df = number("df", df)
+    df = number("df", df, high=1e100)
     if df <= 2.0:
         raise InputError(f"df: {df:g} must be above 2: with 2 or fewer degrees of freedom the variance is infinite")
-    chi2 = _gamma_draw(df / 2.0)
+    chi2, half = _gamma_draw(df / 2.0), df / 2.0
+    # lgamma(half + 1/2) - lgamma(half); for large df by its asymptotic series, where the difference has no digits left
+    ratio = 0.5 * math.log(half) - 1.0 / (8.0 * half) + 1.0 / (192.0 * half**3) if df > 1e3 else None
+    constant = (math.lgamma(half + 0.5) - math.lgamma(half) if ratio is None else ratio) - 0.5 * math.log(math.pi * df)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         normal = torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64)
         return normal / (chi2(shape, generator, device) * (2.0 / df)).sqrt()
 
     return Base(
-        StudentT(real(df)),
+        mean=0.0,
+        variance=df / (df - 2.0),
         skewness=0.0 if df > 3.0 else math.nan,
         excess_kurtosis=6.0 / (df - 4.0) if df > 4.0 else math.inf,
         draw=draw,
+        log_prob=lambda x: constant - (df + 1.0) / 2.0 * torch.log1p(x**2 / df),
     )
 
 
@@ -124,11 +128,16 @@ def student_t(df: float = 5.0) -> Base:
 def generalized_normal(beta: float = 1.5) -> Base:
     """Density ~ exp(-|x|^beta), beta > 0: 1 is Laplace, 2 Gaussian, infinity uniform."""
     beta = number("beta", beta, 0.05, 1000.0)
-    magnitude, g = _gamma_draw(1.0 / beta), [math.lgamma(k / beta) for k in (1, 3, 5)]
+    # |x|^beta is gamma distributed of shape 1 / beta, as is U^beta times one of 1 + 1 / beta, never near 0.
+    magnitude, g = _gamma_draw(1.0 + 1.0 / beta), [math.lgamma(k / beta) for k in (1, 3, 5)]
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        size = magnitude(shape, generator, device) ** (1.0 / beta)
-        return torch.where(torch.rand(tuple(shape), generator=generator, device=device) < 0.5, size, -size)
+        sides = 2.0 * uniform_draw(shape, generator, device) - 1.0
+        return sides * magnitude(shape, generator, device) ** (1.0 / beta)
+
+    def log_prob(x: Tensor) -> Tensor:
+        power = torch.where(x == 0.0, 0.0, torch.where(x == 0.0, 1.0, x).abs() ** beta)  # the slope at 0 is 0, not nan
+        return math.log(beta / 2.0) - g[0] - power
 
     return Base(
         mean=0.0,
@@ -136,16 +145,16 @@ def generalized_normal(beta: float = 1.5) -> Base:
         skewness=0.0,
         excess_kurtosis=math.exp(g[2] + g[0] - 2.0 * g[1]) - 3.0,
         draw=draw,
-        log_prob=lambda x: math.log(beta / 2.0) - g[0] - x.abs() ** beta,
+        log_prob=log_prob,
     )
 
 
 @register("gamma")
 def gamma(concentration: float = 2.0) -> Base:
     """Gamma with shape `concentration` > 0: one-sided; 1 is the exponential."""
-    k = number("concentration", concentration, 0.0)
+    k = number("concentration", concentration, 1e-100, 1e9)  # above, the density loses its digits in float64
     law = Gamma(real(k), real(1.0), validate_args=False)
-    return Base(law, skewness=2.0 / math.sqrt(k), excess_kurtosis=6.0 / k, draw=_gamma_draw(k))
+    return Base(law, skewness=2.0 / math.sqrt(k), excess_kurtosis=6.0 / k, draw=_gamma_draw(k), support=(0.0, math.inf))
 
 
 @register("weibull")
@@ -161,19 +170,24 @@ def weibull(k: float = 2.0) -> Base:
         excess_kurtosis=(m4 - 4.0 * m1 * m3 + 6.0 * m1**2 * m2 - 3.0 * m1**4) / variance**2 - 3.0,
         icdf=lambda u: (-torch.log1p(-u)) ** (1.0 / k),
         log_prob=lambda x: inside(x, x > 0, lambda y: math.log(k) + (k - 1.0) * y.log() - y**k, 1.0),
+        support=(0.0, math.inf),
     )
 
 
 @register("lognormal")
 def lognormal(sigma: float = 0.5) -> Base:
     """exp of a normal of deviation `sigma` > 0: one-sided, a heavy tail, all moments finite."""
-    sigma = number("sigma", sigma, 0.0, 5.0)
-    w = math.exp(sigma**2)
+    sigma = number("sigma", sigma, 1e-6, 5.0)  # below, standardising loses the digits of float64
+    more = math.expm1(sigma**2)
+    w = 1.0 + more
     law = LogNormal(real(0.0), real(sigma), validate_args=False)
     return Base(
         law,
-        skewness=(w + 2.0) * math.sqrt(w - 1.0),
-        excess_kurtosis=w**4 + 2.0 * w**3 + 3.0 * w**2 - 6.0,
+        mean=math.sqrt(w),
+        variance=more * w,
+        skewness=(w + 2.0) * math.sqrt(more),
+        excess_kurtosis=more * (16.0 + more * (15.0 + more * (6.0 + more))),  # w^4 + 2 w^3 + 3 w^2 - 6
+        support=(0.0, math.inf),
     )
 
 
@@ -187,6 +201,7 @@ def triangular() -> Base:
         excess_kurtosis=-0.6,
         icdf=lambda u: torch.where(u < 0.5, (2.0 * u).sqrt() - 1.0, 1.0 - (2.0 * (1.0 - u)).sqrt()),
         log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: torch.log1p(-y.abs()), 0.0),
+        support=(-1.0, 1.0),
     )
 
 
@@ -200,19 +215,24 @@ def arcsine() -> Base:
         excess_kurtosis=-1.5,
         icdf=lambda u: torch.sin(math.pi * (u - 0.5)),
         log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: -math.log(math.pi) - 0.5 * torch.log1p(-(y**2)), 0.0),
+        support=(-1.0, 1.0),
     )
 
 
 @register("beta")
 def beta(a: float = 2.0, b: float = 2.0) -> Base:
     """Beta(a, b), a and b > 0: bounded; (1, 1) is uniform, (1/2, 1/2) arcsine."""
-    a, b = number("a", a, 0.0), number("b", b, 0.0)
-    first, second, total = _gamma_draw(a), _gamma_draw(b), a + b
+    a, b = number("a", a, 1e-100, 1e9), number("b", b, 1e-100, 1e9)  # beyond, float64 loses density or moments
+    total = a + b
     law = Beta(real(a), real(b), validate_args=False)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        x = first(shape, generator, device)
-        return x / (x + second(shape, generator, device))
+        # The ratio of two gamma draws of shapes a and b, by logarithms: for small shapes the draws themselves are 0.
+        logs = [
+            _gamma_draw(k + 1.0)(shape, generator, device).log() + uniform_draw(shape, generator, device).log() / k
+            for k in (a, b)
+        ]
+        return torch.sigmoid(logs[0] - logs[1])
 
     return Base(
         law,
@@ -221,6 +241,7 @@ def beta(a: float = 2.0, b: float = 2.0) -> Base:
         * ((a - b) ** 2 * (total + 1.0) - a * b * (total + 2.0))
         / (a * b * (total + 2.0) * (total + 3.0)),
         draw=draw,
+        support=(0.0, 1.0),
     )
 
 
@@ -236,14 +257,15 @@ def gaussian_mixture(
         if len(values) != len(weights):
             raise InputError(f"{key}: {len(values)} values, but there are {len(weights)} weights")
         for i, value in enumerate(values):
-            number(f"{key}[{i}]", value, -math.inf if key == "means" else 0.0)
+            number(f"{key}[{i}]", value, -1e100 if key == "means" else 1e-100, 1e100)
     if abs(math.fsum(weights) - 1.0) > 1e-6:
         raise InputError(f"weights: {list(weights)} must sum to 1, sum to {math.fsum(weights):g}")
     w, m, s = (torch.tensor(list(values), dtype=torch.float64) for values in (weights, means, stds))
-    d, borders = m - (w * m).sum(), w.cumsum(0)[:-1]
-    variance = float((w * (s**2 + d**2)).sum())
-    third = float((w * (d**3 + 3.0 * d * s**2)).sum())
-    fourth = float((w * (d**4 + 6.0 * d**2 * s**2 + 3.0 * s**4)).sum())
+    m, borders = m - (w * m).sum() / w.sum(), w.cumsum(0)[:-1]  # centred now: adding a far mean would cost digits
+    variance = float((w * (s**2 + m**2)).sum())
+    d, r = m / variance**0.5, s / variance**0.5
+    third = float((w * (d**3 + 3.0 * d * r**2)).sum())
+    fourth = float((w * (d**4 + 6.0 * d**2 * r**2 + 3.0 * r**4)).sum())
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         which = torch.bucketize(uniform_draw(shape, generator, device), borders.to(device))
@@ -251,20 +273,30 @@ def gaussian_mixture(
         return m.to(device)[which] + s.to(device)[which] * normal
 
     law = MixtureSameFamily(Categorical(w), Normal(m, s), validate_args=False)
-    return Base(law, skewness=third / variance**1.5, excess_kurtosis=fourth / variance**2 - 3.0, draw=draw)
+    return Base(law, mean=0.0, skewness=third, excess_kurtosis=fourth - 3.0, draw=draw)
+
+
+def _log_normal_cdf(y: Tensor) -> Tensor:
+    """ln Phi(y). Far below 0 the gradient of torch's log_ndtr has no digits left: it is a difference of squares."""
+    low, high = y.clamp(max=-1.0), y.clamp(min=-1.0)
+    tail = -0.5 * low**2 + torch.special.erfcx(-low / math.sqrt(2.0)).log() - math.log(2.0)
+    return torch.where(y < -1.0, tail, torch.special.log_ndtr(high))
 
 
 @register("skew_normal")
 def skew_normal(alpha: float = 4.0) -> Base:
     """Azzalini's skew normal: `alpha` 0 is the Gaussian, infinity the half-normal."""
     alpha = number("alpha", alpha, -1e6, 1e6)
-    delta = alpha / math.sqrt(1.0 + alpha**2)
+    rest = 1.0 / math.sqrt(1.0 + alpha**2)
+    delta = alpha * rest
     mean = delta * math.sqrt(2.0 / math.pi)
     variance = 1.0 - mean**2
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        half, other = (torch.randn(tuple(shape), generator=generator, device=device) for _ in range(2))
-        return delta * half.abs() + math.sqrt(1.0 - delta**2) * other
+        half, other = (
+            torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64) for _ in range(2)
+        )
+        return delta * half.abs() + rest * other
 
     return Base(
         mean=mean,
@@ -272,7 +304,5 @@ def skew_normal(alpha: float = 4.0) -> Base:
         skewness=(4.0 - math.pi) / 2.0 * mean**3 / variance**1.5,
         excess_kurtosis=2.0 * (math.pi - 3.0) * mean**4 / variance**2,
         draw=draw,
-        log_prob=lambda x: (
-            math.log(2.0) - 0.5 * x**2 - 0.5 * math.log(2.0 * math.pi) + torch.special.log_ndtr(alpha * x)
-        ),
+        log_prob=lambda x: math.log(2.0) - 0.5 * x**2 - 0.5 * math.log(2.0 * math.pi) + _log_normal_cdf(alpha * x),
     )

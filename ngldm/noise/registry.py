@@ -147,5 +147,7 @@ def _make_base(name: str, factory: Callable[..., Base], params: Mapping[str, obj
         return base, *base.moments()
     except InputError as error:
         raise InputError(f"noise {name!r}: {error}") from error
+    except ArithmeticError as error:
+        raise InputError(f"noise {name!r}: the moments of {params} leave the range of float64: {error}") from error
     except (ValueError, TypeError) as error:  # torch.distributions' own argument validation
         raise InputError(f"noise {name!r} does not accept {params}: {error}") from error

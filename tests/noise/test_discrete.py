@@ -34,7 +34,7 @@ def test_there_is_no_score(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "params", "words"),
     [
-        ("bernoulli", {"p": 1.0}, "p: 1.0 must be strictly between 0 and 1"),
+        ("bernoulli", {"p": 1.0}, "p: 1.0 must be strictly between 1e-100 and 1"),
         ("binomial", {"n": 2.5}, "n: 2.5 must be a whole number"),
         ("poisson", {"rate": True}, "rate: True is not a finite number"),
     ],
