@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_real, require_whole, unknown
 
 # Method -> its own settings, beside those that all methods have.
 SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -25,11 +25,12 @@ COMMON_OPTIONS = (
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
 VARIANCES = ("beta", "posterior")  # of ancestral
 X0_HANDLINGS = ("none", "clip", "dynamic", "range")
+NUMBERS = ("eta", "refresh", "sigma_max", "x0_limit")
 LIMITED = ("clip", "dynamic")  # the x_0 handlings that have a limit
 
 
 def check_settings(settings: Mapping[str, object]) -> None:
-    """Check a sampler's settings: the method, that all others are its own or common ones, and which noise is chosen.
+    """Check a sampler's settings: the method, that all others are its own or common ones, types, the noise chosen.
 
     The one check for params.yaml, the command line and `ngldm.sampling.generator`. It leaves the ranges of numbers to
     those that use them.
@@ -56,6 +57,11 @@ def check_settings(settings: Mapping[str, object]) -> None:
     if "sigma_max" in given and given.get("timestep_spacing") != "karras":
         spacing = given.get("timestep_spacing")
         raise InputError(f"sigma_max: not an option of timestep_spacing {spacing!r}; karras has it")
+    for key in NUMBERS:
+        if key in given:
+            require_real(key, given[key])
+    if "num_inference_steps" in given:
+        require_whole("num_inference_steps", given["num_inference_steps"], 1)
     for key in ("start_noise", "step_noise"):
         if key in given:
             check_noise_choice(key, str(given[key]))

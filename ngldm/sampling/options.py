@@ -49,11 +49,12 @@ class SamplingOptions:
         Args:
             noise: name of the model's noise.
             num_train_timesteps: T.
-            chosen: attribute to value; the method's own options stand beside the others.
+            chosen: attribute to value; the method's own options stand beside the others. None is not chosen.
 
         Raises:
             InputError: an unknown method, or an option that it does not have.
         """
+        chosen = {key: value for key, value in chosen.items() if value is not None}
         best: Mapping[str, object] = best_sampler(noise, num_train_timesteps)
         if "method" in chosen:
             best = {"num_inference_steps": best["num_inference_steps"]}
