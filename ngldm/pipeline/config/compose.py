@@ -27,6 +27,8 @@ def compose_params(path: Path, overrides: list[str], check: Callable[[Params], o
     with atomic_path(path) as temporary:
         try:
             compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
-        except (HydraException, OmegaConfBaseException, ValueError) as error:
+        except (HydraException, OmegaConfBaseException) as error:
             raise InputError(f"conf: {error}{spelling_hint(overrides)}") from error
+        except ValueError as error:  # Hydra's, of a group that is no string; it does not say which
+            raise InputError(f"conf: {' '.join(overrides)}: {error}") from error
         check(load_params(temporary, str(path)))
