@@ -71,9 +71,9 @@ class Model:
         """
         parts: dict[str, Any] = dict(config)  # the functions below check the values
         schedule = make_schedule(**parts["schedule"])
-        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"]))
+        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"])).float()
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps)
+        unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps).float()
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
@@ -127,8 +127,11 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
         raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
     try:
         model = Model.build(config)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
         raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
+    _require_shapes(tensors, model, path)
     try:
         model.unet.load_state_dict(strip_prefix(tensors, "unet."))
         model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
@@ -139,3 +142,18 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     model.unet.eval()
     model.autoencoder.eval()
     return replace(model, statistics=statistics, extent=extent).to(device)
+
+
+def _require_shapes(tensors: Mapping[str, Tensor], model: Model, path: str | PathLike[str]) -> None:
+    """Check the shapes of the latents' statistics: those of the model of the file's settings.
+
+    Raises:
+        InputError: one is missing or has another shape. Broadcasting it would give wrong images.
+    """
+    wanted = {"latent_mean": model.statistics.mean, "latent_std": model.statistics.std}
+    wanted |= {f"extent.{key}": value for key, value in vars(model.extent).items()}
+    for name, like in wanted.items():
+        found = tuple(tensors[name].shape) if name in tensors else None
+        if found != tuple(like.shape):
+            fault = f"{name} has shape {found}, must be {tuple(like.shape)}"
+            raise InputError(f"{path}: its weights do not fit its own settings ({fault})")

@@ -377,3 +377,17 @@ def test_a_setting_that_this_version_does_not_know_is_an_input_error(saved: Path
     rewrite(saved, **change)
     with pytest.raises(InputError):
         load_model(saved)
+
+
+@pytest.mark.parametrize("name", ["latent_mean", "latent_std", "extent.low", "extent.mean"])
+def test_statistics_of_another_shape_are_an_input_error(saved: Path, name: str) -> None:
+    tensors = load_file(saved)
+    rewrite(saved, {**tensors, name: torch.zeros(5, 3)})
+    with pytest.raises(InputError, match=f"{saved}: .*{name} has shape"):
+        load_model(saved)
+
+
+def test_a_setting_out_of_range_is_named_with_its_file(saved: Path) -> None:
+    rewrite(saved, schedule={"name": "linear", "num_train_timesteps": -3})
+    with pytest.raises(InputError, match=f"{saved}: schedule.num_train_timesteps"):
+        load_model(saved)

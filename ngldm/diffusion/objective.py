@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_signal
 from ngldm.diffusion.schedules import Schedule
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_real, unknown
 
 USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" does not use it
 
@@ -82,7 +82,7 @@ class Objective:
             raise unknown("diffusion.objective", self.target, OBJECTIVES)
         if self.weighting not in WEIGHTINGS:
             raise unknown("diffusion.weighting", self.weighting, WEIGHTINGS)
-        if self.gamma is not None and not self.gamma > 0:
+        if self.gamma is not None and not require_real("diffusion.gamma", self.gamma) > 0:
             raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
 
     def check(self, schedule: Schedule) -> None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ngldm.diffusion.forward import Forward, make_forward
 from ngldm.diffusion.objective import Objective, add_noise, velocity
 from ngldm.diffusion.schedules import Schedule
+from ngldm.io.errors import InputError
 from ngldm.noise import Noise
 
 Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
@@ -67,6 +68,9 @@ class Diffusion:
 
         Returns:
             (B,) weighted loss per image, float32.
+
+        Raises:
+            InputError: the network's output has another shape than x0. Broadcasting it would give a wrong loss.
         """
         schedule, target = self.schedule, self.objective.target
         device = generator.device if generator else x0.device
@@ -75,7 +79,9 @@ class Diffusion:
         t = t.to(x0.device)
         prediction = network(add_noise(schedule, x0, eps, t), t)
         wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)
-        loss = F.mse_loss(prediction.float(), wanted, reduction="none").flatten(1).mean(1)
+        if prediction.shape != wanted.shape:
+            raise InputError(f"network: returned shape {tuple(prediction.shape)}, must be {tuple(wanted.shape)}, as x0")
+        loss = F.mse_loss(prediction.float(), wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)
         if self.objective.weighting == "none":
             return loss
         return loss * schedule.cached(self.objective, lambda: self.objective.weights(schedule), loss)[t]

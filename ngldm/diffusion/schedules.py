@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ngldm.diffusion.names import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, SCHEDULES
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_real, require_whole, unknown
 
 LAPLACE_UNIFORM = 0.05  # share of the schedule "laplace" that is uniform in log-SNR
 
@@ -194,13 +194,11 @@ def make_schedule(
     Raises:
         InputError: on an unknown name or a value out of range.
     """
-    if num_train_timesteps < 1:
-        raise InputError(f"schedule.num_train_timesteps: {num_train_timesteps} must be at least 1")
-    if degree < 0:
-        raise InputError(f"schedule.degree: {degree} must be at least 0")
+    num_train_timesteps = require_whole("schedule.num_train_timesteps", num_train_timesteps, 1)
+    degree = require_whole("schedule.degree", degree, 0)
     if name in POLYNOMIALS or name == "polynomial":
         for key, value in (("beta_start", beta_start), ("beta_end", beta_end)):
-            if not 0.0 < value < 1.0:
+            if not 0.0 < require_real(f"schedule.{key}", value) < 1.0:
                 raise InputError(f"schedule.{key}: {value} must be strictly between 0 and 1")
         u = torch.linspace(0.0, 1.0, num_train_timesteps, dtype=torch.float64)
         betas = POLYNOMIALS[name] if name in POLYNOMIALS else _power(degree) if degree else _constant

@@ -44,12 +44,15 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
         raise InputError(f"{path}: no such file; it comes from {made_by}")
     try:
         with safe_open(path, framework="pt") as file:
-            state: dict[str, object] = json.loads((file.metadata() or {})["state"])
-        return load_file(path), state
+            state = json.loads((file.metadata() or {})["state"])
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    except (KeyError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)") from error
+    except (KeyError, json.JSONDecodeError):
+        state = None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)")
+    return tensors, state
 
 
 def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -29,7 +29,9 @@ class SinusoidalEmbedding(nn.Module):
         super().__init__()
         half = base // 2
         self.register_buffer(
-            "frequencies", torch.exp(-math.log(10_000.0) * torch.arange(half) / half), persistent=False
+            "frequencies",
+            torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32) / half),
+            persistent=False,
         )
         self.mlp = nn.Sequential(nn.Linear(2 * half, dim), nn.SiLU(), nn.Linear(dim, dim))
 

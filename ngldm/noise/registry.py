@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 
 from ngldm.io.errors import InputError, unknown
@@ -47,13 +48,16 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., 
             is, which no fair comparison may use; it exists for the paper's uncentred exponential.
 
     Raises:
-        InputError: the name belongs to another function.
+        InputError: `name` is not a name, or it belongs to another function.
     """
+
+    if not (isinstance(name, str) and name):
+        raise InputError(f'register: {name!r} is not a name; write @register("<name>") above the function')
 
     def decorate(factory: Callable[..., Base]) -> Callable[..., Base]:
         if name in REGISTRY and not _is_again(known := REGISTRY[name].factory, factory):
             raise InputError(
-                f"noise {name!r} is registered already, by {known.__module__}.{known.__qualname__}; choose another name"
+                f"noise {name!r} is registered already, by {'.'.join(_address(known))}; choose another name"
             )
         REGISTRY[name] = Entry(factory, standardise)
         return factory
@@ -63,8 +67,15 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., 
 
 def _is_again(old: Callable[..., Base], new: Callable[..., Base]) -> bool:
     """Whether a function is the next version of an earlier one: of the same name, or both typed by the user."""
-    notebook = old.__module__ == new.__module__ == "__main__"
-    return notebook or (old.__module__, old.__qualname__) == (new.__module__, new.__qualname__)
+    notebook = _address(old)[0] == _address(new)[0] == "__main__"
+    return notebook or _address(old) == _address(new)
+
+
+def _address(factory: Callable[..., Base]) -> tuple[str, str]:
+    """Module and name of a function, of the function that a partial calls, or of the type of an object with a call."""
+    while isinstance(factory, partial):
+        factory = factory.func
+    return factory.__module__, getattr(factory, "__qualname__", type(factory).__qualname__)
 
 
 def noise_names() -> list[str]:
@@ -100,6 +111,8 @@ def make_noise(name: str, params: Mapping[str, object] | None = None) -> Noise:
         InputError: on an unknown name or parameter, a distribution without finite mean and variance, or draws that
             contradict the declared moments.
     """
+    if not isinstance(params, Mapping | None):
+        raise InputError(f"noise {name!r}: {params!r} is no mapping from parameter to value")
     entry, params = _find(name), deepcopy(dict(params or {}))
     base, mean, variance = _make_base(name, entry.factory, params)
     if not (math.isfinite(mean) and math.isfinite(variance) and variance > 0):
@@ -128,7 +141,7 @@ def make_noise(name: str, params: Mapping[str, object] | None = None) -> Noise:
 
 
 def _find(name: str) -> Entry:
-    if name not in REGISTRY and name not in noise_names():
+    if not isinstance(name, str) or (name not in REGISTRY and name not in noise_names()):
         raise unknown("noise", name, REGISTRY)
     return REGISTRY[name]
 
@@ -144,6 +157,8 @@ def _make_base(name: str, factory: Callable[..., Base], params: Mapping[str, obj
         raise InputError(f"noise {name!r} needs the parameter {missing[0]!r}")
     try:
         base = factory(**params)
+        if not isinstance(base, Base):
+            raise InputError(f"its function returns a {type(base).__name__}; it must be an ngldm.Base")
         return base, *base.moments()
     except InputError as error:
         raise InputError(f"noise {name!r}: {error}") from error

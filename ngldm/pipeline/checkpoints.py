@@ -20,7 +20,11 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
         label, made_from, every: as in `Checkpointer`.
     """
     checkpointer = Checkpointer(main_root() / "checkpoints", label, made_from, every)
-    with checkpointer.until_done():
+
+    def waits() -> None:
+        print(f"{title}: waits for another process with the same training ({checkpointer.folder})", flush=True)
+
+    with checkpointer.until_done(waits):
         if note := checkpointer.unused():
             print(f"{title}: {note}", flush=True)
         yield checkpointer

@@ -10,7 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ngldm.io.device import free_memory, resolve_device
-from ngldm.io.errors import InputError
+from ngldm.io.errors import require_whole
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
@@ -124,11 +124,9 @@ class Generator:
         **options: Option,
     ) -> Iterator[UInt8Array]:
         """As `sample`, batch by batch, for more images than memory holds."""
-        for key, value, least in (("num_images", num_images, 0), ("first", first, 0), ("batch_size", batch_size, 1)):
-            if value is not None and value < least:
-                raise InputError(f"{key}: {value} must be at least {least}")
+        num_images, first = require_whole("num_images", num_images, 0), require_whole("first", first, 0)
         chosen, seeds = self.options(**options), image_seeds(seed, first, first + num_images)
-        size = batch_size or self.batch_size(num_images)
+        size = self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1)
         with _told(progress, num_images * chosen.num_inference_steps) as tell:
             for start in range(0, num_images, size):
                 part = seeds[start : start + size]
@@ -139,7 +137,7 @@ class Generator:
         """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result, in one batch.
 
         Args:
-            num_images: images number 0 and up of the seed.
+            num_images: images number 0 and up of the seed, at least 1.
             num_frames: at least 2; at most the sampler's steps + 1 are returned.
 
         Returns:
@@ -148,6 +146,7 @@ class Generator:
         Raises:
             InputError: on a value that is not allowed.
         """
+        num_images, num_frames = require_whole("num_images", num_images, 1), require_whole("num_frames", num_frames, 2)
         chosen = self.options(**options)
         steps = chosen.num_inference_steps
         wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())

@@ -6,7 +6,7 @@ This module does not import torch, so that checking params.yaml is fast.
 import re
 from collections.abc import Mapping
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_real, require_whole, unknown
 
 # Method -> its own settings, in addition to COMMON_OPTIONS.
 SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -29,6 +29,7 @@ COMMON_OPTIONS = (
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
 VARIANCES = ("beta", "posterior")  # for the method ancestral
 X0_HANDLINGS = ("none", "clip", "dynamic", "range")
+NUMBERS = ("eta", "refresh", "sigma_max", "x0_limit")
 LIMITED = ("clip", "dynamic")  # the x_0 handlings that have a limit
 
 
@@ -60,6 +61,11 @@ def check_settings(settings: Mapping[str, object]) -> None:
     if "sigma_max" in given and given.get("timestep_spacing") != "karras":
         spacing = given.get("timestep_spacing")
         raise InputError(f"sigma_max: not an option of timestep_spacing {spacing!r}, only of karras")
+    for key in NUMBERS:
+        if key in given:
+            require_real(key, given[key])
+    if "num_inference_steps" in given:
+        require_whole("num_inference_steps", given["num_inference_steps"], 1)
     for key in ("start_noise", "step_noise"):
         if key in given:
             check_noise_choice(key, str(given[key]))

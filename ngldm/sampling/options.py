@@ -50,11 +50,12 @@ class SamplingOptions:
         Args:
             noise: the name of the model's noise.
             num_train_timesteps: T.
-            chosen: a map from attribute to value. The method's own options are keys like the others.
+            chosen: a map from attribute to value. The method's own options are keys like the others. None means not chosen.
 
         Raises:
             InputError: the method is unknown or does not have an option.
         """
+        chosen = {key: value for key, value in chosen.items() if value is not None}
         best: Mapping[str, object] = best_sampler(noise, num_train_timesteps)
         if "method" in chosen:
             best = {"num_inference_steps": best["num_inference_steps"]}

@@ -65,7 +65,8 @@ def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent:
         signal, noise = float(schedule.sqrt_alphas_cumprod[last]), float(schedule.sqrt_one_minus_alphas_cumprod[last])
         mean, std = extent.mean.cpu(), extent.std.cpu()
         return lambda shape, generator: (
-            signal * (mean + std * torch.randn(tuple(shape), generator=generator)) + noise * own(shape, generator)
+            signal * (mean + std * torch.randn(tuple(shape), generator=generator, dtype=torch.float32))
+            + noise * own(shape, generator)
         )
     return step_draw(choice, forward.noise, "start_noise")
 

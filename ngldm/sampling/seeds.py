@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
 from ngldm.sampling.names import MAX_SEED
 
 ImageSeed = tuple[int, int]  # the set's seed and the image's number
@@ -27,8 +27,7 @@ def image_seeds(seed: int, first: int, last: int) -> list[ImageSeed]:
     Raises:
         InputError: `seed` or a number is not 0 to `MAX_SEED`.
     """
-    if not 0 <= seed <= MAX_SEED:
-        raise InputError(f"seed: {seed} must lie between 0 and {MAX_SEED}")
+    seed = require_whole("seed", seed, 0, MAX_SEED)
     if not 0 <= first <= last <= MAX_SEED + 1:
         raise InputError(f"first: images {first} to {last - 1} must have numbers between 0 and {MAX_SEED}")
     return [(seed, index) for index in range(first, last)]

@@ -1,5 +1,7 @@
 """Frechet distance between two sets of feature vectors (the formula of FID), in float64."""
 
+import math
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,6 +69,24 @@ def _trace_of_root(product: Tensor) -> Tensor:
     return trace
 
 
+def _checked(key: str, value: Array, dim: int) -> Tensor:
+    """A mean (D,) or a covariance (D, D) in float64. Of other shapes broadcasting would make a wrong distance.
+
+    Raises:
+        InputError: what is wrong with it.
+    """
+    value = np.ascontiguousarray(value) if isinstance(value, np.ndarray) else value  # torch takes no negative strides
+    found = torch.as_tensor(value, dtype=torch.float64)
+    wanted = (dim,) if key.startswith("mu") else (dim, dim)
+    if found.shape != wanted:
+        raise InputError(f"{key}: shape {tuple(found.shape)}, must be {wanted}, from the length of mu1")
+    if not found.isfinite().all():
+        raise InputError(f"{key}: holds NaN or infinite numbers")
+    if found.ndim == 2 and not torch.allclose(found, found.T, rtol=0.0, atol=1e-3 * float(found.abs().amax())):
+        raise InputError(f"{key}: is not symmetric, so it is no covariance")
+    return found
+
+
 def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> float:
     """Squared Frechet distance between N(mu1, sigma1) and N(mu2, sigma2) (Heusel et al. 2017).
 
@@ -79,8 +99,13 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
     Args:
         mu1, mu2: (D,) means, torch tensors or numpy arrays.
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
+
+    Raises:
+        InputError: other shapes, a NaN or infinite number, or a covariance that is not symmetric.
     """
-    mu1, sigma1, mu2, sigma2 = (torch.as_tensor(x, dtype=torch.float64) for x in (mu1, sigma1, mu2, sigma2))
+    dim = max(1, math.prod(np.shape(mu1)))
+    given = {"mu1": mu1, "sigma1": sigma1, "mu2": mu2, "sigma2": sigma2}
+    mu1, sigma1, mu2, sigma2 = (_checked(key, value, dim) for key, value in given.items())
     other, root = sigma2, _cholesky(sigma1)
     if root is None:
         other, root = sigma1, _cholesky(sigma2)

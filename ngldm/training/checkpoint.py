@@ -22,13 +22,13 @@ with weights that differ in their last bits.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from glob import escape
 from pathlib import Path
 
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
@@ -68,15 +68,33 @@ class Checkpointer:
         self.folder = root / f"{label}-{self.key[:12]}"
 
     @contextmanager
-    def until_done(self) -> Iterator[None]:
+    def until_done(self, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Lock the folder while the block trains and writes its results. Remove the folder if the block succeeds.
 
-        Another process with the same training waits, so that the two do not mix their files.
+        Another process with the same training waits, so that the two do not mix their files. The lock of a process
+        that was killed is free.
+
+        Args:
+            on_wait: called once if there is another process to wait for.
+
+        Raises:
+            InputError: the folder of all checkpoints cannot be written.
         """
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.folder.with_name(f".{self.folder.name}.lock")):
+        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(Timeout):
+                lock.acquire(timeout=0)
+            if not lock.is_locked:
+                on_wait()
+                lock.acquire()
+        except OSError as error:
+            raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
+        try:
             yield
             shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            lock.release()
 
     def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: State) -> None:
         """Save modules, optimiser moments and `state` as `name` ("last" or "best")."""

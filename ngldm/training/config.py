@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_real, require_whole, unknown
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
@@ -75,12 +75,12 @@ def check_fit(config: FitSettings) -> None:
     Raises:
         InputError: names the first setting that is not, its value and what is allowed.
     """
-    least = {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "weight_decay": 0, "warmup_steps": 0}
-    for key, low in least.items():
-        if not getattr(config, key) >= low:
-            raise InputError(f"{key}: {getattr(config, key)} must be at least {low}")
+    for key, least in {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "warmup_steps": 0}.items():
+        require_whole(key, getattr(config, key), least)
+    if not require_real("weight_decay", config.weight_decay) >= 0:
+        raise InputError(f"weight_decay: {config.weight_decay} must be at least 0")
     for key in ("lr", "grad_clip"):
-        if not getattr(config, key) > 0:
+        if not require_real(key, getattr(config, key)) > 0:
             raise InputError(f"{key}: {getattr(config, key)} must be above 0")
     for key, choices in (("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)):
         if getattr(config, key) not in choices:

@@ -99,3 +99,16 @@ def test_eps_cannot_be_learned_where_nothing_is_left_of_x0() -> None:
 def test_it_is_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         Diffusion.make(NOISE, SCHEDULE).noise = make_noise("laplace")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("output", [(4, 1), (1, 2), (2,), (), (4, 2, 1)])
+def test_an_output_that_would_be_broadcast_is_refused(output: tuple[int, ...]) -> None:
+    diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 20))
+    with pytest.raises(InputError, match="network: returned shape"):
+        diffusion.loss(lambda x, t: torch.zeros(output), torch.zeros(4, 2))
+
+
+def test_data_may_be_one_number_per_item() -> None:
+    diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 20), objective="x0")
+    loss = diffusion.loss(lambda x, t: torch.zeros_like(x), torch.tensor([1.0, 2.0, 3.0]))
+    torch.testing.assert_close(loss, torch.tensor([1.0, 4.0, 9.0]))

@@ -222,3 +222,11 @@ def test_betas_beyond_float64_are_refused(betas: torch.Tensor) -> None:
     """abar_t must decrease strictly from 1 and stay positive, as `Schedule` says."""
     with pytest.raises(InputError):
         Schedule.from_betas(betas)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("num_train_timesteps", 1.5), ("num_train_timesteps", "9"), ("degree", 0.5), ("beta_start", "a")]
+)
+def test_a_value_of_a_wrong_type_is_named(key, value):
+    with pytest.raises(InputError, match=f"schedule.{key}: {value!r} is not a"):
+        make_schedule("polynomial", **{key: value})

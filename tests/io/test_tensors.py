@@ -157,3 +157,10 @@ def test_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str)
 def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the stage `train`"):
         load_tensors(tmp_path / "none.safetensors", made_by="the stage `train`")
+
+
+@pytest.mark.parametrize("state", ["[1, 2]", "null", "3"])
+def test_a_state_that_is_no_object_is_that_of_a_foreign_file(tmp_path: Path, state: str) -> None:
+    save_file({"a": torch.zeros(2)}, tmp_path / "x.safetensors", metadata={"state": state})
+    with pytest.raises(InputError, match=r"x.safetensors: a safetensors file, but not one that ngldm wrote"):
+        load_tensors(tmp_path / "x.safetensors")

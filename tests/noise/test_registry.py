@@ -2,6 +2,7 @@
 
 import math
 import sys
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -169,3 +170,50 @@ def test_entry_point_adds_a_noise(registry: dict, monkeypatch: pytest.MonkeyPatc
     assert noise.variance == pytest.approx(1.0, rel=1e-12)
     assert "plugged" in noise_names()
     monkeypatch.delitem(sys.modules, "ngldm_test_plugin")
+
+
+def normal() -> Base:
+    return Base(torch.distributions.Normal(torch.tensor(1.0), torch.tensor(2.0)), skewness=0.0, excess_kurtosis=0.0)
+
+
+@pytest.mark.parametrize("name", [normal, 3, None, ""])
+def test_a_decorator_without_a_name_says_so(registry: dict, name: object) -> None:
+    before = set(registry)
+    with pytest.raises(InputError, match="is not a name; write @register"):
+        register(name)
+    assert set(registry) == before
+
+
+class Callable:
+    def __call__(self) -> Base:
+        return normal()
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("make", [lambda: partial(normal), Callable], ids=["partial", "object"])
+def test_partials_and_objects_can_be_registered_again_but_take_no_others_name(make) -> None:
+    for _ in range(2):
+        register("mine")(make())
+    assert make_noise("mine").name == "mine"
+    with pytest.raises(InputError, match="noise 'mine' is registered already, by "):
+        register("mine")(lambda: normal())
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("made", [None, torch.distributions.Normal(torch.tensor(0.0), torch.tensor(1.0))])
+def test_a_function_that_returns_no_base_is_named(made: object) -> None:
+    register("mine")(lambda: made)
+    with pytest.raises(InputError, match=f"noise 'mine': its function returns a {type(made).__name__}"):
+        make_noise("mine")
+
+
+@pytest.mark.parametrize("params", ["x", 3, [("a", 1)]])
+def test_params_that_are_no_mapping_are_refused(params: object) -> None:
+    with pytest.raises(InputError, match="is no mapping"):
+        make_noise("laplace", params)
+
+
+@pytest.mark.parametrize("name", [None, 3, []])
+def test_a_name_that_is_no_string_is_unknown(name: object) -> None:
+    with pytest.raises(InputError, match="unknown noise"):
+        make_noise(name)

@@ -3,9 +3,11 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
+from ngldm.io.errors import InputError
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.training.checkpoint import Checkpointer
 
@@ -48,3 +50,32 @@ def test_a_line_says_why_an_older_checkpoint_is_not_used(
     said = f"train: checkpoint of step 7 in {first.folder} not used, changed since: settings.lr\n"
     assert capsys.readouterr().out == said
     assert first.folder.exists()  # it may be wanted again
+
+
+def test_a_line_says_that_another_process_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Checkpointer(tmp_path / "checkpoints", "laplace", MADE_FROM, 5).folder
+    said = f"train: waits for another process with the same training ({folder})"
+
+    def second() -> None:
+        with resumable("train", "laplace", MADE_FROM, 5):
+            pass
+
+    with resumable("train", "laplace", MADE_FROM, 5):
+        assert capsys.readouterr().out == ""
+        thread = Thread(target=second)
+        thread.start()
+        thread.join(0.5)
+        assert thread.is_alive()
+        assert said in capsys.readouterr().out
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_place_where_no_checkpoint_can_be_kept_is_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "checkpoints").write_text("a file")
+    with pytest.raises(InputError, match="checkpoints: cannot"), resumable("train", "laplace", MADE_FROM, 5):
+        pass

@@ -1,12 +1,14 @@
 """A generator's own conveniences; that image i is image i stands in tests/test_model.py."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from ngldm.io.errors import InputError
 from ngldm.model import Model
-from ngldm.sampling.generator import Generator
+from ngldm.sampling.generator import Generator, load
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +83,45 @@ def test_sets_of_one_seed_join(generator: Generator) -> None:
 def test_bad_requests_are_named(generator: Generator, arguments: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         generator.sample(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("num_images", 1.5), ("num_images", "3"), ("seed", None), ("seed", 0.5), ("first", 1.5), ("batch_size", 1.5)],
+        *[("num_inference_steps", 1.5), ("num_inference_steps", "5"), ("eta", "1"), ("x0_limit", "1")],
+    ],
+)
+def test_a_value_of_a_wrong_type_is_named(generator: Generator, key: str, value: object) -> None:
+    arguments = {"num_images": 1, "method": "ddim", "num_inference_steps": 2, "x0_handling": "clip", key: value}
+    with pytest.raises(InputError, match=f"^{key}: {value!r} is not a"):
+        generator.sample(**arguments)
+
+
+@pytest.mark.parametrize("wrong", [{"num_frames": 1}, {"num_frames": -1}, {"num_images": 0}, {"num_images": -1}])
+def test_a_trajectory_of_too_little_is_refused(generator: Generator, wrong: dict[str, int]) -> None:
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))}: .* must be at least"):
+        generator.trajectory(**{"num_images": 1, "num_frames": 2, **wrong})
+
+
+def test_numbers_of_numpy_are_as_good_and_none_is_not_chosen(generator: Generator) -> None:
+    options = {"method": "ddim", "num_inference_steps": 2}
+    numpy = generator.sample(
+        np.int64(2), np.int64(5), batch_size=np.int32(2), method="ddim", num_inference_steps=np.int8(2)
+    )
+    np.testing.assert_array_equal(numpy, generator.sample(2, 5, batch_size=2, **options))
+    chosen = generator.options(method=None, num_inference_steps=None, eta=None)
+    assert chosen == generator.options()
+
+
+def test_float64_as_torchs_default_changes_no_image(generator: Generator, tmp_path: Path) -> None:
+    generator.model.save(tmp_path / "m.safetensors")
+    options = {"method": "ancestral", "num_inference_steps": 3, "start_noise": "x_T"}
+    expected = generator.sample(2, batch_size=2, **options)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert generator.batch_size(2) == 2
+        np.testing.assert_array_equal(generator.sample(2, batch_size=2, **options), expected)
+        np.testing.assert_array_equal(load(tmp_path / "m.safetensors").sample(2, batch_size=2, **options), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)

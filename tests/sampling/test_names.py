@@ -24,9 +24,10 @@ def test_a_method_takes_its_own_options_and_the_common_ones_alone(method: str) -
         with pytest.raises(InputError, match=f"^{key}: not an option of method '{method}'"):
             check_settings({"method": method, key: "own"})
         check_settings({"method": method, key: None})  # as good as not given
-    own = dict.fromkeys(SAMPLER_OPTIONS[method], "own")
-    common = dict.fromkeys(COMMON_OPTIONS, "own") | {"x0_handling": "clip", "timestep_spacing": "karras"}
-    check_settings(common | own | {"method": method})
+    numbers = {"eta": 1.0, "refresh": 0.5, "sigma_max": 9.0, "x0_limit": 3.0, "num_inference_steps": 5}
+    common = {"x0_handling": "clip", "timestep_spacing": "karras", "method": method}
+    options = (*COMMON_OPTIONS, *SAMPLER_OPTIONS[method])
+    check_settings(dict.fromkeys(options, "own") | {key: numbers[key] for key in options if key in numbers} | common)
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,24 @@ def test_covariance_of_too_few_is_refused(count):
 
 def features(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *[("mu2", np.zeros(1)), ("mu1", np.zeros((1, 3))), ("mu2", np.float64(0.0)), ("sigma2", np.eye(2))],
+        *[("sigma1", np.ones(3)), ("sigma1", np.ones((3, 2))), ("sigma1", np.triu(np.ones((3, 3))))],
+        *[("mu1", np.array([0.0, np.nan, 0.0])), ("sigma2", np.eye(3) * np.nan), ("sigma1", np.full((3, 3), np.inf))],
+    ],
+)
+def test_what_is_no_mean_or_covariance_is_named(key: str, value: np.ndarray) -> None:
+    """Broadcasting would make a number of many of them."""
+    good = {"mu1": np.zeros(3), "sigma1": np.eye(3), "mu2": np.zeros(3), "sigma2": np.eye(3)}
+    with pytest.raises(InputError, match=r"^(mu|sigma)[12]: "):
+        frechet_distance(**{**good, key: value})
+
+
+def test_views_with_negative_strides_and_float32_are_taken() -> None:
+    mu, sigma = np.arange(3.0), np.diag([1.0, 4.0, 9.0])
+    there = frechet_distance(mu[::-1], sigma[::-1, ::-1], np.zeros(3, np.float32), np.eye(3, dtype=np.float32))
+    assert there == pytest.approx(5.0 + 0.0 + 1.0 + 4.0)  # diagonal: sum of mu^2 and of (s - 1)^2

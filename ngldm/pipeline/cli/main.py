@@ -10,7 +10,7 @@ from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.params import PARAMS_FILE, describe, load_params
+from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
 from ngldm.pipeline.config.source import relative_note, require_source
 from ngldm.pipeline.terminal import quietable, run
 
@@ -67,11 +67,14 @@ def params(
 
     if overrides and not compose:
         raise InputError("--set: only together with --compose, which writes params.yaml again")
+
+    def check(params: Params) -> None:
+        check_noises(params)
+        require_source(params.dataset.source)
+
     if compose:
-        compose_params(PARAMS_FILE, overrides or [])
-    resolved = load_params()
-    check_noises(resolved)
-    require_source(resolved.dataset.source)
+        compose_params(PARAMS_FILE, overrides or [], check)
+    check(resolved := load_params())
     for line in describe(resolved):
         print(line)
     note = relative_note(resolved.dataset.source) if resolved.dataset.name == "image_folder" else None

@@ -1,21 +1,24 @@
 """Write params.yaml from conf/ with Hydra, as `dvc exp run` does."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
+from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.config.source import spelling_hint
 
 
-def compose_params(path: Path, overrides: list[str]) -> None:
+def compose_params(path: Path, overrides: list[str], check: Callable[[Params], object] = lambda params: None) -> None:
     """Write a params file from conf/ with overrides. This calls the function that `dvc exp run` calls.
 
     Args:
         path: the file to write.
         overrides: as Hydra has them, for example "recipe=smoke".
+        check: a further check of the params, before they are written.
 
     Raises:
-        InputError: Hydra cannot compose the params. The message names the choices. The file stays as it was.
+        InputError: Hydra cannot compose the params, or a value is not allowed. The file stays as it was.
     """
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
@@ -26,3 +29,6 @@ def compose_params(path: Path, overrides: list[str]) -> None:
             compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(f"conf: {error}{spelling_hint(overrides)}") from error
+        except ValueError as error:  # Hydra's, of a group that is no string; it does not say which
+            raise InputError(f"conf: {' '.join(overrides)}: {error}") from error
+        check(load_params(temporary, str(path)))

@@ -158,8 +158,11 @@ def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Par
         raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
 
-def load_params(path: Path = PARAMS_FILE) -> Params:
+def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
     """Read and check a params file.
+
+    Args:
+        shown: name of the file in messages; None is `path`.
 
     Raises:
         InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
@@ -172,7 +175,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
-    return parse_params(content, str(path))
+    return parse_params(content, shown or str(path))
 
 
 def _describe(fault: Any) -> str:

@@ -31,11 +31,12 @@ Weighting = Annotated[str, OneOf(WEIGHTINGS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 MAX_SNAPSHOTS = 200  # each is a complete model file
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.]*$")]  # without "-", which separates noise from sampler
+# Without "-", which separates noise from sampler, and without ".", at which DVC splits the names of params.
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Fit(Section):

@@ -62,7 +62,8 @@ class KeptRows(Generic[Row]):
     def write(self, rows: list[Row]) -> None:
         """Keep the rows, and remove the oldest results of the same job."""
         write_json(self.path, {"made_from": self.made_from, "rows": rows})
-        for old in self._newest_first()[KEPT:]:
+        others = [path for path in self._newest_first() if path != self.path]  # a wrong clock may call others newer
+        for old in others[KEPT - 1 :]:
             old.unlink(missing_ok=True)
 
     def _newest_first(self) -> list[Path]:

@@ -114,8 +114,10 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
         best=best_values(rows),
-        reference=read_json(workspace.REFERENCE / "reference.json"),
-        autoencoder=read_json(workspace.metrics("autoencoder")),
+        reference=read_json(
+            workspace.REFERENCE / "reference.json", "metric", "extractor", "num_images", "floor", "floor_num_images"
+        ),
+        autoencoder=read_json(workspace.metrics("autoencoder"), "psnr_db"),
         picture=lambda name: data_uri(folder / name),
         has=lambda name: (folder / name).is_file(),
         seconds=provenance.stage_seconds(params),

@@ -63,7 +63,9 @@ def test_command_line_wins_over_the_recipe(tmp_path, root, monkeypatch):
     assert composed["recipe"] == "smoke"
 
 
-@pytest.mark.parametrize("overrides", [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"]])
+@pytest.mark.parametrize(
+    "overrides", [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"], ["recipe=3"]]
+)
 def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path, root, monkeypatch):
     path = tmp_path / "params.yaml"
     path.write_text("untouched")
@@ -72,3 +74,31 @@ def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path
         compose_params(path, overrides)
     assert path.read_text() == "untouched"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("train.lr=abc", "train.lr"), ("train.lr=1e400", "train.lr"), ("noises=[]", "noises"), ("noises=[a.b]", "noises")],
+)
+def test_a_value_that_is_not_allowed_leaves_the_file(override, key, tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("untouched")
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match=f"params.yaml:\n  {key}"):
+        compose_params(path, [override])
+    assert path.read_text() == "untouched"
+
+
+def test_a_further_check_comes_before_the_file_is_written(tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("untouched")
+    monkeypatch.chdir(root)
+    with pytest.raises(ZeroDivisionError):
+        compose_params(path, [], check=lambda params: params.seed / 0)
+    assert path.read_text() == "untouched"
+
+
+def test_a_label_has_no_dot_at_which_dvc_would_split_it(tmp_path, root, monkeypatch):
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match="a.b"):
+        compose_params(tmp_path / "params.yaml", ["noises=[a.b]", "+noise_options={a.b: {distribution: laplace}}"])

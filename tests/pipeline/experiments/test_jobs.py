@@ -105,3 +105,13 @@ def test_the_copies_of_dvcs_experiments_share_what_is_kept(workspace: Path, monk
     JOB.write(ROWS)
     monkeypatch.chdir(workspace)
     assert JOB.read() == ROWS
+
+
+def test_the_result_just_written_stays_even_if_the_clock_calls_the_others_newer() -> None:
+    for index in range(KEPT):
+        job = replace(JOB, made_from={**MADE_FROM, "code": str(index)})
+        job.write(ROWS)
+        os.utime(job.path, (5e9, 5e9))
+    JOB.write(ROWS)
+    assert JOB.read() == ROWS
+    assert len(list(JOB.path.parent.iterdir())) == KEPT
