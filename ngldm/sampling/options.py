@@ -50,7 +50,7 @@ class SamplingOptions:
         Args:
             noise: the name of the model's noise.
             num_train_timesteps: T.
-            chosen: a map from attribute to value. The method's own options are keys like the others. None means not chosen.
+            chosen: a map from attribute to value. The method's own options are keys too. None means not chosen.
 
         Raises:
             InputError: the method is unknown or does not have an option.
