@@ -100,5 +100,5 @@ def test_a_further_check_comes_before_the_file_is_written(tmp_path, root, monkey
 
 def test_a_label_has_no_dot_at_which_dvc_would_split_it(tmp_path, root, monkeypatch):
     monkeypatch.chdir(root)
-    with pytest.raises(InputError, match="a.b"):
+    with pytest.raises(InputError, match=r"a\.b"):
         compose_params(tmp_path / "params.yaml", ["noises=[a.b]", "+noise_options={a.b: {distribution: laplace}}"])
