@@ -43,15 +43,16 @@ def read_curve(path: Path) -> list[CurveRow]:
     """The rows of one noise; none if its training kept no models.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the file is missing or damaged.
     """
-    return [
-        CurveRow(
-            step=int(row["step"]),
-            epoch=float(row["epoch"]),
-            value=float(row["value"]),
-            metric=row["metric"],
-            num_images=int(row["num_images"]),
-        )
-        for row in read_csv(path, "the stage `curve`")
-    ]
+    return read_csv(path, "the stage `curve`", _row, COLUMNS)
+
+
+def _row(row: dict[str, str]) -> CurveRow:
+    return CurveRow(
+        step=int(row["step"]),
+        epoch=float(row["epoch"]),
+        value=float(row["value"]),
+        metric=row["metric"],
+        num_images=int(row["num_images"]),
+    )

@@ -32,13 +32,14 @@ def read_history(path: Path) -> list[HistoryRow]:
     """The rows of a history.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the file is missing or damaged.
     """
-    return [
-        HistoryRow(
-            step=int(row["step"]),
-            loss=float(row["loss"]),
-            heldout_loss=float(row["heldout_loss"]) if row["heldout_loss"] else None,
-        )
-        for row in read_csv(path, "a stage that trains")
-    ]
+    return read_csv(path, "a stage that trains", _row, COLUMNS)
+
+
+def _row(row: dict[str, str]) -> HistoryRow:
+    return HistoryRow(
+        step=int(row["step"]),
+        loss=float(row["loss"]),
+        heldout_loss=float(row["heldout_loss"]) if row["heldout_loss"] else None,
+    )

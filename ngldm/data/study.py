@@ -51,20 +51,21 @@ def read_scores(path: Path) -> list[StudyRow]:
     """The rows of the folder's table; none if the study had no variants.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the file is missing or damaged.
     """
-    return [
-        StudyRow(
-            variant=row["variant"],
-            train_seed=int(row["train_seed"]),
-            sampler=row["sampler"],
-            sample_seed=int(row["sample_seed"]),
-            noise=row["noise"],
-            forward=row["forward"],
-            objective=row["objective"],
-            network_calls=int(row["network_calls"]),
-            value=float(row["value"]),
-            outliers=float(row["outliers"]),
-        )
-        for row in read_csv(path / "scores.csv", "the stage `study`")
-    ]
+    return read_csv(path / "scores.csv", "the stage `study`", _row, COLUMNS)
+
+
+def _row(row: dict[str, str]) -> StudyRow:
+    return StudyRow(
+        variant=row["variant"],
+        train_seed=int(row["train_seed"]),
+        sampler=row["sampler"],
+        sample_seed=int(row["sample_seed"]),
+        noise=row["noise"],
+        forward=row["forward"],
+        objective=row["objective"],
+        network_calls=int(row["network_calls"]),
+        value=float(row["value"]),
+        outliers=float(row["outliers"]),
+    )

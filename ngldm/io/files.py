@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +18,7 @@ from typing import TypeVar
 from ngldm.io.errors import InputError
 
 Kind = TypeVar("Kind")
+Row = TypeVar("Row")
 
 
 @contextmanager
@@ -77,17 +78,30 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         writer.writerows(rows)
 
 
-def read_csv(path: Path, made_by: str) -> list[dict[str, str]]:
-    """The rows of a CSV file, column to text.
+def read_csv(path: Path, made_by: str, make: Callable[[dict[str, str]], Row], columns: Iterable[str] = ()) -> list[Row]:
+    """The rows of a CSV file.
 
     Args:
         made_by: what writes the file, for the message.
+        make: a row from its cells, column to text.
+        columns: those that the file must have, also if it has no rows.
 
     Raises:
-        InputError: the file is missing.
+        InputError: the file is missing, lacks a column, or a cell is not what `make` needs.
     """
     with require(path, made_by).open(newline="") as file:
-        return list(csv.DictReader(file))
+        reader = csv.DictReader(file)
+        if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+            raise InputError(f"{path}: has no column {missing[0]!r}; it comes from {made_by}")
+        rows = []
+        for cells in reader:
+            try:
+                rows.append(make(cells))
+            except (KeyError, ValueError, TypeError) as error:
+                raise InputError(
+                    f"{path}: line {reader.line_num} is damaged ({error}); it comes from {made_by}"
+                ) from error
+        return rows
 
 
 def entry(content: Mapping[str, object], key: str, kind: type[Kind]) -> Kind:

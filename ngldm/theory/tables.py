@@ -101,28 +101,28 @@ def read_theory(path: Path) -> Theory:
     curves = read_json(require(path, STAGE) / "curves.json", "latent_shape", "histograms", "densities")
     return Theory(
         latent_shape=tuple(entry(curves, "latent_shape", list)),
-        theorem=[
-            TheoremRow(
-                noise=row["noise"],
-                forward=row["forward"],
-                steps=int(row["steps"]),
-                ratio=float(row["ratio"]),
-                std_error=float(row["std_error"]),
-                rms_ratio=float(row["rms_ratio"]),
-                rms_std_error=float(row["rms_std_error"]),
-                kurtosis_left=float(row["kurtosis_left"]),
-            )
-            for row in read_csv(path / "theorem1.csv", STAGE)
-        ],
-        moments=[
-            MomentRow(
-                noise=row["noise"], moment=row["moment"], exact=float(row["exact"]), sampled=float(row["sampled"])
-            )
-            for row in read_csv(path / "moments.csv", STAGE)
-        ],
+        theorem=read_csv(path / "theorem1.csv", STAGE, _theorem_row, TheoremRow.__annotations__),
+        moments=read_csv(path / "moments.csv", STAGE, _moment_row, MomentRow.__annotations__),
         histograms={noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict).items()},
         densities={noise: Density(**values) for noise, values in entry(curves, "densities", dict).items()},
     )
+
+
+def _theorem_row(row: dict[str, str]) -> TheoremRow:
+    return TheoremRow(
+        noise=row["noise"],
+        forward=row["forward"],
+        steps=int(row["steps"]),
+        ratio=float(row["ratio"]),
+        std_error=float(row["std_error"]),
+        rms_ratio=float(row["rms_ratio"]),
+        rms_std_error=float(row["rms_std_error"]),
+        kurtosis_left=float(row["kurtosis_left"]),
+    )
+
+
+def _moment_row(row: dict[str, str]) -> MomentRow:
+    return MomentRow(noise=row["noise"], moment=row["moment"], exact=float(row["exact"]), sampled=float(row["sampled"]))
 
 
 def write_theorem(rows: Sequence[TheoremRow], path: Path) -> None:

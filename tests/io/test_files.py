@@ -323,12 +323,12 @@ def test_a_table_comes_back_as_text_by_column(tmp_path: Path) -> None:
     rows = [{"name": 'a, "b"\nc', "value": 0.1 + 0.2, "left out": 1}, {"name": "", "value": None}]
     write_csv(tmp_path / "a.csv", ("name", "value"), rows)
     expected = [{"name": 'a, "b"\nc', "value": "0.30000000000000004"}, {"name": "", "value": ""}]
-    assert read_csv(tmp_path / "a.csv", "nobody") == expected
+    assert read_csv(tmp_path / "a.csv", "nobody", dict) == expected
 
 
 def test_a_missing_table_is_named_with_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.csv: no such file .* the stage `x`"):
-        read_csv(tmp_path / "none.csv", "the stage `x`")
+        read_csv(tmp_path / "none.csv", "the stage `x`", dict)
 
 
 def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
@@ -339,4 +339,17 @@ def test_a_table_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     write_csv(tmp_path / "a.csv", ("a",), [{"a": 1}])
     with pytest.raises(ValueError, match="broken"):
         write_csv(tmp_path / "a.csv", ("a",), rows())
-    assert read_csv(tmp_path / "a.csv", "nobody") == [{"a": "1"}]
+    assert read_csv(tmp_path / "a.csv", "nobody", dict) == [{"a": "1"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        *[("", "has no column 'a'"), ("{}", "has no column 'a'"), ("a\n1\n", "has no column 'b'")],
+        *[("a,b\n1,2\nx,2\n", "line 3 is damaged"), ("a,b\n1\n", "line 2 is damaged"), ("a,b\n1,2\n1,", "line 3 is")],
+    ],
+)
+def test_a_damaged_table_is_an_input_error_that_names_the_place(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(InputError, match=f"a.csv: {words}.*it comes from the stage `x`"):
+        read_csv(tmp_path / "a.csv", "the stage `x`", lambda row: (int(row["a"]), float(row["b"])), ("a", "b"))

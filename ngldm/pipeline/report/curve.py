@@ -44,7 +44,7 @@ def read_curve(noises: Sequence[str]) -> list[CurvePoint]:
 
 def paper_curve() -> list[CurvePoint]:
     """The paper's figures on CIFAR-10 by epoch, for its five noises."""
-    table = read_csv(PAPER_CSV, "the installation of ngldm")
+    table = read_csv(PAPER_CSV, "the installation of ngldm", dict)
     return [
         CurvePoint(noise=noise, metric=PAPER_METRIC, epoch=float(row["epoch"]), value=float(row[noise]))
         for noise in table[0]
