@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -82,12 +81,9 @@ def copy_of_the_code(folder: Path, *packages: str) -> Path:
 
 
 @pytest.mark.parametrize("module", [*STAGES, *JOBS], ids=lambda path: path.stem)
-def test_the_hash_is_quick_and_the_same_in_a_copy(module: Path, tmp_path: Path) -> None:
-    start = time.process_time()
-    here = code_hash(module)
-    assert time.process_time() - start < 0.3
+def test_the_hash_is_the_same_in_a_copy(module: Path, tmp_path: Path) -> None:
     copy = copy_of_the_code(tmp_path, "ngldm", "stages")
-    assert code_hash(copy / module.relative_to(ROOT), copy) == here
+    assert code_hash(copy / module.relative_to(ROOT), copy) == code_hash(module)
 
 
 @pytest.mark.parametrize("module", JOBS, ids=lambda path: path.stem)
