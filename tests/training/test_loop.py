@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +19,26 @@ from ngldm.io.tensors import load_tensors, strip_prefix
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit, heldout_loss, lr_at
 
-
-@dataclass(frozen=True)
-class Config:
-    """Small, with intervals of which none divides another."""
-
-    max_steps: int = 13
-    batch_size: int = 4
-    lr: float = 0.02
-    weight_decay: float = 0.01
-    warmup_steps: int = 3
-    lr_schedule: str = "cosine"
-    ema_decay: float = 0.9
-    grad_clip: float = 0.5
-    precision: str = "fp32"
-    compile: bool = False
-    log_every: int = 3
-    eval_every: int = 4
-
-
 EVERY = 5  # steps between checkpoints: 5 and 10, never where a report is due
-CONFIG = Config()
+# Small, with intervals of which none divides another.
+CONFIG = FitConfig(
+    max_steps=13,
+    batch_size=4,
+    lr=0.02,
+    weight_decay=0.01,
+    warmup_steps=3,
+    lr_schedule="cosine",
+    ema_decay=0.9,
+    grad_clip=0.5,
+    precision="fp32",
+    compile=False,
+    log_every=3,
+    eval_every=4,
+)
 DIFFUSION = Diffusion.make(make_noise("laplace"), make_schedule(num_train_timesteps=20))
 LATENTS = torch.randn(10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 TRAIN = Split(len(LATENTS), lambda index: LATENTS[index])
@@ -73,7 +69,7 @@ class Run:
         self,
         folder: Path,
         *,
-        config: Config = CONFIG,
+        config: FitConfig = CONFIG,
         crash_at: int | None = None,
         init: int = 0,
         seed: int = 0,
@@ -274,7 +270,7 @@ def squared_error(model: nn.Module, batch: tuple[Tensor, Tensor], generator: tor
     return F.mse_loss(model(x).float(), y, reduction="none").flatten(1).mean(1)
 
 
-def fit_line(config: Config, folder: Path | None = None, **options: Any) -> tuple[nn.Linear, EMA, list[Report]]:
+def fit_line(config: FitConfig, folder: Path | None = None, **options: Any) -> tuple[nn.Linear, EMA, list[Report]]:
     torch.manual_seed(0)
     model = nn.Linear(2, 1)
     ema = EMA(model, config.ema_decay)
