@@ -117,8 +117,12 @@ def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     if noise is not None:
         return workspace.model(noise)
     assert model is not None  # `generate` has checked that one of the two is given
-    if "://" not in model and not model.startswith(("models:/", "runs:/")):
+    in_store = model.startswith(("models:/", "runs:/"))
+    if "://" not in model and not in_store:
         return Path(model)
+    store = workspace.store_file()
+    if in_store and store is not None and not store.is_file():  # MLflow would make an empty store here
+        raise InputError(f"--model: {model}: no MLflow store {store}; run from the repository's root")
     import mlflow
     from mlflow.exceptions import MlflowException
 
