@@ -54,6 +54,7 @@ def test_links_and_pictures_exist(page):
 
 
 TO_WRITE = {
+    "conf/noise/student_t_5.yaml",
     "conf/noise/two_gammas.yaml",
     "stages/<stage>.py",
     "tests/<folder>/test_<module>.py",
@@ -247,8 +248,11 @@ def test_yaml_blocks_of_noises_compose(tmp_path, monkeypatch):
     """The files of conf/noise/ that the pages print, put where they say."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "howto-noise.md").read_text(), re.S)
-    assert blocks
+    monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
+    exec(next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in b), {})
+    pages = [README, (ROOT / "docs" / "howto-noise.md").read_text()]
+    blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
+    assert len(blocks) > 2
     for index, block in enumerate(blocks):
         (tmp_path / "conf" / "noise" / f"block{index}.yaml").write_text(block)
         compose_params(tmp_path / "params.yaml", [f"noise=block{index}"])

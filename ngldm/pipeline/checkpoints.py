@@ -12,8 +12,8 @@ from ngldm.training.checkpoint import Checkpointer
 def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) -> Iterator[Checkpointer]:
     """Checkpoints for a block that trains and writes the results. They are removed if the block succeeds.
 
-    They are kept in checkpoints/ of the main repository, which is not an output of DVC. If there are older ones that
-    are not used, a printed line says why.
+    They are kept in checkpoints/ of the main repository, which is not an output of DVC. If there are older ones, a
+    printed line says that the training continues from one, or why none is used.
 
     Args:
         title: what the printed line begins with.
@@ -25,6 +25,6 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
         print(f"{title}: waits for another process with the same training ({checkpointer.folder})", flush=True)
 
     with checkpointer.until_done(waits):
-        if note := checkpointer.unused():
+        if note := checkpointer.outlook():
             print(f"{title}: {note}", flush=True)
         yield checkpointer

@@ -131,8 +131,8 @@ class Checkpointer:
                     moments[name] = torch.empty_like(parameter).copy_(value)
         return state
 
-    def unused(self) -> str | None:
-        """Why the newest checkpoint of this label is not resumed, in one line. None if it is, or if there is none."""
+    def outlook(self) -> str | None:
+        """A line that says whether a checkpoint of this label is resumed, and if not, why. None if there is none."""
         files = newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json"))
         if not files:
             return None
@@ -144,7 +144,7 @@ class Checkpointer:
             return f"checkpoint in {file.parent} not used, it is damaged, or an older version wrote it"
         changed = differences(state["made_from"], self.made_from)
         if not changed:
-            return None
+            return f"continues from the checkpoint of step {state['step']} in {file.parent}"
         return f"checkpoint of step {state['step']} in {file.parent} not used, changed since: {', '.join(changed)}"
 
     def load(self, name: str, part: str) -> dict[str, Tensor]:

@@ -52,6 +52,16 @@ def test_a_line_says_why_an_older_checkpoint_is_not_used(
     assert first.folder.exists()  # it may be wanted again
 
 
+def test_a_line_says_where_a_training_continues(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = broken_off()
+    with resumable("train", "laplace", MADE_FROM, 5):
+        pass
+    assert capsys.readouterr().out == f"train: continues from the checkpoint of step 7 in {first.folder}\n"
+
+
 def test_a_line_says_that_another_process_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

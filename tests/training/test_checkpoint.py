@@ -112,7 +112,7 @@ def test_load_gives_one_part_of_one_checkpoint(tmp_path: Path, part: str) -> Non
 
 def test_nothing_to_resume_is_none(tmp_path: Path) -> None:
     assert keeper(tmp_path / "none").resume(*make_parts(0)) is None
-    assert keeper(tmp_path / "none").unused() is None
+    assert keeper(tmp_path / "none").outlook() is None
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
@@ -132,13 +132,14 @@ def test_a_checkpoint_made_from_anything_else_is_left_alone_and_a_line_says_why(
     parts, optimizer = make_parts(9)
     before = {k: v.clone() for k, v in parts["model"].state_dict().items()}
     said = f"checkpoint of step 3 in {first.folder} not used, changed since: {words}"
-    assert other.unused() == said
+    assert other.outlook() == said
     assert other.resume(parts, optimizer) is None
     assert_equal(dict(parts["model"].state_dict()), before)
     assert not optimizer.state_dict()["state"]
-    assert first.unused() is None
+    assert first.outlook() == f"continues from the checkpoint of step 3 in {first.folder}"
     other.save("last", *trained(seed=1), {**STATE, "step": 8})  # two experiments side by side
-    assert (other.unused(), first.unused()) == (None, None)
+    assert other.outlook() == f"continues from the checkpoint of step 8 in {other.folder}"
+    assert first.outlook() == f"continues from the checkpoint of step 3 in {first.folder}"
     resumed = first.resume(*make_parts(9))
     assert resumed is not None
     assert resumed["step"] == 3
@@ -146,7 +147,7 @@ def test_a_checkpoint_made_from_anything_else_is_left_alone_and_a_line_says_why(
 
 def test_another_labels_checkpoints_are_of_no_interest(tmp_path: Path) -> None:
     Checkpointer(tmp_path, "gaussian", MADE_FROM, 1).save("last", *trained(), STATE)
-    assert keeper(tmp_path, code="d").unused() is None
+    assert keeper(tmp_path, code="d").outlook() is None
 
 
 @pytest.mark.parametrize("folder", ["laplace-0123456789ab", None])
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_an_older_version_is_not_used_and_a_line_says_so(tmp_pat
     save_tensors(tensors, state, place / "last.safetensors")
     (place / "last.json").write_text(json.dumps(state))
     assert keeper(tmp_path).resume(*make_parts(9)) is None
-    assert keeper(tmp_path).unused() == f"checkpoint in {place} not used, it is damaged, or an older version wrote it"
+    assert keeper(tmp_path).outlook() == f"checkpoint in {place} not used, it is damaged, or an older version wrote it"
 
 
 # --- what decides a result

@@ -21,11 +21,12 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Ids, first letters of ids, or names (the newest of that name). [default: the newest of each name]",
+            help="Ids, first letters of ids, or names (the newest of that name).",
+            show_default="the newest of each name",
         ),
     ] = None,
     experiment: Annotated[
-        str | None, typer.Option(help="MLflow experiment. [default: `experiment` in params.yaml]")
+        str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Largest number of runs, if none is named.")] = 6,
     equal: Annotated[bool, typer.Option("--all", help="Show equal params and all metrics too.")] = False,

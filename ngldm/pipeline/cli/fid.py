@@ -22,7 +22,9 @@ def fid(
     second: Source,
     weights: Annotated[
         str | None,
-        typer.Option(help="File with the weights of pytorch-fid's InceptionV3. [default: the file in torch's cache]"),
+        typer.Option(
+            help="File with the weights of pytorch-fid's InceptionV3.", show_default="the file in torch's cache"
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
     save: Annotated[
@@ -32,8 +34,8 @@ def fid(
 ) -> None:
     """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images.
 
-    A folder's images are read as the data set image_folder reads them, subfolders included: upright, on white, the
-    first frame of an animation.
+    A folder's images are read as the data set image_folder reads them, subfolders included.
+    Photos are turned upright, and transparent pixels become white. Of an animation the first frame is read.
     """
     target = resolve_device(device)
     be_deterministic()

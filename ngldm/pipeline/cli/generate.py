@@ -31,12 +31,12 @@ def generate(
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     sampler: Annotated[
         str | None,
-        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior. [default: the best known for the noise]"),
+        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior.", show_default="the best known for the noise"),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
-        float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma. [default: 80]")
+        float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma.", show_default="80")
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
@@ -117,8 +117,12 @@ def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     if noise is not None:
         return workspace.model(noise)
     assert model is not None  # `generate` has checked that one of the two is given
-    if "://" not in model and not model.startswith(("models:/", "runs:/")):
+    in_store = model.startswith(("models:/", "runs:/"))
+    if "://" not in model and not in_store:
         return Path(model)
+    store = workspace.store_file()
+    if in_store and store is not None and not store.is_file():  # MLflow would make an empty store here
+        raise InputError(f"--model: {model}: no MLflow store {store}; run from the repository's root")
     import mlflow
     from mlflow.exceptions import MlflowException
 

@@ -21,7 +21,7 @@ def list_noises() -> None:
     names = noise_names()
     for name in names:
         factory = noise_factory(name)
-        params = ", ".join(str(p) for p in inspect.signature(factory).parameters.values())
+        params = ", ".join(_default(param) for param in inspect.signature(factory).parameters.values())
         print(f"{name:<22} {(inspect.getdoc(factory) or '-').splitlines()[0]}")
         if params:
             print(f"{'':<22} {params}")
@@ -63,6 +63,12 @@ def show(
     if out is not None:
         _draw(noise, x, out)
         print(out)
+
+
+def _default(param: inspect.Parameter) -> str:
+    """A parameter as it is written in params.yaml, with its default if it has one: `df: 5.0`."""
+    default = list(param.default) if isinstance(param.default, tuple) else param.default
+    return param.name if default is inspect.Parameter.empty else f"{param.name}: {default}"
 
 
 def _parse(pairs: list[str]) -> dict[str, Any]:

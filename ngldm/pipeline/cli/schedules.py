@@ -27,7 +27,7 @@ def list_schedules() -> None:
 @app.command()
 def show(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Schedules; `ngldm schedule list` shows them. [default: all]")
+        list[str] | None, typer.Argument(help="Schedules; `ngldm schedule list` shows them.", show_default="all")
     ] = None,
     num_train_timesteps: Annotated[int, typer.Option(help="T, the number of timesteps.")] = NUM_TRAIN_TIMESTEPS,
     beta_start: Annotated[float, typer.Option(help="beta_1 of the polynomials.")] = BETA_START,

@@ -17,14 +17,20 @@ def theorem1(
     noise: Annotated[
         list[str] | None,
         typer.Option(
-            "--noise", "-n", help="A registered distribution, or all. May be repeated. [default: the paper's]"
+            "--noise",
+            "-n",
+            help="A registered distribution, or all. May be repeated.",
+            show_default="the paper's without gaussian",
         ),
     ] = None,
-    steps: Annotated[list[int] | None, typer.Option("--steps", "-T", min=1, help="T. May be repeated.")] = None,
+    steps: Annotated[
+        list[int] | None,
+        typer.Option("--steps", "-T", min=1, help="T. May be repeated.", show_default="1, 3, 10, 30, 100, 300, 1000"),
+    ] = None,
     num_latents: Annotated[int, typer.Option(min=2, help="Number of latents of data/latents to noise.")] = 1000,
     draws: Annotated[int, typer.Option(min=1, help="Number of draws of x_T for each latent.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
-    out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("reports/theorem1"),
+    out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("theorem1"),
 ) -> None:
     """Measure E||x_0 - x_T|| under each noise, divided by that under the Gaussian, on the pipeline's latents."""
     config = load_params().schedule.model_dump()

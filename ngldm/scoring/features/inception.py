@@ -42,7 +42,7 @@ def _download_weights(target: Path) -> None:
     """Download pytorch-fid's file to `target`. It is kept only if the beginning of its SHA-256 is right."""
     target.parent.mkdir(parents=True, exist_ok=True)
     url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
-    remedy = f"put the file at {target} or set evaluate.inception_weights to its path"
+    remedy = f"put the file at {target}, or give its path (evaluate.inception_weights, or --weights of `ngldm fid`)"
     try:
         torch.hub.download_url_to_file(url, str(target), FID_WEIGHTS_PREFIX, progress=sys.stderr.isatty())
     except OSError as error:  # no connection, an HTTP error, a full disk

@@ -93,3 +93,12 @@ def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
         assert words in err, err
         assert "Traceback" not in err
     assert not (tmp_path / "new").exists()
+
+
+def test_no_store_is_made_where_there_is_none(ngldm, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    code, _, err = ngldm("generate", "--model", "models:/ngldm-laplace@best", "--out", tmp_path / "new")
+    assert code == 2
+    assert "no MLflow store" in err
+    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,29 @@ def test_elsewhere_there_are_no_stages(ngldm: Ngldm, tmp_path: Path, monkeypatch
     assert "No such command" in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "default"),
+    [
+        (("compare",), "the newest of each name"),
+        (("compare",), "`experiment` in params.yaml"),
+        (("fid",), "the file in torch's cache"),
+        (("generate",), "the best known for the noise"),
+        (("schedule", "show"), "all"),
+        (("theorem1",), "the paper's without gaussian"),
+        (("theorem1",), "1, 3, 10, 30, 100, 300, 1000"),
+    ],
+)
+def test_help_says_what_happens_without_an_option(
+    ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], default: str
+) -> None:
+    """Rich takes `[default: ...]` in a help text for markup and drops it."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    code, out, _ = ngldm(*arguments, "--help")
+    assert code == 0
+    assert f"[default: ({default})]" in out
+
+
 def test_version(ngldm: Ngldm) -> None:
     import ngldm as package
 

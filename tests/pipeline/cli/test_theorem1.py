@@ -48,6 +48,15 @@ def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None
     assert "laplace" in out
 
 
+def test_without_a_folder_no_output_of_a_stage_is_changed(ngldm: Ngldm, workspace: Path) -> None:
+    """A file in reports/ would make DVC run the stage `report` again, which removes it."""
+    (workspace / "reports").mkdir()
+    code, _, err = ngldm("theorem1", "-n", "laplace", "-T", "1", "--num-latents", "8", "--draws", "1")
+    assert code == 0, err
+    assert list((workspace / "reports").iterdir()) == []
+    assert (workspace / "theorem1" / "theorem1.csv").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
