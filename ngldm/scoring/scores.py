@@ -37,7 +37,7 @@ class Scores:
         metric: name of the Frechet distance.
         distance: to the real images.
         spread: its standard deviation over bootstrap draws of the generated images.
-        kid, kid_std: kernel distance, and its deviation over subsets.
+        kid, kid_std: kernel distance, and its deviation over subsets; None with fewer images than two subsets.
         precision, recall: in [0, 1].
     """
 
@@ -45,11 +45,11 @@ class Scores:
     distance: float
     spread: float
     kid: float
-    kid_std: float
+    kid_std: float | None
     precision: float
     recall: float
 
-    def named(self) -> dict[str, float]:
+    def named(self) -> dict[str, float | None]:
         """The figures under the names that tables and MLflow use, the distance under its metric's."""
         return {
             self.metric: self.distance,

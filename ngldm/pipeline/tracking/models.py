@@ -24,7 +24,7 @@ def registered_name(noise: str) -> str:
 
 
 def signature(image_shape: tuple[int, int, int]) -> Any:
-    """What the served model takes and gives: n and seed; uint8 images (n, H, W, C); every sampling option as a parameter.
+    """What the served model takes and gives: n, seed and every sampling option; uint8 images (n, H, W, C).
 
     A parameter that is not given is None: what the best known sampler of the model's noise has.
 

@@ -33,7 +33,8 @@ def record_scores(
     run = run_of_model(store, params, noise, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
     # Without a step: MLflow's charts draw bars of such metrics, and lone points of others.
-    run.metrics({f"{key}.{sampler}": value for key, value in scores.named().items()}, model_id=model_id)
+    known = {f"{key}.{sampler}": value for key, value in scores.named().items() if value is not None}
+    run.metrics(known, model_id=model_id)
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)
     for frame in range(len(trajectory)):  # the slider goes from noise to image
         run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)

@@ -3,8 +3,8 @@
 model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
 images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
 
-Without params it is the noise's best known sampler. A request that cannot be met as it stands is refused: over HTTP with
-status 400 and the reason.
+Without params it is the noise's best known sampler. A request that cannot be met as it stands is refused: over HTTP
+with status 400 and the reason.
 """
 
 import logging

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
-from ngldm.io.tensors import load_tensors, save_tensors, to_float
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float
 
 
 class Classifier(nn.Module):
@@ -111,6 +111,7 @@ class ClassifierExtractor:
             self.dim = settings["dim"]
         except (InputError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: holds no classifier of this version ({error})") from error
+        require_finite(tensors, path)
         self.model.eval().to(device)
         self.device = device
         self.weights_sha256 = sha256_file(path)

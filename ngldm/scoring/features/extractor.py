@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngldm.io.errors import unknown
+from ngldm.io.errors import InputError, unknown
 from ngldm.io.images import UInt8Array
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
@@ -56,14 +56,33 @@ def make_extractor(
     raise unknown("evaluate.extractor", name, EXTRACTORS)
 
 
+def finite_features(extractor: Extractor, images: UInt8Array) -> Tensor:
+    """`extractor(images)`, if all numbers are finite.
+
+    Raises:
+        InputError: they are not.
+    """
+    features = extractor(images)
+    if not features.isfinite().all():
+        raise InputError(
+            f"extractor {extractor.name}: NaN or infinite features; its weights {extractor.weights_sha256[:12]} are "
+            "damaged or not those of this network"
+        )
+    return features
+
+
 def extract(
     extractor: Extractor,
     images: UInt8Array,
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Tensor]:
-    """Features of `images`, batch by batch. `progress` is told the images of each batch."""
+    """Features of `images`, batch by batch. `progress` is told the images of each batch.
+
+    Raises:
+        InputError: NaN or infinite features.
+    """
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
-        yield extractor(batch)
+        yield finite_features(extractor, batch)
         progress(len(batch))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array
+from ngldm.io.tensors import require_finite
 
 # The SHA-256 of the weights that pytorch-fid downloads begins with the end of their file name.
 FID_WEIGHTS_PREFIX = "6726825d"
@@ -83,6 +84,7 @@ class InceptionExtractor:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             with _state_dict_instead_of_download(state):
                 self.model = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]]).eval().to(device)
+            require_finite(state, weights)
         except Exception as error:  # torch.load and load_state_dict raise many types for a damaged or foreign file
             raise InputError(
                 f"evaluate.inception_weights: {weights} does not hold the weights of pytorch-fid's InceptionV3 "
