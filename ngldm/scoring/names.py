@@ -1,4 +1,4 @@
 """What scoring's settings can be called. Without torch: params.yaml is checked at once."""
 
-EXTRACTORS = ("classifier", "inception")
+EXTRACTORS = ("auto", "classifier", "inception", "rotation")
 PROTOCOLS = ("standard", "paper")

@@ -70,7 +70,7 @@ def open_scorer(
         folder: the reference's.
         num_images: of each generated set.
         protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
-        extractor: the name that the reference's extractor must have; None takes whichever it has.
+        extractor: the name that the reference's extractor must have; None or "auto" takes whichever it has.
         inception_weights: path of the Inception weights; None for torch's cache.
 
     Raises:
@@ -78,7 +78,7 @@ def open_scorer(
     """
     whole = load_reference(folder)
     network = make_extractor(
-        extractor or entry(whole.about, "extractor", str),
+        entry(whole.about, "extractor", str) if extractor in (None, "auto") else str(extractor),
         classifier=folder / CLASSIFIER,
         inception=inception_weights,
         device=device,

@@ -23,7 +23,7 @@ from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.study import COLUMNS as STUDY_COLUMNS
 from ngldm.pipeline.report.study import read_scores, study_table, summarise
-from ngldm.pipeline.report.table import COLUMNS, Row, best_values, collect_rows, markdown_table, show, write_csv
+from ngldm.pipeline.report.table import COLUMNS, Row, collect_rows, markdown_table, show, verdicts, winners, write_csv
 from ngldm.theory.tables import MomentRow, Theory, read_theory
 
 STEPS = 5  # of `write_report`, for a progress bar
@@ -112,7 +112,8 @@ def render_html(params: Params, rows: list[Row], study: list[Row], theory: Theor
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
-        best=best_values(rows),
+        winners=winners(rows),
+        verdicts=verdicts(rows),
         reference=read_json(workspace.REFERENCE / "reference.json"),
         autoencoder=read_json(workspace.metrics("autoencoder")),
         picture=lambda name: data_uri(folder / name),

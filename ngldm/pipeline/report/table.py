@@ -1,7 +1,8 @@
-"""The table of scores: rows, best values, CSV and Markdown."""
+"""The table of scores: rows, which of them is lower beyond doubt, CSV and Markdown."""
 
 import csv
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ COLUMNS = (
     "noise",
     "sampler",
     "method",
+    "settings",
+    "start_noise",
     "network_calls",
     "metric",
     "value",
@@ -26,6 +29,8 @@ COLUMNS = (
     "train_seconds",
     "sample_seconds",
 )
+TOLD = ("method", "num_inference_steps")  # in the first words of a sampler's description
+STANDARD_ERRORS = 2.0  # of the difference, by which a winner must be lower
 SUMMARY_COLUMNS = ("noise", "sampler", "network_calls", "value", "spread", "kid", "precision", "recall")
 Row = dict[str, Any]
 
@@ -50,6 +55,8 @@ def collect_rows(params: Params) -> list[Row]:
                     "noise": noise,
                     "sampler": sampler,
                     "method": entry(about_samples, "sampler", dict)["method"],
+                    "settings": describe(entry(about_samples, "sampler", dict)),
+                    "start_noise": entry(about_samples, "start_noise", str),
                     "network_calls": about_samples["network_calls"],
                     "metric": metric,
                     "value": scores[metric],
@@ -73,12 +80,54 @@ def _of_sampler(evaluated: dict[str, Row], noise: str, sampler: str) -> Row:
     return evaluated[sampler]
 
 
-def best_values(rows: list[Row]) -> dict[str, float]:
-    """Sampler to the lowest score that any noise has with it."""
-    best: dict[str, float] = {}
-    for row in rows:
-        best[row["sampler"]] = min(row["value"], best.get(row["sampler"], math.inf))
-    return best
+def describe(sampler: Mapping[str, Any]) -> str:
+    """A sampler's settings in a few words; its start noise is told apart, the method's name only in the first word."""
+    others = {key: value for key, value in sampler.items() if key not in (*TOLD, "start_noise") and value is not None}
+    words = [f"{key} {show(value)}" for key, value in others.items()]
+    return ", ".join([f"{sampler['method']} {sampler['num_inference_steps']} steps", *words])
+
+
+def winners(rows: list[Row]) -> dict[str, str | None]:
+    """Sampler to the noise that scores lowest with it, or None where no difference is shown.
+
+    A winner is lower than every other by at least two standard errors of the difference, sqrt(s1^2 + s2^2) of the two
+    spreads. Scores of other metrics or other numbers of images are not compared; nor is one score with nothing.
+    """
+    found: dict[str, str | None] = {}
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        column = sorted((row for row in rows if row["sampler"] == sampler), key=lambda row: float(row["value"]))
+        comparable = len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
+        clear = comparable and len(column) > 1 and all(beats(column[0], other) for other in column[1:])
+        found[sampler] = column[0]["noise"] if clear else None
+    return found
+
+
+def beats(one: Row, other: Row) -> bool:
+    """Whether one score is lower by two standard errors; never where a spread is unknown."""
+    error = math.hypot(one["spread"], other["spread"])
+    return bool(other["value"] - one["value"] >= STANDARD_ERRORS * error and error > 0)
+
+
+def verdicts(rows: list[Row]) -> dict[str, str]:
+    """Sampler to what its column shows."""
+    return {
+        sampler: "no difference shown" if noise is None else f"{noise} is lower than all others"
+        for sampler, noise in winners(rows).items()
+    }
+
+
+def conditions(rows: list[Row]) -> list[str]:
+    """A line per sampler: what its column shows, and the settings and start of its scores."""
+    lines = []
+    for sampler, verdict in verdicts(rows).items():
+        noises: dict[str, list[str]] = {}
+        for row in (row for row in rows if row["sampler"] == sampler):
+            noises.setdefault(f"{row['settings']}, start noise {row['start_noise']}", []).append(row["noise"])
+        settings = "; ".join(
+            text + (f" ({', '.join(names)})" if len(noises) > 1 else "") for text, names in noises.items()
+        )
+        lines.append(f"{sampler}: {verdict}. {settings}.")
+    return lines
 
 
 def write_csv(rows: list[Row], path: Path) -> None:
@@ -89,14 +138,22 @@ def write_csv(rows: list[Row], path: Path) -> None:
 
 
 def show(value: Any) -> str:
-    """A cell's text: five significant digits are more than any of these figures has."""
+    """A cell's text: five significant digits are more than any of these figures has; "-" is not known."""
+    if value is None or value != value:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def markdown_table(rows: list[Row]) -> str:
+    """All columns, a winner's score in bold; below them what each sampler's column shows, and its settings."""
+    best = winners(rows)
     lines = ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
-    lines += ["| " + " | ".join(show(row[column]) for column in COLUMNS) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    for row in rows:
+        cells = {column: show(row[column]) for column in COLUMNS}
+        if row["noise"] == best[row["sampler"]]:
+            cells["value"] = f"**{cells['value']}**"
+        lines.append("| " + " | ".join(cells.values()) + " |")
+    return "\n".join([*lines, "", *(f"- {line}" for line in conditions(rows))]) + "\n"
 
 
 def few_scores(rows: list[Row]) -> Row:
@@ -110,12 +167,12 @@ def few_scores(rows: list[Row]) -> Row:
 
 
 def summary_rows(rows: list[Row]) -> list[list[str]]:
-    """The cells of `SUMMARY_COLUMNS` for the terminal, the best value of each sampler in bold (rich's markup)."""
-    best, table = best_values(rows), []
+    """The cells of `SUMMARY_COLUMNS` for the terminal, a winner's value in bold (rich's markup)."""
+    best, table = winners(rows), []
     for row in rows:
         cells = {column: show(row[column]) for column in SUMMARY_COLUMNS}
         cells["spread"] = f"{row['spread']:.2g}"
-        if row["value"] == best[row["sampler"]]:
+        if row["noise"] == best[row["sampler"]]:
             cells["value"] = f"[bold]{cells['value']}[/]"
         table.append(list(cells.values()))
     return table

@@ -1,4 +1,4 @@
-"""Features of a classifier trained on the data set's own labels."""
+"""Features of a classifier trained on the data set's own labels, or on rotations where there are none."""
 
 from pathlib import Path
 
@@ -91,16 +91,18 @@ def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], ba
     return correct / len(images)
 
 
-def save_classifier(model: Classifier, path: Path) -> None:
-    """Write the classifier, whole or not at all."""
-    save_tensors(dict(model.state_dict()), {"classifier": model.settings}, path)
+def save_classifier(model: Classifier, path: Path, name: str = "classifier") -> None:
+    """Write the classifier, whole or not at all.
+
+    Args:
+        name: of the extractor that it makes: "classifier" of labels, or "rotation".
+    """
+    named = {} if name == "classifier" else {"extractor": name}
+    save_tensors(dict(model.state_dict()), {"classifier": model.settings, **named}, path)
 
 
 class ClassifierExtractor:
     """Features of a classifier that `save_classifier` wrote."""
-
-    name = "classifier"
-    metric = "fd_classifier"
 
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         tensors, state = load_tensors(path, made_by="the stage `reference`")
@@ -109,11 +111,13 @@ class ClassifierExtractor:
             self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
             self.model.load_state_dict(tensors)
             self.dim = settings["dim"]
+            self.name = entry(state, "extractor", str) if "extractor" in state else "classifier"
         except (InputError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: holds no classifier of this version ({error})") from error
         require_finite(tensors, path)
         self.model.eval().to(device)
         self.device = device
+        self.metric = f"fd_{self.name}"
         self.weights_sha256 = sha256_file(path)
 
     @torch.inference_mode()

@@ -3,6 +3,7 @@
 `inception` is the network of FID (through pytorch-fid); its distance is called `fid`, and nothing else's is.
 `classifier` is a small network trained on the data set's own labels, for small or grey images on which Inception
 features mean little; its distance is called `fd_classifier`.
+`rotation` is the same network where there are no labels, trained to say how an image was rotated; `fd_rotation`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.io.errors import InputError, unknown
@@ -24,7 +26,7 @@ class Extractor(Protocol):
     """What scoring needs of an extractor.
 
     Attributes:
-        name: "classifier" or "inception".
+        name: "classifier", "rotation" or "inception".
         metric: the name of its Frechet distance in tables.
         dim: length of a feature vector.
         weights_sha256: which weights these are.
@@ -49,11 +51,38 @@ def make_extractor(
         classifier: file of the trained classifier.
         inception: path of the Inception weights, None for torch's cache.
     """
-    if name == "classifier":
-        return ClassifierExtractor(classifier, device)
     if name == "inception":
         return InceptionExtractor(inception_weights(inception), device)
-    raise unknown("evaluate.extractor", name, EXTRACTORS)
+    if name not in ("classifier", "rotation"):
+        raise unknown("evaluate.extractor", name, EXTRACTORS)
+    extractor = ClassifierExtractor(classifier, device)
+    if extractor.name != name:
+        raise InputError(
+            f"evaluate.extractor: {name}, but {classifier} holds the extractor {extractor.name}; "
+            "run the stage `reference` again"
+        )
+    return extractor
+
+
+def choose_extractor(name: str, train_labels: NDArray[np.int64]) -> str:
+    """The extractor that a setting means for these images.
+
+    Args:
+        name: one of `EXTRACTORS`; "auto" is the classifier where the labels hold at least two classes, else rotation.
+        train_labels: (N,).
+
+    Raises:
+        InputError: a classifier of fewer than two classes, whose features would mean nothing.
+    """
+    classes = len(np.unique(train_labels))
+    if name == "auto":
+        return "classifier" if classes > 1 else "rotation"
+    if name == "classifier" and classes < 2:
+        raise InputError(
+            f"evaluate.extractor: classifier needs images of at least two classes, the training images have {classes}; "
+            "choose auto or rotation, which need no labels, or inception"
+        )
+    return name
 
 
 def finite_features(extractor: Extractor, images: UInt8Array) -> Tensor:
