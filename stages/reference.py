@@ -14,7 +14,7 @@ from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier
-from ngldm.pipeline.terminal import Device, command, duration, progress, summary
+from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import choose_extractor, make_extractor
 from ngldm.scoring.ladder import MAX_IMAGES, climb
@@ -41,7 +41,7 @@ def reference(device: Device = "auto") -> None:
         if name != "inception":
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
-            trained = train_classifier(data, params, name, target, checkpointer)
+            trained = train_classifier(data, params, name, target, checkpointer, follow)
             metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
         extractor = make_extractor(

@@ -1,5 +1,7 @@
 """Trains the network behind an extractor: on labels, or on rotations if there are no labels."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,12 +10,11 @@ from torch import Tensor
 from ngldm.data.dataset import Dataset
 from ngldm.io.tensors import to_float
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.terminal import follow
 from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import Report, Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
 
@@ -39,9 +40,19 @@ def heldout_accuracy(model: Classifier, data: Dataset, name: str) -> float:
 
 
 def train_classifier(
-    data: Dataset, params: Params, name: str, device: torch.device, checkpointer: Checkpointer
+    data: Dataset,
+    params: Params,
+    name: str,
+    device: torch.device,
+    checkpointer: Checkpointer,
+    follow: Callable[[str, int, Iterable[Report]], object],
 ) -> Classifier:
-    """A network trained on labels or rotations. Its features are standardised on the training images."""
+    """A network trained on labels or rotations. Its features are standardised on the training images.
+
+    Args:
+        name: of the extractor.
+        follow: gets the name, the number of steps and the reports of the training. It must run through the reports.
+    """
     config, seed = params.reference, params.seed
     num_classes, split = training_set(data, name)
     torch.manual_seed(stream_seed(seed, "classifier"))
