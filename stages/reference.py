@@ -5,31 +5,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from ngldm.data.dataset import Dataset, open_dataset
+from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
-from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
+from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
-from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss, save_classifier
+from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import choose_extractor, make_extractor
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.protocol import shortfall
-from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
 from ngldm.scoring.scorer import measure_real
-from ngldm.training.checkpoint import Checkpointer, decisive
-from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
-from ngldm.training.seeds import stream_seed
+from ngldm.training.checkpoint import decisive
 
 
 def reference(device: Device = "auto") -> None:
@@ -50,7 +41,7 @@ def reference(device: Device = "auto") -> None:
         if name != "inception":
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
-            trained = train_classifier(data, params, name, target, checkpointer)
+            trained = train_classifier(data, params, name, target, checkpointer, follow)
             metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
         extractor = make_extractor(
@@ -90,44 +81,6 @@ def behind_classifier(params: Params, name: str) -> dict[str, Any]:
     files = ("dataset.json", "train_labels.npy") if name == "classifier" else ("dataset.json",)
     inputs = [workspace.DATASET / file for file in files]
     return made_from(settings, inputs, Path(__file__))
-
-
-def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Tensor]]]:
-    """The number of classes, and images with their classes: labels for the classifier, else rotations."""
-    if name == "classifier":
-        size, images, labels = len(data.train), data.train, data.train_labels
-        return data.num_classes, Split(size, lambda i: (to_float(images[i]), torch.from_numpy(labels[i])))
-    turns = quarter_turns(data.image_shape)
-
-    def fetch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        found, kinds = rotated(data.train, index, turns)
-        return to_float(found), torch.from_numpy(kinds)
-
-    return len(turns), Split(len(turns) * len(data.train), fetch)
-
-
-def heldout_accuracy(model: Classifier, data: Dataset, name: str) -> float:
-    """Share of the test images, or of their rotations, for which the network finds the right class."""
-    if name == "classifier":
-        return accuracy(model, data.test, data.test_labels)
-    return rotation_accuracy(model, data.test, quarter_turns(data.image_shape))
-
-
-def train_classifier(
-    data: Dataset, params: Params, name: str, device: torch.device, checkpointer: Checkpointer
-) -> Classifier:
-    """A network trained on labels or rotations. Its features are standardised on the training images."""
-    config, seed = params.reference, params.seed
-    num_classes, split = training_set(data, name)
-    torch.manual_seed(stream_seed(seed, "classifier"))
-    model = Classifier(data.image_shape, num_classes, config.width, config.dim)
-    ema = EMA(model, config.fit.ema_decay)
-    task = Task(classifier_loss, split)
-    training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
-    follow(name, config.fit.max_steps, training)
-    trained = ema.model.to("cpu")
-    trained.standardise(data.train)
-    return trained
 
 
 main = command(reference)
