@@ -147,7 +147,7 @@ def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     ]
     (folder / "study" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
     for noise in scores:
-        (folder / "plots" / "curve" / f"{noise}.csv").write_text("epoch,metric,value\n")
+        (folder / "plots" / "curve" / f"{noise}.csv").write_text("step,epoch,value,metric,num_images\n")
     before = Path.cwd()
     os.chdir(folder)
     try:
