@@ -19,7 +19,7 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
-from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix, to_uint8
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, strip_prefix, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.unet import UNet, UNetSettings
@@ -101,8 +101,20 @@ class Model:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> UInt8Array:
-        """Convert standardised latents (B, c, h, w) to uint8 images (B, H, W, C)."""
-        return to_uint8(self.autoencoder.decode(self.statistics.unstandardise(latents)))
+        """Convert standardised latents (B, c, h, w) to uint8 images (B, H, W, C).
+
+        Raises:
+            InputError: latents or pixels are NaN or infinite. They would become black images.
+        """
+        images = self.autoencoder.decode(self.statistics.unstandardise(latents))
+        for name, values in (("latents", latents), ("images", images)):
+            if not values.isfinite().all():
+                bad = len(values) - int(values.isfinite().flatten(1).all(1).sum())
+                raise InputError(
+                    f"{name}: {bad} of {len(values)} hold NaN or infinite numbers; the sampler's steps left the range "
+                    "of float32: choose another sampler, more steps, or x0_handling"
+                )
+        return to_uint8(images)
 
     def save(self, path: Path) -> None:
         """Write the file. It appears complete or not at all."""
@@ -132,6 +144,7 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
         raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
     _require_shapes(tensors, model, path)
+    require_finite(tensors, Path(path), unbounded=("extent.low", "extent.high"))
     try:
         model.unet.load_state_dict(strip_prefix(tensors, "unet."))
         model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))

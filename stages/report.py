@@ -4,7 +4,7 @@ from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.page import STEPS, write_report
-from ngldm.pipeline.report.table import SUMMARY_COLUMNS, few_scores, summary_rows
+from ngldm.pipeline.report.table import SUMMARY_COLUMNS, conditions, few_scores, summary_rows
 from ngldm.pipeline.terminal import command, print_table, progress
 
 
@@ -18,6 +18,8 @@ def report() -> None:
     columns = [headings.get(column, column) for column in SUMMARY_COLUMNS]
     title = f"{params.recipe} on {params.dataset.name}, {rows[0]['num_samples']} images each"
     print_table(columns, summary_rows(rows), title)
+    for line in conditions(rows):
+        print(line)
     print(f"open {workspace.REPORTS / 'index.html'}")
 
 

@@ -12,6 +12,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.generator import Generator, load
+from ngldm.sampling.randomness import start_choice
 from ngldm.sampling.samplers import network_calls
 
 GRID = 128  # images in the picture that `dvc plots` shows
@@ -56,6 +57,7 @@ def sample(
         about = {
             "noise": noise,
             "sampler": options,
+            "start_noise": start_choice(options.get("start_noise"), diffusion.noise),
             "network_calls": network_calls(options["method"], options["num_inference_steps"]),
             "seed": config.seed,
             "num_images": config.num_images,

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
-from ngldm.io.images import UInt8Array, open_array
+from ngldm.io.images import UInt8Array, open_array, require_images
 
 SPLITS = ("train", "test")
 Progress = Callable[[int], None]  # told how much more of the work is done
@@ -81,10 +82,36 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    return _open_arrays(entry(read_json(require(path, MADE_BY) / "dataset.json", "name"), "name", str), path)
+    about = read_json(require(path, MADE_BY) / "dataset.json", "name")
+    dataset = _open_arrays(entry(about, "name", str), path)
+    for split in SPLITS:
+        if split in about and entry(about, split, int) != len(getattr(dataset, split)):
+            found = len(getattr(dataset, split))
+            raise InputError(f"{path / split}.npy: {found} images, dataset.json says {about[split]}")
+    return dataset
+
+
+def require_dataset(path: Path, dataset: Dataset) -> None:
+    """The one check of a data set's arrays: shapes, counts and labels.
+
+    Raises:
+        InputError: what is wrong, and in which file.
+    """
+    for split in SPLITS:
+        images, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
+        require_images(path / f"{split}.npy", images)
+        if labels.shape != (len(images),):
+            raise InputError(f"{path / split}_labels.npy: shape {labels.shape} beside {len(images)} images")
+        if labels.min() < 0:
+            raise InputError(f"{path / split}_labels.npy: label {labels.min()}; classes count from 0")
+    if dataset.train.shape[1:] != dataset.test.shape[1:]:
+        shapes = f"{dataset.train.shape[1:]} in train.npy, {dataset.test.shape[1:]} in test.npy"
+        raise InputError(f"{path}: images of different shapes (H, W, C): {shapes}")
 
 
 def _open_arrays(name: str, path: Path) -> Dataset:
     train, test = (open_array(path / f"{split}.npy", np.uint8, MADE_BY) for split in SPLITS)
     train_labels, test_labels = (open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in SPLITS)
-    return Dataset(name, train, test, train_labels, test_labels)
+    dataset = Dataset(name, train, test, train_labels, test_labels)
+    require_dataset(path, dataset)
+    return dataset

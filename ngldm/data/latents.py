@@ -19,7 +19,7 @@ from torch import Tensor
 from ngldm.data.statistics import LatentStatistics, channel_statistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
-from ngldm.io.images import UInt8Array, open_array
+from ngldm.io.images import UInt8Array, open_array, require_finite
 from ngldm.io.tensors import to_float
 
 MADE_BY = "the stage `latents`"
@@ -64,7 +64,13 @@ def _encode(
     out: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     for start in range(0, len(images), batch_size):
         batch = to_float(images[start : start + batch_size]).to(device)
-        out[start : start + len(batch)] = autoencoder.encode(batch).float().cpu().numpy()
+        latents = autoencoder.encode(batch).float().cpu()
+        if not latents.isfinite().all():
+            raise InputError(
+                f"latents: the autoencoder gives NaN or infinite numbers for images {start} to "
+                f"{start + len(batch) - 1} of {path.stem}; train it again with a lower autoencoder.fit.lr"
+            )
+        out[start : start + len(batch)] = latents.numpy()
         progress(len(batch))
     return out
 
@@ -119,4 +125,30 @@ def open_cache(path: Path) -> Latents:
         statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path}: statistics.json holds no numbers per channel ({error})") from error
-    return Latents(train, test, statistics)
+    cache = Latents(train, test, statistics)
+    require_latents(path, cache)
+    return cache
+
+
+def require_latents(path: Path, cache: Latents) -> None:
+    """The one check of a cache: shapes, and that every number is finite. It reads the arrays once, in blocks.
+
+    Raises:
+        InputError: what is wrong, and in which file.
+    """
+    for split, array in (("train", cache.train), ("test", cache.test)):
+        if array.ndim != 4 or 0 in array.shape:
+            raise InputError(f"{path / split}.npy: shape {array.shape}, must be (N, c, h, w) with none of them 0")
+        require_finite(path / f"{split}.npy", array)
+    if cache.train.shape[1:] != cache.test.shape[1:]:
+        shapes = f"{cache.train.shape[1:]} in train.npy, {cache.test.shape[1:]} in test.npy"
+        raise InputError(f"{path}: latents of different shapes (c, h, w): {shapes}")
+    for name, values in vars(cache.statistics).items():
+        if (
+            values.shape != (cache.train.shape[1],)
+            or not values.isfinite().all()
+            or (name == "std" and values.min() <= 0)
+        ):
+            above = " above 0" if name == "std" else ""
+            wanted = f"{cache.train.shape[1]} finite numbers{above}, one per channel"
+            raise InputError(f"{path / 'statistics.json'}: {name} {values.tolist()}, must be {wanted}")

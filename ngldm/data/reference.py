@@ -15,7 +15,9 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry, read_json, require
+from ngldm.io.images import open_array, require_finite
 
+MADE_BY = "the stage `reference`"
 CLASSIFIER = "classifier.safetensors"
 MAX_FEATURES = 10_000  # a random subset, kept for KID, precision and recall; the statistics use all features
 
@@ -80,6 +82,10 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
         wanted = f"({dim or 'D'},) and ({dim or 'D'}, {dim or 'D'})"
         raise InputError(f"{path}: mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, must be {wanted}")
+    if not (mu.isfinite().all() and sigma.isfinite().all()):
+        raise InputError(f"{path}: NaN or infinite numbers in mu or sigma")
+    if (sigma - sigma.T).abs().max() > 1e-4 * sigma.abs().max() or sigma.diagonal().min() < 0:
+        raise InputError(f"{path}: sigma is no covariance: it must be symmetric, its diagonal at least 0")
     return mu, sigma
 
 
@@ -89,10 +95,32 @@ def load_reference(path: Path) -> Reference:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    about = read_json(require(path, "the stage `reference`") / "reference.json", "weights_sha256")
-    features = require(path / "features.npy")
+    about = read_json(require(path, MADE_BY) / "reference.json", "extractor", "metric", "weights_sha256")
+    require(path / "features.npy")
     try:
         mu, sigma = read_statistics(path / "statistics.npz")
-        return Reference(mu, sigma, torch.from_numpy(np.load(features, allow_pickle=False)), about)
-    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+        features = np.array(open_array(path / "features.npy", np.float32, MADE_BY))
+        reference = Reference(mu, sigma, torch.from_numpy(features), about)
+        require_reference(path, reference)
+    except InputError as error:
         raise InputError(f"{path}: damaged ({error}); run the stage `reference` again") from error
+    return reference
+
+
+def require_reference(path: Path, reference: Reference) -> None:
+    """The one check of a reference: shapes, counts, and that every number is finite.
+
+    Raises:
+        InputError: what is wrong, and in which file.
+    """
+    file, features, about = path / "features.npy", reference.features, reference.about
+    if features.ndim != 2 or len(features) < 2 or features.shape[1] != len(reference.mu):
+        wanted = f"(N, {len(reference.mu)}) with N of at least 2, as statistics.npz has it"
+        raise InputError(f"{file}: shape {tuple(features.shape)}, must be {wanted}")
+    require_finite(file, features.numpy())
+    for key in ("extractor", "metric", "weights_sha256"):
+        entry(about, key, str)
+    if "num_images" in about and len(features) != min(entry(about, "num_images", int), MAX_FEATURES):
+        raise InputError(f"{file}: {len(features)} vectors of {about['num_images']} images")
+    if "floor" in about and not 0.0 <= entry(about, "floor", float) < float("inf"):
+        raise InputError(f"{path / 'reference.json'}: floor {about['floor']}, must be a finite number, at least 0")

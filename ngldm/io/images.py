@@ -37,6 +37,33 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
     return opened
 
 
+def require_images(path: Path, images: UInt8Array, leading: int = 1) -> None:
+    """Check what was opened: at least one image, none of them empty, grey or RGB.
+
+    Args:
+        leading: axes before (H, W, C).
+
+    Raises:
+        InputError: another shape.
+    """
+    if images.ndim != leading + 3 or 0 in images.shape or images.shape[-1] not in (1, 3):
+        wanted = f"({'N' if leading == 1 else 'frames, N'}, H, W, C) with C of 1 or 3 and none of them 0"
+        raise InputError(f"{path}: images of shape {images.shape}, must be {wanted}")
+
+
+def require_finite(path: Path, array: NDArray[np.floating], block: int = 4096) -> None:
+    """Refuse NaN and infinite numbers. A memory-mapped array is read `block` rows at a time.
+
+    Raises:
+        InputError: there is one; the message names the file and the first row that has one.
+    """
+    for start in range(0, len(array), block):
+        part = array[start : start + block]
+        if not np.isfinite(part).all():
+            bad = ~np.isfinite(part).reshape(len(part), -1).all(1)
+            raise InputError(f"{path}: NaN or infinite numbers, the first in row {start + int(bad.argmax())}")
+
+
 def grid(images: UInt8Array, columns: int, padding: int = 1, background: int = 32) -> UInt8Array:
     """Images (B, H, W, C) row by row in one array (H', W', C), `padding` pixels of `background` around each."""
     count, height, width, channels = images.shape

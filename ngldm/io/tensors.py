@@ -55,6 +55,22 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
     return tensors, state
 
 
+def require_finite(tensors: Mapping[str, Tensor], path: Path, unbounded: tuple[str, ...] = ()) -> None:
+    """Refuse NaN and infinite numbers.
+
+    Args:
+        path: of the file that they come from.
+        unbounded: names of tensors that may hold infinite ones.
+
+    Raises:
+        InputError: there is one; the message names file and tensor.
+    """
+    for name, tensor in tensors.items():
+        bad = tensor.isnan() if name in unbounded else ~tensor.isfinite()
+        if bad.any():
+            raise InputError(f"{path}: NaN or infinite numbers in {name} ({int(bad.sum())} of {tensor.numel()})")
+
+
 def strip_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names start with `prefix`, under the rest of their names."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

@@ -39,6 +39,11 @@ def step_draw(choice: str, noise: Noise, key: str = "step_noise") -> Draw:
     return lambda shape, generator: chosen.sample(shape, generator)
 
 
+def start_choice(choice: str | None, noise: Noise) -> str:
+    """The start that a choice means for a noise: None is "own", but "x_T" for discrete noise; see `start_draw`."""
+    return choice or ("x_T" if noise.base.discrete else "own")
+
+
 def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent: LatentExtent) -> Draw:
     """How x_T is drawn.
 
@@ -51,8 +56,7 @@ def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent:
     Raises:
         InputError: on an unknown choice.
     """
-    if choice is None:
-        choice = "x_T" if forward.noise.base.discrete else "own"
+    choice = start_choice(choice, forward.noise)
     last = schedule.num_train_timesteps
 
     def own(shape: Sequence[int], generator: torch.Generator) -> Tensor:

@@ -10,10 +10,15 @@ from ngldm.io.errors import InputError
 
 @dataclass(frozen=True)
 class Kid:
-    """Kernel Inception distance: mean and standard deviation over random subsets."""
+    """Kernel Inception distance.
+
+    Attributes:
+        mean: over random subsets.
+        std: over them; None where it would say nothing, since a set has fewer vectors than two subsets.
+    """
 
     mean: float
-    std: float
+    std: float | None
 
 
 def _mmd2(x: Tensor, y: Tensor) -> Tensor:
@@ -50,4 +55,6 @@ def kid(features1: Tensor, features2: Tensor, subset_size: int = 1000, num_subse
             for _ in range(num_subsets)
         ]
     )
-    return Kid(float(values.mean()), float(values.std(unbiased=False)))
+    # Subsets that overlap by more than half hardly differ; one that is the whole set never does.
+    apart = num_subsets > 1 and min(len(x), len(y)) >= 2 * size
+    return Kid(float(values.mean()), float(values.std(unbiased=False)) if apart else None)

@@ -1,4 +1,4 @@
 """The names that settings of the scoring can have. No torch here, so that params.yaml is checked quickly."""
 
-EXTRACTORS = ("classifier", "inception")
+EXTRACTORS = ("auto", "classifier", "inception", "rotation")
 PROTOCOLS = ("standard", "paper")

@@ -70,7 +70,7 @@ def open_scorer(
         folder: the folder that the stage `reference` wrote.
         num_images: number of images of each generated set.
         protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
-        extractor: name of the extractor that the reference must have been made with; None accepts any.
+        extractor: name of the extractor that the reference must have been made with; None or "auto" accepts any.
         inception_weights: path of the Inception weights; None takes torch's cache.
         device: where the extractor computes.
 
@@ -79,7 +79,7 @@ def open_scorer(
     """
     whole = load_reference(folder)
     network = make_extractor(
-        extractor or entry(whole.about, "extractor", str),
+        entry(whole.about, "extractor", str) if extractor in (None, "auto") else str(extractor),
         classifier=folder / CLASSIFIER,
         inception=inception_weights,
         device=device,

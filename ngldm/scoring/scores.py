@@ -35,7 +35,8 @@ class Scores:
         metric: name of the Frechet distance.
         distance: Frechet distance to the real images.
         spread: its standard deviation over sets of as many generated images (`ngldm.scoring.spread`).
-        kid, kid_std: kernel distance, and its standard deviation over subsets.
+        kid, kid_std: kernel distance, and its standard deviation over subsets; that is None if there are fewer images
+            than in two subsets.
         precision, recall: in [0, 1].
     """
 
@@ -43,11 +44,11 @@ class Scores:
     distance: float
     spread: float
     kid: float
-    kid_std: float
+    kid_std: float | None
     precision: float
     recall: float
 
-    def named(self) -> dict[str, float]:
+    def named(self) -> dict[str, float | None]:
         """The scores by the names that tables and MLflow use. The distance has the name of its metric."""
         return {
             self.metric: self.distance,

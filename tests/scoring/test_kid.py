@@ -36,12 +36,12 @@ def test_kid_of_full_subsets_is_the_naive_estimate(count, dim):
     x, y = features(count, dim, 0), features(count, dim, 1, shift=0.5)
     result = kid(x, y, subset_size=1000, num_subsets=3)
     assert result.mean == pytest.approx(naive_mmd2(x, y), rel=1e-9)
-    assert result.std == pytest.approx(0.0, abs=1e-9)
+    assert result.std is None
 
 
 def test_kid_over_subsets_has_the_full_sets_estimate_as_expectation():
     """Subsets without replacement keep the estimate unbiased; within 5 standard errors of 2000 subsets."""
-    x, y = features(9, 3, 0), features(6, 3, 1, shift=0.5)
+    x, y = features(9, 3, 0), features(8, 3, 1, shift=0.5)
     result = kid(x, y, subset_size=4, num_subsets=2000)
     assert result.std > 0.0
     assert abs(result.mean - naive_mmd2(x, y)) < 5.0 * result.std / math.sqrt(2000)

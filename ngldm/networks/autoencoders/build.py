@@ -14,7 +14,7 @@ import torch
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array, enlarge, grid
-from ngldm.io.tensors import load_tensors, save_tensors, to_float, to_uint8
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_uint8
 from ngldm.networks.autoencoders.autoencoder import Autoencoder, IdentityAutoencoder
 from ngldm.networks.autoencoders.kl import KLAutoencoder
 from ngldm.networks.autoencoders.paper import PaperAutoencoder
@@ -64,6 +64,7 @@ def load_autoencoder(path: Path, image_shape: tuple[int, int, int]) -> Autoencod
     tensors, state = load_tensors(path, made_by="the stage `autoencoder`")
     if "autoencoder" not in state:
         raise InputError(f"{path}: holds no autoencoder")
+    require_finite(tensors, path)
     model = build_autoencoder(entry(state, "autoencoder", dict), image_shape)
     try:
         model.load_state_dict(tensors)

@@ -1,5 +1,6 @@
 """`ngldm compare`: a table of MLflow runs with the params in which they differ, and their scores."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -7,12 +8,18 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report.table import STANDARD_ERRORS
 from ngldm.pipeline.terminal import print_table
+from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
 from ngldm.pipeline.workspace import store_file, tracking_uri
 
 HIGHER = ("precision", "recall")
 LOWER = ("fid", "fd", "kid")
 ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags that get a row if they differ
+COMPARABLE = (  # tags and params that must be equal in all runs, or no value is marked as the best
+    *("recipe", "dataset", DATA_TAG, EXTRACTOR_TAG, "evaluate.extractor", "evaluate.fid_protocol"),
+    *("sample.num_images",),
+)
 SHOWN = 8  # so many names are listed in an error message
 
 
@@ -31,7 +38,11 @@ def compare(
     limit: Annotated[int, typer.Option(min=1, help="Largest number of runs, if none is named.")] = 6,
     equal: Annotated[bool, typer.Option("--all", help="Show equal params and all metrics too.")] = False,
 ) -> None:
-    """Compare MLflow runs: the params that differ, and the scores. The best value of each score is bold."""
+    """Compare MLflow runs: the params that differ, and the scores. The best value of each score is bold.
+
+    No value is bold if the runs differ in recipe, data set, extractor or number of images, because such scores cannot
+    be compared. A distance is bold only if it is lower than all others by at least two standard errors.
+    """
     wanted = experiment or load_params().experiment
     found = _scored_runs(wanted)
     chosen = [_pick(found, name, wanted) for name in runs] if runs else _newest_of_each_name(found, limit)
@@ -43,6 +54,9 @@ def compare(
             print_table([heading, *_names(chosen)], rows)
         else:
             print(f"no {heading}")
+    differing = [key for key in COMPARABLE if len({_condition(run, key) for run in chosen}) > 1]
+    if differing:
+        print(f"no best is marked: the runs differ in {', '.join(differing)}")
 
 
 def _scored_runs(experiment: str) -> list[Any]:
@@ -125,23 +139,50 @@ def _param_rows(runs: Sequence[Any], equal: bool) -> list[list[str]]:
     return rows
 
 
+def _condition(run: Any, key: str) -> str | None:
+    """What a run says of a tag or a param."""
+    found: str | None = run.data.tags.get(key, run.data.params.get(key))
+    return found
+
+
 def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
+    alike = all(len({_condition(run, key) for run in runs}) == 1 for key in COMPARABLE)
     keys = sorted({key for run in runs for key in run.data.metrics if everything or _is_score(key)})
     rows = []
     for key in keys:
         values = [run.data.metrics.get(key) for run in runs]
-        best = best_value(key, [value for value in values if value is not None])
+        name, _, rest = key.partition(".")
+        metrics = [run.data.metrics for run in runs]
+        spreads = [own.get(f"{name}_std.{rest}", own.get(f"{name}_std_error.{rest}")) for own in metrics]
+        known = [(value, spread) for value, spread in zip(values, spreads, strict=True) if value is not None]
+        best = best_value(key, [v for v, _ in known], [s for _, s in known]) if alike else None
         cells = ["-" if v is None else f"[bold]{v:.4g}[/]" if v == best else f"{v:.4g}" for v in values]
         rows.append([key, *cells])
     return rows
 
 
-def best_value(metric: str, values: Sequence[float]) -> float | None:
-    """The best value of a score. None if all are equal, or for a spread, which is neither good nor bad."""
+def best_value(metric: str, values: Sequence[float], spreads: Sequence[float | None]) -> float | None:
+    """The best value of a score. None if no value is the best, or for a spread, which is neither good nor bad.
+
+    Args:
+        values: of the score, one for each run that has it.
+        spreads: standard error of each value, None if unknown. The best distance must be lower than each other by at
+            least two standard errors of the difference. They are not used for precision and recall.
+    """
     kind = metric.split(".")[0]
     if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):
         return None
-    return max(values) if kind in HIGHER else min(values)
+    best = max(values) if kind in HIGHER else min(values)
+    if kind in HIGHER:
+        return best
+    at = values.index(best)
+    for index, (value, spread) in enumerate(zip(values, spreads, strict=True)):
+        errors = (spreads[at], spread)
+        if index != at and (
+            value == best or None in errors or value - best < STANDARD_ERRORS * math.hypot(*filter(None, errors))
+        ):
+            return None
+    return best
 
 
 def _escape(value: str) -> str:

@@ -167,7 +167,8 @@ def weights(params: Params | None) -> Finding:
     except InputError as error:
         if needed:
             return Finding("FAIL", str(error), "download them, or -S evaluate.inception_weights=<file>")
-        return Finding("ok", "no Inception weights; evaluate.extractor is `classifier`, which needs none")
+        chosen = f"evaluate.extractor is `{params.evaluate.extractor}`" if params else "the default extractor"
+        return Finding("ok", f"no Inception weights; {chosen} needs none")
     return Finding("ok", f"{file}" + ("" if needed else ", though evaluate.extractor needs none"))
 
 

@@ -1,7 +1,8 @@
 """`ngldm fid`: the FID of any two sets of images, as the command line of pytorch-fid computes it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,7 +42,8 @@ def fid(
     be_deterministic()
     import torch
 
-    from ngldm.data.reference import read_statistics, write_statistics
+    from ngldm.data.reference import write_statistics
+    from ngldm.scoring.features.extractor import finite_features
     from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.kid import kid
@@ -49,17 +51,17 @@ def fid(
     for source in (first, second):
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
+    opened = [open_source(source, batch_size, InceptionExtractor.dim) for source in (first, second)]
     extractor = InceptionExtractor(inception_weights(weights), target)
     statistics, features = [], []
-    for source in (first, second):
-        if source.suffix == ".npz":
-            statistics.append(read_statistics(source, extractor.dim))
+    for source, (known, count, batches) in zip((first, second), opened, strict=True):
+        if known:
+            statistics.append(known)
             continue
-        count, batches = read_batches(source, batch_size)
         with progress(f"features {source.name}", count) as advance:
             vectors = []
             for batch in batches:
-                vectors.append(extractor(batch))
+                vectors.append(finite_features(extractor, batch))
                 advance(len(batch))
         features.append(torch.cat(vectors))
         moments = Moments(extractor.dim).update(features[-1])
@@ -70,10 +72,45 @@ def fid(
         write_statistics(save, *statistics[0])
     distance = frechet_distance(*statistics[0], *statistics[1])
     kernel = kid(features[0], features[1]) if len(features) == 2 else None
-    print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f} +- {kernel.std:.6f}" if kernel else ""))
+    spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
+    print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
+    if kernel and not spread:
+        print("note: KID without its spread; that needs two subsets of images that do not overlap")
 
 
-def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
+@dataclass(frozen=True)
+class Batches:
+    """Batches of images that can be read more than once."""
+
+    start: Callable[[], Iterator[Any]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.start()
+
+
+Opened = tuple[tuple[Any, Any] | None, int, Iterable[Any]]
+
+
+def open_source(source: Path, batch_size: int, dim: int) -> Opened:
+    """The statistics of an .npz file, or None; the number of images; and their batches.
+
+    Every image is read once, so a damaged image is found before the long computation starts.
+
+    Raises:
+        InputError: the source cannot be scored.
+    """
+    from ngldm.data.reference import read_statistics
+
+    if source.suffix == ".npz":
+        return read_statistics(source, dim), 0, ()
+    count, batches = read_batches(source, batch_size)
+    with progress(f"check {source.name}", count) as advance:
+        for batch in batches:
+            advance(len(batch))
+    return None, count, batches
+
+
+def read_batches(source: Path, batch_size: int) -> tuple[int, Batches]:
     """The number of images, and batches of them: uint8 (B, H, W, 3 or 1). All images of a batch have the same size.
 
     Raises:
@@ -85,7 +122,7 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
 
     if source.is_dir():
         files = _files(source)
-        return len(files), _decoded(files, batch_size)
+        return len(files), Batches(lambda: _decoded(files, batch_size))
     if is_archive(source):
         raise InputError(f"{source}: unpack it, and name the folder")
     try:
@@ -94,7 +131,7 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Iterator[Any]]:
         raise InputError(f"{source}: not a folder, an .npz or a complete .npy file ({error})") from error
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or len(array) < 2:
         raise InputError(f"{source}: {array.dtype} {array.shape}; must be uint8 (N, H, W, 1 or 3) with N at least 2")
-    return len(array), (array[start : start + batch_size] for start in range(0, len(array), batch_size))
+    return len(array), Batches(lambda: (array[i : i + batch_size] for i in range(0, len(array), batch_size)))
 
 
 def _files(folder: Path) -> list[Path]:

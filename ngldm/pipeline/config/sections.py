@@ -194,7 +194,9 @@ class ReferenceParams(Section):
 
 
 class EvaluateParams(Section):
-    extractor: Annotated[str, OneOf(EXTRACTORS)] = Field(description="network that gives the features")
+    extractor: Annotated[str, OneOf(EXTRACTORS)] = Field(
+        description="network that gives the features; auto: classifier of the labels, or rotation without labels"
+    )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")

@@ -23,7 +23,16 @@ from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise
 from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.table import COLUMNS, ScoreRow, best_values, collect_rows, markdown_table, show
+from ngldm.pipeline.report.table import (
+    COLUMNS,
+    ScoreRow,
+    collect_rows,
+    markdown_table,
+    score_table,
+    show,
+    verdicts,
+    winners,
+)
 from ngldm.theory.tables import MomentRow, Theory, read_theory
 
 STEPS = 5  # of `write_report`, for a progress bar
@@ -113,7 +122,8 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
         paper=paper_rows(rows) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
-        best=best_values(rows),
+        winners=winners(rows),
+        verdicts=verdicts(rows),
         reference=read_json(
             workspace.REFERENCE / "reference.json", "metric", "extractor", "num_images", "floor", "floor_num_images"
         ),
@@ -137,7 +147,7 @@ def write_report(
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
-        (folder / "table.md").write_text(markdown_table(rows, COLUMNS))
+        (folder / "table.md").write_text(score_table(rows))
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")

@@ -1,4 +1,4 @@
-"""The table of scores: its rows, the best values, and tables as Markdown."""
+"""The table of scores: its rows, which of them is lower beyond doubt, and tables as Markdown and for the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
+TOLD = ("method", "num_inference_steps")  # are the first words of the description of a sampler
+STANDARD_ERRORS = 2.0  # of the difference: a winner is lower by at least so many
 SUMMARY_COLUMNS = ("noise", "sampler", "network_calls", "value", "spread", "kid", "precision", "recall")
 
 
@@ -18,10 +20,12 @@ class ScoreRow(TypedDict):
     Attributes:
         noise, sampler: their labels.
         method: the algorithm of the sampler; for a sampler `auto` the one that was chosen.
+        settings: all settings of the sampler in words, except its start noise (`describe`).
+        start_noise: kind of noise that sampling started from.
         network_calls: per image.
         metric: name of the Frechet distance.
         value: that distance; lower is better.
-        spread: its standard deviation over bootstrap draws of the generated images.
+        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.spread`).
         kid: kernel distance; lower is better.
         precision, recall: in [0, 1]; higher is better.
         num_samples: generated images that were scored.
@@ -32,6 +36,8 @@ class ScoreRow(TypedDict):
     noise: str
     sampler: str
     method: str
+    settings: str
+    start_noise: str
     network_calls: int
     metric: str
     value: float
@@ -63,12 +69,15 @@ def collect_rows(params: Params) -> list[ScoreRow]:
             scores = _of_sampler(evaluated, noise, sampler)
             metric = next(key for key in scores if f"{key}_std" in scores and key != "kid")
             about_samples = read_json(workspace.samples(noise, sampler) / "samples.json", "sampler", "network_calls")
+            options = entry(about_samples, "sampler", dict)
             sampled = read_json(workspace.metrics("sample", noise, sampler))
             rows.append(
                 ScoreRow(
                     noise=noise,
                     sampler=sampler,
-                    method=entry(about_samples, "sampler", dict)["method"],
+                    method=options["method"],
+                    settings=describe(options),
+                    start_noise=entry(about_samples, "start_noise", str),
                     network_calls=entry(about_samples, "network_calls", int),
                     metric=metric,
                     value=entry(scores, metric, float),
@@ -92,16 +101,63 @@ def _of_sampler(evaluated: Mapping[str, dict[str, object]], noise: str, sampler:
     return evaluated[sampler]
 
 
-def best_values(rows: Sequence[ScoreRow]) -> dict[str, float]:
-    """For each sampler the lowest distance of all noises."""
-    best: dict[str, float] = {}
-    for row in rows:
-        best[row["sampler"]] = min(row["value"], best.get(row["sampler"], math.inf))
-    return best
+def describe(sampler: Mapping[str, object]) -> str:
+    """The settings of a sampler in a few words, without its start noise, which has a column of its own."""
+    others = {key: value for key, value in sampler.items() if key not in (*TOLD, "start_noise") and value is not None}
+    words = [f"{key} {show(value)}" for key, value in others.items()]
+    return ", ".join([f"{sampler['method']} {sampler['num_inference_steps']} steps", *words])
+
+
+def winners(rows: Sequence[ScoreRow]) -> dict[str, str | None]:
+    """For each sampler the noise with the lowest distance, or None if no noise is clearly the lowest.
+
+    A winner is lower than each other noise by at least two standard errors of the difference, sqrt(s1^2 + s2^2) of the
+    two spreads. There is none if the metrics, extractors or numbers of images differ, or if there is only one noise.
+    """
+    found: dict[str, str | None] = {}
+    for sampler in dict.fromkeys(row["sampler"] for row in rows):
+        column = sorted((row for row in rows if row["sampler"] == sampler), key=lambda row: row["value"])
+        comparable = len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
+        clear = comparable and len(column) > 1 and all(beats(column[0], other) for other in column[1:])
+        found[sampler] = column[0]["noise"] if clear else None
+    return found
+
+
+def beats(one: ScoreRow, other: ScoreRow) -> bool:
+    """Whether a distance is lower by two standard errors. False if both spreads are 0 or one is unknown (NaN)."""
+    error = math.hypot(one["spread"], other["spread"])
+    return other["value"] - one["value"] >= STANDARD_ERRORS * error and error > 0
+
+
+def verdicts(rows: Sequence[ScoreRow]) -> dict[str, str]:
+    """For each sampler what its scores show, in words."""
+    return {
+        sampler: "no difference shown" if noise is None else f"{noise} is lower than all others"
+        for sampler, noise in winners(rows).items()
+    }
+
+
+def conditions(rows: Sequence[ScoreRow]) -> list[str]:
+    """For each sampler a line: what its scores show, and the settings and start noise that they were made with."""
+    lines = []
+    for sampler, verdict in verdicts(rows).items():
+        noises: dict[str, list[str]] = {}
+        for row in (row for row in rows if row["sampler"] == sampler):
+            noises.setdefault(f"{row['settings']}, start noise {row['start_noise']}", []).append(row["noise"])
+        settings = "; ".join(
+            text + (f" ({', '.join(names)})" if len(noises) > 1 else "") for text, names in noises.items()
+        )
+        lines.append(f"{sampler}: {verdict}. {settings}.")
+    return lines
 
 
 def show(value: object) -> str:
-    """The text of a cell. Floats have four significant digits, which is more than any of these figures is known to."""
+    """The text of a cell. Unknown values are "-".
+
+    Floats have four significant digits, which is more than any of these figures is known to.
+    """
+    if value is None or value != value:
+        return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -110,6 +166,15 @@ def markdown_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str])
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(show(row[column]) for column in columns) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def score_table(rows: Sequence[ScoreRow]) -> str:
+    """All columns in Markdown. The score of a winner is bold. Below the table are the `conditions`."""
+    best = winners(rows)
+    shown: list[Mapping[str, object]] = [
+        {**row, "value": f"**{show(row['value'])}**"} if row["noise"] == best[row["sampler"]] else row for row in rows
+    ]
+    return markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in conditions(rows))
 
 
 def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
@@ -126,13 +191,13 @@ def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
 
 
 def summary_rows(rows: Sequence[ScoreRow]) -> list[list[str]]:
-    """The cells of `SUMMARY_COLUMNS` for the terminal. The best value of each sampler is bold (rich's markup)."""
-    best, table = best_values(rows), []
+    """The cells of `SUMMARY_COLUMNS` for the terminal. The value of a winner is bold (rich's markup)."""
+    best, table = winners(rows), []
     for row in rows:
         content: Mapping[str, object] = row
         cells = {column: show(content[column]) for column in SUMMARY_COLUMNS}
         cells["spread"] = f"{row['spread']:.2g}"
-        if row["value"] == best[row["sampler"]]:
+        if row["noise"] == best[row["sampler"]]:
             cells["value"] = f"[bold]{cells['value']}[/]"
         table.append(list(cells.values()))
     return table

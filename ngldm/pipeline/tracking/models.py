@@ -6,16 +6,16 @@ from contextlib import redirect_stderr
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import ngldm
 from ngldm.io.files import fingerprint, sha256_file
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
+from ngldm.sampling.best import SamplerSettings
 
 COUNT_TAG = "ngldm.scored_images"
-BEST, BEST_STEPS = "best", 0  # mean: the best known sampler; MLflow needs defaults of the right types
-EXAMPLE = ({"n": [2], "seed": [0]}, {"method": BEST, "num_inference_steps": BEST_STEPS})
+EXAMPLE = ({"n": [2], "seed": [0]}, {"method": "ddim", "num_inference_steps": 5})
 REQUIREMENTS = ("torch", "numpy", "safetensors", "scikit-learn", "accelerate", "mlflow")
 
 
@@ -24,7 +24,9 @@ def registered_name(noise: str) -> str:
 
 
 def signature(image_shape: tuple[int, int, int]) -> Any:
-    """Inputs and outputs of the served model: n and seed; uint8 images (n, H, W, C). The sampler is a parameter.
+    """Inputs and outputs of the served model: n and seed; uint8 images (n, H, W, C). All sampling options are params.
+
+    A param that is not given is None. It gets the value of the best known sampler of the noise.
 
     Args:
         image_shape: (C, H, W).
@@ -34,12 +36,12 @@ def signature(image_shape: tuple[int, int, int]) -> Any:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
     channels, height, width = image_shape
-    method = ParamSpec("method", DataType.string, BEST)
-    steps = ParamSpec("num_inference_steps", DataType.long, BEST_STEPS)
+    types = {str: DataType.string, int: DataType.long, float: DataType.double}
+    options = [ParamSpec(key, types[kind], None) for key, kind in get_type_hints(SamplerSettings).items()]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
         outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
-        params=ParamSchema([method, steps]),
+        params=ParamSchema(options),
     )
 
 

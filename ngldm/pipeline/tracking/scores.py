@@ -10,7 +10,7 @@ from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.tracking.comparison import run_of_model
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
-from ngldm.pipeline.tracking.store import Store
+from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, Store
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import Scores
 
@@ -37,7 +37,10 @@ def record_scores(
     run = run_of_model(store, params, noise, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.
-    run.metrics({f"{key}.{sampler}": value for key, value in scores.named().items()}, model_id=model_id)
+    known = {f"{key}.{sampler}": value for key, value in scores.named().items() if value is not None}
+    run.metrics(known, model_id=model_id)
+    about = scorer.reference.about
+    run.tags({DATA_TAG: str(about.get("dataset_sha256")), EXTRACTOR_TAG: str(about.get("weights_sha256"))})
     run.picture(f"samples-{sampler}", sample_grid(images), run.step)
     for frame in range(len(trajectory)):  # so MLflow's slider goes from noise to image
         run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)

@@ -3,15 +3,35 @@
     model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
     images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
 
-Without params, the best known sampler of the noise is used.
+Without params, the best known sampler of the noise is used. A request that cannot be fulfilled is refused, over HTTP
+with status 400 and the reason.
 """
+
+import logging
 
 import mlflow
 import numpy as np
+from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from ngldm.pipeline.tracking.models import BEST, BEST_STEPS
+from ngldm.io.errors import InputError
+from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import load
+
+MAX_IMAGES = 1000  # of one request, all rows together: the answer is JSON
+OPTIONS = tuple(SamplerSettings.__annotations__)
+
+
+def refuse_unknown(record: logging.LogRecord) -> bool:
+    """A filter of MLflow's log: an error in place of its warning that it leaves out unknown params of our models.
+
+    MLflow removes them before `predict` is called and only warns. Nothing else tells us of them.
+    """
+    text = record.getMessage()
+    if text.startswith("Unrecognized params") and all(repr(option) in text for option in OPTIONS):
+        names = text.partition("[")[2].partition("]")[0]
+        raise MlflowException.invalid_parameter_value(f"params: unknown {names}; choose among: {', '.join(OPTIONS)}")
+    return True
 
 
 class ServedModel(PythonModel):
@@ -19,15 +39,30 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self.generator = load(context.artifacts["bundle"], "cpu")
+        logging.getLogger("mlflow.models.utils").addFilter(refuse_unknown)
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
-        """The images of all rows (n, seed), one after the other: uint8 (sum of n, H, W, C)."""
-        chosen = {key: value for key, value in (params or {}).items() if value not in (BEST, BEST_STEPS)}
-        if "num_inference_steps" in chosen:
-            longest = self.generator.model.diffusion.schedule.num_train_timesteps
-            chosen["num_inference_steps"] = min(chosen["num_inference_steps"], longest)
-        rows = zip(model_input["n"], model_input["seed"], strict=True)
-        return np.concatenate([self.generator.sample(int(n), int(seed), **chosen) for n, seed in rows])
+        """The images of all rows (n, seed), one after the other: uint8 (sum of n, H, W, C).
+
+        Raises:
+            MlflowException: an unknown option; a seed or an option that sampling refuses; or a number of images that is
+                not between 1 and `MAX_IMAGES` in all.
+        """
+        chosen = {key: value for key, value in (params or {}).items() if value is not None}
+        rows = list(zip(model_input["n"], model_input["seed"], strict=True))
+        try:
+            _require_counts([n for n, _ in rows])
+            return np.concatenate([self.generator.sample(int(n), int(seed), **chosen) for n, seed in rows])
+        except InputError as error:
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+def _require_counts(counts: list[int]) -> None:
+    for count in counts:
+        if count < 1:
+            raise InputError(f"n: {count} must be at least 1")
+    if not 1 <= sum(counts) <= MAX_IMAGES:
+        raise InputError(f"n: {sum(counts)} images in one request; must be 1 to {MAX_IMAGES}")
 
 
 mlflow.models.set_model(ServedModel())

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
+DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
+EXTRACTOR_TAG = "ngldm.extractor_sha256"  # and the weights of the network that compares them
 T = TypeVar("T")
 LOCK_SECONDS = 120  # other processes wait while the first makes the tables of the store, which takes seconds
 

@@ -1,4 +1,4 @@
-"""Features of a classifier trained on the data set's own labels."""
+"""Features of a classifier trained on the data set's own labels, or on rotations where there are none."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
-from ngldm.io.tensors import load_tensors, save_tensors, to_float
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float
 
 
 class Classifier(nn.Module):
@@ -95,9 +95,14 @@ def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], ba
     return correct / len(images)
 
 
-def save_classifier(model: Classifier, path: Path) -> None:
-    """Write the classifier. The file appears complete or not at all."""
-    save_tensors(dict(model.state_dict()), {"classifier": model.settings}, path)
+def save_classifier(model: Classifier, path: Path, name: str = "classifier") -> None:
+    """Write the classifier. The file appears complete or not at all.
+
+    Args:
+        name: the extractor that it makes: "classifier" if it learned labels, or "rotation".
+    """
+    named = {} if name == "classifier" else {"extractor": name}
+    save_tensors(dict(model.state_dict()), {"classifier": model.settings, **named}, path)
 
 
 class ClassifierExtractor:
@@ -107,9 +112,6 @@ class ClassifierExtractor:
         InputError: the file is missing or holds no classifier.
     """
 
-    name = "classifier"
-    metric = "fd_classifier"
-
     def __init__(self, path: Path, device: torch.device | str = "cpu") -> None:
         tensors, state = load_tensors(path, made_by="the stage `reference`")
         try:
@@ -117,10 +119,13 @@ class ClassifierExtractor:
             self.model = Classifier(tuple(settings.pop("image_shape")), **settings)
             self.model.load_state_dict(tensors)
             self.dim = settings["dim"]
+            self.name = entry(state, "extractor", str) if "extractor" in state else "classifier"
         except (InputError, KeyError, TypeError, RuntimeError) as error:
             raise InputError(f"{path}: holds no classifier of this version ({error})") from error
+        require_finite(tensors, path)
         self.model.eval().to(device)
         self.device = device
+        self.metric = f"fd_{self.name}"
         self.weights_sha256 = sha256_file(path)
 
     @torch.inference_mode()

@@ -3,6 +3,8 @@
 - `inception` is the network of FID, from the package pytorch-fid. Only its distance is called `fid`.
 - `classifier` is a small network that is trained on the data set's own labels. It is for small or grey images, on which
   Inception features say little. Its distance is called `fd_classifier`.
+- `rotation` is the same network, trained to find how an image was rotated. It is for images without labels. Its
+  distance is called `fd_rotation`.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +13,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.io.errors import unknown
+from ngldm.io.errors import InputError, unknown
 from ngldm.io.images import UInt8Array
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
@@ -24,7 +27,7 @@ class Extractor(Protocol):
     """What scoring needs from an extractor.
 
     Attributes:
-        name: "classifier" or "inception".
+        name: "classifier", "rotation" or "inception".
         metric: name of its Frechet distance in tables.
         dim: length of a feature vector.
         weights_sha256: SHA-256 of the file of its weights.
@@ -46,7 +49,7 @@ def make_extractor(
     """The extractor of that name.
 
     Args:
-        name: "classifier" or "inception".
+        name: "classifier", "rotation" or "inception".
         classifier: file of the trained classifier.
         inception: path of the Inception weights; None takes torch's cache.
         device: where the network computes.
@@ -54,11 +57,53 @@ def make_extractor(
     Raises:
         InputError: an unknown name, or the weights are missing or damaged.
     """
-    if name == "classifier":
-        return ClassifierExtractor(classifier, device)
     if name == "inception":
         return InceptionExtractor(inception_weights(inception), device)
-    raise unknown("evaluate.extractor", name, EXTRACTORS)
+    if name not in ("classifier", "rotation"):
+        raise unknown("evaluate.extractor", name, EXTRACTORS)
+    extractor = ClassifierExtractor(classifier, device)
+    if extractor.name != name:
+        raise InputError(
+            f"evaluate.extractor: {name}, but {classifier} holds the extractor {extractor.name}; "
+            "run the stage `reference` again"
+        )
+    return extractor
+
+
+def choose_extractor(name: str, train_labels: NDArray[np.int64]) -> str:
+    """The extractor that a setting means for these images.
+
+    Args:
+        name: one of `EXTRACTORS`; "auto" is the classifier where the labels hold at least two classes, else rotation.
+        train_labels: (N,).
+
+    Raises:
+        InputError: a classifier of fewer than two classes, whose features would mean nothing.
+    """
+    classes = len(np.unique(train_labels))
+    if name == "auto":
+        return "classifier" if classes > 1 else "rotation"
+    if name == "classifier" and classes < 2:
+        raise InputError(
+            f"evaluate.extractor: classifier needs images of at least two classes, the training images have {classes}; "
+            "choose auto or rotation, which need no labels, or inception"
+        )
+    return name
+
+
+def finite_features(extractor: Extractor, images: UInt8Array) -> Tensor:
+    """`extractor(images)`, if all numbers are finite.
+
+    Raises:
+        InputError: they are not.
+    """
+    features = extractor(images)
+    if not features.isfinite().all():
+        raise InputError(
+            f"extractor {extractor.name}: NaN or infinite features; its weights {extractor.weights_sha256[:12]} are "
+            "damaged or not those of this network"
+        )
+    return features
 
 
 def extract(
@@ -67,8 +112,12 @@ def extract(
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Tensor]:
-    """Features (B, dim) of uint8 images (N, H, W, C), batch by batch. `progress` gets the number of images of each."""
+    """Features (B, dim) of uint8 images (N, H, W, C), batch by batch. `progress` gets the number of images of each.
+
+    Raises:
+        InputError: features are NaN or infinite.
+    """
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
-        yield extractor(batch)
+        yield finite_features(extractor, batch)
         progress(len(batch))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array
+from ngldm.io.tensors import require_finite
 
 # The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.
 FID_WEIGHTS_PREFIX = "6726825d"
@@ -90,6 +91,7 @@ class InceptionExtractor:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             with _state_dict_instead_of_download(state):
                 self.model = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]]).eval().to(device)
+            require_finite(state, weights)
         except Exception as error:  # for a damaged or wrong file, torch.load and load_state_dict raise many types
             raise InputError(
                 f"evaluate.inception_weights: {weights} does not hold the weights of pytorch-fid's InceptionV3 "

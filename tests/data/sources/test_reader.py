@@ -231,7 +231,7 @@ def test_every_suffix_is_read_alike_for_training_and_for_scoring(suffix, upper, 
     assert count == 2
     path = next(tmp_path.iterdir())
     mine = decode(path, path.name, Settings(SIDE, 3, 1)).image
-    np.testing.assert_array_equal(next(batches)[0], mine)
+    np.testing.assert_array_equal(next(iter(batches))[0], mine)
     assert np.abs(mine[..., 0].astype(int) - array).mean() < 30  # JPEG and WebP lose a little
 
 

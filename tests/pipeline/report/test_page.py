@@ -19,7 +19,7 @@ from ngldm.pipeline import colours
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.page import data_uri, write_report
-from ngldm.pipeline.report.table import best_values
+from ngldm.pipeline.report.table import winners
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +113,11 @@ def test_lines_can_be_told_from_light_and_dark_pages(page: str) -> None:
 
 def test_headline_marks_the_best_of_each_sampler(tree: Any, smoke: Path) -> None:
     with (smoke / "reports" / "table.csv").open(newline="") as file:
-        rows = [row | {"value": float(row["value"])} for row in csv.DictReader(file)]
-    best = best_values(rows)
+        rows = [row | {key: float(row[key]) for key in ("value", "spread")} for row in csv.DictReader(file)]
+    best = winners(rows)
     assert set(best) == {"ancestral", "auto"}
-    assert {text(strong) for strong in elements(tree, "strong")} == {f"{value:.4g}" for value in best.values()}
+    marked = {f"{row['value']:.4g}" for row in rows if best[row["sampler"]] == row["noise"]}
+    assert {text(strong) for strong in elements(tree, "strong")} == marked
 
 
 def test_all_sections_of_a_full_run_are_there(tree: Any, page: str, smoke: Path) -> None:

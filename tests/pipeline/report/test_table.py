@@ -13,12 +13,12 @@ from ngldm.pipeline.report.table import (
     COLUMNS,
     SUMMARY_COLUMNS,
     ScoreRow,
-    best_values,
     collect_rows,
     few_scores,
     markdown_table,
     show,
     summary_rows,
+    winners,
 )
 
 
@@ -28,6 +28,8 @@ def row(noise: str, sampler: str, value: float) -> ScoreRow:
         noise=noise,
         sampler=sampler,
         method="heun",
+        settings="heun 10 steps",
+        start_noise="own",
         network_calls=20,
         metric="fid",
         value=value,
@@ -45,8 +47,8 @@ def row(noise: str, sampler: str, value: float) -> ScoreRow:
 ROWS = [row("gaussian", "a", 2.0), row("laplace", "a", 1.23456), row("gaussian", "b", 3.0), row("laplace", "b", 4.0)]
 
 
-def test_the_best_of_a_sampler_is_the_lowest_value_of_any_noise() -> None:
-    assert best_values(ROWS) == {"a": 1.23456, "b": 3.0}
+def test_the_winner_of_a_sampler_is_the_noise_with_the_lowest_value() -> None:
+    assert winners(ROWS) == {"a": "laplace", "b": "gaussian"}
 
 
 def test_a_row_for_each_noise_and_sampler_from_the_metrics_files(smoke: Path, monkeypatch: pytest.MonkeyPatch) -> None:
