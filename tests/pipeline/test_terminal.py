@@ -110,7 +110,8 @@ def test_every_stage_ends_with_its_summary(smoke: Path) -> None:
     labelled = [f"{stage} {noise}" for stage in ("train", "evaluate") for noise in ("gaussian", "laplace")]
     labelled += [f"sample {pair}" for pair in pairs]
     others = ["download digits", "autoencoder kl", "latents", "reference classifier", "curve", "study", "theory"]
-    assert set(lines) == {*labelled, *others}
+    verdicts = ["ancestral", "auto"]  # the report's line for each sampler
+    assert set(lines) == {*labelled, *others, *verdicts}
     assert "training images 1500" in lines["download digits"]
     assert "fd_classifier auto " in lines["evaluate laplace"]
     assert "smoke on digits, 64 images each" in log  # the report's own table
