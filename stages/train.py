@@ -19,6 +19,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
@@ -42,6 +43,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
+    behind |= own_noise(**params.noise_arguments(noise))
     store = Store(params.experiment)
     start = time.perf_counter()
     with (

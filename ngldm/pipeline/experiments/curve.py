@@ -15,6 +15,7 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
 from ngldm.scoring.scorer import Scorer
@@ -55,6 +56,7 @@ def score_snapshots(
     }
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
     behind = {**made_from(decided_by, reference, Path(__file__)), "device": scorer.device.type}
+    behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     rows: list[CurveRow] = []
     for file in files:
         inputs = {**behind["inputs"], "model": sha256_file(file)}

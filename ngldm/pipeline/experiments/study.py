@@ -22,6 +22,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
@@ -154,9 +155,8 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     rows: list[StudyRow] = []
     todo = []
     for job in jobs:
-        kept: KeptRows[StudyRow] = KeptRows(
-            "study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)}
-        )
+        behind = {**shared, "settings": _decided_by(job), **own_noise(**job.settings["noise"])}
+        kept: KeptRows[StudyRow] = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, behind)
         found = kept.read()
         if found is None:
             todo.append((job, kept))
