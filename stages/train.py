@@ -1,6 +1,5 @@
 """Stage `train@<noise>`: the paper's Algorithm 1 for one noise distribution."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,7 +45,6 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
     behind |= own_noise(**params.noise_arguments(noise))
     store = Store(params.experiment)
-    start = time.perf_counter()
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
         training_run(store, params, noise, checkpointer.key) as run,
@@ -66,7 +64,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
         training = fit(model.unet, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
-        seconds = time.perf_counter() - start
+        seconds = checkpointer.seconds()
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.unet.load_state_dict(best)
         model.save(workspace.model(noise))
