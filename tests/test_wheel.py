@@ -18,5 +18,6 @@ def test_the_wheel_holds_the_package_alone(root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = [name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    tracked = subprocess.run(["git", "ls-files", "ngldm"], cwd=root, capture_output=True, text=True, check=True)
+    ls = ("ls-files", "--cached", "--others", "--exclude-standard", "ngldm")
+    tracked = subprocess.run(["git", *ls], cwd=root, capture_output=True, text=True, check=True)
     assert sorted(names) == sorted(tracked.stdout.split())
