@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
-USERS = ("experiments.curve", "experiments.study", "report.curve", "report.page", "report.provenance", "report.table")
+EXPERIMENTS = ("experiments.curve", "experiments.models", "experiments.scorer", "experiments.study")
+USERS = (*EXPERIMENTS, "report.curve", "report.page", "report.provenance", "report.table")
 
 
 class Elsewhere:

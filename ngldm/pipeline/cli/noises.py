@@ -1,6 +1,5 @@
-"""`ngldm noise list` and `ngldm noise show`: the registered distributions, and the moments and histogram of one."""
+"""`ngldm noise show`: the moments and the histogram of a registered distribution."""
 
-import inspect
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,23 +12,9 @@ app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
 
 
-@app.command("list")
-def list_noises() -> None:
-    """All registered distributions with their parameters, including those of installed packages."""
-    from ngldm.noise import noise_factory, noise_names
-
-    names = noise_names()
-    for name in names:
-        factory = noise_factory(name)
-        params = ", ".join(_default(param) for param in inspect.signature(factory).parameters.values())
-        print(f"{name:<22} {(inspect.getdoc(factory) or '-').splitlines()[0]}")
-        if params:
-            print(f"{'':<22} {params}")
-
-
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm noise list` shows them.")],
+    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm list noises` shows them.")],
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", help="A parameter, key=value in YAML, for example -p df=5. May be repeated."),
@@ -63,12 +48,6 @@ def show(
     if out is not None:
         _draw(noise, x, out)
         print(out)
-
-
-def _default(param: inspect.Parameter) -> str:
-    """A parameter as it is written in params.yaml, with its default if it has one: `df: 5.0`."""
-    default = list(param.default) if isinstance(param.default, tuple) else param.default
-    return param.name if default is inspect.Parameter.empty else f"{param.name}: {default}"
 
 
 def _parse(pairs: list[str]) -> dict[str, Any]:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
-from ngldm.data.statistics import latent_extent
 from ngldm.data.study import COLUMNS, StudyRow
 from ngldm.io.device import be_deterministic
 from ngldm.model import Model
-from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
@@ -32,7 +32,6 @@ from ngldm.training.checkpoint import decisive
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
-from ngldm.training.seeds import stream_seed
 
 # At each position of a latent, the training data have a range. A value is an outlier if its distance to the middle of
 # that range is more than this many half ranges.
@@ -67,12 +66,6 @@ def train_model(
         pass
     model.unet.load_state_dict(ema.model.state_dict())
     model.unet.eval()
-
-
-def fresh_model(build: Callable[[], Model], seed: int) -> Model:
-    """An untrained model. Its weights depend on the training seed alone: all variants of a seed start from the same."""
-    torch.manual_seed(stream_seed(seed, "unet"))
-    return build()
 
 
 def score_samplers(
@@ -154,9 +147,8 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     rows: list[StudyRow] = []
     todo = []
     for job in jobs:
-        kept: KeptRows[StudyRow] = KeptRows(
-            "study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)}
-        )
+        behind = {**shared, "settings": _decided_by(job), **own_noise(**job.settings["noise"])}
+        kept: KeptRows[StudyRow] = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, behind)
         found = kept.read()
         if found is None:
             todo.append((job, kept))
@@ -190,10 +182,7 @@ def _compute(job: Job, device: str) -> list[StudyRow]:
         workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
-    extent = latent_extent(cache.train)
-    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    model = fresh_model(job.settings, job.seed, data, cache).to(device)
     train_model(model, cache.train, job.train, job.seed, device)
     scores = score_samplers(model, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]

@@ -9,14 +9,6 @@ from PIL import Image
 Ngldm = Callable[..., tuple[int, str, str]]
 
 
-def test_list_names_every_distribution_with_its_parameters(ngldm: Ngldm) -> None:
-    code, out, _ = ngldm("noise", "list")
-    assert code == 0
-    assert "means: [-1.0, 1.0]" in out  # as params.yaml has it, and without Python's types
-    assert "collections.abc" not in out
-    assert all(word in out for word in ("laplace", "student_t", "df: 5.0", "averaged", "skew_normal"))
-
-
 def test_show_prints_exact_and_sampled_moments_and_draws(ngldm: Ngldm, tmp_path: Path) -> None:
     picture = tmp_path / "gamma.png"
     code, out, _ = ngldm("noise", "show", "gamma", "-p", "concentration=4", "--out", str(picture))

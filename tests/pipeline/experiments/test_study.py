@@ -18,10 +18,9 @@ from ngldm.data.statistics import latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
+from ngldm.pipeline.experiments.study import Score, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
@@ -81,11 +80,8 @@ def reference() -> Reference:
 
 
 def trained(seed: int) -> Model:
-    def build() -> Model:
-        autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
-        return Model.build(CONFIG, autoencoder, None, latent_extent(LATENTS))
-
-    model = fresh_model(build, seed)
+    torch.manual_seed(seed)
+    model = Model.build(CONFIG, None, None, latent_extent(LATENTS))
     train_model(model, LATENTS, FIT, seed, "cpu")
     return model
 
