@@ -1,10 +1,12 @@
 """The study's jobs. A job is one training and its scores by many samplers and sampling seeds."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -156,11 +158,27 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
             rows += found
             advance(1)
     if todo:
-        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        with worker_pool(min(workers, len(todo))) as pool:
             for future in as_completed([pool.submit(run_job, job, kept, device) for job, kept in todo]):
                 rows += future.result()
                 advance(1)
     return rows
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes for jobs. They end when this process ends, also if it is killed: a job may need many minutes."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _decided_by(job: Job) -> dict[str, Any]:

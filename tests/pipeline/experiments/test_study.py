@@ -190,3 +190,33 @@ def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path
     assert [values(table) for table in tables] == [[2.0 * value for value in rows] for rows in before]
     assert len(outputs) == 5  # two snapshots of two noises, one training
     assert all(line.endswith("not used, changed since: code") for line in outputs)
+
+
+KILLED = """
+import os, time
+from ngldm.pipeline.experiments.study import worker_pool
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+if __name__ == "__main__":
+    worker_pool(1).submit(work)
+    time.sleep(120)
+"""
+
+
+def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    root = Path(__file__).parents[3]
+    stage = subprocess.Popen(
+        [sys.executable, "killed.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert stage.stdout is not None
+    assert int(stage.stdout.readline()) != stage.pid
+    stage.kill()
+    assert stage.communicate(timeout=60) == ("", None)  # ends when the last process that can write has ended
