@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ngldm.io.images import UInt8Array
 from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
+from ngldm.pipeline.experiments import study as jobs
 from ngldm.pipeline.experiments.study import Score, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
@@ -137,8 +139,10 @@ def values(file: Path) -> list[float]:
 
 
 def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
-    workspace: Path, capfd: pytest.CaptureFixture[str]
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # In this process, which has its imports already; another test has processes of their own.
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
     table = paths.STUDY / "scores.csv"
     study("cpu")
     first = table.read_bytes()
@@ -154,10 +158,10 @@ def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
     change("train", log_every=10, eval_every=7, checkpoint_every=3, export="last", snapshot_every=20)
     study("cpu")
     assert values(table) == [-1.0, -1.0]
-    assert "not used" not in capfd.readouterr().out
+    assert "not used" not in capsys.readouterr().out
     change("train", lr=2e-3)
     study("cpu")
-    assert "study a-0: kept result " in (said := capfd.readouterr().out)
+    assert "study a-0: kept result " in (said := capsys.readouterr().out)
     assert "not used, changed since: settings.train.lr\n" in said
     assert min(values(table)) > 0.0
     assert table.read_bytes() != first
