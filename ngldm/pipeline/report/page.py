@@ -28,9 +28,11 @@ from ngldm.pipeline.report.table import (
     ScoreRow,
     collect_rows,
     markdown_table,
+    read_reference,
     score_table,
     show,
     verdicts,
+    warnings,
     winners,
 )
 from ngldm.theory.tables import MomentRow, Theory, read_theory
@@ -110,6 +112,7 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
     environment.filters["show"] = show
     text = StringIO()
     YAML().dump(params.model_dump(exclude_none=True), text)
+    about = read_reference()
     cells = {(row["noise"], row["sampler"]): row for row in rows}
     return environment.get_template("report.html.j2").render(
         params=params,
@@ -124,9 +127,8 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         paper_columns=PAPER_COLUMNS,
         winners=winners(rows),
         verdicts=verdicts(rows),
-        reference=read_json(
-            workspace.REFERENCE / "reference.json", "metric", "extractor", "num_images", "floor", "floor_num_images"
-        ),
+        reference=about,
+        warnings=warnings(about),
         autoencoder=read_json(workspace.metrics("autoencoder"), "psnr_db"),
         picture=lambda name: data_uri(folder / name),
         has=lambda name: (folder / name).is_file(),
@@ -147,7 +149,7 @@ def write_report(
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
-        (folder / "table.md").write_text(score_table(rows))
+        (folder / "table.md").write_text(score_table(rows, warnings(read_reference())))
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")
