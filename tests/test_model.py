@@ -46,7 +46,7 @@ def make_model(noise: str = "laplace", kind: str = "kl", params: dict[str, float
     config = {
         "noise": {"name": noise, "params": params or {}},
         "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
-        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
         "unet": UNET,
         "autoencoder": AUTOENCODERS[kind],
         "image_shape": SHAPES[kind],
@@ -391,3 +391,9 @@ def test_a_setting_out_of_range_is_named_with_its_file(saved: Path) -> None:
     rewrite(saved, schedule={"name": "linear", "num_train_timesteps": -3})
     with pytest.raises(InputError, match=f"{saved}: schedule.num_train_timesteps"):
         load_model(saved)
+
+
+def test_a_model_of_an_older_version_that_wrote_an_unused_gamma_still_loads(saved: Path) -> None:
+    expected = Generator(load_model(saved)).sample(2, 0)
+    rewrite(saved, diffusion={"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0})
+    np.testing.assert_array_equal(Generator(load_model(saved)).sample(2, 0), expected)
