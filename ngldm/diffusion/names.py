@@ -14,15 +14,18 @@ WEIGHTINGS = ("none", "min_snr", "p2")
 NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 1e-4, 0.02
 
 
-def require_gamma_used(weighting: str, gamma: float | None) -> None:
+def require_gamma_used(weighting: str, gamma: float | None, key: str = "diffusion.gamma") -> None:
     """Refuse a gamma where no weighting uses it.
+
+    Args:
+        key: the name of the setting that holds gamma, for the error message.
 
     Raises:
         InputError: gamma is given, but the weighting is "none".
     """
     if weighting == "none" and gamma is not None:
         raise InputError(
-            f"diffusion.gamma: {gamma} has no effect with diffusion.weighting 'none'; leave it out (null), or choose "
+            f"{key}: {gamma} has no effect with diffusion.weighting 'none'; leave it out (null), or choose "
             "the weighting 'min_snr' or 'p2'"
         )
 

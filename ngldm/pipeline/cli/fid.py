@@ -75,7 +75,7 @@ def fid(
     spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
     print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
     if kernel and not spread:
-        print("note: KID has no spread here, because there are fewer images than in two of its subsets")
+        print("note: KID has no spread here, because there are fewer images than in two subsets")
     if save is not None:
         try:
             write_statistics(save, *statistics[0])

@@ -163,7 +163,7 @@ class DiffusionParams(Section):
 
     @model_validator(mode="after")
     def _gamma_is_used(self) -> "DiffusionParams":
-        require_gamma_used(self.weighting, self.gamma)
+        require_gamma_used(self.weighting, self.gamma, "gamma")
         return self
 
 

@@ -97,7 +97,7 @@ def test_a_gamma_belongs_to_a_weighting(weighting: str, gamma: float | None) -> 
 
 
 def test_a_gamma_without_effect_is_refused() -> None:
-    with pytest.raises(ValidationError, match=r"diffusion\.gamma: 2\.0 has no effect .* 'none'"):
+    with pytest.raises(ValidationError, match=r"gamma: 2\.0 has no effect .* 'none'"):
         DiffusionParams(forward="marginal", objective="eps", weighting="none", gamma=2.0)
 
 
