@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ngldm.data import history
 from ngldm.data.samples import load_images
 from ngldm.data.study import read_scores
-from ngldm.io.files import atomic_directory, read_json, require, write_csv
+from ngldm.io.files import atomic_directory, require, write_csv
 from ngldm.io.images import sample_grid, save_png, trajectory_grid
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
@@ -27,12 +27,13 @@ from ngldm.pipeline.report.table import (
     COLUMNS,
     ScoreRow,
     collect_rows,
+    ladder_warnings,
     markdown_table,
+    read_figure,
     read_reference,
     score_table,
     show,
     verdicts,
-    warnings,
     winners,
 )
 from ngldm.theory.tables import MomentRow, Theory, read_theory
@@ -128,8 +129,8 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         winners=winners(rows),
         verdicts=verdicts(rows),
         reference=about,
-        warnings=warnings(about),
-        autoencoder=read_json(workspace.metrics("autoencoder"), "psnr_db"),
+        warnings=ladder_warnings(about),
+        psnr_db=read_figure(workspace.metrics("autoencoder"), "psnr_db"),
         picture=lambda name: data_uri(folder / name),
         has=lambda name: (folder / name).is_file(),
         seconds=provenance.stage_seconds(params),
@@ -149,7 +150,7 @@ def write_report(
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
-        (folder / "table.md").write_text(score_table(rows, warnings(read_reference())))
+        (folder / "table.md").write_text(score_table(rows, ladder_warnings(read_reference())))
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")

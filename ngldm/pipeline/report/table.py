@@ -64,20 +64,19 @@ def collect_rows(params: Params) -> list[ScoreRow]:
     extractor = entry(read_reference(), "extractor", str)
     rows = []
     for noise in params.noises:
-        trained = read_json(workspace.metrics("train", noise))
         evaluated = workspace.metrics("evaluate", noise)
         for sampler in params.samplers:
             scores = _of_sampler(evaluated, sampler)
-            metric = next(key for key in scores if f"{key}_std" in scores and key != "kid")
+            metric = _metric(scores, evaluated)
             file = workspace.samples(noise, sampler) / "samples.json"
             about = read_json(file, "sampler", "network_calls", "start_noise")
             options = entry(about, "sampler", dict, file)
-            sampled = read_json(workspace.metrics("sample", noise, sampler))
+            entry(options, "num_inference_steps", int, file)
             rows.append(
                 ScoreRow(
                     noise=noise,
                     sampler=sampler,
-                    method=options["method"],
+                    method=entry(options, "method", str, file),
                     settings=describe(options),
                     start_noise=entry(about, "start_noise", str, file),
                     network_calls=entry(about, "network_calls", int, file),
@@ -89,8 +88,8 @@ def collect_rows(params: Params) -> list[ScoreRow]:
                     recall=entry(scores, "recall", float, evaluated),
                     num_samples=entry(scores, "num_samples", int, evaluated),
                     extractor=extractor,
-                    train_seconds=entry(trained, "train_seconds", float),
-                    sample_seconds=entry(sampled, "sample_seconds", float),
+                    train_seconds=read_figure(workspace.metrics("train", noise), "train_seconds"),
+                    sample_seconds=read_figure(workspace.metrics("sample", noise, sampler), "sample_seconds"),
                 )
             )
     return rows
@@ -98,10 +97,27 @@ def collect_rows(params: Params) -> list[ScoreRow]:
 
 def _of_sampler(file: Path, sampler: str) -> dict[str, object]:
     """The scores of a sampler in a file of the stage `evaluate`."""
-    evaluated: dict[str, dict[str, object]] = entry(read_json(file, "samplers"), "samplers", dict, file)
+    evaluated: dict[str, object] = entry(read_json(file, "samplers"), "samplers", dict, file)
     if sampler not in evaluated:
         raise InputError(f"{file}: has no sampler {sampler!r}; run the stage `evaluate` again")
-    return evaluated[sampler]
+    return entry(evaluated, sampler, dict, file)
+
+
+def _metric(scores: Mapping[str, object], file: Path) -> str:
+    """The name of the Frechet distance: the score with a spread that is not KID."""
+    for key in scores:
+        if f"{key}_std" in scores and key != "kid":
+            return key
+    raise InputError(f"{file}: a sampler has no Frechet distance with its spread; run the stage `evaluate` again")
+
+
+def read_figure(file: Path, key: str) -> float:
+    """One number of a JSON file.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such number.
+    """
+    return entry(read_json(file), key, float, file)
 
 
 def read_reference() -> dict[str, object]:
@@ -126,7 +142,7 @@ def read_reference() -> dict[str, object]:
     return about
 
 
-def warnings(about: Mapping[str, Any]) -> list[str]:
+def ladder_warnings(about: Mapping[str, Any]) -> list[str]:
     """A sentence if the ladder has faults.
 
     Args:
@@ -244,8 +260,8 @@ def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
     scores: dict[str, dict[str, float]] = {row["noise"]: {} for row in rows}
     for row in rows:
         scores[row["noise"]][row["sampler"]] = row["value"]
-    floor = read_json(workspace.REFERENCE / "reference.json", "floor")["floor"]
-    psnr = read_json(workspace.metrics("autoencoder"), "psnr_db")["psnr_db"]
+    floor = read_figure(workspace.REFERENCE / "reference.json", "floor")
+    psnr = read_figure(workspace.metrics("autoencoder"), "psnr_db")
     return {rows[0]["metric"]: scores, "floor": floor, "autoencoder_psnr_db": psnr}
 
 

@@ -11,11 +11,11 @@ from ngldm.pipeline.report.table import (
     COLUMNS,
     conditions,
     describe,
+    ladder_warnings,
     read_reference,
     score_table,
     show,
     summary_rows,
-    warnings,
     winners,
 )
 
@@ -105,12 +105,12 @@ def reference(tmp_path, monkeypatch):
 
 def test_a_ladder_without_faults_makes_no_warning(reference):
     reference(accuracy=0.9)
-    assert warnings(read_reference()) == []
+    assert ladder_warnings(read_reference()) == []
 
 
 def test_an_extractor_that_fails_the_ladder_makes_a_warning_with_the_figures(reference):
     reference(ladder={**LADDER, "faults": ["light blur has 0.5, not more than ...", "strong noise has 1"]})
-    (line,) = warnings(read_reference())
+    (line,) = ladder_warnings(read_reference())
     assert line.startswith("Do not trust these scores: the extractor x")
     assert "light blur has 0.5" in line
     assert "strong noise has 1" in line
