@@ -40,10 +40,6 @@ def fid(
     """
     target = resolve_device(device)
     be_deterministic()
-    import torch
-
-    from ngldm.data.reference import write_statistics
-    from ngldm.scoring.features.extractor import finite_features
     from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.kid import kid
@@ -60,12 +56,7 @@ def fid(
         if known:
             statistics.append(known)
             continue
-        with progress(f"features {source.name}", count) as advance:
-            vectors = []
-            for batch in batches:
-                vectors.append(finite_features(extractor, batch))
-                advance(len(batch))
-        features.append(torch.cat(vectors))
+        features.append(_features(extractor, source.name, count, batches))
         moments = Moments(extractor.dim).update(features[-1])
         statistics.append((moments.mean, moments.cov))
         if count <= extractor.dim:
@@ -77,10 +68,30 @@ def fid(
     if kernel and not spread:
         print("note: KID has no spread here, because there are fewer images than in two subsets")
     if save is not None:
-        try:
-            write_statistics(save, *statistics[0])
-        except OSError as error:
-            raise InputError(f"--save: {save} cannot be written ({error})") from error
+        _save(save, *statistics[0])
+
+
+def _features(extractor: Any, name: str, count: int, batches: Iterable[Any]) -> Any:
+    """Features (count, D) of all batches."""
+    import torch
+
+    from ngldm.scoring.features.extractor import finite_features
+
+    vectors = []
+    with progress(f"features {name}", count) as advance:
+        for batch in batches:
+            vectors.append(finite_features(extractor, batch))
+            advance(len(batch))
+    return torch.cat(vectors)
+
+
+def _save(path: Path, mu: Any, sigma: Any) -> None:
+    from ngldm.data.reference import write_statistics
+
+    try:
+        write_statistics(path, mu, sigma)
+    except OSError as error:
+        raise InputError(f"--save: {path} cannot be written ({error})") from error
 
 
 @dataclass(frozen=True)
