@@ -137,6 +137,9 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     tensors, config = load_tensors(Path(path), made_by="the stage `train`")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
+    settings = config.get("diffusion")
+    if isinstance(settings, dict) and settings.get("weighting") == "none" and "gamma" in settings:
+        settings["gamma"] = None  # older versions wrote a number, which had no effect
     try:
         model = Model.build(config)
     except InputError as error:

@@ -53,7 +53,7 @@ def reference(device: Device = "auto") -> None:
             real = read_statistics(folder / "statistics.npz")
             ladder = climb(extractor, data.test, real, scoring.batch_size, advance)
         for fault in ladder.faults:
-            print(f"warning: the extractor {name} cannot tell damaged images from sharp ones: {fault}")
+            print(f"warning: the extractor {name} does not see damage: {fault}")
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
         metrics[f"floor_{extractor.metric}"] = floor

@@ -99,7 +99,7 @@ def make_model() -> Callable[..., Any]:
         config = {
             "noise": {"name": noise, "params": params or {}},
             "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
             "unet": {
                 "widths": [8, 8],
                 "blocks_per_level": 1,

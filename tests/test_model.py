@@ -196,3 +196,9 @@ def test_a_setting_out_of_range_is_named_with_its_file(saved: Path) -> None:
     rewrite(saved, schedule={"name": "linear", "num_train_timesteps": -3})
     with pytest.raises(InputError, match=f"{saved}: schedule.num_train_timesteps"):
         load_model(saved)
+
+
+def test_a_model_of_an_older_version_that_wrote_an_unused_gamma_still_loads(saved: Path) -> None:
+    expected = Generator(load_model(saved)).sample(2, 0)
+    rewrite(saved, diffusion={"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0})
+    np.testing.assert_array_equal(Generator(load_model(saved)).sample(2, 0), expected)

@@ -18,6 +18,7 @@ SPLITS = ("train", "test")
 Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
+MAX_CLASSES = 1_000_000  # the classifier has an output for each class
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def finish_dataset(name: str, folder: Path) -> None:
     summary = {
         "name": name,
         "image_shape": {"height": height, "width": width, "channels": channels},
-        "num_classes": dataset.num_classes,
-        **{split: len(getattr(dataset, split)) for split in SPLITS},
+        **_counts(dataset),
         "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
     }
     write_json(folder / "dataset.json", summary)
@@ -82,17 +82,22 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    about = read_json(require(path, MADE_BY) / "dataset.json", "name")
-    dataset = _open_arrays(entry(about, "name", str), path)
-    for split in SPLITS:
-        if split in about and entry(about, split, int) != len(getattr(dataset, split)):
-            found = len(getattr(dataset, split))
-            raise InputError(f"{path / split}.npy: {found} images, dataset.json says {about[split]}")
+    file = require(path, MADE_BY) / "dataset.json"
+    about = read_json(file, "name")
+    dataset = _open_arrays(entry(about, "name", str, file), path)
+    for key, found in _counts(dataset).items():
+        if key in about and entry(about, key, int, file) != found:
+            raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
     return dataset
 
 
+def _counts(dataset: Dataset) -> dict[str, int]:
+    """What dataset.json says of the arrays."""
+    return {"num_classes": dataset.num_classes, **{split: len(getattr(dataset, split)) for split in SPLITS}}
+
+
 def require_dataset(path: Path, dataset: Dataset) -> None:
-    """The one check of a data set's arrays: shapes, counts and labels.
+    """Check a data set's arrays: shapes, counts and labels.
 
     Raises:
         InputError: what is wrong, and in which file.
@@ -101,9 +106,11 @@ def require_dataset(path: Path, dataset: Dataset) -> None:
         images, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
         require_images(path / f"{split}.npy", images)
         if labels.shape != (len(images),):
-            raise InputError(f"{path / split}_labels.npy: shape {labels.shape} beside {len(images)} images")
+            raise InputError(f"{path / split}_labels.npy: shape {labels.shape}, must be ({len(images)},)")
         if labels.min() < 0:
-            raise InputError(f"{path / split}_labels.npy: label {labels.min()}; classes count from 0")
+            raise InputError(f"{path / split}_labels.npy: label {labels.min()} must be at least 0")
+        if labels.max() >= MAX_CLASSES:
+            raise InputError(f"{path / split}_labels.npy: label {labels.max()} must be below {MAX_CLASSES}")
     if dataset.train.shape[1:] != dataset.test.shape[1:]:
         shapes = f"{dataset.train.shape[1:]} in train.npy, {dataset.test.shape[1:]} in test.npy"
         raise InputError(f"{path}: images of different shapes (H, W, C): {shapes}")

@@ -67,8 +67,8 @@ def _encode(
         latents = autoencoder.encode(batch).float().cpu()
         if not latents.isfinite().all():
             raise InputError(
-                f"latents: the autoencoder gives NaN or infinite numbers for images {start} to "
-                f"{start + len(batch) - 1} of {path.stem}; train it again with a lower autoencoder.fit.lr"
+                f"autoencoder: its latents of the images {start} to {start + len(batch) - 1} of {path.stem} have NaN "
+                "or infinite numbers; train it again with a lower autoencoder.fit.lr"
             )
         out[start : start + len(batch)] = latents.numpy()
         progress(len(batch))
@@ -124,14 +124,15 @@ def open_cache(path: Path) -> Latents:
     try:
         statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: statistics.json holds no numbers per channel ({error})") from error
+        file = path / "statistics.json"
+        raise InputError(f"{file}: mean and std must be lists of numbers, one per channel ({error})") from error
     cache = Latents(train, test, statistics)
     require_latents(path, cache)
     return cache
 
 
 def require_latents(path: Path, cache: Latents) -> None:
-    """The one check of a cache: shapes, and that every number is finite. It reads the arrays once, in blocks.
+    """Check a cache: shapes, and that every number is finite. This reads both arrays, a block at a time.
 
     Raises:
         InputError: what is wrong, and in which file.

@@ -81,7 +81,7 @@ class Markov:
     eps of x_t is a sum of w_i z_i. The squares of the weights add up to 1. The skewness of eps is D's skewness times
     the sum of w_i^3. Its excess kurtosis is D's times the sum of w_i^4. The table gets a new row each time these sums
     have changed by 0.02. They change most at small t, where the first draws are added. They also change near T if the
-    last steps replace most of the earlier noise (cosine betas, zero terminal SNR). A table has about 30 to 100 rows. If
+    last steps replace most of the earlier noise (cosine betas, zero terminal SNR). A table has about 30 to 60 rows. If
     t is between two rows, each value is drawn from one of the two. The probability of each row is in proportion to the
     change of the sums.
 

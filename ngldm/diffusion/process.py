@@ -51,7 +51,7 @@ class Diffusion:
                 noise after t steps of the chain.
             objective: what the network predicts: "eps" (the paper), "x0" or "v".
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
-            gamma: > 0, the constant of the weighting. None means its authors' value.
+            gamma: > 0, the constant of the weighting. None means its authors' value. "none" has no such constant.
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.

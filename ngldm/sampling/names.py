@@ -16,6 +16,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "heun": (),
     "posterior": ("refresh", "step_noise"),
 }
+MAX_AVERAGED = 1000  # draws for each value; the mean of so many is a Gaussian for all practical purposes
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
     "method",
@@ -77,9 +78,10 @@ def check_noise_choice(key: str, choice: str) -> None:
     Raises:
         InputError: the value is not one of the choices.
     """
-    if choice in ("own", "gaussian") or re.fullmatch("averaged:[1-9][0-9]*", choice):
+    if choice in ("own", "gaussian") or (key == "start_noise" and choice == "x_T"):
         return
-    if key == "start_noise" and choice == "x_T":
+    averaged = re.fullmatch("averaged:([1-9][0-9]{0,3})", choice, re.ASCII)
+    if averaged and int(averaged[1]) <= MAX_AVERAGED:
         return
     choices = "own, gaussian, averaged:<n>" + (", x_T" if key == "start_noise" else "")
-    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n must be at least 1)")
+    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n must lie between 1 and {MAX_AVERAGED})")

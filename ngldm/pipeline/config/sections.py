@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
+from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS, require_gamma_used
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -158,8 +158,13 @@ class DiffusionParams(Section):
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
     gamma: Positive | None = Field(
-        description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
+        description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1; none: must be null"
     )
+
+    @model_validator(mode="after")
+    def _gamma_is_used(self) -> "DiffusionParams":
+        require_gamma_used(self.weighting, self.gamma, "gamma")
+        return self
 
 
 class LatentsParams(Section):

@@ -20,7 +20,8 @@ class StudyVariant(Section):
 
     def diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-        return self.model_dump(exclude_none=True, include={"forward", "objective", "weighting"})
+        own = self.model_dump(exclude_none=True, include={"forward", "objective", "weighting"})
+        return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
 
 
 class StudyParams(Section):

@@ -24,9 +24,9 @@ def registered_name(noise: str) -> str:
 
 
 def signature(image_shape: tuple[int, int, int]) -> Any:
-    """Inputs and outputs of the served model: n and seed; uint8 images (n, H, W, C). All sampling options are params.
+    """Signature of the served model. Inputs: n and seed. Params: all sampling options. Output: uint8 (n, H, W, C).
 
-    A param that is not given is None. It gets the value of the best known sampler of the noise.
+    A param that is not given is None, and then `ngldm.sampling.options.SamplingOptions.choose` sets it.
 
     Args:
         image_shape: (C, H, W).
