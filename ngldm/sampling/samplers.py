@@ -110,12 +110,14 @@ def ddim(
     timesteps: list[int],
     *,
     eta: float = 0.0,
+    carry: Callable[[Tensor, int, int], Tensor] = lambda eps, t, s: eps,
     callback: Callback | None = None,
 ) -> Tensor:
     """DDIM (Song et al. 2021). It is deterministic if eta = 0. eta = 1 adds as much noise as ancestral sampling.
 
     Args:
         eta: in [0, 1]; scales the noise that each step adds.
+        carry: carry(eps, t, s) is the noise of x_s for the noise of x_t, where the law of the noise changes with t.
     """
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
@@ -124,7 +126,7 @@ def ddim(
         if callback:
             callback(Step(index, t, s, x, x0))
         sigma2 = eta**2 * (1.0 - abar_s) / (1.0 - abar_t) * (1.0 - abar_t / abar_s)
-        x = abar_s**0.5 * x0 + (1.0 - abar_s - sigma2) ** 0.5 * eps
+        x = abar_s**0.5 * x0 + (1.0 - abar_s - sigma2) ** 0.5 * carry(eps, t, s)
         if sigma2 > 0:
             x = x + sigma2**0.5 * source()
     return x
