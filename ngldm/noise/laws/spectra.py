@@ -71,7 +71,8 @@ def flicker(eta: float) -> Spectrum:
 
     def axis(n: int) -> Tensor:
         distance = torch.minimum(torch.arange(n), n - torch.arange(n)).double()
-        return torch.fft.fft((distance + 1.0) ** -eta).real
+        power: Tensor = torch.fft.fft((distance + 1.0) ** -eta).real
+        return power
 
     return lambda h, w: torch.outer(axis(h), axis(w))
 
