@@ -21,7 +21,7 @@ from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, get_sampler
+from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.timesteps import inference_timesteps
 
@@ -47,7 +47,7 @@ def sample_latents(
     timesteps = inference_timesteps(
         diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
     )
-    own = {**options.own, **_fit_sampler(diffusion, options)}
+    sampler = _fit_sampler(diffusion, options)
     generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
@@ -57,26 +57,25 @@ def sample_latents(
     denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
-        sampler = get_sampler(options.method)
-        return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **own)
+        return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
 
 
-def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> dict[str, Callable[[Tensor, int, int], Tensor]]:
-    """What a sampler must know of the diffusion beside the predictions.
+def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[..., Tensor]:
+    """The sampler of these options.
 
     Raises:
-        InputError: the sampler is wrong for this diffusion.
+        InputError: on an unknown name, or a sampler that is wrong for this diffusion.
     """
-    noisy = adds_noise({"method": options.method, **options.own})
+    sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
     check_coupling(diffusion.coupling, options.method, noisy)
     if not isinstance(diffusion.forward, AnnealedMarginal):
-        return {}
+        return sampler
     if options.method != "ddim" or noisy:
         raise InputError(
             f"sampler method: {options.method!r} takes the law of the noise to be the same at all t, and that of "
             f"{diffusion.noise.name!r} changes; use ddim with eta 0"
         )
-    return {"carry": diffusion.forward.carry}
+    return annealed_ddim(diffusion.forward.carry)
 
 
 class Generator:

@@ -110,14 +110,12 @@ def ddim(
     timesteps: list[int],
     *,
     eta: float = 0.0,
-    carry: Callable[[Tensor, int, int], Tensor] = lambda eps, t, s: eps,
     callback: Callback | None = None,
 ) -> Tensor:
     """DDIM (Song et al. 2021). It is deterministic if eta = 0. eta = 1 adds as much noise as ancestral sampling.
 
     Args:
         eta: in [0, 1]; scales the noise that each step adds.
-        carry: carry(eps, t, s) is the noise of x_s for the noise of x_t, where the law of the noise changes with t.
     """
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
@@ -126,10 +124,43 @@ def ddim(
         if callback:
             callback(Step(index, t, s, x, x0))
         sigma2 = eta**2 * (1.0 - abar_s) / (1.0 - abar_t) * (1.0 - abar_t / abar_s)
-        x = abar_s**0.5 * x0 + (1.0 - abar_s - sigma2) ** 0.5 * carry(eps, t, s)
+        x = abar_s**0.5 * x0 + (1.0 - abar_s - sigma2) ** 0.5 * eps
         if sigma2 > 0:
             x = x + sigma2**0.5 * source()
     return x
+
+
+Carry = Callable[[Tensor, int, int], Tensor]  # (eps of x_t, t, s) -> the noise of x_s
+
+
+def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
+    """DDIM for a law of the noise that changes with t: x_s = a_s x0_hat + b_s carry(eps_hat, t, s).
+
+    It adds no noise: the returned sampler takes `eta`, as `ddim` does, but only 0.
+    """
+
+    @torch.no_grad()
+    def sampler(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 0.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        if eta:
+            raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
+        for index, t, s in _steps(timesteps):
+            signal, noise = _signal_and_noise(schedule, s)
+            x0, eps = denoise(x, t)
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            x = signal * x0 + noise * carry(eps, t, s)
+        return x
+
+    return sampler
 
 
 @torch.no_grad()
