@@ -44,9 +44,7 @@ def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(nam
 
 
 def test_unknown_name_lists_the_choices(registry: dict) -> None:
-    with pytest.raises(
-        InputError, match=r"unknown noise 'cauchy'; choose one of: annealed, .*, laplace, .*, weibull"
-    ):
+    with pytest.raises(InputError, match=r"unknown noise 'cauchy'; choose one of: annealed, .*, laplace, .*, weibull"):
         make_noise("cauchy")
 
 
