@@ -48,29 +48,6 @@ def test_images_of_a_batch_are_uncorrelated_in_value_and_in_size(name: str) -> N
         assert abs(float(torch.corrcoef(pairs)[0, 1])) < 5 / math.sqrt(count)
 
 
-@pytest.mark.parametrize("name", LAWS)
-def test_symmetric_laws_are_symmetric(name: str) -> None:
-    """The share of positive elements' excess over one half; sizes differ by chance only, as do their signs."""
-    law, count = LAWS[name], 2**14
-    x = law.sample((count, *ITEM), torch.Generator().manual_seed(1))[:, 0, 0, 0].double()
-    third = x.clamp(-4, 4) ** 3
-    z = abs(float(third.mean())) / (float(third.std()) / count**0.5)
-    assert z < 5 if law.traits.symmetric else z > 3
-
-
-@pytest.mark.parametrize(
-    ("name", "needs"),
-    [
-        *(("gaussian", "nothing"), ("gamma", "eps"), ("exponential", "eps"), ("laplace", "element")),
-        *(("uniform", "element"), ("student_t", "element"), ("poisson", "unknown"), ("averaged", "unknown")),
-        *(("exponential_uncentred", "unknown"), ("multivariate_t", "scalar"), ("isotropic_stable", "scalar")),
-        *(("power_law", "nothing"), ("sphere", "unknown"), ("annealed", "unknown"), ("radial", "scalar")),
-    ],
-)
-def test_what_k_needs(name: str, needs: str) -> None:
-    assert LAWS[name].traits.needs == needs
-
-
 @pytest.mark.parametrize("name", [name for name, law in LAWS.items() if law.traits.needs in ("nothing", "eps")])
 def test_k_bar_is_positive_and_k_for_known_noise(name: str) -> None:
     """K is linear in n for these laws, so K_bar at eps_hat = n is K; and it is clipped at 0."""

@@ -124,9 +124,10 @@ def power_law(beta: float = 1.0, base: Mapping[str, object] = GAUSSIAN) -> Joint
 
 @register("flicker")
 def flicker(eta: float = 0.2, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
-    """Covariance (|i - j| + 1)^-eta between pixels at the distance |i - j|, along rows and along columns; `eta` > 0.
+    """Covariance (r + 1)^-eta between pixels at the distance r, `eta` > 0: a little noise of every wavelength.
 
-    As in Flicker-DDPM (Mao and Li 2026, arXiv 2606.03393), on a torus.
+    As in Flicker-DDPM (Mao and Li 2026, arXiv 2606.03393), but on a torus. There a small `eta` is refused, on images
+    that are not square also 0.3: the power of some frequencies would be negative.
     """
     return Filtered(spectra.flicker(number("eta", eta, 0.0, 100.0)), make_part("base", base))
 

@@ -67,14 +67,14 @@ def band(low: float, high: float, floor: float) -> Spectrum:
 
 
 def flicker(eta: float) -> Spectrum:
-    """The spectrum of the covariance (|i - j| + 1)^-eta, along rows and along columns, on a torus."""
+    """The spectrum of the covariance (r + 1)^-eta at the distance r of two pixels on a torus."""
 
-    def axis(n: int) -> Tensor:
-        distance = torch.minimum(torch.arange(n), n - torch.arange(n)).double()
-        power: Tensor = torch.fft.fft((distance + 1.0) ** -eta).real
+    def spectrum(h: int, w: int) -> Tensor:
+        rows, columns = (torch.minimum(torch.arange(n), n - torch.arange(n)).double() for n in (h, w))
+        power: Tensor = torch.fft.fft2((torch.hypot(rows[:, None], columns) + 1.0) ** -eta).real
         return power
 
-    return lambda h, w: torch.outer(axis(h), axis(w))
+    return spectrum
 
 
 def offset(strength: float) -> Spectrum:

@@ -14,7 +14,7 @@ from ngldm.noise.laws.spectra import frequencies
 
 LAWS = {
     "power_law": {"beta": 1.0},
-    "flicker": {"eta": 0.3},
+    "flicker": {"eta": 1.0},
     "band": {"low": 0.0, "high": 0.3, "floor": 0.2},
     "spectrum": {"powers": [3.0, 1.0, 0.5]},
     "offset": {"strength": 0.4},

@@ -52,11 +52,11 @@ def test_a_power_law_has_its_slope(beta: float) -> None:
 
 
 def test_flicker_has_its_covariance() -> None:
-    """(|i - j| + 1)^-eta along rows times the same along columns, by numpy's inverse transform."""
+    """(r + 1)^-eta at the distance r, by numpy's inverse transform."""
     found = covariance(unit_power(spectra.flicker(0.4), 8, 10))
     assert found[3, 0] == pytest.approx(4**-0.4, rel=1e-9)
     assert found[0, 2] == pytest.approx(3**-0.4, rel=1e-9)
-    assert found[2, 9] == pytest.approx((3 * 2) ** -0.4, rel=1e-9)  # column 9 is at distance 1 on the torus
+    assert found[3, 6] == pytest.approx(6**-0.4, rel=1e-9)  # column 6 is at distance 4 on the torus: r is 5
 
 
 def test_offset_noise_has_its_covariance() -> None:
@@ -109,6 +109,7 @@ def test_a_bin_without_a_frequency_takes_the_nearest() -> None:
         (lambda h, w: torch.zeros(h, w), "must be finite and positive at every frequency"),
         (lambda h, w: torch.full((h, w), math.inf), "must be finite and positive at every frequency"),
         (lambda h, w: torch.eye(h, w, dtype=torch.float64), "the least is 0 of the mean"),
+        (spectra.flicker(0.05), "must be finite and positive at every frequency"),
         (spectra.band(0.01, 0.02, 0.1), "of the frequencies of 8 x 8 pixels none lie in"),
         (spectra.band(0.0, 0.8, 0.1), "all lie in"),
     ],
