@@ -40,3 +40,27 @@ def test_a_sampler_of_the_comparison_that_adds_noise_is_refused_with_a_coupling(
     content["samplers"] = ["ancestral"]
     with pytest.raises(InputError, match=r"sampler_options\.ancestral\.method: 'ancestral' adds fresh noise"):
         parse_params(content)
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"noise": {"distribution": "cauchyy"}}, r"study\.variants\.v\.noise: unknown noise 'cauchyy'"),
+        ({"noise": {"distribution": "sphere"}, "forward": "markov"}, r"study\.variants\.v\.noise: diffusion\.forward"),
+    ],
+)
+def test_the_noises_of_the_study_are_checked_before_any_work(content, variant, words):
+    content["study"]["variants"] = {"v": variant}
+    with pytest.raises(InputError, match=words):
+        check_noises(parse_params(content))
+
+
+def test_a_variant_with_a_coupling_is_for_deterministic_samplers(content):
+    noisy = {"ancestral": {"method": "ancestral", "num_inference_steps": 5}}
+    content["study"]["samplers"] = {**noisy, "ddim": {"method": "ddim", "num_inference_steps": 5}}
+    variant = {"noise": {"distribution": "gaussian"}, "coupling": "minibatch_ot", "samplers": ["ddim"]}
+    content["study"]["variants"] = {"v": variant}
+    assert parse_params(content).study.variants["v"].diffusion() == {"coupling": "minibatch_ot"}
+    variant["samplers"] = ["ddim", "ancestral"]
+    with pytest.raises(InputError, match=r"study\.samplers\.ancestral\.method: 'ancestral' adds fresh noise"):
+        parse_params(content)
