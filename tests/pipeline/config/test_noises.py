@@ -1,8 +1,10 @@
 """What only the registry of noises can check in params.yaml."""
 
 import pytest
+import yaml
 
 from ngldm.io.errors import InputError
+from ngldm.noise import JointLaw, make_noise, noise_names
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import parse_params
 
@@ -64,3 +66,16 @@ def test_a_variant_with_a_coupling_is_for_deterministic_samplers(content):
     variant["samplers"] = ["ddim", "ancestral"]
     with pytest.raises(InputError, match=r"study\.samplers\.ancestral\.method: 'ancestral' adds fresh noise"):
         parse_params(content)
+
+
+def test_every_file_of_conf_noise_is_a_noise_and_every_law_of_whole_images_has_one(content, root):
+    found = {}
+    for path in sorted((root / "conf" / "noise").glob("*.yaml")):
+        options = yaml.safe_load(path.read_text())["noise_options"]
+        assert path.stem == "paper" or set(options) == {path.stem}
+        found |= options
+    content["noise_options"] = found
+    content["noises"] = sorted(found)
+    check_noises(parse_params(content))
+    named = {options["distribution"] for options in found.values()}
+    assert {name for name in noise_names() if isinstance(make_noise(name), JointLaw)} <= named
