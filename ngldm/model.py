@@ -76,7 +76,9 @@ class Model:
         unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps).float()
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
-        diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
+        noise = make_noise(**parts["noise"])
+        noise.check_item(autoencoder.latent_shape)
+        diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
         return cls(config, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":

@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngldm.diffusion.coupling import pair_by_transport
 from ngldm.diffusion.forward import Forward, make_forward
+from ngldm.diffusion.names import COUPLINGS
 from ngldm.diffusion.objective import Objective, add_noise, velocity
 from ngldm.diffusion.schedules import Schedule
-from ngldm.io.errors import InputError
-from ngldm.noise import Noise
+from ngldm.io.errors import InputError, unknown
+from ngldm.noise import Law
 
 Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
 
@@ -20,27 +22,33 @@ Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) ->
 class Diffusion:
     """Noise, schedule, forward process and objective. Training and sampling share them.
 
+    `coupling` is how training pairs images and noise: "independent", or "minibatch_ot" by optimal transport.
+
     Raises:
-        InputError: the objective cannot be learned with this schedule.
+        InputError: the objective cannot be learned with this schedule, or an unknown coupling.
     """
 
-    noise: Noise
+    noise: Law
     schedule: Schedule
     forward: Forward
     objective: Objective
+    coupling: str = "independent"
 
     def __post_init__(self) -> None:
         self.objective.check(self.schedule)
+        if self.coupling not in COUPLINGS:
+            raise unknown("diffusion.coupling", self.coupling, COUPLINGS)
 
     @classmethod
     def make(
         cls,
-        noise: Noise,
+        noise: Law,
         schedule: Schedule,
         forward: str = "marginal",
         objective: str = "eps",
         weighting: str = "none",
         gamma: float | None = None,
+        coupling: str = "independent",
     ) -> "Diffusion":
         """A diffusion from a noise and a schedule.
 
@@ -52,11 +60,14 @@ class Diffusion:
             objective: what the network predicts: "eps" (the paper), "x0" or "v".
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value. "none" has no such constant.
+            coupling: of images and noise in training: "independent", or "minibatch_ot", which pairs those of a batch at
+                the least total squared distance.
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
-        return cls(noise, schedule, make_forward(forward, noise, schedule), Objective(objective, weighting, gamma))
+        process = make_forward(forward, noise, schedule)
+        return cls(noise, schedule, process, Objective(objective, weighting, gamma), coupling)
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The loss of a batch (algorithm 1): t uniform on 1..T, eps from the forward process, squared error.
@@ -77,6 +88,8 @@ class Diffusion:
         t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
         eps = self.forward.sample(x0.shape, t, generator).to(x0.device)
         t = t.to(x0.device)
+        if self.coupling == "minibatch_ot":
+            eps = pair_by_transport(x0, eps)
         prediction = network(add_noise(schedule, x0, eps, t), t)
         wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)
         if prediction.shape != wanted.shape:

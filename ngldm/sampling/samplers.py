@@ -130,6 +130,39 @@ def ddim(
     return x
 
 
+Carry = Callable[[Tensor, int, int], Tensor]  # (eps of x_t, t, s) -> the noise of x_s
+
+
+def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
+    """DDIM for a law of the noise that changes with t: x_s = a_s x0_hat + b_s carry(eps_hat, t, s).
+
+    It adds no noise: the returned sampler takes `eta`, as `ddim` does, but only 0.
+    """
+
+    @torch.no_grad()
+    def sampler(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 0.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        if eta:
+            raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
+        for index, t, s in _steps(timesteps):
+            signal, noise = _signal_and_noise(schedule, s)
+            x0, eps = denoise(x, t)
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            x = signal * x0 + noise * carry(eps, t, s)
+        return x
+
+    return sampler
+
+
 @torch.no_grad()
 def posterior(
     denoise: Denoise,

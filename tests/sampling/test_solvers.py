@@ -17,7 +17,8 @@ from ngldm.sampling.samplers import SAMPLERS, Step, ancestral, ddim, dpmpp_2m, h
 from ngldm.sampling.timesteps import inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
-CENTRED = [name for name in noise_names() if name != "exponential_uncentred"]
+IID = [name for name in noise_names() if isinstance(make_noise(name), Noise)]
+CENTRED = [name for name in IID if name != "exponential_uncentred"]
 
 
 def fake_model(x: Tensor, t: Tensor) -> Tensor:
