@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
-from ngldm.io.errors import unknown
-from ngldm.noise import Noise
+from ngldm.io.errors import InputError, unknown
+from ngldm.noise import Law, Noise
 
 PARTICLES = 2**16  # simulated chains: the error of the distribution function is about 1 / sqrt(4 * 65536) = 0.2 %
 POOL = 16 * PARTICLES  # quantiles of D from which the draws of the chains are made
@@ -32,7 +32,8 @@ MAX_TILT = 0.006  # moves no rank by more than 0.15 %: three standard errors of 
 class Forward(Protocol):
     """The interface of a forward process, for training and for the start of sampling."""
 
-    noise: Noise
+    @property
+    def noise(self) -> Law: ...
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         """eps of x_t: variance 1, mean 0 (except for uncentred noise), float32, on the device of t.
@@ -48,7 +49,7 @@ class Forward(Protocol):
 class Marginal:
     """One draw of D."""
 
-    def __init__(self, noise: Noise) -> None:
+    def __init__(self, noise: Law) -> None:
         self.noise = noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -177,14 +178,19 @@ def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
     return standardised
 
 
-def make_forward(name: str, noise: Noise, schedule: Schedule) -> Forward:
+def make_forward(name: str, noise: Law, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
     Raises:
-        InputError: on an unknown name.
+        InputError: on an unknown name, or `markov` for a noise whose elements are not independent.
     """
     if name == "marginal":
         return Marginal(noise)
     if name == "markov":
+        if not isinstance(noise, Noise):
+            raise InputError(
+                f"diffusion.forward: 'markov' draws each element from a table of one-dimensional chains, but the "
+                f"elements of the noise {noise.name!r} are not independent; use 'marginal'"
+            )
         return Markov(noise, schedule)
     raise unknown("diffusion.forward", name, FORWARDS)

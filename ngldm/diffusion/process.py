@@ -11,7 +11,7 @@ from ngldm.diffusion.forward import Forward, make_forward
 from ngldm.diffusion.objective import Objective, add_noise, velocity
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError
-from ngldm.noise import Noise
+from ngldm.noise import Law
 
 Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
 
@@ -24,7 +24,7 @@ class Diffusion:
         InputError: the objective cannot be learned with this schedule.
     """
 
-    noise: Noise
+    noise: Law
     schedule: Schedule
     forward: Forward
     objective: Objective
@@ -35,7 +35,7 @@ class Diffusion:
     @classmethod
     def make(
         cls,
-        noise: Noise,
+        noise: Law,
         schedule: Schedule,
         forward: str = "marginal",
         objective: str = "eps",

@@ -9,7 +9,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Base, Function, Noise
 from ngldm.noise.parameters import number, whole
-from ngldm.noise.registry import make_noise, register
+from ngldm.noise.registry import make_iid, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))
 PANELS = 2**12  # into which each half of a truncated distribution's probability is cut for the integration
@@ -22,7 +22,7 @@ def _make(key: str, options: object) -> Noise:
     if not isinstance(options, Mapping) or not isinstance(options.get("distribution"), str):
         raise InputError(f"{key}: {options!r} must be a mapping with `distribution` and that one's parameters")
     try:
-        return make_noise(options["distribution"], {k: v for k, v in options.items() if k != "distribution"})
+        return make_iid(options["distribution"], {k: v for k, v in options.items() if k != "distribution"})
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
 

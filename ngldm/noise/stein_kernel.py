@@ -133,7 +133,7 @@ def _panels(log_prob: LogDensity, support: tuple[float, float]) -> tuple[Tensor,
 
 
 def _steep(log_prob: LogDensity, left: Tensor, right: Tensor) -> Tensor:
-    """Whether ln p changes fast beside an end of a panel: the rule has no point between the two, so it misses a jump."""
+    """Whether ln p changes fast beside an end of a panel, where the rule has no point and would miss a jump."""
     inset = 0.25 * (1.0 - POINTS[-1]) * (right - left)  # the first point of the rule on half a panel
     beside = (log_prob(left + inset) - log_prob(left)).abs() + (log_prob(right - inset) - log_prob(right)).abs()
     return ~(beside < STEEP)

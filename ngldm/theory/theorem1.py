@@ -12,7 +12,7 @@ from torch import Tensor
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
-from ngldm.noise import Noise, make_noise
+from ngldm.noise import Law, make_noise
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Ratio:
     rms_std_error: float
 
 
-def final_latents(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, generator: torch.Generator) -> Tensor:
+def final_latents(x0: Tensor, noise: Law, schedule: Schedule, forward: str, generator: torch.Generator) -> Tensor:
     """x_T, by one draw of D (`marginal`) or by all T steps of the paper's equation 1 (`markov`).
 
     Args:
@@ -60,7 +60,7 @@ def final_latents(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, ge
     raise unknown("diffusion.forward", forward, FORWARDS)
 
 
-def theorem1_ratio(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, seed: int = 0) -> Ratio:
+def theorem1_ratio(x0: Tensor, noise: Law, schedule: Schedule, forward: str, seed: int = 0) -> Ratio:
     """The theorem's ratio for the latents x0.
 
     Args:

@@ -20,7 +20,7 @@ def schedule(num_train_timesteps: int) -> Schedule:
 
 def test_moments_put_exact_beside_sampled() -> None:
     chosen = {"e": make_noise("exponential"), "u": make_noise("uniform")}
-    rows = measure.moments(chosen, measure.draw(chosen))
+    rows = measure.moments(chosen, measure.draw(chosen, (1, 8, 8)))
     assert [row["noise"] for row in rows] == ["e"] * 4 + ["u"] * 4
     found = {(row["noise"], row["moment"]): row for row in rows}
     assert found["e", "skewness"]["exact"] == pytest.approx(2.0)
@@ -31,7 +31,7 @@ def test_moments_put_exact_beside_sampled() -> None:
 
 
 def test_histograms_are_densities_of_the_draws() -> None:
-    found = measure.histograms(measure.draw(NOISES))["gaussian"]
+    found = measure.histograms(measure.draw(NOISES, (1, 8, 8)))["gaussian"]
     edges, density = np.array(found.edges), np.array(found.density)
     assert (edges[0], edges[-1], len(density)) == (-measure.LIMIT, measure.LIMIT, measure.BINS)
     assert (density * np.diff(edges)).sum() == pytest.approx(1.0)

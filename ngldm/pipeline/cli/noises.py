@@ -11,6 +11,7 @@ from ngldm.io.errors import InputError
 
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
+ITEM, JOINT_DRAWS = (1, 8, 8), 50_000  # of a law of whole items, one element is taken from each of so many items
 
 
 @app.command("list")
@@ -40,22 +41,22 @@ def show(
     params = _parse(param or [])
     import torch
 
-    from ngldm.noise import make_noise
+    from ngldm.noise import Noise, make_noise
+    from ngldm.theory.measure import draw_elements, exact_moments
 
     noise = make_noise(name, params)
-    x = noise.sample((DRAWS,), torch.Generator().manual_seed(0), dtype=torch.float64)
-    z = (x - noise.mean) / noise.variance**0.5
+    exact = exact_moments(noise)
+    count = DRAWS if isinstance(noise, Noise) else JOINT_DRAWS
+    x = draw_elements(noise, count, ITEM, torch.Generator().manual_seed(0))
+    centred = x - noise.mean
+    variance = exact["variance"] if math.isfinite(exact["variance"]) else float(centred.square().mean())
+    z = centred / variance**0.5
     print(f"{name} {params or ''}".rstrip())
-    rows = {
-        "mean": (noise.mean, x),
-        "variance": (noise.variance, (x - noise.mean) ** 2),
-        "skewness": (noise.skewness, z**3),
-        "excess kurtosis": (noise.excess_kurtosis, z**4 - 3.0),
-    }
+    rows = zip(exact.items(), (x, centred**2, z**3, z**4 - 3.0), strict=True)
     print(f"{'':<16}{'exact':>10}{'sampled':>12}{'std. error':>12}")
-    for label, (exact, values) in rows.items():
-        print(f"{label:<16}{exact:>10.4f}{float(values.mean()):>12.4f}{float(values.std()) / math.sqrt(DRAWS):>12.4f}")
-    print(f"{DRAWS} draws lie in [{float(x.min()):.3f}, {float(x.max()):.3f}]")
+    for (label, value), values in rows:
+        print(f"{label:<16}{value:>10.4f}{float(values.mean()):>12.4f}{float(values.std()) / math.sqrt(count):>12.4f}")
+    print(f"{count} draws lie in [{float(x.min()):.3f}, {float(x.max()):.3f}]")
     for low, high, share, gaussian in _histogram(x):
         bar, end = "#" * min(60, round(200 * share)), round(200 * gaussian)
         print(f"{low:+.2f} .. {high:+.2f} {share:6.1%} {bar[:end].ljust(end)}|{bar[end:]}")
@@ -104,12 +105,13 @@ def _draw(noise: Any, x: Any, out: Path) -> None:
     from matplotlib import pyplot as plt
 
     from ngldm.io.files import atomic_path
+    from ngldm.theory.measure import densities
 
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    axes.hist(x.numpy(), bins=160, range=(-LIMIT, LIMIT), density=True, color="#56B4E9", label="200,000 draws")
+    axes.hist(x.numpy(), bins=160, range=(-LIMIT, LIMIT), density=True, color="#56B4E9", label=f"{len(x):,} draws")
     grid = torch.linspace(-LIMIT, LIMIT, 801, dtype=torch.float64)
-    if noise.base.function("log_prob") and not noise.base.discrete:
-        axes.plot(grid, noise.log_prob(grid).exp(), color="#0072B2", label=noise.name)
+    for density in densities({noise.name: noise}, LIMIT).values():
+        axes.plot(density.x, density.density, color="#0072B2", label=noise.name)
     axes.plot(grid, (-(grid**2) / 2).exp() / math.sqrt(2 * math.pi), "k--", linewidth=1, label="Gaussian")
     axes.set(xlabel="standardised value", ylabel="density", title=f"{noise.name} {dict(noise.params) or ''}")
     axes.spines[["top", "right"]].set_visible(False)
