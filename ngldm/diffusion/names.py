@@ -9,6 +9,7 @@ SCHEDULES = ("constant", "linear", "quadratic", "cubic", "polynomial", "cosine",
 FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v")
 WEIGHTINGS = ("none", "min_snr", "p2")
+STEIN_HEADS = ("none", "scalar", "element")
 
 # The values of DDPM (Ho et al. 2020, section 4)
 NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 1e-4, 0.02

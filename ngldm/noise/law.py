@@ -161,7 +161,7 @@ def draw_with_stein(
         n, k = law.sample_with_stein(shape, generator, device)
         if k is not None:
             return n.float(), k.float()
-    elif law.traits.needs in ("nothing", "eps"):  # K is a linear function of n, as K_bar is of the predicted noise
+    elif isinstance(law, Noise) and law.traits.needs != "unknown":
         n = law.sample(shape, generator, device)
-        return n, law.k_bar(n)
+        return n, law.stein(n)
     raise InputError(f"noise {law.name!r}: its Stein kernel is not known")

@@ -17,9 +17,10 @@ from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.options import SamplingOptions
-from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.sampling.randomness import PerImageNoise, gaussian_draw, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import Callback, Step, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
+from ngldm.sampling.stein import require_k_bar
 from ngldm.sampling.timesteps import inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
@@ -41,16 +42,20 @@ def sample_latents(
         InputError: on a value that is not allowed.
     """
     diffusion, extent, device = model.diffusion, model.extent, model.device
+    if options.method == "stein":
+        require_k_bar(diffusion)
     timesteps = inference_timesteps(
         diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
     )
     generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
-    source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
+    own = options.method != "stein"
+    draw = step_draw(options.step_noise or "own", diffusion.noise) if own else gaussian_draw(diffusion.noise)
+    source = PerImageNoise(draw, shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
+    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling, diffusion.stein_head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         sampler = get_sampler(options.method)

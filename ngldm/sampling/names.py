@@ -15,6 +15,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "dpmpp_2m": (),
     "heun": (),
     "posterior": ("refresh", "step_noise"),
+    "stein": ("eta",),
 }
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (

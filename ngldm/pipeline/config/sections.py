@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
+from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, STEIN_HEADS, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -28,6 +28,7 @@ class OneOf:
 Forward = Annotated[str, OneOf(FORWARDS)]
 Objective = Annotated[str, OneOf(OBJECTIVES)]
 Weighting = Annotated[str, OneOf(WEIGHTINGS)]
+SteinHead = Annotated[str, OneOf(STEIN_HEADS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 MAX_SNAPSHOTS = 200  # each is a complete model file
@@ -159,6 +160,11 @@ class DiffusionParams(Section):
     weighting: Weighting = Field(description="weight of each t in the loss")
     gamma: Positive | None = Field(
         description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
+    )
+    stein_head: SteinHead = Field(
+        default="none",
+        description="extra output that learns K_bar for the sampler stein: scalar (a number for each image, for noises "
+        "of a shared scale) or element; a noise that needs none gets none",
     )
 
 
