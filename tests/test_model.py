@@ -41,12 +41,14 @@ AUTOENCODERS = {
 SHAPES = {"identity": [1, 7, 5], "kl": [3, 8, 6], "paper": [1, 6, 6]}  # (C, H, W)
 
 
-def make_model(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:
+def make_model(
+    noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None, head: str = "element"
+) -> Model:
     """An untrained model, no layer of which is zero, so that every weight shows in the images."""
     config = {
         "noise": {"name": noise, "params": params or {}},
         "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
-        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0, "stein_head": head},
         "unet": UNET,
         "autoencoder": AUTOENCODERS[kind],
         "image_shape": SHAPES[kind],
@@ -220,7 +222,7 @@ def test_images_of_one_seed_differ_and_seeds_differ(method: str) -> None:
 def test_the_steps_draw_the_noise_that_is_asked_for(method: str) -> None:
     """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
     for noise, changes in (("bernoulli", True), ("gaussian", False)):
-        model = make_model(noise)
+        model = make_model(noise, head="none")
         own, normal = (
             latents(model, [(0, 1), (0, 2)], method=method, num_inference_steps=5, step_noise=choice)
             for choice in ("own", "gaussian")
