@@ -8,8 +8,8 @@ fresh noise of mean 0 and variance 1, for samplers that add noise. `timesteps` d
 
 The deterministic samplers follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], where a and b are the coefficients
 of x_0 and eps. If the conditional means are exact, the marginals of this flow are those of a x_0 + b eps for *any*
-noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Samplers that add noise
-at each step need more assumptions: see docs/samplers.md.
+noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Of the samplers that add
+noise at each step, `stein` is right for every noise with a density, and the others for Gaussian noise: docs/samplers.md.
 """
 
 import math
@@ -74,7 +74,10 @@ def ancestral(
     variance: str = "beta",
     callback: Callback | None = None,
 ) -> Tensor:
-    """Algorithm 2: DDPM's ancestral sampling, with fresh noise at every step except the last.
+    """The paper's Algorithm 2: DDPM's ancestral sampling, with fresh noise at every step except the last.
+
+    It is right for Gaussian noise, as steps shrink. For other noise it is wrong: the noise of x_t becomes a sum of many
+    draws, nearly Gaussian and of constant variance, and training showed one draw of D. `stein` is right there.
 
     With fewer steps than T, the beta of a step from t to s is that of the respaced chain, 1 - abar_t / abar_s
     (Nichol and Dhariwal 2021). With T steps it is beta_t, and the update is the paper's, with the factor
