@@ -75,7 +75,9 @@ class Model:
         channels = autoencoder.latent_shape[0]
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
-        diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
+        noise = make_noise(**parts["noise"])
+        noise.check_item(autoencoder.latent_shape)
+        diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
         settings, head = UNetSettings(**parts["unet"]), diffusion.stein_head.kind
         unet = UNet(channels, settings, schedule.num_train_timesteps, head).float()
         return cls(config, unet, autoencoder, statistics, extent, diffusion)

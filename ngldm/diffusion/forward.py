@@ -21,6 +21,7 @@ from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law, Noise
+from ngldm.noise.laws.annealed import Annealed
 
 PARTICLES = 2**16  # simulated chains: the error of the distribution function is about 1 / sqrt(4 * 65536) = 0.2 %
 POOL = 16 * PARTICLES  # quantiles of D from which the draws of the chains are made
@@ -54,6 +55,22 @@ class Marginal:
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         return self.noise.sample(shape, generator, t.device)
+
+
+class AnnealedMarginal:
+    """One draw of a law that changes with t, by the schedule's lambda = log(a / b)."""
+
+    def __init__(self, noise: Annealed, schedule: Schedule) -> None:
+        self.noise = noise
+        self.weights = noise.at(schedule.sqrt_alphas_cumprod.log() - schedule.sqrt_one_minus_alphas_cumprod.log())
+
+    def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.noise.sample_at(shape, self.weights.to(t.device)[t], generator)
+
+    def carry(self, eps: Tensor, t: int, s: int) -> Tensor:
+        """The noise (B, ...) of x_t as that of x_s."""
+        weights = self.weights.to(eps.device)
+        return self.noise.carry(eps, *(weights[step].expand(len(eps)) for step in (t, s)))
 
 
 class _Table(NamedTuple):
@@ -178,19 +195,28 @@ def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
     return standardised
 
 
+def check_forward(name: str, noise: Law) -> None:
+    """Check that the forward process of that name is for this noise.
+
+    Raises:
+        InputError: it is `markov`, and the elements of the noise are not independent.
+    """
+    if name == "markov" and not isinstance(noise, Noise):
+        raise InputError(
+            "diffusion.forward: 'markov' draws each element from a table of one-dimensional chains, but the elements "
+            f"of the noise {noise.name!r} are not independent; use 'marginal'"
+        )
+
+
 def make_forward(name: str, noise: Law, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
     Raises:
-        InputError: on an unknown name, or `markov` for a noise whose elements are not independent.
+        InputError: on an unknown name, or a process that is not for this noise.
     """
+    check_forward(name, noise)
     if name == "marginal":
-        return Marginal(noise)
-    if name == "markov":
-        if not isinstance(noise, Noise):
-            raise InputError(
-                f"diffusion.forward: 'markov' draws each element from a table of one-dimensional chains, but the "
-                f"elements of the noise {noise.name!r} are not independent; use 'marginal'"
-            )
+        return AnnealedMarginal(noise, schedule) if isinstance(noise, Annealed) else Marginal(noise)
+    if name == "markov" and isinstance(noise, Noise):
         return Markov(noise, schedule)
     raise unknown("diffusion.forward", name, FORWARDS)

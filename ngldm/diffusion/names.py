@@ -10,6 +10,7 @@ FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v")
 WEIGHTINGS = ("none", "min_snr", "p2")
 STEIN_HEADS = ("none", "scalar", "element")
+COUPLINGS = ("independent", "minibatch_ot")
 
 # The values of DDPM (Ho et al. 2020, section 4)
 NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 1e-4, 0.02

@@ -2,28 +2,47 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngldm.diffusion.coupling import pair_by_transport
 from ngldm.diffusion.forward import Forward, make_forward
+from ngldm.diffusion.names import COUPLINGS
 from ngldm.diffusion.objective import Objective, add_noise, predict_eps, predict_x0, velocity
 from ngldm.diffusion.schedules import Schedule
 from ngldm.diffusion.stein_head import SteinHead
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law
 from ngldm.noise.law import draw_with_stein
 
 Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
 
 
+class Further(TypedDict, total=False):
+    """Options of `Diffusion.make` that add to the method.
+
+    Attributes:
+        coupling: of images and noise in training: "independent" (default), or "minibatch_ot", which pairs those of a
+            batch at the least total squared distance.
+        stein_head: the network's extra output for the sampler `stein`: "none" (default), "scalar" or "element" (see
+            `SteinHead`). A noise that needs none gets none.
+    """
+
+    coupling: str
+    stein_head: str
+
+
 @dataclass(frozen=True)
 class Diffusion:
     """Noise, schedule, forward process and objective. Training and sampling share them.
 
+    `coupling` is how training pairs images and noise: "independent", or "minibatch_ot" by optimal transport.
+
     Raises:
-        InputError: the objective cannot be learned with this schedule.
+        InputError: the objective cannot be learned with this schedule, or an unknown coupling.
     """
 
     noise: Law
@@ -31,9 +50,12 @@ class Diffusion:
     forward: Forward
     objective: Objective
     stein_head: SteinHead
+    coupling: str = "independent"
 
     def __post_init__(self) -> None:
         self.objective.check(self.schedule)
+        if self.coupling not in COUPLINGS:
+            raise unknown("diffusion.coupling", self.coupling, COUPLINGS)
 
     @classmethod
     def make(
@@ -44,7 +66,7 @@ class Diffusion:
         objective: str = "eps",
         weighting: str = "none",
         gamma: float | None = None,
-        stein_head: str = "none",
+        **further: Unpack[Further],
     ) -> "Diffusion":
         """A diffusion from a noise and a schedule.
 
@@ -56,15 +78,16 @@ class Diffusion:
             objective: what the network predicts: "eps" (the paper), "x0" or "v".
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value.
-            stein_head: the network's extra output for the sampler `stein`: "none", "scalar" or "element" (see
-                `SteinHead`). A noise that needs none gets none.
+            further: see `Further`.
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
         process = make_forward(forward, noise, schedule)
-        head = SteinHead.choose(noise, stein_head, fixed=forward == "marginal" or noise.traits.closed_under_sums)
-        return cls(noise, schedule, process, Objective(objective, weighting, gamma), head)
+        coupling = further.get("coupling", "independent")
+        fixed = (forward == "marginal" or noise.traits.closed_under_sums) and coupling == "independent"
+        head = SteinHead.choose(noise, further.get("stein_head", "none"), fixed)
+        return cls(noise, schedule, process, Objective(objective, weighting, gamma), head, coupling)
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The loss of a batch (algorithm 1): t uniform on 1..T, eps from the forward process, squared error.
@@ -85,6 +108,8 @@ class Diffusion:
         t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
         eps, k = self._draw(x0, t, generator)
         t = t.to(x0.device)
+        if self.coupling == "minibatch_ot":
+            eps = pair_by_transport(x0, eps)
         x_t = add_noise(schedule, x0, eps, t)
         prediction, raw = self.stein_head.split(network(x_t, t), x0)
         wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)

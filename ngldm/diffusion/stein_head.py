@@ -31,7 +31,7 @@ class SteinHead:
     Attributes:
         law: the noise of x_t.
         kind: of the network's head: "none", "scalar" (one number for each image) or "element".
-        fixed: whether the law of the noise is the same at all t. If not, no K is known.
+        fixed: whether the noise of x_t has this law at all t, and is independent of x_0. If not, no K is known.
     """
 
     law: Law
@@ -54,7 +54,8 @@ class SteinHead:
             raise InputError(f"diffusion.stein_head: {asked!r}, but no K is known for the noise {law.name!r}; use none")
         if not fixed:
             raise InputError(
-                f"diffusion.stein_head: {asked!r} needs diffusion.forward marginal: no K of a chain is known"
+                f"diffusion.stein_head: {asked!r} needs diffusion.forward marginal and diffusion.coupling independent: "
+                "otherwise no K is known"
             )
         if needs == "element" and asked == "scalar":
             raise InputError(

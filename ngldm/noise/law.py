@@ -118,16 +118,31 @@ class JointLaw(ABC):
         dtype: torch.dtype = torch.float32,
     ) -> Tensor:
         """Noise of independent images, `shape` (B, *item); drawn in float64 or float32, then rounded to `dtype`."""
-        return self.sample_with_stein(shape, generator, device)[0].to(dtype)
+        self.check_item(shape[1:])
+        return self.draw(shape, generator, torch.device(device), stein=False)[0].to(dtype)
 
-    @abstractmethod
     def sample_with_stein(
-        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str
-    ) -> tuple[Tensor, Tensor | None]:
-        """n (B, *item) and its K, which broadcasts over n; None where `traits.needs` is "unknown".
+        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor]:
+        """The n that `sample` draws, and its K, which broadcasts over n.
 
         For a correlated law K is that of the noise before it is coloured.
+
+        Raises:
+            InputError: `traits.needs` is "unknown".
         """
+        self.check_item(shape[1:])
+        if self.traits.needs == "unknown":
+            raise InputError(f"noise {self.name!r}: no Stein kernel of one number per image or element is known")
+        n, k = self.draw(shape, generator, torch.device(device), stein=True)
+        assert k is not None
+        return n, k
+
+    @abstractmethod
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """n (B, *item), and K if `stein` asks for it; n is the same either way."""
 
     def k_bar(self, eps_hat: Tensor) -> Tensor:
         """K_bar from the predicted noise.
@@ -159,9 +174,8 @@ def draw_with_stein(
     """
     if isinstance(law, JointLaw):
         n, k = law.sample_with_stein(shape, generator, device)
-        if k is not None:
-            return n.float(), k.float()
-    elif isinstance(law, Noise) and law.traits.needs != "unknown":
-        n = law.sample(shape, generator, device)
+        return n.float(), k.float()
+    n = law.sample(shape, generator, device)
+    if isinstance(law, Noise) and law.traits.needs != "unknown":
         return n, law.stein(n)
-    raise InputError(f"noise {law.name!r}: its Stein kernel is not known")
+    raise InputError(f"noise {law.name!r}: no Stein kernel of one number per image or element is known")

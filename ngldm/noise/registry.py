@@ -130,10 +130,39 @@ def make_iid(name: str, params: Mapping[str, object] | None = None) -> Noise:
     Raises:
         InputError: as `make_noise`, or the noise is a law of whole images.
     """
-    noise = make_noise(name, params)
-    if not isinstance(noise, Noise):
-        raise InputError(f"noise {name!r} is a law of whole images; only one with independent elements can stand here")
-    return noise
+    return _require_iid(make_noise(name, params))
+
+
+def make_part(key: str, options: object) -> Law:
+    """The noise that a parameter describes as params.yaml does: {distribution: <name>, <its parameters>}.
+
+    Args:
+        key: the parameter's name, for the error message.
+
+    Raises:
+        InputError: it describes none.
+    """
+    if not isinstance(options, Mapping) or not isinstance(options.get("distribution"), str):
+        raise InputError(f"{key}: {options!r} must be a mapping with `distribution` and that one's parameters")
+    try:
+        return make_noise(options["distribution"], {k: v for k, v in options.items() if k != "distribution"})
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+
+
+def make_iid_part(key: str, options: object) -> Noise:
+    """As `make_part`, for a noise whose elements are independent.
+
+    Raises:
+        InputError: it describes none, or a law of whole images.
+    """
+    return _require_iid(make_part(key, options), f"{key}: ")
+
+
+def _require_iid(law: Law, where: str = "") -> Noise:
+    if not isinstance(law, Noise):
+        raise InputError(f"{where}noise {law.name!r} is a law of whole images; here the elements must be independent")
+    return law
 
 
 def _standardise(name: str, params: Mapping[str, object], base: Base, entry: Entry) -> Noise:

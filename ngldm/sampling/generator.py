@@ -9,16 +9,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ngldm.diffusion.forward import AnnealedMarginal
+from ngldm.diffusion.process import Diffusion
 from ngldm.io.device import free_memory, resolve_device
-from ngldm.io.errors import require_whole
+from ngldm.io.errors import InputError, require_whole
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
+from ngldm.sampling.names import adds_noise, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, gaussian_draw, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, get_sampler
+from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.stein import require_k_bar
 from ngldm.sampling.timesteps import inference_timesteps
@@ -47,6 +50,7 @@ def sample_latents(
     timesteps = inference_timesteps(
         diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
     )
+    sampler = _fit_sampler(diffusion, options)
     generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
@@ -58,8 +62,25 @@ def sample_latents(
     denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling, diffusion.stein_head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
-        sampler = get_sampler(options.method)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
+
+
+def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[..., Tensor]:
+    """The sampler of these options.
+
+    Raises:
+        InputError: on an unknown name, or a sampler that is wrong for this diffusion.
+    """
+    sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
+    check_coupling(diffusion.coupling, options.method, noisy)
+    if not isinstance(diffusion.forward, AnnealedMarginal):
+        return sampler
+    if options.method != "ddim" or noisy:
+        raise InputError(
+            f"sampler method: {options.method!r} takes the law of the noise to be the same at all t, and that of "
+            f"{diffusion.noise.name!r} changes; use ddim with eta 0"
+        )
+    return annealed_ddim(diffusion.forward.carry)
 
 
 class Generator:

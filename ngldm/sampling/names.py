@@ -72,6 +72,31 @@ def check_settings(settings: Mapping[str, object]) -> None:
             check_noise_choice(key, str(given[key]))
 
 
+def adds_noise(settings: Mapping[str, object]) -> bool:
+    """Whether a sampler of these settings adds fresh noise at its steps."""
+    method = str(settings["method"])
+    own = SAMPLER_OPTIONS[method]
+    amount = settings.get("refresh" if "refresh" in own else "eta")
+    return bool(own) and (method != "ddim" if amount is None else amount != 0.0)
+
+
+def check_coupling(coupling: str, method: str, noisy: bool, key: str = "sampler method") -> None:
+    """Refuse fresh noise where training paired noise with images.
+
+    Args:
+        noisy: whether the sampler adds noise at its steps.
+        key: the name of the setting that holds the method, for the error message.
+
+    Raises:
+        InputError: it does, and the coupling is not "independent".
+    """
+    if coupling != "independent" and noisy:
+        raise InputError(
+            f"{key}: {method!r} adds fresh noise, but with diffusion.coupling {coupling!r} the noise of an "
+            "image depends on the image; use a deterministic sampler: dpmpp_2m, heun, or ddim with eta 0"
+        )
+
+
 def check_noise_choice(key: str, choice: str) -> None:
     """Check the value of `start_noise` or `step_noise`.
 

@@ -9,7 +9,7 @@ fresh noise of mean 0 and variance 1, for samplers that add noise. `timesteps` d
 The deterministic samplers follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], where a and b are the coefficients
 of x_0 and eps. If the conditional means are exact, the marginals of this flow are those of a x_0 + b eps for *any*
 noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Of the samplers that add
-noise at each step, `stein` is right for every noise with a density, and the others for Gaussian noise: docs/samplers.md.
+noise, `stein` is right for every noise with a density, and the others for Gaussian noise: docs/samplers.md.
 """
 
 import math
@@ -131,6 +131,39 @@ def ddim(
         if sigma2 > 0:
             x = x + sigma2**0.5 * source()
     return x
+
+
+Carry = Callable[[Tensor, int, int], Tensor]  # (eps of x_t, t, s) -> the noise of x_s
+
+
+def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
+    """DDIM for a law of the noise that changes with t: x_s = a_s x0_hat + b_s carry(eps_hat, t, s).
+
+    It adds no noise: the returned sampler takes `eta`, as `ddim` does, but only 0.
+    """
+
+    @torch.no_grad()
+    def sampler(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 0.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        if eta:
+            raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
+        for index, t, s in _steps(timesteps):
+            signal, noise = _signal_and_noise(schedule, s)
+            x0, eps, _ = denoise(x, t)
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            x = signal * x0 + noise * carry(eps, t, s)
+        return x
+
+    return sampler
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ The theorem says that lim_{T -> inf} E_D||x_0 - x_T|| / E_N||x_0 - x_T|| exists.
 the mean squares is exactly 1 at every T. docs/theorem-1.md says what follows for the ratio of the means.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class Ratio:
     Attributes:
         mean: the ratio of mean Euclidean distances.
         std_error: its standard error.
-        rms: the ratio of root mean square distances. Its exact value is 1.
+        rms: the ratio of root mean square distances. Its exact value is 1. nan for a law of infinite variance.
         rms_std_error: its standard error. It is meaningful only if D has a fourth moment.
     """
 
@@ -82,7 +83,7 @@ def theorem1_ratio(x0: Tensor, noise: Law, schedule: Schedule, forward: str, see
         squares.append(moved.flatten(1).square().sum(1))
     mean, error = _ratio(squares[0].sqrt(), squares[1].sqrt())
     square, square_error = _ratio(squares[0], squares[1])
-    rms = square**0.5
+    rms = square**0.5 if math.isfinite(noise.second_moment) else math.nan
     return Ratio(mean, error, rms, square_error / (2.0 * rms))
 
 

@@ -125,3 +125,45 @@ def test_float64_as_torchs_default_changes_no_image(generator: Generator, tmp_pa
         np.testing.assert_array_equal(load(tmp_path / "m.safetensors").sample(2, batch_size=2, **options), expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def of_noise(generator: Generator, noise: str, coupling: str = "independent", **params: object) -> Generator:
+    """The same network as a model of another noise."""
+    config = dict(generator.model.config)
+    config |= {"noise": {"name": noise, "params": params}, "diffusion": {"objective": "x0", "coupling": coupling}}
+    model = Model.build(config)
+    model.unet.load_state_dict(generator.model.unet.state_dict())
+    model.unet.eval()
+    return Generator(model)
+
+
+@pytest.mark.parametrize("noise", ["multivariate_t", "isotropic_stable", "sphere", "power_law", "choice", "annealed"])
+def test_an_image_of_a_law_of_whole_images_does_not_depend_on_its_batch(generator: Generator, noise: str) -> None:
+    """Up to the rounding of the network, which may differ between batch sizes: one step of uint8."""
+    other = of_noise(generator, noise)
+    together = other.sample(5, seed=3, batch_size=5).astype(int)
+    alone = other.sample(5, seed=3, batch_size=1).astype(int)
+    assert together.std() > 5
+    assert np.abs(together - alone).max() <= 1
+
+
+def test_an_annealed_noise_is_sampled_by_ddim_alone(generator: Generator) -> None:
+    annealed = of_noise(generator, "annealed")
+    assert annealed.options().method == "ddim"
+    for options in ({"method": "heun"}, {"method": "ancestral"}, {"method": "ddim", "eta": 0.5}):
+        with pytest.raises(InputError, match="and that of 'annealed' changes; use ddim with eta 0"):
+            annealed.sample(1, num_inference_steps=3, **options)
+
+
+def test_fresh_noise_is_refused_where_noise_was_paired_with_images(generator: Generator) -> None:
+    coupled = of_noise(generator, "gaussian", coupling="minibatch_ot")
+    for options in ({"method": "ancestral"}, {"method": "posterior"}, {"method": "ddim", "eta": 0.1}):
+        with pytest.raises(InputError, match=r"adds fresh noise, but with diffusion\.coupling 'minibatch_ot'"):
+            coupled.sample(1, num_inference_steps=3, **options)
+    for options in ({"method": "ddim"}, {"method": "posterior", "refresh": 0.0}, {"method": "heun"}):
+        assert coupled.sample(1, num_inference_steps=3, **options).shape == (1, 6, 4, 1)
+
+
+def test_a_model_refuses_noise_that_its_latents_have_not_the_pixels_for(generator: Generator) -> None:
+    with pytest.raises(InputError, match="of the frequencies of 6 x 4 pixels none lie in"):
+        of_noise(generator, "band", low=0.01, high=0.02)

@@ -19,7 +19,8 @@ from ngldm.sampling.timesteps import inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
 GAUSSIAN = SteinHead(make_noise("gaussian"))  # whose K_bar is 1
-CENTRED = [name for name in noise_names() if name != "exponential_uncentred"]
+IID = [name for name in noise_names() if isinstance(make_noise(name), Noise)]
+CENTRED = [name for name in IID if name != "exponential_uncentred"]
 
 
 def fake_model(x: Tensor, t: Tensor) -> Tensor:

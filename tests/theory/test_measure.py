@@ -75,3 +75,22 @@ def test_all_is_measured_of_all_but_the_gaussians_ratio_to_itself() -> None:
     assert {row["noise"] for row in found.theorem} == {"laplace"}
     assert len(seen) == len(found.theorem) == measure.count_ratios(chosen, 5) == 2 * 3
     assert set(found.histograms) == set(found.densities) == {row["noise"] for row in found.moments} == set(chosen)
+
+
+def test_a_law_of_whole_images_has_the_moments_and_density_of_its_elements() -> None:
+    """5 standard errors of independent images: one element is taken of each."""
+    laws = {"l": make_noise("multivariate_laplace"), "s": make_noise("isotropic_stable"), "o": make_noise("sphere")}
+    rows = {(row["noise"], row["moment"]): row for row in measure.moments(laws, measure.draw(laws, (1, 4, 4)))}
+    assert rows["l", "excess kurtosis"]["exact"] == pytest.approx(3.0)
+    for moment, fourth in (("mean", 1.0), ("variance", 5.0)):  # variances of n and of n^2
+        row = rows["l", moment]
+        assert abs(row["sampled"] - row["exact"]) < 5 * (fourth / measure.DRAWS) ** 0.5
+    assert rows["s", "variance"]["exact"] == math.inf
+    assert math.isnan(rows["o", "excess kurtosis"]["exact"])
+    # On the sphere in 16 dimensions an element has the excess kurtosis 3 d / (d + 2) - 3.
+    assert rows["o", "excess kurtosis"]["sampled"] == pytest.approx(
+        3 * 16 / 18 - 3, abs=5 * (96 / measure.DRAWS) ** 0.5
+    )
+    found = measure.densities(laws)
+    assert set(found) == {"l"}
+    assert np.allclose(found["l"].density, stats.laplace.pdf(np.array(found["l"].x), scale=math.sqrt(0.5)))

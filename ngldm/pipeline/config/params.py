@@ -13,7 +13,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import require_signal
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     AutoencoderParams,
     CurveParams,
@@ -30,6 +30,7 @@ from ngldm.pipeline.config.sections import (
     UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
+from ngldm.sampling.names import adds_noise, check_coupling
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -100,6 +101,15 @@ class Params(Section):
     @model_validator(mode="after")
     def _eps_needs_signal(self) -> "Params":
         require_signal(self.diffusion.objective, self.schedule.zero_terminal_snr)
+        return self
+
+    @model_validator(mode="after")
+    def _coupling_fits_samplers(self) -> "Params":
+        for label in {*self.samplers, self.curve.sampler}:
+            options = self.sampler_options[label]
+            for entry in (options.choices or {}).values() if options.method == AUTO else [options]:
+                noisy = adds_noise(entry.model_dump(exclude={"choices"}))
+                check_coupling(self.diffusion.coupling, entry.method, noisy, f"sampler_options.{label}.method")
         return self
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, STEIN_HEADS, WEIGHTINGS
+from ngldm.diffusion.names import COUPLINGS, FORWARDS, OBJECTIVES, SCHEDULES, STEIN_HEADS, WEIGHTINGS
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -158,6 +158,11 @@ class DiffusionParams(Section):
     )
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
+    coupling: Annotated[str, OneOf(COUPLINGS)] = Field(
+        default="independent",
+        description="images and noise of a batch in training: independent, or paired by optimal transport "
+        "(minibatch_ot, for deterministic samplers only)",
+    )
     gamma: Positive | None = Field(
         description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
     )
