@@ -185,3 +185,66 @@ def test_atoms_and_noise_whose_density_jumps() -> None:
     """
     errors = [error_of_shares("stein", "exponential", FINE), error_of_shares("constant", "exponential", FINE)]
     assert 0.2 < errors[0] < 0.9 * errors[1]
+
+
+# Two dimensions: a scale that both elements share, and correlated noise
+
+PLACES = np.array([[-1.5, 0.4], [0.3, -0.6], [1.1, 1.0]])
+
+
+def shares_in_two_dimensions(
+    draw: Callable[[np.random.Generator], Array],
+    log_density: Callable[[Array], Array],
+    kernel: Callable[[Array], Array],
+    root: Array,
+    steps: int,
+) -> float:
+    """Total variation of the shares of three places, with weights of `ATOMS`; the steps' noise is root z."""
+    schedule, rng = make_schedule("linear", TOTAL), np.random.default_rng(0)
+    a, b = coefficients(schedule, TOTAL)
+
+    def denoise(x: torch.Tensor, t: int) -> Prediction:
+        a, b = coefficients(schedule, t)
+        n = (x.numpy()[:, None] - a * PLACES) / b
+        log_weights = log_density(n) + np.log(ATOMS.weights)
+        weights = posterior(log_weights, (n**2).sum(2))[..., None]
+        k = (weights[..., 0] * kernel(n)).sum(1, keepdims=True)
+        return Prediction(*(torch.from_numpy(part) for part in ((weights * PLACES).sum(1), (weights * n).sum(1), k)))
+
+    x = a * PLACES[rng.choice(3, SAMPLES, p=ATOMS.weights)] + b * draw(rng)
+    normal = lambda: torch.from_numpy(rng.standard_normal((SAMPLES, 2)) @ root.T)  # noqa: E731
+    out = stein(denoise, schedule, torch.from_numpy(x), normal, inference_timesteps(schedule, steps)).numpy()
+    nearest = ((out[:, None] - PLACES) ** 2).sum(2).argmin(1)
+    return float(0.5 * np.abs(np.bincount(nearest, minlength=3) / SAMPLES - ATOMS.weights).sum())
+
+
+def test_a_shared_scale() -> None:
+    """Multivariate t with 4 degrees of freedom, covariance I: K is its mixing variance, and E[K | n] in closed form."""
+    nu = 4.0
+    law = stats.multivariate_t(shape=np.eye(2) * (nu - 2.0) / nu, df=nu)
+    for steps in (COARSE, FINE):
+        error = shares_in_two_dimensions(
+            lambda rng: law.rvs(SAMPLES, random_state=rng),
+            law.logpdf,
+            lambda n: (nu - 2.0 + (n**2).sum(2)) / nu,  # (nu - 2 + |n|^2) / (nu + d - 2)
+            np.eye(2),
+            steps,
+        )
+        assert error < CHANCE + 1.5 / steps
+
+
+def test_correlated_gaussian_noise() -> None:
+    """K_bar = 1 with steps of the noise's own covariance; with white steps the shares are wrong."""
+    covariance = np.array([[1.0, 0.8], [0.8, 1.0]])
+    law = stats.multivariate_normal(np.zeros(2), covariance)
+    right, wrong = (
+        shares_in_two_dimensions(
+            lambda rng: law.rvs(SAMPLES, random_state=rng),
+            law.logpdf,
+            lambda n: np.ones(n.shape[:2]),
+            root,
+            FINE,
+        )
+        for root in (np.linalg.cholesky(covariance), np.eye(2))
+    )
+    assert right < CHANCE + 1.5 / FINE < wrong
