@@ -39,11 +39,6 @@ def step_draw(choice: str, noise: Law, key: str = "step_noise") -> Draw:
     return lambda shape, generator: chosen.sample(shape, generator)
 
 
-def gaussian_draw(noise: Law) -> Draw:
-    """Gaussian numbers with the correlation of the model's noise, for the sampler `stein`."""
-    return lambda shape, generator: noise.colour(torch.randn(tuple(shape), generator=generator, dtype=torch.float32))
-
-
 def start_choice(choice: str | None, noise: Law) -> str:
     """The start that a choice means for a noise: None is "own", but "x_T" for discrete noise; see `start_draw`."""
     return choice or ("x_T" if isinstance(noise, Noise) and noise.base.discrete else "own")

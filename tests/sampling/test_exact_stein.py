@@ -199,7 +199,7 @@ def shares_in_two_dimensions(
     root: Array,
     steps: int,
 ) -> float:
-    """Total variation of the shares of three places, with weights of `ATOMS`; the steps' noise is root z."""
+    """Total variation of the shares of three places, with weights of `ATOMS`; `stein` colours with `root`."""
     schedule, rng = make_schedule("linear", TOTAL), np.random.default_rng(0)
     a, b = coefficients(schedule, TOTAL)
 
@@ -212,8 +212,14 @@ def shares_in_two_dimensions(
         return Prediction(*(torch.from_numpy(part) for part in ((weights * PLACES).sum(1), (weights * n).sum(1), k)))
 
     x = a * PLACES[rng.choice(3, SAMPLES, p=ATOMS.weights)] + b * draw(rng)
-    normal = lambda: torch.from_numpy(rng.standard_normal((SAMPLES, 2)) @ root.T)  # noqa: E731
-    out = stein(denoise, schedule, torch.from_numpy(x), normal, inference_timesteps(schedule, steps)).numpy()
+    out = stein(
+        denoise,
+        schedule,
+        torch.from_numpy(x),
+        lambda: torch.from_numpy(rng.standard_normal((SAMPLES, 2))),
+        inference_timesteps(schedule, steps),
+        colour=lambda z: z @ torch.from_numpy(root.T),
+    ).numpy()
     nearest = ((out[:, None] - PLACES) ** 2).sum(2).argmin(1)
     return float(0.5 * np.abs(np.bincount(nearest, minlength=3) / SAMPLES - ATOMS.weights).sum())
 
