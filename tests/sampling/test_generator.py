@@ -170,7 +170,7 @@ def test_a_model_refuses_noise_that_its_latents_have_not_the_pixels_for(generato
 
 
 def test_stein_is_refused_without_the_head_that_it_needs(generator: Generator) -> None:
-    with pytest.raises(InputError, match="method: 'stein' needs K_bar of the noise 'laplace'.* train with element"):
+    with pytest.raises(InputError, match=r"method: 'stein' needs K_bar of the noise 'laplace'.* train with element"):
         generator.sample(1, batch_size=1, method="stein", num_inference_steps=3)
 
 
@@ -182,7 +182,7 @@ def test_stein_samples_laws_of_every_kind(noise: str, params: dict[str, float]) 
     config = {
         "noise": {"name": noise, "params": params},
         "schedule": {"name": "cosine", "num_train_timesteps": 25},
-        "diffusion": {"objective": "x0", "stein_head": "scalar"},
+        "diffusion": {"objective": "v", "stein_head": "scalar"},
         "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
         "autoencoder": {"kind": "identity"},
         "image_shape": (1, 6, 4),
