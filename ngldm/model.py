@@ -73,12 +73,13 @@ class Model:
         schedule = make_schedule(**parts["schedule"])
         autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"])).float()
         channels = autoencoder.latent_shape[0]
-        unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps).float()
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(**parts["noise"])
         noise.check_item(autoencoder.latent_shape)
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
+        settings, head = UNetSettings(**parts["unet"]), diffusion.stein_head.kind
+        unet = UNet(channels, settings, schedule.num_train_timesteps, head).float()
         return cls(config, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":

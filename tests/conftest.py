@@ -94,12 +94,14 @@ def make_model() -> Callable[..., Any]:
         "paper": ({"kind": "paper", "latent_channels": 2, "latent_size": 4, "width": 8}, [1, 6, 6]),
     }
 
-    def make(noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None) -> Model:
+    def make(
+        noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None, head: str = "element"
+    ) -> Model:
         autoencoder, image_shape = autoencoders[kind]
         config = {
             "noise": {"name": noise, "params": params or {}},
             "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
+            "diffusion": {"objective": "eps", "weighting": "none", "gamma": None, "stein_head": head},
             "unet": {
                 "widths": [8, 8],
                 "blocks_per_level": 1,

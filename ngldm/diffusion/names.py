@@ -9,6 +9,7 @@ SCHEDULES = ("constant", "linear", "quadratic", "cubic", "polynomial", "cosine",
 FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v")
 WEIGHTINGS = ("none", "min_snr", "p2")
+STEIN_HEADS = ("none", "scalar", "element")
 COUPLINGS = ("independent", "minibatch_ot")
 
 # The values of DDPM (Ho et al. 2020, section 4)

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ngldm.io.errors import InputError
+from ngldm.noise.stein_kernel import tabulated
 from ngldm.noise.traits import Needs, Traits
 
 Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]  # shape, generator, device -> draws
@@ -30,6 +31,8 @@ class Base:
             slower or there is no `icdf`.
         mean, variance, icdf, log_prob: used instead of the distribution's, or where there is no `distribution`.
         discrete: takes countably many values; `log_prob` is then the log of their probabilities.
+        stein: the Stein kernel (`ngldm.noise.stein_kernel`) of the density, a function of a float64 draw, where it has
+            a closed form; else it is tabulated from `log_prob`.
         support: the open interval of a density. Rounding a draw may carry it to an end or beyond; it is put back to the
             nearest number inside.
     """
@@ -42,6 +45,7 @@ class Base:
     variance: float | None = None
     icdf: Function | None = None
     log_prob: Function | None = None
+    stein: Function | None = None
     discrete: bool = False
     support: tuple[float, float] = (-math.inf, math.inf)
 
@@ -261,6 +265,28 @@ class Noise:
                 return torch.zeros_like(at)
             (gradient,) = torch.autograd.grad(log_density.sum(), at)
         return gradient
+
+    @cached_property
+    def _kernel(self) -> Function:
+        """The Stein kernel as a function of a standardised float64 draw inside the support."""
+        if (own := self.base.stein) is not None:
+            return lambda n: self.scale**2 * own(self._raw(n))
+        return tabulated(self.log_prob, self.support)
+
+    def stein(self, n: Tensor) -> Tensor:
+        """The Stein kernel K(n) >= 0 of the standardised density: E[n f(n)] = E[K(n) f'(n)], and E[K(n)] = 1.
+
+        Outside the support it is that of the support's end.
+
+        Raises:
+            InputError: the noise is discrete, its mean is not 0, or it has no log density in closed form.
+        """
+        if self.base.discrete:
+            raise InputError(f"noise {self.name!r} is discrete: it has no density and no Stein kernel")
+        if abs(self.mean) > 1e-9:
+            raise InputError(f"noise {self.name!r} has mean {self.mean:g}; a Stein kernel is used with mean 0 only")
+        low, high = self._edge(0, torch.float64), self._edge(1, torch.float64)
+        return self._kernel(n.double().clamp(low, high)).clamp(min=0.0).to(n.dtype)
 
 
 def inside(x: Tensor, where: Tensor, log_prob: Function, anywhere: float | Tensor) -> Tensor:

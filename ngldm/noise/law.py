@@ -176,6 +176,6 @@ def draw_with_stein(
         n, k = law.sample_with_stein(shape, generator, device)
         return n.float(), k.float()
     n = law.sample(shape, generator, device)
-    if law.traits.needs in ("nothing", "eps"):  # K is the same linear function of n as K_bar is of the predicted noise
-        return n, law.k_bar(n)
+    if isinstance(law, Noise) and law.traits.needs != "unknown":
+        return n, law.stein(n)
     raise InputError(f"noise {law.name!r}: no Stein kernel of one number per image or element is known")

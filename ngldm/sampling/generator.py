@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -23,6 +24,7 @@ from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
+from ngldm.sampling.stein import require_k_bar
 from ngldm.sampling.timesteps import inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
@@ -51,10 +53,11 @@ def sample_latents(
     generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
-    source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
+    steps = options.step_noise or ("gaussian" if options.method == "stein" else "own")
+    source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
+    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling, diffusion.stein_head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
@@ -68,6 +71,9 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
     """
     sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
     check_coupling(diffusion.coupling, options.method, noisy)
+    if options.method == "stein":
+        require_k_bar(diffusion)
+        return partial(sampler, colour=diffusion.noise.colour)
     if not isinstance(diffusion.forward, AnnealedMarginal):
         return sampler
     if options.method != "ddim" or noisy:

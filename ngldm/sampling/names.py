@@ -15,6 +15,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "dpmpp_2m": (),
     "heun": (),
     "posterior": ("refresh", "step_noise"),
+    "stein": ("eta",),
 }
 MAX_AVERAGED = 1000  # draws for each value; the mean of so many is a Gaussian for all practical purposes
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow

@@ -229,7 +229,7 @@ def test_images_of_one_seed_differ_and_seeds_differ(method: str, make_model: Mak
 def test_the_steps_draw_the_noise_that_is_asked_for(method: str, make_model: MakeModel) -> None:
     """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
     for noise, changes in (("bernoulli", True), ("gaussian", False)):
-        model = make_model(noise)
+        model = make_model(noise, head="none")
         own, normal = (
             latents(model, [(0, 1), (0, 2)], method=method, num_inference_steps=5, step_noise=choice)
             for choice in ("own", "gaussian")
@@ -344,3 +344,30 @@ def test_fresh_noise_is_refused_where_noise_was_paired_with_images(generator: Ge
 def test_a_model_refuses_noise_that_its_latents_have_not_the_pixels_for(generator: Generator) -> None:
     with pytest.raises(InputError, match="of the frequencies of 6 x 4 pixels none lie in"):
         of_noise(generator, "band", low=0.01, high=0.02)
+
+
+def test_stein_is_refused_without_the_head_that_it_needs(generator: Generator) -> None:
+    with pytest.raises(InputError, match=r"method: 'stein' needs K_bar of the noise 'laplace'.* train with element"):
+        generator.sample(1, batch_size=1, method="stein", num_inference_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "params"), [("exponential", {}), ("power_law", {"beta": 1.0}), ("multivariate_t", {"df": 5.0})]
+)
+def test_stein_samples_laws_of_every_kind(noise: str, params: dict[str, float]) -> None:
+    """Its steps' noise is Gaussian with the law's correlation: image i is image i here too."""
+    config = {
+        "noise": {"name": noise, "params": params},
+        "schedule": {"name": "cosine", "num_train_timesteps": 25},
+        "diffusion": {"objective": "v", "stein_head": "scalar"},
+        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (1, 6, 4),
+    }
+    torch.manual_seed(0)
+    made = Generator(Model.build(config))
+    made.model.unet.eval()
+    images = made.sample(4, batch_size=4, method="stein", num_inference_steps=6)
+    alone = made.sample(1, first=2, batch_size=1, method="stein", num_inference_steps=6)
+    assert images.std() > 0.0
+    np.testing.assert_allclose(alone[0].astype(int), images[2].astype(int), atol=1)

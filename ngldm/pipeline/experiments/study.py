@@ -16,8 +16,12 @@ from numpy.typing import NDArray
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.study import COLUMNS, StudyRow
+from ngldm.diffusion.process import Diffusion
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
+from ngldm.io.errors import InputError
 from ngldm.model import Model
+from ngldm.noise import make_noise
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
@@ -29,6 +33,7 @@ from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
+from ngldm.sampling.stein import require_k_bar
 from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.config import FitSettings
@@ -142,6 +147,8 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
         workers: number of processes, with one thread each.
         advance: called with the number of jobs that are done.
     """
+    for job in jobs:
+        _require_sampled(job)
     latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
     shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
@@ -193,6 +200,20 @@ def run_job(job: Job, kept: KeptRows[StudyRow], device: str) -> list[StudyRow]:
     rows = _compute(job, device)
     kept.write(rows)
     return rows
+
+
+def _require_sampled(job: Job) -> None:
+    """Check before any training that the sampler `stein` can sample the model, if the job has it.
+
+    Raises:
+        InputError: it cannot; the message begins with the variant.
+    """
+    if any(options["method"] == "stein" for options in job.samplers.values()):
+        noise, schedule = make_noise(**job.settings["noise"]), make_schedule(**job.settings["schedule"])
+        try:
+            require_k_bar(Diffusion.make(noise, schedule, **job.settings["diffusion"]))
+        except InputError as error:
+            raise InputError(f"study.variants.{job.variant}: {error}") from error
 
 
 def _compute(job: Job, device: str) -> list[StudyRow]:

@@ -22,7 +22,7 @@ from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments import study as jobs
-from ngldm.pipeline.experiments.study import Score, score_samplers, train_model
+from ngldm.pipeline.experiments.study import Job, Score, run_jobs, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
@@ -165,6 +165,15 @@ def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
     assert "not used, changed since: settings.train.lr\n" in said
     assert min(values(table)) > 0.0
     assert table.read_bytes() != first
+
+
+def test_a_model_that_stein_cannot_sample_is_named_before_any_training() -> None:
+    """In an empty folder: it would fail later for want of latents."""
+    samplers: dict[str, SamplerSettings] = {"s": {"method": "stein", "num_inference_steps": 3}}
+    settings = {**CONFIG, "diffusion": {"objective": "x0"}}
+    job = Job("a", 0, settings, samplers, FIT, {"sample_seeds": [0], "num_images": 4, "batch_size": 4})
+    with pytest.raises(InputError, match=r"study\.variants\.a: method: 'stein' needs K_bar of the noise 'laplace'"):
+        run_jobs([job], "cpu", 1, lambda done: None)
 
 
 def test_the_study_looks_for_inceptions_weights_where_the_settings_say(workspace: Path) -> None:
