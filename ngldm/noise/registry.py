@@ -211,7 +211,9 @@ def _call(name: str, factory: Factory, params: Mapping[str, object]) -> Base | J
     with _explained(name, params):
         made = factory(**params)
         if not isinstance(made, Base | JointLaw):
-            raise InputError(f"its function returns a {type(made).__name__}; it must be an ngldm.Base or a JointLaw")
+            raise InputError(
+                f"its function returns a {type(made).__name__}; it must be an ngldm.Base or an ngldm.noise.JointLaw"
+            )
         return made
 
 

@@ -64,7 +64,9 @@ class Radial(JointLaw):
         self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
     ) -> tuple[Tensor, Tensor | None]:
         size = math.prod(shape[1:])
+        low, high = self.radius.base.support  # rounding may carry a draw to an end, where there is no density
         r = self.radius.draw((shape[0],), generator, device).double()
+        r = r.clamp(low + torch.finfo(r.dtype).tiny, high * (1.0 - torch.finfo(r.dtype).eps))
         ones, scale2 = [1] * (len(shape) - 1), size / self.second
         n = math.sqrt(scale2) * r.reshape(-1, *ones) * directions(shape, generator, device)
         return n, scale2 * self._kernel(r, size).reshape(-1, *ones) if stein else None

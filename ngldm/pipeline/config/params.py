@@ -105,11 +105,8 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _coupling_fits_samplers(self) -> "Params":
-        for label in {*self.samplers, self.curve.sampler}:
-            options = self.sampler_options[label]
-            for entry in (options.choices or {}).values() if options.method == AUTO else [options]:
-                noisy = adds_noise(entry.model_dump(exclude={"choices"}))
-                check_coupling(self.diffusion.coupling, entry.method, noisy, f"sampler_options.{label}.method")
+        used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
+        _require_right(used, "sampler_options", self.diffusion.coupling)
         return self
 
     @model_validator(mode="after")
@@ -123,6 +120,7 @@ class Params(Section):
             require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
+            _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
         return self
 
     @model_validator(mode="after")
@@ -134,6 +132,14 @@ class Params(Section):
         """`name` and `params` for `ngldm.noise.make_noise`."""
         options = dict(self.noise_options[label])
         return {"name": options.pop("distribution"), "params": options}
+
+
+def _require_right(samplers: Mapping[str, SamplerOptions], section: str, coupling: str) -> None:
+    """Check that no sampler, and no choice of `auto`, adds noise where training pairs noise with images."""
+    for label, options in samplers.items():
+        for entry in (options.choices or {}).values() if options.method == AUTO else [options]:
+            noisy = adds_noise(entry.model_dump(exclude={"choices"}))
+            check_coupling(coupling, entry.method, noisy, f"{section}.{label}.method")
 
 
 def _require_steps(

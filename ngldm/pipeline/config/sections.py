@@ -28,6 +28,7 @@ class OneOf:
 Forward = Annotated[str, OneOf(FORWARDS)]
 Objective = Annotated[str, OneOf(OBJECTIVES)]
 Weighting = Annotated[str, OneOf(WEIGHTINGS)]
+Coupling = Annotated[str, OneOf(COUPLINGS)]
 SteinHead = Annotated[str, OneOf(STEIN_HEADS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -158,7 +159,7 @@ class DiffusionParams(Section):
     )
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
-    coupling: Annotated[str, OneOf(COUPLINGS)] = Field(
+    coupling: Coupling = Field(
         default="independent",
         description="images and noise of a batch in training: independent, or paired by optimal transport "
         "(minibatch_ot, for deterministic samplers only)",

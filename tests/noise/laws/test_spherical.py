@@ -58,3 +58,15 @@ def test_the_kernel_of_gamma_lengths_is_the_incomplete_gamma_function(size: int)
 def test_a_length_must_be_positive(radius: str) -> None:
     with pytest.raises(InputError, match="radius: "):
         make_noise("radial", {"radius": {"distribution": radius}})
+
+
+@pytest.mark.parametrize(
+    "radius",
+    [{"distribution": "gamma", "concentration": 1e-3}, {"distribution": "beta", "a": 0.5, "b": 1e-3}],
+    ids=lambda radius: radius["distribution"],
+)
+def test_lengths_at_the_ends_of_the_support_have_a_finite_kernel(radius: dict) -> None:
+    n, k = draw_with_stein(make_noise("radial", {"radius": radius}), (2000, 3), torch.Generator().manual_seed(0))
+    assert n.isfinite().all()
+    assert k.isfinite().all()
+    assert (k >= 0.0).all()
