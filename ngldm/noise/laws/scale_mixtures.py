@@ -117,7 +117,7 @@ def stable_quartile(alpha: float) -> float:
 
     P(x <= q) = 1/2 + (1 / pi) integral over u > 0 of sin(u q) / u exp(-u^alpha), by Gauss's rule.
     """
-    node, weight = np.polynomial.legendre.leggauss(2000)
+    node, weight = np.polynomial.legendre.leggauss(500)
     u = 25.0 * (node + 1.0)  # exp(-50) is nothing beside 1
     damped = 25.0 * weight * np.exp(-(u**alpha)) / (math.pi * u)
     return float(brentq(lambda q: float((damped * np.sin(u * q)).sum()) - 0.25, 0.1, 3.0, xtol=1e-13))
