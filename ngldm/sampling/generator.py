@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from os import PathLike
 
 import numpy as np
@@ -22,7 +21,7 @@ from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler
+from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler, stein_with
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.stein import require_k_bar
 from ngldm.sampling.timesteps import inference_timesteps
@@ -73,7 +72,7 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
     check_coupling(diffusion.coupling, options.method, noisy)
     if options.method == "stein":
         require_k_bar(diffusion)
-        return partial(sampler, colour=diffusion.noise.colour)
+        return stein_with(diffusion.noise.colour)
     if not isinstance(diffusion.forward, AnnealedMarginal):
         return sampler
     if options.method != "ddim" or noisy:

@@ -63,7 +63,8 @@ def test_it_is_its_definition(name: str, params: dict, law: stats.rv_continuous)
     for u in (1e-5, 1e-3, 0.03, 0.2, 0.45, 0.55, 0.8, 0.97, 0.999, 1.0 - 1e-5):
         x = float(law.ppf(u))
         ends = (float(law.support()[0]), x) if u < 0.5 else (x, float(law.support()[1]))
-        far = integrate.quad(lambda y: (y - mean) * law.pdf(y), *ends, epsabs=0.0, epsrel=1e-9, limit=400)[0]
+        with np.errstate(over="ignore"):  # scipy's Gumbel density, far below 0
+            far = integrate.quad(lambda y: (y - mean) * law.pdf(y), *ends, epsabs=0.0, epsrel=1e-9, limit=400)[0]
         expected = abs(far) / law.pdf(x) / deviation**2
         assert kernel(name, params, (x - mean) / deviation) == pytest.approx(expected, rel=2e-5), u
 

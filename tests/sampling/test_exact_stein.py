@@ -16,7 +16,7 @@ from scipy import stats
 
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.sampling.denoiser import Denoise, Prediction
-from ngldm.sampling.samplers import ancestral, stein
+from ngldm.sampling.samplers import ancestral, stein, stein_with
 from ngldm.sampling.timesteps import inference_timesteps
 
 Array = np.ndarray
@@ -212,13 +212,12 @@ def shares_in_two_dimensions(
         return Prediction(*(torch.from_numpy(part) for part in ((weights * PLACES).sum(1), (weights * n).sum(1), k)))
 
     x = a * PLACES[rng.choice(3, SAMPLES, p=ATOMS.weights)] + b * draw(rng)
-    out = stein(
+    out = stein_with(lambda z: z @ torch.from_numpy(root.T))(
         denoise,
         schedule,
         torch.from_numpy(x),
         lambda: torch.from_numpy(rng.standard_normal((SAMPLES, 2))),
         inference_timesteps(schedule, steps),
-        colour=lambda z: z @ torch.from_numpy(root.T),
     ).numpy()
     nearest = ((out[:, None] - PLACES) ** 2).sum(2).argmin(1)
     return float(0.5 * np.abs(np.bincount(nearest, minlength=3) / SAMPLES - ATOMS.weights).sum())

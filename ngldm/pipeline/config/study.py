@@ -22,9 +22,8 @@ class StudyVariant(Section):
 
     def diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-        own = self.model_dump(
-            exclude_none=True, include={"forward", "objective", "weighting", "coupling", "stein_head"}
-        )
+        keys = {"forward", "objective", "weighting", "coupling", "stein_head"}
+        own = self.model_dump(exclude_none=True, include=keys)
         return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
 
 

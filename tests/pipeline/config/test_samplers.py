@@ -24,10 +24,7 @@ def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):
     """The functions' own keyword arguments, and the noise of the steps for those that add any of the user's choice."""
     values = {"eta": 0.5, "variance": "posterior", "refresh": 0.5, "step_noise": "gaussian"}
     for method, function in SAMPLERS.items():
-        own = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {
-            "callback",
-            "colour",
-        }
+        own = {p.name for p in signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY} - {"callback"}
         granted = set()
         for key, value in values.items():
             content["sampler_options"]["ddim"] = {"method": method, "num_inference_steps": 5, key: value}
