@@ -123,7 +123,7 @@ def ddim(
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
         abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
-        x0, eps, _ = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         sigma2 = eta**2 * (1.0 - abar_s) / (1.0 - abar_t) * (1.0 - abar_t / abar_s)
@@ -157,7 +157,7 @@ def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
             raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
         for index, t, s in _steps(timesteps):
             signal, noise = _signal_and_noise(schedule, s)
-            x0, eps, _ = denoise(x, t)
+            x0, eps = denoise(x, t)[:2]
             if callback:
                 callback(Step(index, t, s, x, x0))
             x = signal * x0 + noise * carry(eps, t, s)
@@ -195,7 +195,7 @@ def posterior(
     _require_fraction("refresh", refresh)
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
-        x0, eps, _ = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         if s > 0 and refresh > 0:
@@ -277,14 +277,14 @@ def heun(
     """
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
-        x0, eps, _ = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         if s == 0:
             return x0
         change = math.atan2(noise_s, signal_s) - math.atan2(noise_t, signal_t)
         slope = signal_t * eps - noise_t * x0
-        x0, eps, _ = denoise(x + change * slope, s)
+        x0, eps = denoise(x + change * slope, s)[:2]
         x = x + change * 0.5 * (slope + signal_s * eps - noise_s * x0)
     return x
 

@@ -142,7 +142,7 @@ def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # In this process, which has its imports already; the test below has processes of their own.
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, **settings: ThreadPoolExecutor(1))
     table = paths.STUDY / "scores.csv"
     study("cpu")
     first = table.read_bytes()
@@ -188,7 +188,7 @@ def test_an_edit_of_the_distance_changes_both_tables(
     workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The distance is doubled in a copy of the code in the working directory, as in DVC's experiment copies."""
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, **settings: ThreadPoolExecutor(1))
     tables = [paths.STUDY / "scores.csv", paths.CURVE / "laplace.csv", paths.CURVE / "gaussian.csv"]
     curve("cpu")
     study("cpu")
