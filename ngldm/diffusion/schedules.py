@@ -97,14 +97,14 @@ class Schedule:
         betas: (T + 1,) variance that step t adds; betas[0] = 0.
         alphas: 1 - betas.
         alphas_cumprod: abar_t, the product of alphas up to t; decreasing from 1.
-        sqrt_alphas_cumprod, sqrt_one_minus_alphas_cumprod: the coefficients of the signal and of the noise in x_t.
+        signal, noise: the coefficients of the signal and of the noise in x_t.
     """
 
     betas: Tensor
     alphas: Tensor
     alphas_cumprod: Tensor
-    sqrt_alphas_cumprod: Tensor
-    sqrt_one_minus_alphas_cumprod: Tensor
+    signal: Tensor
+    noise: Tensor
     _copies: dict[tuple[Hashable, torch.device, torch.dtype], Tensor] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -115,7 +115,7 @@ class Schedule:
         The array is copied once for each device and dtype, so that a training step does not wait for a transfer.
 
         Args:
-            name: e.g. "sqrt_alphas_cumprod".
+            name: e.g. "signal".
             t: (B,) integers in 0..T.
             like: (B, ...).
         """
@@ -163,7 +163,7 @@ class Schedule:
         """
         if self.num_train_timesteps == 1:
             raise InputError("schedule.zero_terminal_snr: num_train_timesteps must be at least 2")
-        root = self.sqrt_alphas_cumprod[1:]
+        root = self.signal[1:]
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
         abar = torch.cat([torch.ones(1, dtype=torch.float64), root.square()])
         alphas = torch.cat([torch.ones(1, dtype=torch.float64), abar[1:] / abar[:-1]])

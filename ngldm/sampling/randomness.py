@@ -66,7 +66,7 @@ def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent:
     if choice == "own":
         return own
     if choice == "x_T":
-        signal, noise = float(schedule.sqrt_alphas_cumprod[last]), float(schedule.sqrt_one_minus_alphas_cumprod[last])
+        signal, noise = float(schedule.signal[last]), float(schedule.noise[last])
         mean, std = extent.mean.cpu(), extent.std.cpu()
         return lambda shape, generator: (
             signal * (mean + std * torch.randn(tuple(shape), generator=generator, dtype=torch.float32))

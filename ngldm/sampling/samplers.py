@@ -55,7 +55,7 @@ def _steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
-    return float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+    return float(schedule.signal[t]), float(schedule.noise[t])
 
 
 def _require_fraction(key: str, value: float) -> None:

@@ -60,7 +60,7 @@ def test_near_T_the_cosine_chain_is_not_yet_a_single_draw() -> None:
     for beta in schedule.betas[1:991].tolist():
         z = noise.sample((size,), generator, dtype=torch.float64)
         chain = math.sqrt(1.0 - beta) * chain + math.sqrt(beta) * z
-    chain /= float(schedule.sqrt_one_minus_alphas_cumprod[990])
+    chain /= float(schedule.noise[990])
     x = draw(Markov(noise, schedule), 990)
     assert stats.ks_2samp(x.numpy(), chain.numpy()).statistic < 2.0 / math.sqrt(size) + 0.005
     assert float((x**3).mean()) == pytest.approx(0.51, abs=0.05)

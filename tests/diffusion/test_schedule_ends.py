@@ -58,11 +58,11 @@ def deviation(schedule: Schedule, s: float, timesteps: list[int]) -> float:
     """Of the sampled N(0, s^2), relative to s, with the exact conditional mean; the flow is linear."""
 
     def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b = float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+        a, b = float(schedule.signal[t]), float(schedule.noise[t])
         x0 = a * s**2 / (a**2 * s**2 + b**2) * x
         return x0, (x - a * x0) / b
 
-    a, b = float(schedule.sqrt_alphas_cumprod[-1]), float(schedule.sqrt_one_minus_alphas_cumprod[-1])
+    a, b = float(schedule.signal[-1]), float(schedule.noise[-1])
     start = torch.tensor([math.hypot(a * s, b)], dtype=torch.float64)
     return float(heun(denoise, schedule, start, lambda: start, timesteps)) / s
 
@@ -80,7 +80,7 @@ def test_laplace_betas_lie_below_1_and_its_first_step_is_small(total: int) -> No
     schedule = make_schedule("laplace", total)
     assert float(schedule.betas.max()) <= 0.999
     if total == 1000:
-        assert float(schedule.sqrt_one_minus_alphas_cumprod[1]) < 0.01
+        assert float(schedule.noise[1]) < 0.01
 
 
 @pytest.mark.parametrize(("weighting", "gamma"), [("min_snr", None), ("min_snr", 1.0), ("p2", None), ("p2", 2.0)])
