@@ -1,4 +1,4 @@
-"""The forward process: the distribution of eps in x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+"""The forward process: the distribution of eps in x_t = a_t x_0 + b_t eps.
 
 D is the noise distribution.
 
@@ -7,7 +7,8 @@ D is the noise distribution.
 `markov`: eps is the noise after t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t (the paper's equation 1).
 It is a weighted sum of t draws of D. Its variance is 1, like D's. It gets closer to a Gaussian as t grows, because more
 draws take part. For Gaussian noise, `marginal` and `markov` are the same. If the mean of D is not 0, the means of the
-steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t.
+steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t. The chain needs a
+variance-preserving schedule.
 """
 
 from collections.abc import Sequence
@@ -181,10 +182,11 @@ def make_forward(name: str, noise: Noise, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
     Raises:
-        InputError: on an unknown name.
+        InputError: on an unknown name, or "markov" with a schedule that is not variance preserving.
     """
     if name == "marginal":
         return Marginal(noise)
     if name == "markov":
+        schedule.require_chain("diffusion.forward: 'markov'")
         return Markov(noise, schedule)
     raise unknown("diffusion.forward", name, FORWARDS)

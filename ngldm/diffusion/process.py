@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngldm.diffusion.forward import Forward, make_forward
-from ngldm.diffusion.objective import Objective, add_noise, velocity
+from ngldm.diffusion.objective import Objective, add_noise, objective_target
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError
 from ngldm.noise import Noise
@@ -49,7 +49,7 @@ class Diffusion:
             schedule: see `ngldm.make_schedule`.
             forward: the noise of x_t in training: "marginal" is one draw of D (the paper's code), "markov" is the
                 noise after t steps of the chain.
-            objective: what the network predicts: "eps" (the paper), "x0" or "v".
+            objective: what the network predicts: "eps" (the paper), "x0", "v" or "u" (the flow's velocity).
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value.
 
@@ -78,7 +78,7 @@ class Diffusion:
         eps = self.forward.sample(x0.shape, t, generator).to(x0.device)
         t = t.to(x0.device)
         prediction = network(add_noise(schedule, x0, eps, t), t)
-        wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)
+        wanted = objective_target(schedule, x0, eps, t, target)
         if prediction.shape != wanted.shape:
             raise InputError(f"network: returned shape {tuple(prediction.shape)}, must be {tuple(wanted.shape)}, as x0")
         loss = F.mse_loss(prediction.float(), wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)

@@ -14,7 +14,7 @@ from ngldm.sampling.names import X0_HANDLINGS
 
 
 class Prediction(NamedTuple):
-    """The predicted x_0 and eps. x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly."""
+    """The predicted x_0 and eps. x_t = a_t x0 + b_t eps holds exactly."""
 
     x0: Tensor
     eps: Tensor
@@ -72,7 +72,7 @@ def make_denoiser(
 
     Args:
         model: model(x_t (B, ...), t (B,)), which predicts `objective`.
-        objective: "eps", "x0" or "v".
+        objective: "eps", "x0", "v" or "u".
         handling: how to change x_0. eps is then computed from x_t and the changed x_0.
     """
 

@@ -16,6 +16,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "heun": (),
     "posterior": ("refresh", "step_noise"),
 }
+CHAIN_SAMPLERS = ("ancestral", "posterior")  # they need a variance-preserving schedule
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
     "method",

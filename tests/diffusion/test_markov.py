@@ -10,14 +10,14 @@ from scipy import stats
 from torch import Tensor
 
 from ngldm.diffusion.forward import Markov
-from ngldm.diffusion.names import SCHEDULES
+from ngldm.diffusion.names import VARIANCE_PRESERVING
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.noise import make_noise
 
 N = 2**17
 # What the table's 65536 chains add to the error of N draws from it.
 CHAINS = math.sqrt(1.0 + N / 2**16)
-ALL = [(name, zero) for name in SCHEDULES for zero in (False, True)]
+ALL = [(name, zero) for name in VARIANCE_PRESERVING for zero in (False, True)]
 
 
 def weights(schedule: Schedule, t: int) -> NDArray[np.float64]:

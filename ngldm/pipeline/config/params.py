@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from ngldm.diffusion.names import require_signal
+from ngldm.diffusion.names import ends_in_noise, require_chain, require_signal
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import (
@@ -30,6 +30,7 @@ from ngldm.pipeline.config.sections import (
     UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
+from ngldm.sampling.names import CHAIN_SAMPLERS
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -98,8 +99,13 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _eps_needs_signal(self) -> "Params":
-        require_signal(self.diffusion.objective, self.schedule.zero_terminal_snr)
+    def _diffusion_fits_schedule(self) -> "Params":
+        schedule, diffusion = self.schedule, self.diffusion
+        require_signal(diffusion.objective, ends_in_noise(schedule.name, schedule.zero_terminal_snr))
+        if diffusion.forward == "markov":
+            require_chain("diffusion.forward: 'markov'", schedule.name)
+        used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
+        _require_chain(used, "sampler_options", schedule)
         return self
 
     @model_validator(mode="after")
@@ -110,9 +116,13 @@ class Params(Section):
             except ValidationError as error:
                 raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
             objective = variant.objective or self.diffusion.objective
-            require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
+            pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
+            require_signal(objective, pure_noise, f"study.variants.{label}.objective")
+            if (variant.forward or self.diffusion.forward) == "markov":
+                require_chain(f"study.variants.{label}.forward: 'markov'", schedule.name)
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
+            _require_chain(used, "study.samplers", schedule)
         return self
 
     @model_validator(mode="after")
@@ -126,19 +136,33 @@ class Params(Section):
         return {"name": options.pop("distribution"), "params": options}
 
 
+def _entries(samplers: Mapping[str, SamplerOptions]) -> dict[str, SamplerOptions]:
+    """The samplers by their key, with the choices of `auto` in its place."""
+    entries: dict[str, SamplerOptions] = {}
+    for label, options in samplers.items():
+        choices = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
+        entries |= choices or {label: options}
+    return entries
+
+
 def _require_steps(
     samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams, whose: str = ""
 ) -> None:
     """Check that no sampler, and no choice of `auto`, has more steps than the schedule."""
     most = schedule.num_train_timesteps
-    for label, options in samplers.items():
-        entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
-        for key, entry in (entries or {label: options}).items():
-            if (entry.num_inference_steps or 0) > most:
-                raise ValueError(
-                    f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
-                    f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
-                )
+    for key, entry in _entries(samplers).items():
+        if (entry.num_inference_steps or 0) > most:
+            raise ValueError(
+                f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
+                f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
+            )
+
+
+def _require_chain(samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams) -> None:
+    """Check that the samplers that need a variance-preserving schedule have one."""
+    for key, entry in _entries(samplers).items():
+        if entry.method in CHAIN_SAMPLERS:
+            require_chain(f"{section}.{key}.method: {entry.method!r}", schedule.name)
 
 
 def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:

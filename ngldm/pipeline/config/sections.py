@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
+from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, SHAPE, WEIGHTINGS, check_shape
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -125,12 +125,23 @@ class AutoencoderParams(Section):
 
 
 class ScheduleParams(Section):
-    name: Annotated[str, OneOf(SCHEDULES)] = Field(description="shape of beta_t in t")
+    name: Annotated[str, OneOf(SCHEDULES)] = Field(description="how signal and noise change with t")
     num_train_timesteps: PositiveInt = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
     zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
     degree: Annotated[int, Field(ge=0)] = Field(description="degree of the schedule polynomial; the others ignore it")
+    sigma_min: Positive = Field(SHAPE["sigma_min"], description="noise at t = 1 (edm_ve)")
+    sigma_max: Positive = Field(SHAPE["sigma_max"], description="noise at t = T (edm_ve)")
+    rho: Positive = Field(SHAPE["rho"], description="sigma^(1/rho) is linear in t (edm_ve)")
+    alpha: Annotated[float, Field(gt=1.0, le=2.0)] = Field(
+        SHAPE["alpha"], description="a^alpha + b^alpha = 1, the index of a stable noise (stable)"
+    )
+
+    @model_validator(mode="after")
+    def _shape_is_possible(self) -> "ScheduleParams":
+        check_shape(self.name, self.zero_terminal_snr, self.model_dump(include=set(SHAPE)))
+        return self
 
 
 class UNetParams(Section):
