@@ -76,8 +76,10 @@ class Model:
         unet = UNet(channels, UNetSettings(**parts["unet"]), schedule.num_train_timesteps).float()
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
+        if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
+            parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
-        return cls(config, unet, autoencoder, statistics, extent, diffusion)
+        return cls(parts, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the networks, in the memory layout that convolutions prefer. Changes this model and returns it."""

@@ -7,13 +7,15 @@ import math
 from collections.abc import Mapping
 from typing import TypedDict
 
-from ngldm.io.errors import InputError, require_real
+from ngldm.io.errors import InputError, require_real, unknown
 
 VARIANCE_PRESERVING = ("constant", "linear", "quadratic", "cubic", "polynomial", "cosine", "sigmoid", "laplace", "edm")
 SCHEDULES = (*VARIANCE_PRESERVING, "rectified_flow", "edm_ve", "stable")
 FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v", "u")
 WEIGHTINGS = ("none", "min_snr", "p2")
+PRECONDITIONINGS = ("none", "edm")
+TIME_DENSITIES = ("uniform", "logit_normal", "edm_lognormal")
 
 # The values of DDPM (Ho et al. 2020, section 4)
 NUM_TRAIN_TIMESTEPS, BETA_START, BETA_END = 1000, 1e-4, 0.02
@@ -26,6 +28,17 @@ class Shape(TypedDict, total=False):
     sigma_max: float
     rho: float
     alpha: float
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Further settings of a diffusion: see `ngldm.diffusion.preconditioning` and `ngldm.diffusion.time_density`."""
+
+    preconditioning: str
+    data_std: float
+    time_density: str
+    time_mean: float | None
+    time_std: float | None
+    time_shift: float
 
 
 # Karras et al. 2022, table 1; alpha is that of DLPM on images (Shariatian et al. 2025)
@@ -103,3 +116,37 @@ def require_chain(who: str, name: str) -> None:
     """
     if name not in VARIANCE_PRESERVING:
         raise needs_chain(who)
+
+
+def check_preconditioning(kind: str, objective: str) -> None:
+    """Check a preconditioning and that the objective is the one that the network's output is turned into.
+
+    Raises:
+        InputError: an unknown name, or preconditioning with another objective than x0.
+    """
+    if kind not in PRECONDITIONINGS:
+        raise unknown("diffusion.preconditioning", kind, PRECONDITIONINGS)
+    if kind != "none" and objective != "x0":
+        raise InputError(
+            f"diffusion.preconditioning: {kind!r} turns the network's output into x_0; use diffusion.objective 'x0', "
+            f"not {objective!r}"
+        )
+
+
+def check_time_density(name: str, mean: float | None, std: float | None, shift: float) -> None:
+    """Check the settings of `ngldm.diffusion.time_density.TimeDensity`.
+
+    Raises:
+        InputError: an unknown name, a number out of range, or one that has no effect.
+    """
+    if name not in TIME_DENSITIES:
+        raise unknown("diffusion.time_density", name, TIME_DENSITIES)
+    for key, value in (("mean", mean), ("std", std)):
+        if value is not None and not math.isfinite(require_real(f"diffusion.time_{key}", value)):
+            raise InputError(f"diffusion.time_{key}: {value} must be finite")
+        if value is not None and name == "uniform":
+            raise InputError(f"diffusion.time_{key}: {value} has no effect with time_density 'uniform'; use null")
+    if std is not None and not std > 0.0:
+        raise InputError(f"diffusion.time_std: {std} must be above 0")
+    if not 0.0 < require_real("diffusion.time_shift", shift) < math.inf:
+        raise InputError(f"diffusion.time_shift: {shift} must be above 0 and finite")

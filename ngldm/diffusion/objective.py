@@ -121,15 +121,16 @@ class Objective:
         snr = schedule.signal.square() / schedule.noise.square().clamp(min=torch.finfo(torch.float64).tiny)
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
-        weights = on_eps * self._eps_error(schedule, snr)
+        weights = on_eps * self.eps_error(schedule)
         # Sampling starts at T, so the network must learn to predict there. Lin et al. 2024 introduced zero terminal SNR
         # and train v without a weighting. At SNR 0, v is -x_0, so the weight is the same for both targets.
         return torch.where(snr > 0.0, weights, 1.0)
 
-    def _eps_error(self, schedule: Schedule, snr: Tensor) -> Tensor:
-        """The squared error of eps that a squared error of 1 in the target means: (T + 1,)."""
+    def eps_error(self, schedule: Schedule) -> Tensor:
+        """The squared error of eps that a squared error of 1 in the target means: (T + 1,). Entry 0 is not used."""
+        signal, tiny = schedule.signal, torch.finfo(torch.float64).tiny
         if self.target == "eps":
-            return torch.ones_like(snr)
+            return torch.ones_like(signal)
         if self.target == "x0":
-            return snr
-        return (schedule.signal / (schedule.power if self.target == "v" else schedule.wronskian)).square()
+            return signal.square() / schedule.noise.square().clamp(min=tiny)
+        return (signal / (schedule.power if self.target == "v" else schedule.wronskian)).square()

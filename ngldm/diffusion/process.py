@@ -1,36 +1,44 @@
 """A diffusion in one object: the noise, its amount at each t, and what the network learns to predict."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ngldm.diffusion.forward import Forward, make_forward
+from ngldm.diffusion.names import TrainingOptions, check_preconditioning
 from ngldm.diffusion.objective import Objective, add_noise, objective_target
+from ngldm.diffusion.preconditioning import Network, Preconditioning
 from ngldm.diffusion.schedules import Schedule
+from ngldm.diffusion.time_density import TimeDensity, cells
 from ngldm.io.errors import InputError
 from ngldm.noise import Noise
-
-Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
 
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Noise, schedule, forward process and objective. Training and sampling share them.
+    """Noise, schedule, forward process, objective and preconditioning. Training and sampling share them.
+
+    Attributes:
+        preconditioning: what is done to the network's input and output.
+        time_density: how often each t is trained.
 
     Raises:
-        InputError: the objective cannot be learned with this schedule.
+        InputError: the objective cannot be learned with this schedule or preconditioning.
     """
 
     noise: Noise
     schedule: Schedule
     forward: Forward
     objective: Objective
+    preconditioning: Preconditioning = field(default_factory=Preconditioning)
+    time_density: TimeDensity = field(default_factory=TimeDensity)
 
     def __post_init__(self) -> None:
         self.objective.check(self.schedule)
+        check_preconditioning(self.preconditioning.kind, self.objective.target)
 
     @classmethod
     def make(
@@ -41,6 +49,7 @@ class Diffusion:
         objective: str = "eps",
         weighting: str = "none",
         gamma: float | None = None,
+        **options: Unpack[TrainingOptions],
     ) -> "Diffusion":
         """A diffusion from a noise and a schedule.
 
@@ -52,14 +61,54 @@ class Diffusion:
             objective: what the network predicts: "eps" (the paper), "x0", "v" or "u" (the flow's velocity).
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value.
+            options: `preconditioning` ("none" or "edm", see `Preconditioning`), with `data_std`, the root mean square
+                of the data (1 for standardised latents). `time_density`, `time_mean`, `time_std`, `time_shift`: how
+                often each t is trained (see `TimeDensity`).
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
-        return cls(noise, schedule, make_forward(forward, noise, schedule), Objective(objective, weighting, gamma))
+        power = noise.variance + noise.mean**2
+        return cls(
+            noise,
+            schedule,
+            make_forward(forward, noise, schedule),
+            Objective(objective, weighting, gamma),
+            Preconditioning(options.get("preconditioning", "none"), options.get("data_std", 1.0), power),
+            TimeDensity(
+                options.get("time_density", "uniform"),
+                options.get("time_mean"),
+                options.get("time_std"),
+                options.get("time_shift", 1.0),
+            ),
+        )
+
+    def predictor(self, network: Network) -> Network:
+        """The network with its preconditioning: it predicts the objective's target."""
+        return self.preconditioning.wrap(network, self.schedule)
+
+    def loss_weights(self) -> Tensor:
+        """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used.
+
+        With preconditioning and without a weighting, it is that of the squared error of the network's own output.
+        """
+        if self.objective.weighting == "none":
+            return self.preconditioning.weights(self.schedule)
+        return self.objective.weights(self.schedule)
+
+    def emphasis(self) -> Tensor:
+        """w(lambda) p(lambda) at t = 1..T: (T,) float64, w the weight of the squared error of eps.
+
+        Two trainings with the same product have the same loss, whatever their schedule, objective and time density
+        (Kingma and Gao 2023). It is inf where a_T = 0 and eps is not defined.
+        """
+        density = self.time_density.probabilities(self.schedule)[1:] / -cells(self.schedule).diff()
+        return density * (self.loss_weights() / self.objective.eps_error(self.schedule))[1:]
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of a batch (algorithm 1): t uniform on 1..T, eps from the forward process, squared error.
+        """The loss of a batch (algorithm 1): squared error, with eps from the forward process.
+
+        t has the time density: uniform on 1..T unless another is chosen.
 
         Args:
             network: network(x_t, t), which predicts the target of the objective.
@@ -74,14 +123,14 @@ class Diffusion:
         """
         schedule, target = self.schedule, self.objective.target
         device = generator.device if generator else x0.device
-        t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
+        t = self.time_density.sample(schedule, len(x0), generator, device)
         eps = self.forward.sample(x0.shape, t, generator).to(x0.device)
         t = t.to(x0.device)
-        prediction = network(add_noise(schedule, x0, eps, t), t)
+        prediction = self.predictor(network)(add_noise(schedule, x0, eps, t), t)
         wanted = objective_target(schedule, x0, eps, t, target)
         if prediction.shape != wanted.shape:
             raise InputError(f"network: returned shape {tuple(prediction.shape)}, must be {tuple(wanted.shape)}, as x0")
         loss = F.mse_loss(prediction.float(), wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)
-        if self.objective.weighting == "none":
+        if self.objective.weighting == self.preconditioning.kind == "none":
             return loss
-        return loss * schedule.cached(self.objective, lambda: self.objective.weights(schedule), loss)[t]
+        return loss * schedule.cached((self.objective, self.preconditioning), self.loss_weights, loss)[t]

@@ -50,7 +50,7 @@ def sample_latents(
     source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling)
+    denoise = make_denoiser(diffusion.predictor(model.unet), diffusion.schedule, diffusion.objective.target, handling)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         sampler = get_sampler(options.method)

@@ -10,6 +10,7 @@ from ngldm.diffusion.names import BETA_END, BETA_START, NUM_TRAIN_TIMESTEPS, SCH
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ngldm.diffusion.process import Diffusion
     from ngldm.diffusion.schedules import Schedule
 
 app = typer.Typer(help="The noise schedules.", no_args_is_help=True)
@@ -47,13 +48,19 @@ def show(
     sigma_max: Annotated[float, typer.Option(help="Noise of `edm_ve` at T.")] = SHAPE["sigma_max"],
     rho: Annotated[float, typer.Option(help="sigma^(1/rho) of `edm_ve` is linear in t.")] = SHAPE["rho"],
     alpha: Annotated[float, typer.Option(help="a^alpha + b^alpha = 1 for `stable`.")] = SHAPE["alpha"],
+    objective: Annotated[str, typer.Option(help="What the network predicts, for the picture.")] = "x0",
+    weighting: Annotated[str, typer.Option(help="Weight of each t in the loss, for the picture.")] = "min_snr",
+    time_density: Annotated[str, typer.Option(help="How often each t is trained, for the picture.")] = "uniform",
     out: Annotated[Path | None, typer.Option(help="Also draw the curves and write them to this PNG file.")] = None,
 ) -> None:
     """Show the share of x_0 in the variance of x_t, a^2 / (a^2 + b^2), for each schedule; with --out draw the curves.
 
-    It is abar_t for the schedules that have betas.
+    It is abar_t for the schedules that have betas. The last of the curves is w(lambda) p(lambda), lambda = log(a / b):
+    how much the loss counts the error of eps at each noise level. Two trainings with the same curve have the same loss.
     """
+    from ngldm.diffusion.process import Diffusion
     from ngldm.diffusion.schedules import make_schedule
+    from ngldm.noise import make_noise
 
     shape: Shape = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho, "alpha": alpha}
     chosen = {
@@ -65,7 +72,12 @@ def show(
     for t in steps:
         print(f"{t:<8}" + "".join(f"{float(_share(schedule)[t]):>16.3g}" for schedule in chosen.values()))
     if out is not None:
-        _draw(chosen, out)
+        gaussian = make_noise("gaussian")
+        diffusions = {
+            name: Diffusion.make(gaussian, schedule, "marginal", objective, weighting, time_density=time_density)
+            for name, schedule in chosen.items()
+        }
+        _draw(diffusions, out)
         print(out)
 
 
@@ -73,7 +85,7 @@ def _share(schedule: "Schedule") -> "Tensor":
     return schedule.signal.square() / schedule.power
 
 
-def _draw(chosen: "dict[str, Schedule]", out: Path) -> None:
+def _draw(chosen: "dict[str, Diffusion]", out: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -81,20 +93,30 @@ def _draw(chosen: "dict[str, Schedule]", out: Path) -> None:
 
     from ngldm.io.files import atomic_path
 
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    figure, axes = plt.subplots(1, 4, figsize=(16, 3.6), layout="constrained")
     styles = ("-", "--", ":")
     colours = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#999999")
-    for i, (name, schedule) in enumerate(chosen.items()):
+    for i, (name, diffusion) in enumerate(chosen.items()):
+        schedule = diffusion.schedule
         look = {"color": colours[i % len(colours)], "linestyle": styles[i // len(colours)], "label": name}
         t = range(1, schedule.num_train_timesteps + 1)
         axes[0].plot(t, _share(schedule)[1:], **look)
         if schedule.chain is not None:
             axes[1].plot(t, schedule.betas[1:], **look)
-        axes[2].plot(t, 2.0 * schedule.lambdas[1:].clamp(min=LOWEST), **look)
+        lambdas = schedule.lambdas[1:]
+        axes[2].plot(t, 2.0 * lambdas.clamp(min=LOWEST), **look)
+        product = diffusion.emphasis()
+        inside = product.isfinite() & (lambdas.abs() < -LOWEST)
+        axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
     axes[1].set_yscale("log")
-    titles = ("a^2 / (a^2 + b^2): share of x_0 in the variance", "beta_t, where there are betas", "log SNR")
-    for axis, title in zip(axes, titles, strict=True):
-        axis.set(title=title, xlabel="t")
+    titles = (
+        "a^2 / (a^2 + b^2): share of x_0 in the variance",
+        "beta_t, where there are betas",
+        "log SNR",
+        "w p of eps",
+    )
+    for axis, title, variable in zip(axes, titles, ("t", "t", "t", "lambda = log(a / b)"), strict=True):
+        axis.set(title=title, xlabel=variable)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(frameon=False, fontsize=8)
     with atomic_path(out) as temporary:

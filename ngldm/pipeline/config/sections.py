@@ -7,7 +7,18 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, SHAPE, WEIGHTINGS, check_shape
+from ngldm.diffusion.names import (
+    FORWARDS,
+    OBJECTIVES,
+    PRECONDITIONINGS,
+    SCHEDULES,
+    SHAPE,
+    TIME_DENSITIES,
+    WEIGHTINGS,
+    check_preconditioning,
+    check_shape,
+    check_time_density,
+)
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -171,6 +182,19 @@ class DiffusionParams(Section):
     gamma: Positive | None = Field(
         description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
     )
+    preconditioning: Annotated[str, OneOf(PRECONDITIONINGS)] = Field(
+        "none", description="edm: input and output of the network have variance 1 at every t; with objective x0"
+    )
+    time_density: Annotated[str, OneOf(TIME_DENSITIES)] = Field("uniform", description="how often each t is trained")
+    time_mean: float | None = Field(None, description="mean of log sigma (logit_normal, edm_lognormal); null: theirs")
+    time_std: Positive | None = Field(None, description="deviation of log sigma (the same); null: theirs")
+    time_shift: Positive = Field(1.0, description="multiplies sigma: for images of more pixels, above 1")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "DiffusionParams":
+        check_preconditioning(self.preconditioning, self.objective)
+        check_time_density(self.time_density, self.time_mean, self.time_std, self.time_shift)
+        return self
 
 
 class LatentsParams(Section):

@@ -37,6 +37,11 @@ BAD = [
     ("schedule.alpha", 2.1, ["schedule.alpha", "2.1", "less than or equal to 2"]),
     ("schedule.sigma_max", 0.001, ["schedule.sigma_min: 0.002 must be below sigma_max = 0.001"]),
     ("schedule.num_train_timesteps", 0, ["schedule.num_train_timesteps", "0"]),
+    ("diffusion.preconditioning", "vp", ["diffusion.preconditioning", "'vp'", "'none'", "'edm'"]),
+    ("diffusion.time_density", "normal", ["'normal'", "'uniform'", "'logit_normal'", "'edm_lognormal'"]),
+    ("diffusion.time_std", 0.0, ["diffusion.time_std", "0.0", "greater than 0"]),
+    ("diffusion.time_mean", 1.0, ["diffusion.time_mean: 1.0 has no effect with time_density 'uniform'"]),
+    ("diffusion.time_shift", float("inf"), ["diffusion.time_shift", "finite"]),
     ("unet.widths", [], ["unet.widths", "at least 1"]),
     ("unet.widths", [32, -64], ["unet.widths.1", "-64"]),
     ("unet.attention_levels", [5], ["unet.attention_levels", "5", "2 widths"]),
@@ -155,6 +160,7 @@ def test_describe_lists_every_leaf(content):
 )
 def test_what_needs_betas_is_refused_without(content, name, path, value, words):
     """It is allowed with a schedule that has them, and listed without being used."""
+    content["samplers"] = ["auto"]
     set_key(content, path, value)
     parse_params(content)
     content["schedule"]["name"] = name
@@ -163,6 +169,7 @@ def test_what_needs_betas_is_refused_without(content, name, path, value, words):
 
 
 def test_the_schedules_without_betas_are_allowed(content):
+    content["samplers"] = ["auto"]
     for name in ("rectified_flow", "edm_ve", "stable"):
         content["schedule"]["name"] = name
         assert parse_params(content).schedule.name == name
@@ -186,3 +193,11 @@ def test_params_of_older_versions_have_the_defaults(content):
         "rho": 7.0,
         "alpha": 1.8,
     }
+
+
+def test_preconditioning_needs_x0(content):
+    content["diffusion"] |= {"preconditioning": "edm", "objective": "v"}
+    with pytest.raises(InputError, match=r"diffusion\.preconditioning: 'edm' turns the network's output into x_0; use"):
+        parse_params(content)
+    content["diffusion"]["objective"] = "x0"
+    assert parse_params(content).diffusion.preconditioning == "edm"
