@@ -77,10 +77,12 @@ class Model:
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(**parts["noise"])
         noise.check_item(autoencoder.latent_shape)
+        if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
+            parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
         settings, head = UNetSettings(**parts["unet"]), diffusion.stein_head.kind
         unet = UNet(channels, settings, schedule.num_train_timesteps, head).float()
-        return cls(config, unet, autoencoder, statistics, extent, diffusion)
+        return cls(parts, unet, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the networks, in the memory layout that convolutions prefer. Changes this model and returns it."""

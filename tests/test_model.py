@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
+from ngldm.data.statistics import LatentExtent
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import FORMAT, Model, load_model
@@ -47,6 +50,26 @@ def test_a_loaded_model_gives_the_same_images(
     np.testing.assert_array_equal(images(loaded, method=method), expected)
     assert expected.shape == (3, *shape)
     assert expected.std() > 5  # not a blank, which would equal anything
+
+
+@pytest.mark.parametrize("schedule", ["rectified_flow", "edm_ve", "stable"])
+def test_a_preconditioned_model_keeps_what_was_measured(tmp_path: Path, schedule: str, make_model: MakeModel) -> None:
+    """The data's deviation is in the file, and the loaded network is used with it."""
+    config = dict(make_model().config)
+    config |= {"schedule": {"name": schedule, "num_train_timesteps": 30}}
+    config |= {"diffusion": {"objective": "x0", "preconditioning": "edm"}}
+    standard = LatentExtent.standard(make_model().autoencoder.latent_shape)
+    extent = replace(standard, std=0.6 * standard.std, mean=0.8 + standard.mean)
+    torch.manual_seed(0)
+    model = Model.build(config, extent=extent)
+    nn.init.normal_(list(model.unet.parameters())[-1], std=0.1)
+    model.unet.eval()
+    model.save(tmp_path / "m.safetensors")
+    loaded = load_model(tmp_path / "m.safetensors")
+    assert loaded.diffusion.preconditioning.data_std == pytest.approx(1.0)  # sqrt(0.6^2 + 0.8^2)
+    np.testing.assert_array_equal(images(loaded), images(model))
+    small = Model.build(config, extent=replace(standard, std=0.5 * standard.std))
+    assert small.diffusion.preconditioning.data_std == pytest.approx(0.5)
 
 
 def test_settings_statistics_and_noise_come_back(saved: Path, make_model: MakeModel) -> None:

@@ -47,6 +47,11 @@ class LatentExtent:
         zeros, infinite = torch.zeros(tuple(shape)), torch.full(tuple(shape), torch.inf)
         return cls(zeros, torch.ones(tuple(shape)), -infinite, infinite)
 
+    @property
+    def root_mean_square(self) -> float:
+        """Of all the latents' numbers: about 1, since they are standardised."""
+        return float((self.mean.square() + self.std.square()).mean().sqrt())
+
 
 def channel_statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatistics:
     """Mean and deviation per channel of latents (N, c, h, w), which may be memory-mapped.

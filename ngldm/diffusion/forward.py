@@ -1,4 +1,4 @@
-"""The forward process: the distribution of eps in x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps.
+"""The forward process: the distribution of eps in x_t = a_t x_0 + b_t eps.
 
 D is the noise distribution.
 
@@ -7,7 +7,8 @@ D is the noise distribution.
 `markov`: eps is the noise after t steps x_t = sqrt(1 - beta_t) x_{t-1} + sqrt(beta_t) z_t (the paper's equation 1).
 It is a weighted sum of t draws of D. Its variance is 1, like D's. It gets closer to a Gaussian as t grows, because more
 draws take part. For Gaussian noise, `marginal` and `markov` are the same. If the mean of D is not 0, the means of the
-steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t.
+steps add up: the mean of eps is the mean of D times the sum of the weights, which grows with t. The chain needs a
+variance-preserving schedule.
 """
 
 from collections.abc import Sequence
@@ -62,7 +63,7 @@ class AnnealedMarginal:
 
     def __init__(self, noise: Annealed, schedule: Schedule) -> None:
         self.noise = noise
-        self.weights = noise.at(schedule.sqrt_alphas_cumprod.log() - schedule.sqrt_one_minus_alphas_cumprod.log())
+        self.weights = noise.at(schedule.lambdas)
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         return self.noise.sample_at(shape, self.weights.to(t.device)[t], generator)
@@ -212,11 +213,12 @@ def make_forward(name: str, noise: Law, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
     Raises:
-        InputError: on an unknown name, or a process that is not for this noise.
+        InputError: on an unknown name, or a process that is not for this noise or this schedule.
     """
     check_forward(name, noise)
     if name == "marginal":
         return AnnealedMarginal(noise, schedule) if isinstance(noise, Annealed) else Marginal(noise)
     if name == "markov" and isinstance(noise, Noise):
+        schedule.require_chain("diffusion.forward: 'markov'")
         return Markov(noise, schedule)
     raise unknown("diffusion.forward", name, FORWARDS)

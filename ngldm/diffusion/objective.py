@@ -1,8 +1,9 @@
-"""What the network predicts, and the conversions between x_0, eps and v.
+"""What the network predicts, and the conversions between x_0, eps, v and u.
 
-x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps. The conversions are the same for every noise distribution: nothing here
-assumes that eps is Gaussian. The minimiser of each objective is the conditional mean of its target given x_t. All
-targets are linear in (x_t, x_0), so each conditional mean gives the others.
+x_t = a x_0 + b eps, with the coefficients a and b of the schedule. The conversions are the same for every schedule and
+noise distribution: nothing here assumes that eps is Gaussian or that a^2 + b^2 = 1. The minimiser of each objective is
+the conditional mean of its target given x_t. All targets are linear in (x_t, x_0), so each conditional mean gives the
+others.
 """
 
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ USUAL_GAMMA = {"none": 1.0, "min_snr": 5.0, "p2": 1.0}  # "none" does not use it
 
 
 def _coefficients(schedule: Schedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(abar_t) and sqrt(1 - abar_t), shaped to broadcast over `like` (B, ...)."""
-    return schedule.at("sqrt_alphas_cumprod", t, like), schedule.at("sqrt_one_minus_alphas_cumprod", t, like)
+    """a_t and b_t, shaped to broadcast over `like` (B, ...)."""
+    return schedule.at("signal", t, like), schedule.at("noise", t, like)
 
 
 def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -34,22 +35,41 @@ def add_noise(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
 
 
 def velocity(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-    """v = sqrt(abar_t) eps - sqrt(1 - abar_t) x_0 (Salimans and Ho 2022). t in 0..T."""
+    """v = a eps - b x_0 (Salimans and Ho 2022). t in 0..T."""
     signal, noise = _coefficients(schedule, t, x0)
     return signal * eps - noise * x0
 
 
-def predict_x0(schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor, objective: str = "eps") -> Tensor:
-    """x_0 from x_t and what the network predicts. t in 0..T.
+def flow_velocity(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+    """u = a' x_0 + b' eps, the change of x_t with t / T (Lipman et al. 2023). t in 1..T.
 
-    For "eps" this is the inverse of `add_noise`. If abar_t is very small, it enlarges the errors of eps. If abar_t is
-    0, x_0 cannot be recovered.
+    For rectified flow it is eps - x_0.
+    """
+    return schedule.at("signal_rate", t, x0) * x0 + schedule.at("noise_rate", t, x0) * eps
+
+
+def objective_target(schedule: Schedule, x0: Tensor, eps: Tensor, t: Tensor, objective: str) -> Tensor:
+    """What the network should predict for x_t = a x_0 + b eps."""
+    if objective == "x0":
+        return x0
+    if objective == "eps":
+        return eps
+    return (velocity if objective == "v" else flow_velocity)(schedule, x0, eps, t)
+
+
+def predict_x0(schedule: Schedule, x_t: Tensor, output: Tensor, t: Tensor, objective: str = "eps") -> Tensor:
+    """x_0 from x_t and what the network predicts. t in 0..T, for "u" in 1..T.
+
+    For "eps" this is the inverse of `add_noise`. If a is very small, it enlarges the errors of eps. If a is 0, x_0
+    cannot be recovered. "v" and "u" have no such t.
     """
     signal, noise = _coefficients(schedule, t, x_t)
     if objective == "x0":
         return output
     if objective == "v":
-        return signal * x_t - noise * output
+        return (signal * x_t - noise * output) / schedule.at("power", t, x_t)
+    if objective == "u":
+        return (schedule.at("noise_rate", t, x_t) * x_t - noise * output) / schedule.at("wronskian", t, x_t)
     return (x_t - noise * output) / signal
 
 
@@ -64,12 +84,13 @@ class Objective:
     """What the network predicts and how much each t counts.
 
     Attributes:
-        target: "eps" (the paper), "x0" or "v".
+        target: "eps" (the paper), "x0", "v" or "u" (the flow's velocity).
         weighting: "none": the squared error of the target. "min_snr": the squared error of x_0 times min(SNR_t, gamma)
             (Hang et al. 2023). "p2": the squared error of eps divided by (1 + SNR_t)^gamma (Choi et al. 2022, with
             their k = 1). "min_snr" and "p2" give the same loss for every target, because
-            |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t. At SNR_T = 0 (zero terminal SNR) their
-            weight would be 0; there the weight is 1, as for "none".
+            |eps error|^2 = SNR |x_0 error|^2 = (a / (a^2 + b^2))^2 |v error|^2 = (a / (a b' - a' b))^2 |u error|^2 at a
+            given x_t. SNR is a^2 / b^2. At SNR_T = 0 (zero terminal SNR) their weight would be 0; there the weight is
+            1, as for "none".
         gamma: > 0. None means the authors' value: 5 for min_snr, 1 for p2. With "none" it must be None.
     """
 
@@ -90,19 +111,27 @@ class Objective:
         """Check that the network can learn the target with this schedule.
 
         Raises:
-            InputError: the target is "eps" and abar_T = 0 (zero terminal SNR), where eps does not give x_0.
+            InputError: the target is "eps" and a_T = 0 (zero terminal SNR), where eps does not give x_0.
         """
-        require_signal(self.target, float(schedule.alphas_cumprod[-1]) == 0.0)
+        require_signal(self.target, float(schedule.signal[-1]) == 0.0)
 
     def weights(self, schedule: Schedule) -> Tensor:
         """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used."""
-        abar = schedule.alphas_cumprod
-        snr = abar / (1.0 - abar).clamp(min=torch.finfo(torch.float64).tiny)
         if self.weighting == "none":
-            return torch.ones_like(abar)
+            return torch.ones_like(schedule.signal)
+        snr = schedule.signal.square() / schedule.noise.square().clamp(min=torch.finfo(torch.float64).tiny)
         gamma = USUAL_GAMMA[self.weighting] if self.gamma is None else self.gamma
         on_eps = (gamma / snr).clamp(max=1.0) if self.weighting == "min_snr" else (1.0 + snr) ** -gamma
-        weights = on_eps * {"eps": torch.ones_like(abar), "x0": snr, "v": abar}[self.target]
+        weights = on_eps * self.eps_error(schedule)
         # Sampling starts at T, so the network must learn to predict there. Lin et al. 2024 introduced zero terminal SNR
         # and train v without a weighting. At SNR 0, v is -x_0, so the weight is the same for both targets.
         return torch.where(snr > 0.0, weights, 1.0)
+
+    def eps_error(self, schedule: Schedule) -> Tensor:
+        """The squared error of eps that a squared error of 1 in the target means: (T + 1,). Entry 0 is not used."""
+        signal, tiny = schedule.signal, torch.finfo(torch.float64).tiny
+        if self.target == "eps":
+            return torch.ones_like(signal)
+        if self.target == "x0":
+            return signal.square() / schedule.noise.square().clamp(min=tiny)
+        return (signal / (schedule.power if self.target == "v" else schedule.wronskian)).square()

@@ -1,8 +1,8 @@
 """A diffusion in one object: the noise, its amount at each t, and what the network learns to predict."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypedDict, Unpack
+import math
+from dataclasses import dataclass, field
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -10,39 +10,29 @@ from torch.nn import functional as F
 
 from ngldm.diffusion.coupling import pair_by_transport
 from ngldm.diffusion.forward import Forward, make_forward
-from ngldm.diffusion.names import COUPLINGS
-from ngldm.diffusion.objective import Objective, add_noise, predict_eps, predict_x0, velocity
+from ngldm.diffusion.names import COUPLINGS, TrainingOptions, check_preconditioning
+from ngldm.diffusion.objective import Objective, add_noise, objective_target, predict_eps, predict_x0
+from ngldm.diffusion.preconditioning import Network, Preconditioning
 from ngldm.diffusion.schedules import Schedule
 from ngldm.diffusion.stein_head import SteinHead
+from ngldm.diffusion.time_density import TimeDensity, cells
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law
 from ngldm.noise.law import draw_with_stein
 
-Network = Callable[[Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,)) -> (B, ...), an nn.Module or a function
-
-
-class Further(TypedDict, total=False):
-    """Options of `Diffusion.make` that add to the method.
-
-    Attributes:
-        coupling: of images and noise in training: "independent" (default), or "minibatch_ot", which pairs those of a
-            batch at the least total squared distance.
-        stein_head: the network's extra output for the sampler `stein`: "none" (default), "scalar" or "element" (see
-            `SteinHead`). A noise that needs none gets none.
-    """
-
-    coupling: str
-    stein_head: str
-
 
 @dataclass(frozen=True)
 class Diffusion:
-    """Noise, schedule, forward process and objective. Training and sampling share them.
+    """Noise, schedule, forward process, objective and preconditioning. Training and sampling share them.
 
-    `coupling` is how training pairs images and noise: "independent", or "minibatch_ot" by optimal transport.
+    Attributes:
+        stein_head: how K_bar of the noise is known, for the sampler `stein`.
+        coupling: how training pairs data and noise: "independent", or "minibatch_ot" by optimal transport.
+        preconditioning: what is done to the network's input and output.
+        time_density: how often each t is trained.
 
     Raises:
-        InputError: the objective cannot be learned with this schedule, or an unknown coupling.
+        InputError: an unknown coupling, or an objective that cannot be learned with this schedule or preconditioning.
     """
 
     noise: Law
@@ -51,11 +41,14 @@ class Diffusion:
     objective: Objective
     stein_head: SteinHead
     coupling: str = "independent"
+    preconditioning: Preconditioning = field(default_factory=Preconditioning)
+    time_density: TimeDensity = field(default_factory=TimeDensity)
 
     def __post_init__(self) -> None:
         self.objective.check(self.schedule)
         if self.coupling not in COUPLINGS:
             raise unknown("diffusion.coupling", self.coupling, COUPLINGS)
+        check_preconditioning(self.preconditioning.kind, self.objective.target)
 
     @classmethod
     def make(
@@ -66,7 +59,7 @@ class Diffusion:
         objective: str = "eps",
         weighting: str = "none",
         gamma: float | None = None,
-        **further: Unpack[Further],
+        **options: Unpack[TrainingOptions],
     ) -> "Diffusion":
         """A diffusion from a noise and a schedule.
 
@@ -75,22 +68,55 @@ class Diffusion:
             schedule: see `ngldm.make_schedule`.
             forward: the noise of x_t in training: "marginal" is one draw of D (the paper's code), "markov" is the
                 noise after t steps of the chain.
-            objective: what the network predicts: "eps" (the paper), "x0" or "v".
+            objective: what the network predicts: "eps" (the paper), "x0", "v" or "u" (the flow's velocity).
             weighting: the weight of each t in the loss: "none", "min_snr" or "p2" (see `Objective`).
             gamma: > 0, the constant of the weighting. None means its authors' value. "none" has no such constant.
-            further: see `Further`.
+            options: see `TrainingOptions`.
 
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
         process = make_forward(forward, noise, schedule)
-        coupling = further.get("coupling", "independent")
+        coupling = options.get("coupling", "independent")
         fixed = (forward == "marginal" or noise.traits.closed_under_sums) and coupling == "independent"
-        head = SteinHead.choose(noise, further.get("stein_head", "none"), fixed)
-        return cls(noise, schedule, process, Objective(objective, weighting, gamma), head, coupling)
+        head = SteinHead.choose(noise, options.get("stein_head", "none"), fixed)
+        power = noise.second_moment if math.isfinite(noise.second_moment) else 1.0  # scaled by the Gaussian's median
+        preconditioning = Preconditioning(options.get("preconditioning", "none"), options.get("data_std", 1.0), power)
+        density = TimeDensity(
+            options.get("time_density", "uniform"),
+            options.get("time_mean"),
+            options.get("time_std"),
+            options.get("time_shift", 1.0),
+        )
+        target = Objective(objective, weighting, gamma)
+        return cls(noise, schedule, process, target, head, coupling, preconditioning, density)
+
+    def predictor(self, network: Network) -> Network:
+        """The network with its preconditioning: it predicts the objective's target."""
+        return self.preconditioning.wrap(network, self.schedule)
+
+    def loss_weights(self) -> Tensor:
+        """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used.
+
+        With preconditioning and without a weighting, it is that of the squared error of the network's own output.
+        """
+        if self.objective.weighting == "none":
+            return self.preconditioning.weights(self.schedule)
+        return self.objective.weights(self.schedule)
+
+    def emphasis(self) -> Tensor:
+        """w(lambda) p(lambda) at t = 1..T: (T,) float64, w the weight of the squared error of eps.
+
+        Two trainings with the same product have the same loss, whatever their schedule, objective and time density
+        (Kingma and Gao 2023). It is inf where a_T = 0 and eps is not defined.
+        """
+        density = self.time_density.probabilities(self.schedule)[1:] / -cells(self.schedule).diff()
+        return density * (self.loss_weights() / self.objective.eps_error(self.schedule))[1:]
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of a batch (algorithm 1): t uniform on 1..T, eps from the forward process, squared error.
+        """The loss of a batch (algorithm 1): squared error, with eps from the forward process.
+
+        t has the time density: uniform on 1..T unless another is chosen.
 
         Args:
             network: network(x_t, t), which predicts the target of the objective; with a head, channels more than x_t.
@@ -105,19 +131,19 @@ class Diffusion:
         """
         schedule, target = self.schedule, self.objective.target
         device = generator.device if generator else x0.device
-        t = torch.randint(1, schedule.num_train_timesteps + 1, (len(x0),), generator=generator, device=device)
+        t = self.time_density.sample(schedule, len(x0), generator, device)
         eps, k = self._draw(x0, t, generator)
         t = t.to(x0.device)
         if self.coupling == "minibatch_ot":
             eps = pair_by_transport(x0, eps)
         x_t = add_noise(schedule, x0, eps, t)
-        prediction, raw = self.stein_head.split(network(x_t, t), x0)
-        wanted = eps if target == "eps" else x0 if target == "x0" else velocity(schedule, x0, eps, t)
+        prediction, raw = self.stein_head.split(self.predictor(network)(x_t, t), x0)
+        wanted = objective_target(schedule, x0, eps, t, target)
         if prediction.shape != wanted.shape:
             raise InputError(f"network: returned shape {tuple(prediction.shape)}, must be {tuple(wanted.shape)}, as x0")
         loss = F.mse_loss(prediction.float(), wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)
-        if self.objective.weighting != "none":
-            loss = loss * schedule.cached(self.objective, lambda: self.objective.weights(schedule), loss)[t]
+        if not self.objective.weighting == self.preconditioning.kind == "none":
+            loss = loss * schedule.cached((self.objective, self.preconditioning), self.loss_weights, loss)[t]
         if raw is None:
             return loss
         x0_hat = predict_x0(schedule, x_t, prediction.detach().float(), t, target)

@@ -15,7 +15,7 @@ from ngldm.sampling.names import X0_HANDLINGS
 
 
 class Prediction(NamedTuple):
-    """The predicted x_0 and eps. x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly.
+    """The predicted x_0 and eps. x_t = a_t x0 + b_t eps holds exactly.
 
     k_bar is E[K | x_t] >= 0 of the noise's Stein kernel K, which broadcasts over x0; None if it is not known.
     """
@@ -78,7 +78,7 @@ def make_denoiser(
 
     Args:
         model: model(x_t (B, ...), t (B,)), which predicts `objective`.
-        objective: "eps", "x0" or "v".
+        objective: "eps", "x0", "v" or "u".
         handling: how to change x_0. eps is then computed from x_t and the changed x_0.
         stein_head: that of the model's diffusion. Without it, the predictions have no k_bar.
     """

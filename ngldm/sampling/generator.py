@@ -56,7 +56,8 @@ def sample_latents(
     source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    denoise = make_denoiser(model.unet, diffusion.schedule, diffusion.objective.target, handling, diffusion.stein_head)
+    network, target = diffusion.predictor(model.unet), diffusion.objective.target
+    denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)

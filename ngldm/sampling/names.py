@@ -18,6 +18,7 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "stein": ("eta",),
 }
 MAX_AVERAGED = 1000  # draws for each value; the mean of so many is a Gaussian for all practical purposes
+CHAIN_SAMPLERS = ("ancestral", "posterior")  # they need a variance-preserving schedule
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
     "method",

@@ -50,13 +50,15 @@ def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent:
     None is "own", but "x_T" for discrete noise: "own" takes few values there (two at each position, for bernoulli),
     and a deterministic sampler makes as few images of them.
     "own" is the noise that x_T carries in training: one draw of D (forward: marginal), or the chain's (markov).
-    "x_T" adds what is left of the image where abar_T is not 0: sqrt(abar_T) x_0 + sqrt(1 - abar_T) eps, x_0 normal with
-    the training latents' mean and deviation at each position.
+    "x_T" adds what is left of the image where a_T is not 0: a_T x_0 + b_T eps, x_0 normal with the training latents'
+    mean and deviation at each position.
+    All others are scaled by sqrt(a_T^2 + b_T^2), the deviation of x_T for x_0 of variance 1 (EDM: about 80).
 
     Raises:
         InputError: on an unknown choice.
     """
     choice = start_choice(choice, forward.noise)
+    deviation = float(schedule.power[-1]) ** 0.5
     last = schedule.num_train_timesteps
 
     def own(shape: Sequence[int], generator: torch.Generator) -> Tensor:
@@ -64,15 +66,16 @@ def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent:
         return forward.sample(shape, t, generator)
 
     if choice == "own":
-        return own
+        return lambda shape, generator: deviation * own(shape, generator)
     if choice == "x_T":
-        signal, noise = float(schedule.sqrt_alphas_cumprod[last]), float(schedule.sqrt_one_minus_alphas_cumprod[last])
+        signal, noise = float(schedule.signal[last]), float(schedule.noise[last])
         mean, std = extent.mean.cpu(), extent.std.cpu()
         return lambda shape, generator: (
             signal * (mean + std * torch.randn(tuple(shape), generator=generator, dtype=torch.float32))
             + noise * own(shape, generator)
         )
-    return step_draw(choice, forward.noise, "start_noise")
+    other = step_draw(choice, forward.noise, "start_noise")
+    return lambda shape, generator: deviation * other(shape, generator)
 
 
 class PerImageNoise:

@@ -55,7 +55,7 @@ def _steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
-    return float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+    return float(schedule.signal[t]), float(schedule.noise[t])
 
 
 def _require_fraction(key: str, value: float) -> None:
@@ -84,14 +84,17 @@ def ancestral(
     1/sqrt(alpha_t) of the paper's code. The update is written as DDPM's posterior mean given x_0 and x_t, because this
     form is also valid at abar_t = 0.
 
+    It needs a variance-preserving schedule: others have no betas.
+
     Args:
         variance: "beta" is nu^2 = beta_t (the paper's code). "posterior" is DDPM's smaller
             beta_t (1 - abar_s) / (1 - abar_t).
     """
     if variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
+    abar = schedule.require_chain("sampler 'ancestral'").alphas_cumprod
     for index, t, s in _steps(timesteps):
-        abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
+        abar_t, abar_s = float(abar[t]), float(abar[s])
         alpha = abar_t / abar_s
         beta = 1.0 - alpha
         x0 = denoise(x, t).x0
@@ -117,19 +120,21 @@ def ddim(
 ) -> Tensor:
     """DDIM (Song et al. 2021). It is deterministic if eta = 0. eta = 1 adds as much noise as ancestral sampling.
 
+    x_s = a_s x0_hat + b_s (sqrt(1 - f) eps_hat + sqrt(f) z), f = eta^2 (1 - SNR_t / SNR_s), for any a and b.
+
     Args:
         eta: in [0, 1]; scales the noise that each step adds.
     """
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
-        abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
+        (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
-        sigma2 = eta**2 * (1.0 - abar_s) / (1.0 - abar_t) * (1.0 - abar_t / abar_s)
-        x = abar_s**0.5 * x0 + (1.0 - abar_s - sigma2) ** 0.5 * eps
-        if sigma2 > 0:
-            x = x + sigma2**0.5 * source()
+        new = eta**2 * (1.0 - (noise_s * signal_t / (noise_t * signal_s)) ** 2)
+        x = signal_s * x0 + noise_s * (1.0 - new) ** 0.5 * eps
+        if new * noise_s > 0:
+            x = x + noise_s * new**0.5 * source()
     return x
 
 
@@ -179,12 +184,12 @@ def posterior(
 ) -> Tensor:
     """Keep a part of eps_hat and replace the rest with new noise, so that the variance of the noise in x_s is kept.
 
-    x_s = sqrt(abar_s) x0_hat + sqrt(1 - abar_s) (sqrt(1 - f) eps_hat + sqrt(f) z), f = 1 - (SNR_t / SNR_s)^refresh.
+    x_s = a_s x0_hat + b_s (sqrt(1 - f) eps_hat + sqrt(f) z), f = 1 - (SNR_t / SNR_s)^refresh.
     The share f of new noise depends on the length of the step. So the total amount of new noise from x_T to x_0 is the
     same for any number of steps. Each step is then a step of the flow and a step of Langevin dynamics of length
-    f (1 - abar_s). The error of the Langevin step goes to 0 with f. With a fixed share for each step, the error would
+    f b_s^2. The error of the Langevin step goes to 0 with f. With a fixed share for each step, the error would
     stay (data of deviation s came out at 0.7 s). This holds for Gaussian noise. For other noise this sampler has the
-    same error as all samplers that add noise (docs/samplers.md).
+    same error as all samplers that add noise (docs/samplers.md). It needs a variance-preserving schedule.
 
     refresh = 0 is DDIM with eta = 0. refresh = 1 is DDIM with eta = 1, which is DDPM's posterior. For values between 0
     and 1, it approaches DDIM with eta = sqrt(refresh) as the steps get shorter.
@@ -193,6 +198,7 @@ def posterior(
         refresh: in [0, 1]: the share of the noise's variance that is renewed per unit of log-SNR (for short steps).
     """
     _require_fraction("refresh", refresh)
+    schedule.require_chain("sampler 'posterior'")
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
@@ -270,10 +276,10 @@ def heun(
 ) -> Tensor:
     """Heun's second-order method: two network calls per step, but one in the last, which returns the predicted x_0.
 
-    The variable of integration is the angle phi in x = cos(phi) x_0 + sin(phi) eps. The flow is then
-    dx / dphi = v = cos(phi) eps - sin(phi) x_0 (Salimans and Ho 2022, appendix D). The length of a step is between 0
-    and pi / 2, also if abar_T = 0. Karras et al. 2022, algorithm 1, integrate in sigma and limit it to 80. The sigma of
-    a schedule can be 20000 (cosine) and more.
+    x = R y with R = sqrt(a^2 + b^2), so y = cos(phi) x_0 + sin(phi) eps with the angle phi = atan2(b, a). The variable
+    of integration is phi, and the flow is dy / dphi = v = cos(phi) eps - sin(phi) x_0 (Salimans and Ho 2022, appendix
+    D; R is 1 there). The length of a step is between 0 and pi / 2 for every schedule, also if a_T = 0. Karras et al.
+    2022, algorithm 1, integrate in sigma and limit it to 80. The sigma of a schedule can be 20000 (cosine) and more.
     """
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
@@ -282,10 +288,11 @@ def heun(
             callback(Step(index, t, s, x, x0))
         if s == 0:
             return x0
+        radius_t, radius_s = math.hypot(signal_t, noise_t), math.hypot(signal_s, noise_s)
         change = math.atan2(noise_s, signal_s) - math.atan2(noise_t, signal_t)
-        slope = signal_t * eps - noise_t * x0
-        x0, eps = denoise(x + change * slope, s)[:2]
-        x = x + change * 0.5 * (slope + signal_s * eps - noise_s * x0)
+        y, slope = x / radius_t, (signal_t * eps - noise_t * x0) / radius_t
+        x0, eps = denoise(radius_s * (y + change * slope), s)[:2]
+        x = radius_s * (y + change * 0.5 * (slope + (signal_s * eps - noise_s * x0) / radius_s))
     return x
 
 

@@ -22,7 +22,7 @@ def inference_timesteps(
         num_inference_steps: n, from 1 to T.
         spacing: "trailing": T, T - T/n, ... "linear": evenly from T to 1, both included ("linspace" in diffusers).
             "quadratic": evenly in sqrt(t), dense near the image (Song et al. 2021, D.2). "karras": the first is T, the
-            others are evenly spaced in sigma^(1/7), where sigma^2 = (1 - abar_t) / abar_t (Karras et al. 2022, eq. 5).
+            others are evenly spaced in sigma^(1/7), where sigma = b_t / a_t (Karras et al. 2022, eq. 5).
             They go from min(`sigma_max`, sigma_T) to max(0.002, sigma_1).
         sigma_max: for "karras" only: above 0, in standard deviations of the latents. At a larger sigma, x_t is so noisy
             that it says nothing about the image, so one step skips all larger sigma. None means 80 (Karras).
@@ -54,8 +54,7 @@ def _karras(schedule: Schedule, fraction: torch.Tensor, sigma_max: float) -> tor
 
     Karras's sigma has a limit. The sigma of a schedule can be infinite.
     """
-    abar = schedule.alphas_cumprod[1:]
-    roots = ((1.0 - abar) / abar).pow(0.5 / KARRAS_RHO)
+    roots = (schedule.noise[1:] / schedule.signal[1:]).pow(1.0 / KARRAS_RHO)
     low = roots[0].clamp(min=KARRAS_SIGMA_MIN ** (1.0 / KARRAS_RHO))
     high = roots[-1].clamp(max=sigma_max ** (1.0 / KARRAS_RHO))
     wanted = low + (high - low) * fraction

@@ -52,7 +52,7 @@ def final_latents(x0: Tensor, noise: Law, schedule: Schedule, forward: str, gene
     x0 = x0.double()
     if forward == "marginal":
         eps = noise.sample(x0.shape, generator, dtype=torch.float64)
-        return schedule.sqrt_alphas_cumprod[-1] * x0 + schedule.sqrt_one_minus_alphas_cumprod[-1] * eps
+        return schedule.signal[-1] * x0 + schedule.noise[-1] * eps
     if forward == "markov":
         x = x0
         for beta in schedule.betas[1:]:

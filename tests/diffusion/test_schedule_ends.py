@@ -9,7 +9,7 @@ from diffusers import EDMEulerScheduler
 from scipy import stats
 from scipy.integrate import quad
 
-from ngldm.diffusion.names import SCHEDULES
+from ngldm.diffusion.names import SCHEDULES, VARIANCE_PRESERVING
 from ngldm.diffusion.objective import Objective
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.sampling.samplers import heun
@@ -58,11 +58,11 @@ def deviation(schedule: Schedule, s: float, timesteps: list[int]) -> float:
     """Of the sampled N(0, s^2), relative to s, with the exact conditional mean; the flow is linear."""
 
     def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b = float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+        a, b = float(schedule.signal[t]), float(schedule.noise[t])
         x0 = a * s**2 / (a**2 * s**2 + b**2) * x
         return x0, (x - a * x0) / b
 
-    a, b = float(schedule.sqrt_alphas_cumprod[-1]), float(schedule.sqrt_one_minus_alphas_cumprod[-1])
+    a, b = float(schedule.signal[-1]), float(schedule.noise[-1])
     start = torch.tensor([math.hypot(a * s, b)], dtype=torch.float64)
     return float(heun(denoise, schedule, start, lambda: start, timesteps)) / s
 
@@ -80,11 +80,11 @@ def test_laplace_betas_lie_below_1_and_its_first_step_is_small(total: int) -> No
     schedule = make_schedule("laplace", total)
     assert float(schedule.betas.max()) <= 0.999
     if total == 1000:
-        assert float(schedule.sqrt_one_minus_alphas_cumprod[1]) < 0.01
+        assert float(schedule.noise[1]) < 0.01
 
 
 @pytest.mark.parametrize(("weighting", "gamma"), [("min_snr", None), ("min_snr", 1.0), ("p2", None), ("p2", 2.0)])
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_the_step_that_sampling_starts_from_is_trained(name: str, weighting: str, gamma: float | None) -> None:
     """SNR_T = 0: v = -x_0 there, so that both targets have the same error; it counts 1, as Lin et al. train v."""
     schedule = make_schedule(name, 1000, zero_terminal_snr=True)
@@ -94,7 +94,7 @@ def test_the_step_that_sampling_starts_from_is_trained(name: str, weighting: str
     assert bool(v.isfinite().all())
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_min_snr_elsewhere_is_the_authors_for_v(name: str) -> None:
     """min(SNR, 5) / (SNR + 1) for v (Hang et al. 2023, section 3.4)."""
     schedule = make_schedule(name, 100, zero_terminal_snr=True)
@@ -102,7 +102,7 @@ def test_min_snr_elsewhere_is_the_authors_for_v(name: str) -> None:
     torch.testing.assert_close(Objective("v", "min_snr").weights(schedule)[1:-1], snr.clamp(max=5.0) / (snr + 1.0))
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_all_of_the_kurtosis_is_left_where_the_last_step_replaces_all(name: str) -> None:
     assert kurtosis_left(make_schedule(name, 50, zero_terminal_snr=True)) == pytest.approx(1.0, rel=1e-12)
 

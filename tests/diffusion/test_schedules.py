@@ -10,14 +10,15 @@ from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ngldm.diffusion.schedules import SCHEDULES, Schedule, make_schedule
+from ngldm.diffusion.names import SCHEDULES, VARIANCE_PRESERVING
+from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.io.errors import InputError
 
 DIFFUSERS_NAMES = {"linear": "linear", "quadratic": "scaled_linear", "cosine": "squaredcos_cap_v2"}
-FIELDS = ("betas", "alphas", "alphas_cumprod", "sqrt_alphas_cumprod", "sqrt_one_minus_alphas_cumprod")
+FIELDS = ("betas", "alphas", "alphas_cumprod", "signal", "noise")
 FLOAT32_ULP = 2.0**-24  # of numbers just below 1
 
-names = st.sampled_from(SCHEDULES)
+names = st.sampled_from(VARIANCE_PRESERVING)
 steps = st.integers(1, 200)
 betas = st.floats(1e-6, 0.5)
 
@@ -44,7 +45,7 @@ class TestAgainstDiffusers:
         torch.testing.assert_close(ours, theirs, rtol=2 * num_train_timesteps * FLOAT32_ULP, atol=FLOAT32_ULP)
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", VARIANCE_PRESERVING)
 def test_float64_on_the_cpu_with_entry_0_the_clean_image(name: str) -> None:
     schedule = make_schedule(name, 20)
     for field in FIELDS:
@@ -99,7 +100,7 @@ def test_fields_follow_from_betas(name: str, num_train_timesteps: int, beta_star
     beta = schedule.betas.numpy()
     np.testing.assert_allclose(schedule.alphas.numpy(), 1 - beta, rtol=1e-15)
     np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), np.cumprod(1 - beta), rtol=1e-12)
-    signal, noise = schedule.sqrt_alphas_cumprod.numpy(), schedule.sqrt_one_minus_alphas_cumprod.numpy()
+    signal, noise = schedule.signal.numpy(), schedule.noise.numpy()
     np.testing.assert_allclose(signal**2, schedule.alphas_cumprod.numpy(), rtol=1e-14)
     np.testing.assert_allclose(signal**2 + noise**2, 1.0, rtol=1e-14)
 
@@ -115,7 +116,7 @@ def test_abar_decreases_strictly_from_1_and_stays_positive(
     assert float(abar[0]) == 1.0
     assert bool((abar.diff() < 0).all())
     assert float(abar[-1]) > 0.0
-    assert bool((schedule.sqrt_one_minus_alphas_cumprod.diff() >= 0).all())
+    assert bool((schedule.noise.diff() >= 0).all())
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,7 +134,7 @@ def test_from_betas_by_hand(dtype: torch.dtype) -> None:
     schedule = Schedule.from_betas(torch.tensor([0.5, 0.75, 0.25], dtype=dtype))
     assert schedule.betas.tolist() == [0.0, 0.5, 0.75, 0.25]
     assert schedule.alphas_cumprod.tolist() == [1.0, 0.5, 0.125, 0.09375]
-    assert schedule.sqrt_one_minus_alphas_cumprod.dtype == torch.float64
+    assert schedule.noise.dtype == torch.float64
 
 
 # Further schedules

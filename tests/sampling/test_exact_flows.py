@@ -27,7 +27,7 @@ Denoise = Callable[[Tensor, int], Prediction]
 
 
 def coefficients(schedule: Schedule, t: int) -> tuple[float, float]:
-    return float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+    return float(schedule.signal[t]), float(schedule.noise[t])
 
 
 def normal_data(schedule: Schedule, m: float, s: float) -> Denoise:
@@ -141,7 +141,7 @@ def test_heun_tends_to_what_diffusers_tends_to() -> None:
             1000, beta_schedule="linear", timestep_spacing="trailing", beta_start=1e-4, beta_end=0.02
         )
         scheduler.set_timesteps(count)
-        theirs = x / float(schedule.sqrt_alphas_cumprod[1000])
+        theirs = x / float(schedule.signal[1000])
         for t in scheduler.timesteps:
             eps = denoise(scheduler.scale_model_input(theirs, t), int(t) + 1).eps
             theirs = scheduler.step(eps, t, theirs).prev_sample

@@ -82,7 +82,7 @@ def posterior(log_weights: Array, distance: Array) -> Array:
 
 
 def coefficients(schedule: Schedule, t: int) -> tuple[float, float]:
-    return float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+    return float(schedule.signal[t]), float(schedule.noise[t])
 
 
 def exact(schedule: Schedule, law: Law, data: Data, kernel: Callable[[Array], Array]) -> Denoise:

@@ -64,7 +64,7 @@ def two_points(schedule: Schedule, noise: Noise) -> Callable[[Tensor, int], Pred
     """The optimal denoiser of data at -1 and +1, equally likely, for any noise with a density: Bayes' rule."""
 
     def denoise(x: Tensor, t: int) -> Prediction:
-        signal, scale = float(schedule.sqrt_alphas_cumprod[t]), float(schedule.sqrt_one_minus_alphas_cumprod[t])
+        signal, scale = float(schedule.signal[t]), float(schedule.noise[t])
         plus, minus = (noise.log_prob((x - signal * point) / scale) for point in (1.0, -1.0))
         x0 = torch.tanh(((plus - minus) / 2.0).nan_to_num(0.0, 30.0, -30.0))
         return Prediction(x0, (x - signal * x0) / scale)
@@ -139,13 +139,13 @@ def test_posterior_keeps_the_variance_of_the_noise(name: str, refresh: float) ->
         return noise.sample((n,), generator, dtype=torch.float64)
 
     def denoise(x: Tensor, t: int) -> Prediction:
-        return Prediction(torch.zeros_like(x), x / float(schedule.sqrt_one_minus_alphas_cumprod[t]))
+        return Prediction(torch.zeros_like(x), x / float(schedule.noise[t]))
 
     timesteps = inference_timesteps(schedule, 20)
     posterior(denoise, schedule, draw(), draw, timesteps, refresh=refresh, callback=steps.append)
     bound = 6 * math.sqrt((max(noise.excess_kurtosis, 0.0) + 2) / n)
     for step in steps:
-        variance = float((step.x / schedule.sqrt_one_minus_alphas_cumprod[step.t]).var())
+        variance = float((step.x / schedule.noise[step.t]).var())
         assert variance == pytest.approx(1.0, abs=bound)
 
 
@@ -187,7 +187,7 @@ def test_samplers_start_from_pure_noise(method: str, objective: str) -> None:
     schedule = make_schedule("linear", 40, 1e-3, 0.2, zero_terminal_snr=True)
 
     def model(x: Tensor, t: Tensor) -> Tensor:
-        signal, noise = (float(v[t[0]]) for v in (schedule.sqrt_alphas_cumprod, schedule.sqrt_one_minus_alphas_cumprod))
+        signal, noise = (float(v[t[0]]) for v in (schedule.signal, schedule.noise))
         x0 = torch.full_like(x, 0.7)
         return x0 if objective == "x0" else (signal * x - x0) / noise
 

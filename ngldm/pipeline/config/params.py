@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from ngldm.diffusion.names import require_signal
+from ngldm.diffusion.names import ends_in_noise, require_chain, require_signal
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
@@ -30,7 +30,7 @@ from ngldm.pipeline.config.sections import (
     UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
-from ngldm.sampling.names import adds_noise, check_coupling
+from ngldm.sampling.names import CHAIN_SAMPLERS, adds_noise, check_coupling
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -99,14 +99,14 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
-    def _eps_needs_signal(self) -> "Params":
-        require_signal(self.diffusion.objective, self.schedule.zero_terminal_snr)
-        return self
-
-    @model_validator(mode="after")
-    def _coupling_fits_samplers(self) -> "Params":
+    def _diffusion_fits_schedule(self) -> "Params":
+        schedule, diffusion = self.schedule, self.diffusion
+        require_signal(diffusion.objective, ends_in_noise(schedule.name, schedule.zero_terminal_snr))
+        if diffusion.forward == "markov":
+            require_chain("diffusion.forward: 'markov'", schedule.name)
         used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
-        _require_right(used, "sampler_options", self.diffusion.coupling)
+        _require_chain(used, "sampler_options", schedule)
+        _require_right(used, "sampler_options", diffusion.coupling)
         return self
 
     @model_validator(mode="after")
@@ -117,10 +117,14 @@ class Params(Section):
             except ValidationError as error:
                 raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
             objective = variant.objective or self.diffusion.objective
-            require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
+            pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
+            require_signal(objective, pure_noise, f"study.variants.{label}.objective")
+            if (variant.forward or self.diffusion.forward) == "markov":
+                require_chain(f"study.variants.{label}.forward: 'markov'", schedule.name)
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
             _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
+            _require_chain(used, "study.samplers", schedule)
         return self
 
     @model_validator(mode="after")
@@ -134,12 +138,21 @@ class Params(Section):
         return {"name": options.pop("distribution"), "params": options}
 
 
+def _entries(samplers: Mapping[str, SamplerOptions]) -> dict[str, SamplerOptions]:
+    """The samplers by their key, with the choices of `auto` in its place."""
+    entries: dict[str, SamplerOptions] = {}
+    for label, options in samplers.items():
+        choices = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
+        entries |= choices or {label: options}
+    return entries
+
+
 def _require_right(samplers: Mapping[str, SamplerOptions], section: str, coupling: str) -> None:
     """Check that no sampler, and no choice of `auto`, adds noise where training pairs noise with images."""
-    for label, options in samplers.items():
-        for entry in (options.choices or {}).values() if options.method == AUTO else [options]:
+    for key, entry in _entries(samplers).items():
+        if entry.method != AUTO:
             noisy = adds_noise(entry.model_dump(exclude={"choices"}))
-            check_coupling(coupling, entry.method, noisy, f"{section}.{label}.method")
+            check_coupling(coupling, entry.method, noisy, f"{section}.{key}.method")
 
 
 def _require_steps(
@@ -147,14 +160,19 @@ def _require_steps(
 ) -> None:
     """Check that no sampler, and no choice of `auto`, has more steps than the schedule."""
     most = schedule.num_train_timesteps
-    for label, options in samplers.items():
-        entries = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
-        for key, entry in (entries or {label: options}).items():
-            if (entry.num_inference_steps or 0) > most:
-                raise ValueError(
-                    f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
-                    f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
-                )
+    for key, entry in _entries(samplers).items():
+        if (entry.num_inference_steps or 0) > most:
+            raise ValueError(
+                f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
+                f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
+            )
+
+
+def _require_chain(samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams) -> None:
+    """Check that the samplers that need a variance-preserving schedule have one."""
+    for key, entry in _entries(samplers).items():
+        if entry.method in CHAIN_SAMPLERS:
+            require_chain(f"{section}.{key}.method: {entry.method!r}", schedule.name)
 
 
 def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:

@@ -11,9 +11,15 @@ from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
     OBJECTIVES,
+    PRECONDITIONINGS,
     SCHEDULES,
+    SHAPE,
     STEIN_HEADS,
+    TIME_DENSITIES,
     WEIGHTINGS,
+    check_preconditioning,
+    check_shape,
+    check_time_density,
     require_gamma_used,
 )
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
@@ -135,12 +141,23 @@ class AutoencoderParams(Section):
 
 
 class ScheduleParams(Section):
-    name: Annotated[str, OneOf(SCHEDULES)] = Field(description="shape of beta_t in t")
+    name: Annotated[str, OneOf(SCHEDULES)] = Field(description="how signal and noise change with t")
     num_train_timesteps: PositiveInt = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
     zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
     degree: Annotated[int, Field(ge=0)] = Field(description="degree of the schedule polynomial; the others ignore it")
+    sigma_min: Positive = Field(SHAPE["sigma_min"], description="noise at t = 1 (edm_ve)")
+    sigma_max: Positive = Field(SHAPE["sigma_max"], description="noise at t = T (edm_ve)")
+    rho: Positive = Field(SHAPE["rho"], description="sigma^(1/rho) is linear in t (edm_ve)")
+    alpha: Annotated[float, Field(gt=1.0, le=2.0)] = Field(
+        SHAPE["alpha"], description="a^alpha + b^alpha = 1, the index of a stable noise (stable)"
+    )
+
+    @model_validator(mode="after")
+    def _shape_is_possible(self) -> "ScheduleParams":
+        check_shape(self.name, self.zero_terminal_snr, self.model_dump(include=set(SHAPE)))
+        return self
 
 
 class UNetParams(Section):
@@ -181,9 +198,19 @@ class DiffusionParams(Section):
         "of a shared scale) or element; a noise that needs none gets none",
     )
 
+    preconditioning: Annotated[str, OneOf(PRECONDITIONINGS)] = Field(
+        "none", description="edm: input and output of the network have variance 1 at every t; with objective x0"
+    )
+    time_density: Annotated[str, OneOf(TIME_DENSITIES)] = Field("uniform", description="how often each t is trained")
+    time_mean: float | None = Field(None, description="mean of log sigma (logit_normal, edm_lognormal); null: theirs")
+    time_std: Positive | None = Field(None, description="deviation of log sigma (the same); null: theirs")
+    time_shift: Positive = Field(1.0, description="multiplies sigma: for images of more pixels, above 1")
+
     @model_validator(mode="after")
-    def _gamma_is_used(self) -> "DiffusionParams":
+    def _options_fit(self) -> "DiffusionParams":
         require_gamma_used(self.weighting, self.gamma, "gamma")
+        check_preconditioning(self.preconditioning, self.objective)
+        check_time_density(self.time_density, self.time_mean, self.time_std, self.time_shift)
         return self
 
 

@@ -12,14 +12,23 @@ Ngldm = Callable[..., tuple[int, str, str]]
 def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
     code, out, _ = ngldm("schedule", "list")
     assert code == 0
-    assert all(name in out for name in ("constant", "polynomial", "cosine", "edm"))
+    assert all(name in out for name in ("constant", "polynomial", "cosine", "rectified_flow", "edm_ve", "stable"))
     picture = tmp_path / "s.png"
-    code, out, err = ngldm("schedule", "show", "linear", "cosine", "--out", str(picture))
+    code, out, err = ngldm("schedule", "show", "linear", "rectified_flow", "edm_ve", "stable", "--out", str(picture))
     assert code == 0, err
     last = out.splitlines()[-2].split()
     assert last[0] == "1000"
     assert float(last[1]) == pytest.approx(4.04e-5, rel=0.01)  # DDPM's
+    assert float(last[2]) == 0.0
+    assert float(last[3]) == pytest.approx(1.0 / 6401.0, rel=0.01)  # sigma = 80
     assert Image.open(picture).size[0] > 600
+
+
+def test_show_leaves_out_what_has_no_zero_terminal_snr(ngldm: Ngldm) -> None:
+    code, out, err = ngldm("schedule", "show", "--zero-terminal-snr", "--num-train-timesteps", "20")
+    assert code == 0, err
+    assert "edm_ve" not in out
+    assert set(out.splitlines()[-1].split()[1:]) == {"0"}  # a_T of all the others
 
 
 @pytest.mark.parametrize(
@@ -27,6 +36,8 @@ def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
     [
         (("show", "square"), "unknown schedule 'square'"),
         (("show", "polynomial", "--degree", "-1"), "schedule.degree: -1"),
+        (("show", "stable", "--alpha", "1"), "schedule.alpha: 1.0 must be above 1 and at most 2"),
+        (("show", "edm_ve", "--zero-terminal-snr"), "schedule.zero_terminal_snr: not with 'edm_ve'"),
     ],
 )
 def test_bad_input_is_one_message(ngldm: Ngldm, arguments: tuple[str, ...], words: str) -> None:

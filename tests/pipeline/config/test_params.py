@@ -33,7 +33,15 @@ BAD = [
     ("autoencoder.fit.lr", 0.0, ["autoencoder.fit.lr", "0.0", "greater than 0"]),
     ("schedule.name", "exponential", ["'exponential'", "'linear'", "'cosine'"]),
     ("schedule.beta_end", 1.0, ["schedule.beta_end", "1.0", "less than 1"]),
+    ("schedule.alpha", 1.0, ["schedule.alpha", "1.0", "greater than 1"]),
+    ("schedule.alpha", 2.1, ["schedule.alpha", "2.1", "less than or equal to 2"]),
+    ("schedule.sigma_max", 0.001, ["schedule.sigma_min: 0.002 must be below sigma_max = 0.001"]),
     ("schedule.num_train_timesteps", 0, ["schedule.num_train_timesteps", "0"]),
+    ("diffusion.preconditioning", "vp", ["diffusion.preconditioning", "'vp'", "'none'", "'edm'"]),
+    ("diffusion.time_density", "normal", ["'normal'", "'uniform'", "'logit_normal'", "'edm_lognormal'"]),
+    ("diffusion.time_std", 0.0, ["diffusion.time_std", "0.0", "greater than 0"]),
+    ("diffusion.time_mean", 1.0, ["diffusion.time_mean: 1.0 has no effect with time_density 'uniform'"]),
+    ("diffusion.time_shift", float("inf"), ["diffusion.time_shift", "finite"]),
     ("unet.widths", [], ["unet.widths", "at least 1"]),
     ("unet.widths", [32, -64], ["unet.widths.1", "-64"]),
     ("unet.attention_levels", [5], ["unet.attention_levels", "5", "2 widths"]),
@@ -144,3 +152,57 @@ def test_describe_lists_every_leaf(content):
     lines = describe(parse_params(content))
     assert any(line.startswith("train.lr: ") and "learning rate" in line for line in lines)
     assert any(line.startswith("sampler_options.ddim.eta: 0.0") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["rectified_flow", "edm_ve", "stable"])
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("diffusion.forward", "markov", "diffusion.forward: 'markov': needs a variance-preserving schedule"),
+        ("samplers", ["ancestral"], "sampler_options.ancestral.method: 'ancestral': needs a variance-preserving"),
+        ("curve.sampler", "posterior", "sampler_options.posterior.method: 'posterior': needs a variance-preserving"),
+    ],
+)
+def test_what_needs_betas_is_refused_without(content, name, path, value, words):
+    """It is allowed with a schedule that has them, and listed without being used."""
+    content["samplers"] = ["auto"]
+    set_key(content, path, value)
+    parse_params(content)
+    content["schedule"]["name"] = name
+    with pytest.raises(InputError, match=words):
+        parse_params(content)
+
+
+def test_the_schedules_without_betas_are_allowed(content):
+    content["samplers"] = ["auto"]
+    for name in ("rectified_flow", "edm_ve", "stable"):
+        content["schedule"]["name"] = name
+        assert parse_params(content).schedule.name == name
+
+
+def test_eps_and_zero_terminal_snr_need_a_schedule_that_allows_them(content):
+    content["schedule"]["name"], content["diffusion"]["objective"] = "rectified_flow", "eps"
+    with pytest.raises(InputError, match=r"diffusion\.objective: 'eps' cannot be used"):
+        parse_params(content)
+    content["schedule"]["name"], content["schedule"]["zero_terminal_snr"] = "edm_ve", True
+    with pytest.raises(InputError, match=r"schedule\.zero_terminal_snr: not with 'edm_ve'"):
+        parse_params(content)
+
+
+def test_params_of_older_versions_have_the_defaults(content):
+    for key in ("sigma_min", "sigma_max", "rho", "alpha"):
+        del content["schedule"][key]
+    assert parse_params(content).schedule.model_dump(include={"sigma_min", "sigma_max", "rho", "alpha"}) == {
+        "sigma_min": 0.002,
+        "sigma_max": 80.0,
+        "rho": 7.0,
+        "alpha": 1.8,
+    }
+
+
+def test_preconditioning_needs_x0(content):
+    content["diffusion"] |= {"preconditioning": "edm", "objective": "v"}
+    with pytest.raises(InputError, match=r"diffusion\.preconditioning: 'edm' turns the network's output into x_0; use"):
+        parse_params(content)
+    content["diffusion"]["objective"] = "x0"
+    assert parse_params(content).diffusion.preconditioning == "edm"

@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 from ngldm.data.sources.registry import SOURCES
 from ngldm.diffusion.forward import make_forward
 from ngldm.diffusion.objective import Objective
+from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
+from ngldm.diffusion.time_density import TimeDensity
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.unet import UNet, UNetSettings
@@ -44,6 +46,10 @@ def make_handling(name: str) -> X0Handling:
     return X0Handling(name, low=torch.zeros(1), high=torch.ones(1))
 
 
+def make_diffusion(**options: Any) -> Diffusion:
+    return Diffusion.make(make_noise("laplace"), SCHEDULE, objective="x0", **options)
+
+
 def make_autoencoder(name: str) -> Any:
     return build_autoencoder({"kind": name, **AUTOENCODER}, (1, 8, 8))
 
@@ -53,6 +59,8 @@ MAKERS = [  # section, field, what the library makes of each name
     (param_sections.DiffusionParams, "forward", lambda name: make_forward(name, make_noise("laplace"), SCHEDULE)),
     (param_sections.DiffusionParams, "objective", Objective),
     (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
+    (param_sections.DiffusionParams, "preconditioning", lambda name: make_diffusion(preconditioning=name)),
+    (param_sections.DiffusionParams, "time_density", TimeDensity),
     (param_sections.AutoencoderParams, "kind", make_autoencoder),
     (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, UNetSettings((8,), 1, (), 8, name))),
     (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
