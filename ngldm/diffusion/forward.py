@@ -178,6 +178,11 @@ def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
     return standardised
 
 
+def possible_forwards(schedule: Schedule) -> tuple[str, ...]:
+    """The names of the forward processes that the schedule has: "markov" only if it has betas."""
+    return tuple(name for name in FORWARDS if name != "markov" or schedule.chain is not None)
+
+
 def make_forward(name: str, noise: Noise, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
