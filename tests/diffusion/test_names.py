@@ -38,7 +38,7 @@ def test_the_rules_by_name_are_those_of_the_schedules(name: str, zero: bool) -> 
     assert ends_in_noise(name, zero) == (float(schedule.signal[-1]) == 0.0)
     if schedule.chain is None:
         with pytest.raises(
-            InputError, match="^who: needs a variance-preserving schedule; use schedule.name constant, "
+            InputError, match=r"^who: needs a variance-preserving schedule; use schedule\.name constant, "
         ):
             require_chain("who", name)
     else:
