@@ -21,7 +21,7 @@ def theory() -> None:
     def schedule(num_train_timesteps: int) -> Schedule:
         return make_schedule(**{**params.schedule.model_dump(), "num_train_timesteps": num_train_timesteps})
 
-    ratios = count_ratios(noises, longest)
+    ratios = count_ratios(noises, schedule(longest))
     with progress("theory", ratios, "ratios") as advance:
         found = measure_theory(latents, noises, schedule, longest, advance)
     write_theory(found, workspace.THEORY)

@@ -209,6 +209,11 @@ def check_forward(name: str, noise: Law) -> None:
         )
 
 
+def possible_forwards(schedule: Schedule) -> tuple[str, ...]:
+    """The names of the forward processes that the schedule has: "markov" only if it has betas."""
+    return tuple(name for name in FORWARDS if name != "markov" or schedule.chain is not None)
+
+
 def make_forward(name: str, noise: Law, schedule: Schedule) -> Forward:
     """The forward process of that name.
 

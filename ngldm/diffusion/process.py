@@ -32,7 +32,8 @@ class Diffusion:
         time_density: how often each t is trained.
 
     Raises:
-        InputError: an unknown coupling, or an objective that cannot be learned with this schedule or preconditioning.
+        InputError: an unknown coupling, an objective that cannot be learned with this schedule or preconditioning, or a
+            time density that has no probability at the schedule's noise levels.
     """
 
     noise: Law
@@ -49,6 +50,7 @@ class Diffusion:
         if self.coupling not in COUPLINGS:
             raise unknown("diffusion.coupling", self.coupling, COUPLINGS)
         check_preconditioning(self.preconditioning.kind, self.objective.target)
+        self.time_density.probabilities(self.schedule)  # it raises if the schedule has no such noise levels
 
     @classmethod
     def make(
@@ -108,7 +110,7 @@ class Diffusion:
         """w(lambda) p(lambda) at t = 1..T: (T,) float64, w the weight of the squared error of eps.
 
         Two trainings with the same product have the same loss, whatever their schedule, objective and time density
-        (Kingma and Gao 2023). It is inf where a_T = 0 and eps is not defined.
+        (Kingma and Gao 2023). It is not finite where a_T = 0 and eps is not defined.
         """
         density = self.time_density.probabilities(self.schedule)[1:] / -cells(self.schedule).diff()
         return density * (self.loss_weights() / self.objective.eps_error(self.schedule))[1:]

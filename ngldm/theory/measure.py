@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.diffusion.names import FORWARDS
+from ngldm.diffusion.forward import possible_forwards
 from ngldm.diffusion.schedules import Schedule
 from ngldm.noise import Law, Noise
 from ngldm.theory.tables import Density, Histogram, MomentRow, TheoremRow, Theory
@@ -63,9 +63,10 @@ def theorem_steps(longest: int) -> list[int]:
     return sorted({t for t in THEOREM_STEPS if t < longest} | {min(longest, THEOREM_STEPS[-1])})
 
 
-def count_ratios(noises: Mapping[str, Law], num_train_timesteps: int) -> int:
-    """The number of Theorem 1's ratios that `measure_theory` measures."""
-    return len(without_gaussian(noises)) * len(FORWARDS) * len(theorem_steps(num_train_timesteps))
+def count_ratios(noises: Mapping[str, Law], schedule: Schedule) -> int:
+    """The number of Theorem 1's ratios that `measure_theory` measures. The schedule is the longest one."""
+    steps = theorem_steps(schedule.num_train_timesteps)
+    return len(without_gaussian(noises)) * len(possible_forwards(schedule)) * len(steps)
 
 
 def _few(latents: NDArray[np.float32]) -> Tensor:
@@ -150,7 +151,7 @@ def measure_theorem(
     seed: int = 0,
     advance: Callable[[int], None] = lambda count: None,
 ) -> list[TheoremRow]:
-    """Theorem 1's ratio for each noise, forward process and T.
+    """Theorem 1's ratio for each noise, forward process that the schedule has, and T.
 
     Args:
         latents: (N, ...) standardised, N >= 2.
@@ -162,7 +163,7 @@ def measure_theorem(
     """
     rows = []
     for label, noise in noises.items():
-        for forward in FORWARDS:
+        for forward in possible_forwards(schedule(steps[0])):
             for count in steps:
                 betas = schedule(count)
                 found = theorem1_ratio(latents, noise, betas, forward, seed)

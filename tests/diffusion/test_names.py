@@ -1,8 +1,16 @@
-"""The one rule between settings of a diffusion."""
+"""The rules between settings of a diffusion."""
 
 import pytest
 
-from ngldm.diffusion.names import OBJECTIVES, require_signal
+from ngldm.diffusion.names import (
+    OBJECTIVES,
+    SCHEDULES,
+    check_preconditioning,
+    ends_in_noise,
+    require_chain,
+    require_signal,
+)
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 
 
@@ -20,3 +28,26 @@ def test_everything_else_can(objective: str) -> None:
     require_signal(objective, False)
     if objective != "eps":
         require_signal(objective, True)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "edm_ve"])
+def test_the_rules_by_name_are_those_of_the_schedules(name: str, zero: bool) -> None:
+    """params.yaml is checked by name, without torch; the library asks the schedule itself."""
+    schedule = make_schedule(name, 10, zero_terminal_snr=zero)
+    assert ends_in_noise(name, zero) == (float(schedule.signal[-1]) == 0.0)
+    if schedule.chain is None:
+        with pytest.raises(
+            InputError, match=r"^who: needs a variance-preserving schedule; use schedule\.name constant, "
+        ):
+            require_chain("who", name)
+    else:
+        require_chain("who", name)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_preconditioning_is_of_x0(objective: str) -> None:
+    check_preconditioning("none", objective)
+    if objective != "x0":
+        with pytest.raises(InputError, match=f"use diffusion.objective 'x0', not '{objective}'"):
+            check_preconditioning("edm", objective)

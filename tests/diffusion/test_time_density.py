@@ -165,4 +165,4 @@ def test_bad_settings_are_named(options, words: str) -> None:
 
 def test_a_density_beside_the_schedule_is_refused() -> None:
     with pytest.raises(InputError, match=r"diffusion\.time_density: 'logit_normal' with mean 90.* has no probability"):
-        TimeDensity("logit_normal", 90.0, 0.1).probabilities(make_schedule("linear", 10))
+        Diffusion.make(NOISE, make_schedule("linear", 10), time_density="logit_normal", time_mean=90.0, time_std=0.1)

@@ -196,6 +196,6 @@ def test_the_start_is_as_wide_as_x_T(name: str, choice: str) -> None:
 def test_a_network_of_u_is_a_denoiser() -> None:
     schedule = make_schedule("rectified_flow", 10)
     denoise = make_denoiser(lambda x, t: torch.full_like(x, 0.3), schedule, "u")
-    x0, eps = denoise(torch.ones(2, 1), 10)
+    x0, eps, _ = denoise(torch.ones(2, 1), 10)
     torch.testing.assert_close(x0, torch.full((2, 1), 0.7))  # x - t u
     torch.testing.assert_close(eps, torch.ones(2, 1))

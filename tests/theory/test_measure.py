@@ -59,6 +59,15 @@ def test_theorem_rows_cover_both_processes_and_every_length() -> None:
     assert all(abs(row["rms_ratio"] - 1) < 6 * row["rms_std_error"] for row in rows)
 
 
+def test_a_schedule_without_betas_has_one_process() -> None:
+    latents = torch.randn(200, 2, 2, generator=torch.Generator().manual_seed(0))
+    rows = measure.measure_theorem(
+        latents, {"l": make_noise("laplace")}, [2, 4], lambda count: make_schedule("rectified_flow", count)
+    )
+    assert [(row["forward"], row["steps"]) for row in rows] == [("marginal", 2), ("marginal", 4)]
+    assert all(abs(row["rms_ratio"] - 1) < 6 * row["rms_std_error"] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("longest", "steps"), [(1, [1]), (50, [1, 3, 10, 30, 50]), (4000, list(measure.THEOREM_STEPS))]
 )
@@ -73,7 +82,7 @@ def test_all_is_measured_of_all_but_the_gaussians_ratio_to_itself() -> None:
     found = measure.measure_theory(latents, chosen, schedule, 5, seen.append)
     assert found.latent_shape == (2, 3, 3)
     assert {row["noise"] for row in found.theorem} == {"laplace"}
-    assert len(seen) == len(found.theorem) == measure.count_ratios(chosen, 5) == 2 * 3
+    assert len(seen) == len(found.theorem) == measure.count_ratios(chosen, schedule(5)) == 2 * 3
     assert set(found.histograms) == set(found.densities) == {row["noise"] for row in found.moments} == set(chosen)
 
 

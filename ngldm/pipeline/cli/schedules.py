@@ -110,7 +110,7 @@ def _draw(chosen: "dict[str, Diffusion]", out: Path) -> None:
         axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
     axes[1].set_yscale("log")
     titles = (
-        "a^2 / (a^2 + b^2): share of x_0 in the variance",
+        "a^2 / (a^2 + b^2)",
         "beta_t, where there are betas",
         "log SNR",
         "w p of eps",

@@ -42,7 +42,7 @@ def theorem1(
     """Measure E||x_0 - x_T|| under each noise, divided by that under the Gaussian, on the pipeline's latents."""
     config = load_params().schedule.model_dump()
     from ngldm.data.latents import open_cache
-    from ngldm.diffusion.names import FORWARDS
+    from ngldm.diffusion.forward import possible_forwards
     from ngldm.diffusion.schedules import Schedule, make_schedule
     from ngldm.noise import make_noise, noise_names
     from ngldm.theory.measure import THEOREM_STEPS, measure_theorem
@@ -55,7 +55,9 @@ def theorem1(
     chosen = {name: make_noise(name) for name in names}
     latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
     counts = sorted(set(steps or THEOREM_STEPS))
-    with progress("theorem 1", len(chosen) * len(FORWARDS) * len(counts), "ratios") as advance:
+    with progress(
+        "theorem 1", len(chosen) * len(possible_forwards(schedule(counts[0]))) * len(counts), "ratios"
+    ) as advance:
         rows = measure_theorem(latents, chosen, counts, schedule, seed, advance)
     _write(rows, out, tuple(latents.shape[1:]))
     print(f"{'noise':<22}{'forward':<10}{'T':>6}{'ratio':>10}{'+-':>9}{'rms ratio':>11}{'+-':>9}")

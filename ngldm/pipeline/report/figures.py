@@ -185,7 +185,8 @@ def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
     """
     names = list(dict.fromkeys(row["noise"] for row in rows))
     titles = {"marginal": "one draw of D", "markov": "T draws of D (equation 1)"}
-    figure, [axes] = _subplots(1, 2, 9.5, 3.6, sharey=True)
+    titles = {forward: title for forward, title in titles.items() if any(row["forward"] == forward for row in rows)}
+    figure, [axes] = _subplots(1, len(titles), 4.75 * len(titles), 3.6, sharey=True)
     for axis, (forward, title) in zip(axes, titles.items(), strict=True):
         for name in names:
             line = [row for row in rows if (row["noise"], row["forward"]) == (name, forward)]

@@ -17,6 +17,6 @@ def test_each_stage_has_its_two_rows(root: Path) -> None:
 
 def test_a_row_shows_the_choices_the_default_and_the_range(root: Path) -> None:
     page = reference(root)
-    assert "| `diffusion.objective` | eps, x0, v | `x0` | what the network predicts |" in page
+    assert "| `diffusion.objective` | eps, x0, v, u | `x0` | what the network predicts |" in page
     assert "| `train.ema_decay` | number >= 0.0 < 1.0 | `0.995` |" in page
     assert "| `sampler_options.<label>.x0_handling` | none, clip, dynamic, range or none |" in page
