@@ -21,7 +21,7 @@ LOWEST = -14.0  # of the lambdas that are drawn: -inf where a = 0
 @app.command("list")
 def list_schedules() -> None:
     """All schedules by name."""
-    from ngldm.diffusion.curves import CURVES
+    from ngldm.diffusion.schedules.curves import CURVES
 
     meanings = {
         "polynomial": "beta_t, a polynomial in t of degree schedule.degree",

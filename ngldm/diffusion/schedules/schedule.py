@@ -11,8 +11,6 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from ngldm.diffusion.curves import CURVES, POLYNOMIALS, constant, power
-from ngldm.diffusion.interpolants import Coefficients, rectified_flow, scale_preserving, variance_exploding
 from ngldm.diffusion.names import (
     BETA_END,
     BETA_START,
@@ -22,6 +20,8 @@ from ngldm.diffusion.names import (
     check_shape,
     needs_chain,
 )
+from ngldm.diffusion.schedules.curves import CURVES, POLYNOMIALS, constant, power
+from ngldm.diffusion.schedules.interpolants import Coefficients, rectified_flow, scale_preserving, variance_exploding
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
 
 

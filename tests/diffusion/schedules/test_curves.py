@@ -1,11 +1,11 @@
-"""The curves beside their formulas; tests/diffusion/test_schedules.py tests the schedules made of them."""
+"""The curves beside their formulas; tests/diffusion/schedules/test_schedule.py tests the schedules made of them."""
 
 import math
 
 import pytest
 import torch
 
-from ngldm.diffusion.curves import CURVES, POLYNOMIALS, constant, power
+from ngldm.diffusion.schedules.curves import CURVES, POLYNOMIALS, constant, power
 
 U = torch.linspace(0.0, 1.0, 11, dtype=torch.float64)
 

@@ -8,9 +8,9 @@ import torch
 from diffusers import EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
 
 from ngldm.diffusion.forward import make_forward
-from ngldm.diffusion.interpolants import rectified_flow, scale_preserving, variance_exploding
 from ngldm.diffusion.names import SCHEDULES, SHAPE
 from ngldm.diffusion.schedules import make_schedule
+from ngldm.diffusion.schedules.interpolants import rectified_flow, scale_preserving, variance_exploding
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
 
