@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
@@ -24,7 +24,7 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     config, start = params.evaluate, time.perf_counter()
-    sets = {sampler: load_images(workspace.samples(noise, sampler)) for sampler in params.samplers}
+    sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     scorer = open_scorer(
         workspace.REFERENCE,
         same_number({sampler: len(images) for sampler, (images, _) in sets.items()}),

@@ -54,10 +54,10 @@ def make_model(noise: str = "laplace", kind: str = "kl", params: dict[str, float
     }
     torch.manual_seed(0)
     model = Model.build(config)
-    for parameter in model.unet.parameters():
+    for parameter in model.network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.1)
-    model.unet.eval()
+    model.network.eval()
     channels = model.autoencoder.latent_shape[0]
     statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))
     model.autoencoder.eval()
@@ -119,7 +119,7 @@ def test_settings_statistics_and_noise_come_back(saved: Path) -> None:
 
 def test_a_loaded_model_is_in_eval_mode_so_that_dropout_is_off(saved: Path) -> None:
     loaded = load_model(saved)
-    assert not any(module.training for network in (loaded.unet, loaded.autoencoder) for module in network.modules())
+    assert not any(module.training for network in (loaded.network, loaded.autoencoder) for module in network.modules())
     np.testing.assert_array_equal(images(loaded), images(loaded))
 
 
@@ -158,8 +158,8 @@ def test_a_laplace_model_starts_from_laplace_noise(saved: Path) -> None:
 def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path) -> None:
     """A U-Net that predicts 0 leaves, between two steps of ancestral sampling, the added noise alone."""
     model = make_model("laplace", "identity")
-    nn.init.zeros_(model.unet.conv_out.weight)
-    nn.init.zeros_(model.unet.conv_out.bias)
+    nn.init.zeros_(model.network.conv_out.weight)
+    nn.init.zeros_(model.network.conv_out.bias)
     model.save(tmp_path / "model.safetensors")
     steps = steps_of(load_model(tmp_path / "model.safetensors"), 150, method="ancestral")
     abar = model.diffusion.schedule.alphas_cumprod

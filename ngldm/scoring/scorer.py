@@ -10,7 +10,7 @@ from torch import Tensor
 from ngldm.data.dataset import Dataset
 from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
 from ngldm.io.files import entry
-from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items
 from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
 from ngldm.scoring.frechet import Moments, frechet_distance
 from ngldm.scoring.protocol import by_protocol, compared, shortfall
@@ -42,9 +42,9 @@ class Scorer:
         return str(self.reference.about["metric"])
 
     def features(
-        self, images: UInt8Array, batch_size: int, progress: Callable[[int], None] = lambda count: None
+        self, images: Items, batch_size: int, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[Tensor]:
-        """Features (B, D) of uint8 images (N, H, W, C), in batches. `progress` gets the number of images of each."""
+        """Features (B, D) of images (N, H, W, C) or points (N, d), in batches. `progress` gets the number of each."""
         return extract(self.extractor, images, batch_size, progress)
 
     def distance(self, batches: Iterable[Tensor]) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.io.errors import InputError
 
 
@@ -24,8 +24,8 @@ def sampled(tmp_path) -> Path:
     return tmp_path
 
 
-def test_load_images_gives_both_arrays_memory_mapped(sampled):
-    images, trajectory = load_images(sampled)
+def test_load_samples_gives_both_arrays_memory_mapped(sampled):
+    images, trajectory = load_samples(sampled)
     assert isinstance(images, np.memmap)
     assert isinstance(trajectory, np.memmap)
     np.testing.assert_array_equal(images, noise_images(6, 4, 4, 1))
@@ -33,19 +33,19 @@ def test_load_images_gives_both_arrays_memory_mapped(sampled):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_missing_file(sampled, name):
+def test_load_samples_names_the_missing_file(sampled, name):
     (sampled / name).unlink()
     with pytest.raises(InputError) as caught:
-        load_images(sampled)
+        load_samples(sampled)
     assert str(sampled / name) in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, -1])
 @pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_truncated_file(sampled, name, keep):
+def test_load_samples_names_the_truncated_file(sampled, name, keep):
     """Cut to nothing, in the magic string, in the header, by the last byte."""
     content = (sampled / name).read_bytes()
     (sampled / name).write_bytes(content[:keep])
     with pytest.raises(InputError) as caught:
-        load_images(sampled)
+        load_samples(sampled)
     assert str(sampled / name) in str(caught.value)

@@ -24,9 +24,9 @@ def generator() -> Generator:
     torch.manual_seed(0)
     model = Model.build(config)
     with torch.no_grad():
-        for parameter in model.unet.parameters():
+        for parameter in model.network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    model.unet.eval()
+    model.network.eval()
     return Generator(model)
 
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from ngldm.data.curve import COLUMNS, CurveRow
 from ngldm.io.device import be_deterministic
 from ngldm.io.files import sha256_file
-from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.io.images import UInt8Array
+from ngldm.io.items import picture
 from ngldm.model import load_model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
@@ -78,7 +79,7 @@ def _score(
     scorer: Scorer,
     advance: Callable[[int], None],
 ) -> tuple[CurveRow, UInt8Array]:
-    """One snapshot's row, and a grid of its first images."""
+    """One snapshot's row, and a picture of its first items."""
     config, scoring, sampler = settings
     generator = load(file, scorer.device)
     pictures: list[UInt8Array] = []
@@ -86,7 +87,7 @@ def _score(
     def features() -> Iterator[Tensor]:
         for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
             if not pictures:
-                pictures.append(sample_grid(images))
+                pictures.append(picture(images))
             yield from scorer.features(images, scoring.batch_size)
             advance(len(images))
 

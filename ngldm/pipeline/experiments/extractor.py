@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset
+from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline.config.params import Params
 from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
@@ -21,12 +22,12 @@ from ngldm.training.seeds import stream_seed
 def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Tensor]]]:
     """The number of classes, and images with their classes: labels for the classifier, else rotations."""
     if name == "classifier":
-        size, images, labels = len(data.train), data.train, data.train_labels
+        size, images, labels = len(data.train), as_images(data.train), data.train_labels
         return data.num_classes, Split(size, lambda i: (to_float(images[i]), torch.from_numpy(labels[i])))
     turns = quarter_turns(data.image_shape)
 
     def fetch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        found, kinds = rotated(data.train, index, turns)
+        found, kinds = rotated(as_images(data.train), index, turns)
         return to_float(found), torch.from_numpy(kinds)
 
     return len(turns), Split(len(turns) * len(data.train), fetch)
@@ -35,8 +36,8 @@ def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Ten
 def heldout_accuracy(model: Classifier, data: Dataset, name: str) -> float:
     """Share of the test images, or of their rotations, for which the network finds the right class."""
     if name == "classifier":
-        return accuracy(model, data.test, data.test_labels)
-    return rotation_accuracy(model, data.test, quarter_turns(data.image_shape))
+        return accuracy(model, as_images(data.test), data.test_labels)
+    return rotation_accuracy(model, as_images(data.test), quarter_turns(data.image_shape))
 
 
 def train_classifier(
@@ -62,5 +63,5 @@ def train_classifier(
     training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
     follow(name, config.fit.max_steps, training)
     trained = ema.model.to("cpu")
-    trained.standardise(data.train)
+    trained.standardise(as_images(data.train))
     return trained

@@ -61,12 +61,12 @@ class Score:
 def train_model(
     model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
 ) -> None:
-    """Train the model's untrained U-Net in place. Afterwards it has the averaged weights."""
-    ema = EMA(model.unet, config.ema_decay)
-    for _ in fit(model.unet, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
+    """Train the model's untrained network in place. Afterwards it has the averaged weights."""
+    ema = EMA(model.network, config.ema_decay)
+    for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
         pass
-    model.unet.load_state_dict(ema.model.state_dict())
-    model.unet.eval()
+    model.network.load_state_dict(ema.model.state_dict())
+    model.network.eval()
 
 
 def fresh_model(build: Callable[[], Model], seed: int) -> Model:
@@ -122,7 +122,7 @@ class Job:
     Attributes:
         variant: its label.
         seed: of the training.
-        settings: the model's settings with the keys noise, schedule, diffusion, unet.
+        settings: the model's settings, all but `autoencoder` (`ngldm.model.Model.build`).
         samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
@@ -190,8 +190,8 @@ def _compute(job: Job, device: str) -> list[StudyRow]:
         workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings, "image_shape": data.image_shape}
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape)
+    settings = {**job.settings, "autoencoder": autoencoder.settings}
     extent = latent_extent(cache.train)
     model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
     train_model(model, cache.train, job.train, job.seed, device)

@@ -14,10 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from ngldm.data import history
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.data.study import read_scores
 from ngldm.io.files import atomic_directory, read_json, require, write_csv
-from ngldm.io.images import sample_grid, save_png, trajectory_grid
+from ngldm.io.images import save_png
+from ngldm.io.items import picture, trajectory_picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise
@@ -69,11 +70,11 @@ def write_pictures(params: Params, folder: Path) -> None:
     first = {}
     for noise in params.noises:
         for sampler in params.samplers:
-            images, frames = load_images(workspace.samples(noise, sampler))
-            first[noise, sampler] = sample_grid(images, rows=3, columns=12)
-            save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
+            images, frames = load_samples(workspace.samples(noise, sampler))
+            first[noise, sampler] = picture(images, rows=3, columns=12)
+            save_png(picture(images), folder / "samples" / f"{noise}-{sampler}.png")
             if sampler == params.samplers[-1]:  # by default this one is deterministic, so its pictures change smoothly
-                save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
+                save_png(trajectory_picture(frames), folder / f"trajectory-{noise}.png")
     shutil.copy(require(workspace.RECONSTRUCTIONS, "the stage `autoencoder`"), folder / "reconstructions.png")
     figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
 

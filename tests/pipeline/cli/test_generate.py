@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     bundle = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
     with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
-        for parameter in bundle.unet.parameters():
+        for parameter in bundle.network.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.2)
     bundle.save(path)
     return path
