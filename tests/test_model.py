@@ -391,3 +391,45 @@ def test_a_setting_out_of_range_is_named_with_its_file(saved: Path) -> None:
     rewrite(saved, schedule={"name": "linear", "num_train_timesteps": -3})
     with pytest.raises(InputError, match=f"{saved}: schedule.num_train_timesteps"):
         load_model(saved)
+
+
+@pytest.fixture
+def points_model(tmp_path: Path) -> Path:
+    """A file of a model of points in the plane, with soft-logged data and none of its layers zero."""
+    config = {
+        "noise": {"name": "student_t", "params": {"df": 5.0}},
+        "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
+        "diffusion": {"forward": "marginal", "objective": "x0"},
+        "mlp": {"width": 16, "depth": 2},
+        "autoencoder": {"kind": "identity", "transform": "soft_log"},
+        "dim": 2,
+    }
+    torch.manual_seed(0)
+    statistics = LatentStatistics(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.25]))
+    model = Model.build(config, statistics=statistics)
+    for parameter in model.network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    model.save(tmp_path / "points.safetensors")
+    return tmp_path / "points.safetensors"
+
+
+def test_a_model_of_points_gives_float_points(points_model: Path) -> None:
+    """Each point depends on its own seed, and what is decoded is sign(y) (exp|y| - 1) of the unstandardised latents."""
+    generator = Generator(load_model(points_model))
+    points = generator.sample(20, seed=3, method="ddim", num_inference_steps=5)
+    assert (points.shape, points.dtype) == ((20, 2), np.float32)
+    assert generator.sample(0).shape == (0, 2)
+    again = generator.sample(5, seed=3, first=7, batch_size=2, method="ddim", num_inference_steps=5)
+    np.testing.assert_allclose(again, points[7:12], rtol=1e-4)
+    latents = sample_latents(
+        generator.model, image_seeds(3, 0, 20), generator.options(method="ddim", num_inference_steps=5)
+    )
+    y = latents.numpy() * [0.5, 0.25] + [1.0, -2.0]
+    np.testing.assert_allclose(points, np.sign(y) * np.expm1(np.abs(y)), rtol=1e-4, atol=1e-6)
+    frames = generator.trajectory(4, 3, seed=3, method="ddim", num_inference_steps=5)
+    np.testing.assert_allclose(frames[-1], points[:4], rtol=1e-4, atol=1e-6)
+
+
+def test_points_out_of_range_are_refused(points_model: Path) -> None:
+    with pytest.raises(InputError, match="points: 1 of 2 hold NaN or infinite numbers"):
+        load_model(points_model).decode(torch.tensor([[0.0, 0.0], [1e3, 0.0]]))
