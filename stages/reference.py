@@ -5,8 +5,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ngldm.data.dataset import open_dataset
-from ngldm.data.reference import CLASSIFIER, read_statistics
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ngldm.data.dataset import Dataset, open_dataset
+from ngldm.data.reference import CLASSIFIER, MAX_FEATURES, read_statistics, save_further
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.items import Items, as_images, as_points
@@ -19,6 +23,7 @@ from ngldm.pipeline.terminal import Device, command, duration, follow, progress,
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
+from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.protocol import shortfall
 from ngldm.scoring.scorer import measure_real
@@ -52,7 +57,8 @@ def reference(device: Device = "auto") -> None:
             name, classifier=folder / CLASSIFIER, inception=scoring.inception_weights, device=target
         )
         with progress("features", len(data.train) + len(data.test)) as advance:
-            floor = measure_real(extractor, data, folder, scoring.batch_size, advance)
+            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
+        save_further(folder, known_of(data, test_features))
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
@@ -72,6 +78,19 @@ def reference(device: Device = "auto") -> None:
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
+
+
+def known_of(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
+    """What the further scores need of the real items: for images test features, labels and spectrum; points as such."""
+    if data.points is not None:
+        centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
+        return {"train": data.train, "test": data.test, "centres": centres}
+    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
+    return {
+        "test_features": test_features.numpy()[kept],
+        "test_labels": data.test_labels[kept],
+        "spectrum": radial_spectrum(as_images(data.train)),
+    }
 
 
 def climb_ladder(extractor: Extractor, test: Items, folder: Path, batch_size: int) -> dict[str, object]:

@@ -102,7 +102,7 @@ def measure_real(
     folder: Path,
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
-) -> float:
+) -> tuple[float, Tensor]:
     """Write features and statistics of the training images into `folder`, which must exist.
 
     Args:
@@ -113,7 +113,7 @@ def measure_real(
 
     Returns:
         The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
-        it with as many images.
+        it with as many images. And the features (T, D) of the test images.
     """
     moments = {}
     for split, images in (("train", data.train), ("test", data.test)):
@@ -124,4 +124,4 @@ def measure_real(
         if split == "train":
             save_reference(folder, moments[split].mean, moments[split].cov, torch.cat(features))
     train, test = moments["train"], moments["test"]
-    return frechet_distance(train.mean, train.cov, test.mean, test.cov)
+    return frechet_distance(train.mean, train.cov, test.mean, test.cov), torch.cat(features)

@@ -1,7 +1,7 @@
 """All scores of one set of generated images."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -38,6 +38,7 @@ class Scores:
         kid, kid_std: kernel distance, and its standard deviation over subsets; that is None if there are fewer images
             than in two subsets.
         precision, recall: in [0, 1].
+        further: other scores by name (`ngldm.scoring.further`).
     """
 
     metric: str
@@ -47,6 +48,7 @@ class Scores:
     kid_std: float | None
     precision: float
     recall: float
+    further: Mapping[str, float] = field(default_factory=dict)
 
     def named(self) -> dict[str, float | None]:
         """The scores by the names that tables and MLflow use. The distance has the name of its metric."""
@@ -57,6 +59,7 @@ class Scores:
             "kid_std": self.kid_std,
             "precision": self.precision,
             "recall": self.recall,
+            **self.further,
         }
 
 
