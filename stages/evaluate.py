@@ -9,13 +9,12 @@ from ngldm.data.samples import load_samples
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
-from ngldm.io.items import are_points
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.further.scores import further_scores, points_floor
+from ngldm.scoring.further.scores import beside_points, further_scores
 from ngldm.scoring.scorer import open_scorer
 from ngldm.scoring.scores import STEPS, score
 
@@ -45,11 +44,11 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
-        scores[sampler] = replace(found, further=further_scores(workspace.REFERENCE, *compared, config.neighbours))
-    floor = {"further_floor": points_floor(workspace.REFERENCE)} if are_points(images) else {}
+        scores[sampler] = replace(found, further=further_scores(workspace.FURTHER, *compared, config.neighbours))
+    beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}
-    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **floor, "seconds": seconds})
+    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **beside, "seconds": seconds})
     store = Store(params.experiment)
     for sampler, pictures in sets.items():
         record_scores(store, params, (noise, sampler), scorer, scores[sampler], pictures)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset, open_dataset
-from ngldm.data.reference import CLASSIFIER, MAX_FEATURES, read_statistics, save_further
+from ngldm.data.reference import CLASSIFIER, MAX_FEATURES, read_statistics
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.items import Items, as_images, as_points
@@ -58,7 +58,7 @@ def reference(device: Device = "auto") -> None:
         )
         with progress("features", len(data.train) + len(data.test)) as advance:
             floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
-        save_further(folder, known_of(data, test_features))
+        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **known_of(data, test_features))
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")

@@ -1,8 +1,8 @@
 """The reference for scores: the features of the real images and their statistics.
 
 The files on disk are statistics.npz (`mu`, `sigma`, in pytorch-fid's interchange format), features.npy (for KID,
-precision and recall), further.npz (for the further scores) and reference.json. If a classifier gives the features,
-classifier.safetensors is there too; for points, scale.safetensors.
+precision and recall), further.npz (`ngldm.scoring.further.scores`) and reference.json. If a classifier gives the
+features, classifier.safetensors is there too; for points, scale.safetensors.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.io.errors import InputError
@@ -21,7 +20,6 @@ from ngldm.io.images import open_array, require_finite
 
 MADE_BY = "the stage `reference`"
 CLASSIFIER = "classifier.safetensors"
-FURTHER = "further.npz"
 MAX_FEATURES = 10_000  # a random subset, kept for KID, precision and recall; the statistics use all features
 
 
@@ -127,25 +125,3 @@ def require_reference(path: Path, reference: Reference) -> None:
         raise InputError(f"{file}: {len(features)} vectors of {about['num_images']} images")
     if "floor" in about and not 0.0 <= entry(about, "floor", float) < float("inf"):
         raise InputError(f"{path / 'reference.json'}: floor {about['floor']}, must be a finite number, at least 0")
-
-
-def save_further(folder: Path, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write what the further scores compare with into the existing folder `folder` (`ngldm.scoring.further.scores`)."""
-    with atomic_path(folder / FURTHER) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)
-
-
-def read_further(folder: Path, *keys: str) -> dict[str, NDArray[np.float64]]:
-    """The arrays of these names that `save_further` wrote, as float64.
-
-    Raises:
-        InputError: the file is missing or damaged, or lacks a key.
-    """
-    path = folder / FURTHER
-    try:
-        with np.load(require(path, MADE_BY), allow_pickle=False) as file:
-            return {key: file[key].astype(np.float64) for key in keys}
-    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error

@@ -7,6 +7,8 @@ from ngldm.scoring.further.bulk import mode_ratios, sliced_wasserstein
 from ngldm.scoring.further.frame import Frame
 from ngldm.scoring.further.tails import exceedance_ratios, joint_tail_ratio, log_quantile_error, mean_log_ratio
 
+SHARES = tuple(float(share) for share in np.logspace(0.0, -4.0, 41)[1:])  # of the points, from 0.8 to 0.0001
+
 
 def point_scores(
     points: NDArray[np.floating], real: NDArray[np.floating], centres: NDArray[np.float64]
@@ -41,3 +43,16 @@ def point_scores(
     if len(centres) > 1:
         found |= {f"mode_{k + 1}": ratio for k, ratio in enumerate(mode_ratios(distances, real_distances))}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def tail_radii(
+    points: NDArray[np.floating], real: NDArray[np.floating], centres: NDArray[np.float64]
+) -> list[float | None]:
+    """For each of `SHARES` the radius beyond which this share of the points lies; None where that is no whole point.
+
+    Args:
+        points, real, centres: as in `point_scores`.
+    """
+    radii = Frame.of(real, centres).distances(points).min(1)
+    quantiles = np.quantile(radii, 1.0 - np.array(SHARES)).tolist()
+    return [q if share * len(points) >= 1.0 else None for share, q in zip(SHARES, quantiles, strict=True)]
