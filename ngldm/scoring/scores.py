@@ -6,6 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ngldm.data.reference import MAX_FEATURES
 from ngldm.scoring.kid import kid
 from ngldm.scoring.precision_recall import precision_recall
 from ngldm.scoring.scorer import Scorer
@@ -84,7 +85,9 @@ def score(
     advance(1, "spread")
     spread = frechet_spread(features, reference.mu, reference.sigma)
     advance(1, "precision and recall")
-    # Precision and recall depend on the number of real images, so as many real as generated images are taken.
-    manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
+    # Precision and recall depend on the numbers of images, so as many real as generated images are taken. Their cost is
+    # quadratic, so no more generated images are taken than the reference keeps of the real ones at most.
+    few = features[:MAX_FEATURES]
+    manifold = precision_recall(reference.features[: len(few)], few, config.neighbours)
     advance(1, "")
     return Scores(scorer.metric, distance, spread, kernel.mean, kernel.std, manifold.precision, manifold.recall)
