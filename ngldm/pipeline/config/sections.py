@@ -231,7 +231,8 @@ class ReferenceParams(Section):
 
 class EvaluateParams(Section):
     extractor: Annotated[str, OneOf(EXTRACTORS)] = Field(
-        description="network that gives the features; auto: classifier of the labels, or rotation without labels"
+        description="network that gives the features; auto: classifier of the labels, rotation without "
+        "labels, of points the points themselves"
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
     batch_size: PositiveInt = Field(description="images per call of the extractor")
