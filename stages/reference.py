@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
 
-from ngldm.data.dataset import Dataset, open_dataset
-from ngldm.data.reference import CLASSIFIER, MAX_FEATURES, read_statistics
+from ngldm.data.dataset import open_dataset
+from ngldm.data.reference import CLASSIFIER, read_statistics
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.items import Items, as_images, as_points
@@ -18,12 +16,11 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier
+from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, train_classifier
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
-from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.protocol import shortfall
 from ngldm.scoring.scorer import measure_real
@@ -53,12 +50,11 @@ def reference(device: Device = "auto") -> None:
             trained = train_classifier(data, params, name, target, checkpointer, follow)
             metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
-        extractor = make_extractor(
-            name, classifier=folder / CLASSIFIER, inception=scoring.inception_weights, device=target
-        )
+        trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
+        extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
             floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
-        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **known_of(data, test_features))
+        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
@@ -80,24 +76,10 @@ def reference(device: Device = "auto") -> None:
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
 
 
-def known_of(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
-    """What the further scores need of the real items: for images test features, labels and spectrum; points as such."""
-    if data.points is not None:
-        centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
-        return {"train": data.train, "test": data.test, "centres": centres}
-    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
-    return {
-        "test_features": test_features.numpy()[kept],
-        "test_labels": data.test_labels[kept],
-        "spectrum": radial_spectrum(as_images(data.train)),
-    }
-
-
 def climb_ladder(extractor: Extractor, test: Items, folder: Path, batch_size: int) -> dict[str, object]:
     """Distances of damaged test images, for reference.json. Faults are printed as warnings."""
     with progress("damaged images", 5 * min(len(test), MAX_IMAGES)) as advance:
-        real = read_statistics(folder / "statistics.npz")
-        ladder = climb(extractor, as_images(test), real, batch_size, advance)
+        ladder = climb(extractor, as_images(test), read_statistics(folder / "statistics.npz"), batch_size, advance)
     for fault in ladder.faults:
         print(f"warning: the extractor {extractor.name} cannot tell damaged images from sharp ones: {fault}")
     return ladder.as_json()

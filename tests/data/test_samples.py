@@ -49,3 +49,32 @@ def test_load_samples_names_the_truncated_file(sampled, name, keep):
     with pytest.raises(InputError) as caught:
         load_samples(sampled)
     assert str(sampled / name) in str(caught.value)
+
+
+@pytest.fixture
+def points(tmp_path):
+    """A folder of generated points: 6 of them, 2 in a trajectory of 3 frames."""
+    np.save(tmp_path / "points.npy", np.zeros((6, 2), np.float32))
+    np.save(tmp_path / "trajectory.npy", np.zeros((3, 2, 2), np.float32))
+    return tmp_path
+
+
+def test_points_come_back(points):
+    found, trajectory = load_samples(points)
+    assert (found.shape, trajectory.shape, found.dtype) == ((6, 2), (3, 2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "named"),
+    [
+        ("points", np.zeros(6, np.float32), r"points.npy: points of shape \(6,\), must be \(N, d\)"),
+        ("trajectory", np.zeros((3, 2), np.float32), r"trajectory.npy: .* must be \(frames, n, d\)"),
+        ("points", np.array([[0, np.nan]], np.float32), r"points.npy: NaN or infinite numbers, the first in row 0"),
+        ("points", np.zeros((6, 3), np.float32), r"points of \(3,\) beside a trajectory of \(2,\)"),
+        ("points", np.zeros((6, 2)), r"points.npy: holds float64, must hold float32"),
+    ],
+)
+def test_points_that_do_not_fit_are_named(points, name, array, named):
+    np.save(points / f"{name}.npy", array)
+    with pytest.raises(InputError, match=named):
+        load_samples(points)

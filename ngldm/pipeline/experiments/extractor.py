@@ -1,4 +1,5 @@
-"""Trains the network behind an extractor: on labels, or on rotations if there are no labels."""
+"""What the reference holds beside statistics: the network behind an extractor, trained on labels or on rotations if
+there are no labels, and what the further scores compare with."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,10 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset
+from ngldm.data.reference import MAX_FEATURES
 from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline.config.params import Params
 from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
+from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
@@ -65,3 +68,20 @@ def train_classifier(
     trained = ema.model.to("cpu")
     trained.standardise(as_images(data.train))
     return trained
+
+
+def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
+    """The arrays of further.npz (`ngldm.scoring.further.scores`).
+
+    Args:
+        test_features: (T, D) of the test images; at most `MAX_FEATURES` of them are kept, a random subset.
+    """
+    if data.points is not None:
+        centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
+        return {"train": data.train, "test": data.test, "centres": centres}
+    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
+    return {
+        "test_features": test_features.numpy()[kept],
+        "test_labels": data.test_labels[kept],
+        "spectrum": radial_spectrum(as_images(data.train)),
+    }
