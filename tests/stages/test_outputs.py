@@ -19,7 +19,10 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
-USERS = ("experiments.curve", "experiments.study", "report.curve", "report.page", "report.provenance", "report.table")
+USERS = (
+    *("experiments.curve", "experiments.study", "report.curve", "report.further", "report.page"),
+    *("report.provenance", "report.table"),
+)
 
 
 class Elsewhere:
