@@ -77,15 +77,17 @@ class Model:
         schedule = make_schedule(**parts["schedule"])
         autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], _item_shape(config)).float()
         channels = autoencoder.latent_shape[0]
-        steps = schedule.num_train_timesteps
-        network: DenoiserNetwork
-        if "mlp" in parts:
-            network = MLP(channels, MLPSettings(**parts["mlp"]), steps).float()
-        else:
-            network = UNet(channels, UNetSettings(**parts["unet"]), steps).float()
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
-        diffusion = Diffusion.make(make_noise(**parts["noise"]), schedule, **parts["diffusion"])
+        noise = make_noise(**parts["noise"])
+        noise.check_item(autoencoder.latent_shape)
+        diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
+        steps, head = schedule.num_train_timesteps, diffusion.stein_head.kind
+        network: DenoiserNetwork
+        if "mlp" in parts:
+            network = MLP(channels, MLPSettings(**parts["mlp"]), steps, head).float()
+        else:
+            network = UNet(channels, UNetSettings(**parts["unet"]), steps, head).float()
         return cls(config, network, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
@@ -149,6 +151,9 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     tensors, config = load_tensors(Path(path), made_by="the stage `train`")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}; this version reads {FORMAT!r}")
+    settings = config.get("diffusion")
+    if isinstance(settings, dict) and settings.get("weighting") == "none" and "gamma" in settings:
+        settings["gamma"] = None  # older versions wrote a number, which had no effect
     try:
         model = Model.build(config)
     except InputError as error:

@@ -1,6 +1,5 @@
 """Stage `autoencoder`: train the autoencoder, which turns images into latents and back."""
 
-import time
 from pathlib import Path
 from typing import cast
 
@@ -43,7 +42,7 @@ def autoencoder(device: Device = "auto") -> None:
     ema = EMA(model, config.fit.ema_decay)
     settings = {**kind, "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
-    start, reports = time.perf_counter(), []
+    reports = []
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train
             task = Task(
@@ -53,7 +52,7 @@ def autoencoder(device: Device = "auto") -> None:
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
             reports = follow("autoencoder", config.fit.max_steps, training)
-        seconds = time.perf_counter() - start
+        seconds = checkpointer.seconds()
         trained = ema.model.to("cpu")
         save_autoencoder(trained, workspace.AUTOENCODER)
         write_history(reports, workspace.AUTOENCODER_PLOT)

@@ -5,16 +5,15 @@ from functools import partial
 
 from ngldm.data.curve import CurveRow, write_curves
 from ngldm.data.snapshots import snapshot_files
-from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.device import resolve_device
 from ngldm.io.files import sha256_file, write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.curve import score_snapshots
+from ngldm.pipeline.experiments.curve import SnapshotScores
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 from ngldm.pipeline.tracking.comparison import run_of_model
 from ngldm.pipeline.tracking.scores import record_curve, record_snapshot
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.scorer import open_scorer
 
 
 def curve(device: Device = "auto") -> None:
@@ -35,32 +34,20 @@ def curve(device: Device = "auto") -> None:
         summary("curve", {"snapshots": "none, because train.snapshot_every is 0"})
         return
     target = resolve_device(device)
-    be_deterministic()
     start = time.perf_counter()
-    scorer = open_scorer(
-        workspace.REFERENCE,
-        config.num_images,
-        protocol=scoring.fid_protocol,
-        extractor=scoring.extractor,
-        inception_weights=scoring.inception_weights,
-        device=target,
-    )
-    for note in scorer.notes:
-        print(f"note: {note}")
     store, settings = Store(params.experiment), (config, scoring, params.sampler_options[config.sampler])
+    scores = SnapshotScores(settings, params.train.batch_size, target)
     rows: dict[str, list[CurveRow]] = {}
     with progress("curve", total * config.num_images) as advance:
         for noise, files in found.items():
             run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
-            rows[noise] = score_snapshots(
-                noise, files, settings, params.train.batch_size, scorer, partial(record_snapshot, run), advance
-            )
+            rows[noise] = scores.curve(noise, files, partial(record_snapshot, run), advance)
             record_curve(run, rows[noise])
             run.finish()
     write_curves(rows, workspace.CURVE)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("curve"), {"snapshots": total, "seconds": seconds})
-    last = {noise: scores[-1]["value"] for noise, scores in rows.items() if scores}
+    last = {noise: points[-1]["value"] for noise, points in rows.items() if points}
     summary("curve", {"snapshots": total, "images each": config.num_images, **last, "time": duration(seconds)})
 
 

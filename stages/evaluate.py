@@ -11,11 +11,11 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.further.scores import beside_points, further_scores
-from ngldm.scoring.scorer import open_scorer
 from ngldm.scoring.scores import STEPS, score
 
 
@@ -27,16 +27,8 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     be_deterministic()
     config, start = params.evaluate, time.perf_counter()
     sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
-    scorer = open_scorer(
-        workspace.REFERENCE,
-        same_number({sampler: len(images) for sampler, (images, _) in sets.items()}),
-        protocol=config.fid_protocol,
-        extractor=config.extractor,
-        inception_weights=config.inception_weights,
-        device=target,
-    )
-    for note in scorer.notes:
-        print(f"note: {note}")
+    count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
+    scorer = stage_scorer(config, count, target)
     scores = {}
     for sampler, (images, _) in sets.items():
         with progress(f"features {noise} {sampler}", scorer.count) as advance:

@@ -81,7 +81,7 @@ def climb_ladder(extractor: Extractor, test: Items, folder: Path, batch_size: in
     with progress("damaged images", 5 * min(len(test), MAX_IMAGES)) as advance:
         ladder = climb(extractor, as_images(test), read_statistics(folder / "statistics.npz"), batch_size, advance)
     for fault in ladder.faults:
-        print(f"warning: the extractor {extractor.name} cannot tell damaged images from sharp ones: {fault}")
+        print(f"warning: the extractor {extractor.name} does not see damage: {fault}")
     return ladder.as_json()
 
 

@@ -5,7 +5,14 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.further import further_rows, tail_errors
 from ngldm.pipeline.report.page import STEPS, write_report
-from ngldm.pipeline.report.table import SUMMARY_COLUMNS, conditions, few_scores, summary_rows
+from ngldm.pipeline.report.table import (
+    SUMMARY_COLUMNS,
+    conditions,
+    few_scores,
+    ladder_warnings,
+    read_reference,
+    summary_rows,
+)
 from ngldm.pipeline.terminal import command, print_table, progress
 
 
@@ -22,6 +29,8 @@ def report() -> None:
     print_table(columns, summary_rows(rows), title)
     for line in conditions(rows):
         print(line)
+    for line in ladder_warnings(read_reference()):
+        print(f"warning: {line}")
     print(f"open {workspace.REPORTS / 'index.html'}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ngldm.data.dataset import open_dataset
 from ngldm.data.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
-from ngldm.io.files import write_json
+from ngldm.io.files import read_json, write_json
 from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
@@ -61,7 +61,8 @@ def study(device: Device = "auto") -> None:
         measured["seconds"] = time.perf_counter() - start
     write_json(workspace.metrics("study"), measured)
     if rows:
-        record_study(Store(params.experiment), params, rows)
+        about = read_json(workspace.REFERENCE / "reference.json")
+        record_study(Store(params.experiment), params, rows, about)
     kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
     summary("study", {"trainings": len(jobs) or "none, because there are no variants", "scores": len(rows), **kept})
 

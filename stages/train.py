@@ -1,24 +1,21 @@
 """Stage `train@<noise>`: the paper's Algorithm 1 for one noise distribution."""
 
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
-from ngldm.data.dataset import Dataset, open_dataset
+from ngldm.data.dataset import open_dataset
 from ngldm.data.history import write_history
-from ngldm.data.latents import Latents, open_cache
+from ngldm.data.latents import open_cache
 from ngldm.data.snapshots import Snapshots
-from ngldm.data.statistics import latent_extent
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import entry, read_json, write_json
-from ngldm.model import Model, item_settings
-from ngldm.networks.autoencoders.build import load_autoencoder
+from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
-from ngldm.pipeline.config.params import Params, load_params
+from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
@@ -27,7 +24,6 @@ from ngldm.pipeline.tracking.store import Store
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
-from ngldm.training.seeds import stream_seed
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -37,13 +33,19 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
-    model = fresh_model(params, noise, data, cache)
+    settings = {
+        "noise": params.noise_arguments(noise),
+        "schedule": params.schedule.model_dump(),
+        "diffusion": params.diffusion.model_dump(),
+        **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
+    }
+    model = fresh_model(settings, params.seed, data, cache)
     ema = EMA(model.network, config.ema_decay)
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
+    behind |= own_noise(**params.noise_arguments(noise))
     store = Store(params.experiment)
-    start = time.perf_counter()
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
         training_run(store, params, noise, checkpointer.key) as run,
@@ -63,7 +65,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
         training = fit(model.network, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
-        seconds = time.perf_counter() - start
+        seconds = checkpointer.seconds()
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.network.load_state_dict(best)
         model.save(workspace.model(noise))
@@ -74,21 +76,6 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         model_id = log_model(store, run, workspace.model(noise), noise, model.item_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
-
-
-def fresh_model(params: Params, noise: str, data: Dataset, cache: Latents) -> Model:
-    """An untrained model with that noise. Every noise starts from the same weights."""
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape)
-    settings = {
-        "noise": params.noise_arguments(noise),
-        "schedule": params.schedule.model_dump(),
-        "diffusion": params.diffusion.model_dump(),
-        "autoencoder": autoencoder.settings,
-        **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
-        "dataset": data.name,
-    }
-    torch.manual_seed(stream_seed(params.seed, "unet"))
-    return Model.build(settings, autoencoder, cache.statistics, latent_extent(cache.train))
 
 
 main = command(train)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,55 @@ def content() -> dict[str, Any]:
     """The tracked params.yaml as nested dictionaries, free to be changed by a test."""
     loaded: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")
     return loaded
+
+
+@pytest.fixture
+def make_model() -> Callable[..., Any]:
+    """`make_model(noise, autoencoder)`: an untrained model, no layer of which is zero, so that every weight shows."""
+    import torch
+    from torch import nn
+
+    from ngldm.data.statistics import LatentStatistics
+    from ngldm.model import Model
+
+    autoencoders = {
+        "identity": ({"kind": "identity"}, [1, 7, 5]),
+        "kl": ({"kind": "kl", "latent_channels": 2, "levels": 1, "width": 8, "kl_weight": 1e-6}, [3, 8, 6]),
+        "paper": ({"kind": "paper", "latent_channels": 2, "latent_size": 4, "width": 8}, [1, 6, 6]),
+    }
+
+    def make(
+        noise: str = "laplace", kind: str = "kl", params: dict[str, float] | None = None, head: str = "element"
+    ) -> Model:
+        autoencoder, image_shape = autoencoders[kind]
+        config = {
+            "noise": {"name": noise, "params": params or {}},
+            "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
+            "diffusion": {"objective": "eps", "weighting": "none", "gamma": None, "stein_head": head},
+            "unet": {
+                "widths": [8, 8],
+                "blocks_per_level": 1,
+                "attention_levels": [1],
+                "attention_head_dim": 4,
+                "time_embedding": "sinusoidal",
+                "dropout": 0.2,
+            },
+            "autoencoder": autoencoder,
+            "image_shape": image_shape,
+            "dataset": "none",
+        }
+        torch.manual_seed(0)
+        model = Model.build(config)
+        for parameter in model.network.parameters():
+            if not parameter.any():
+                nn.init.normal_(parameter, std=0.1)
+        model.network.eval()
+        model.autoencoder.eval()
+        channels = model.autoencoder.latent_shape[0]
+        statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))
+        return replace(model, statistics=statistics)
+
+    return make
 
 
 class Server:

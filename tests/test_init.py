@@ -61,7 +61,7 @@ def test_importing_it_imports_nothing_heavy() -> None:
 def test_every_name_is_there_and_no_other() -> None:
     for name in ngldm.__all__:
         assert getattr(ngldm, name) is not None
-    assert set(ngldm.__all__) <= set(dir(ngldm))
+    assert dir(ngldm) == sorted(ngldm.__all__)
     with pytest.raises(AttributeError, match="module 'ngldm' has no attribute 'lode'"):
         ngldm.lode  # noqa: B018
 

@@ -21,6 +21,7 @@ Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 ABOUT = "points.json"
+MAX_CLASSES = 1_000_000  # the classifier has an output for each class
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,7 @@ def finish_dataset(name: str, folder: Path) -> None:
     summary = {
         "name": name,
         **shape,
-        "num_classes": dataset.num_classes,
-        **{split: len(getattr(dataset, split)) for split in SPLITS},
+        **_counts(dataset),
         "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
     }
     write_json(folder / "dataset.json", summary)
@@ -118,17 +118,22 @@ def open_dataset(path: Path) -> Dataset:
     Raises:
         InputError: the folder or one of its files is missing or damaged.
     """
-    about = read_json(require(path, MADE_BY) / "dataset.json", "name")
-    dataset = _open_arrays(entry(about, "name", str), path)
-    for split in SPLITS:
-        if split in about and entry(about, split, int) != len(getattr(dataset, split)):
-            found = len(getattr(dataset, split))
-            raise InputError(f"{path / split}.npy: {found} images, dataset.json says {about[split]}")
+    file = require(path, MADE_BY) / "dataset.json"
+    about = read_json(file, "name")
+    dataset = _open_arrays(entry(about, "name", str, file), path)
+    for key, found in _counts(dataset).items():
+        if key in about and entry(about, key, int, file) != found:
+            raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
     return dataset
 
 
+def _counts(dataset: Dataset) -> dict[str, int]:
+    """What dataset.json says of the arrays."""
+    return {"num_classes": dataset.num_classes, **{split: len(getattr(dataset, split)) for split in SPLITS}}
+
+
 def require_dataset(path: Path, dataset: Dataset) -> None:
-    """The one check of a data set's arrays: shapes, counts and labels.
+    """Check a data set's arrays: shapes, counts and labels.
 
     Raises:
         InputError: what is wrong, and in which file.
@@ -140,12 +145,15 @@ def require_dataset(path: Path, dataset: Dataset) -> None:
         else:
             require_points(path / f"{split}.npy", as_points(items), dataset.points.columns)
         if labels.shape != (len(items),):
-            raise InputError(f"{path / split}_labels.npy: shape {labels.shape} beside {len(items)} items")
+            raise InputError(f"{path / split}_labels.npy: shape {labels.shape}, must be ({len(items)},)")
         if labels.min() < 0:
-            raise InputError(f"{path / split}_labels.npy: label {labels.min()}; classes count from 0")
+            raise InputError(f"{path / split}_labels.npy: label {labels.min()} must be at least 0")
+        if labels.max() >= MAX_CLASSES:
+            raise InputError(f"{path / split}_labels.npy: label {labels.max()} must be below {MAX_CLASSES}")
     if dataset.train.shape[1:] != dataset.test.shape[1:]:
         shapes = f"{dataset.train.shape[1:]} in train.npy, {dataset.test.shape[1:]} in test.npy"
-        raise InputError(f"{path}: images of different shapes (H, W, C): {shapes}")
+        noun = "images of different shapes (H, W, C)" if dataset.points is None else "points of different shapes (d,)"
+        raise InputError(f"{path}: {noun}: {shapes}")
 
 
 def _open_arrays(name: str, path: Path) -> Dataset:

@@ -20,7 +20,7 @@ from ngldm.data.statistics import LatentStatistics, channel_statistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
 from ngldm.io.images import open_array, require_finite
-from ngldm.io.items import Items
+from ngldm.io.items import Items, noun
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
@@ -68,8 +68,8 @@ def _encode(
         latents = autoencoder.encode(batch).float().cpu()
         if not latents.isfinite().all():
             raise InputError(
-                f"latents: the autoencoder gives NaN or infinite numbers for items {start} to "
-                f"{start + len(batch) - 1} of {path.stem}; train it again with a lower autoencoder.fit.lr"
+                f"autoencoder: its latents of the {noun(items)} {start} to {start + len(batch) - 1} of {path.stem} "
+                "have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
             )
         out[start : start + len(batch)] = latents.numpy()
         progress(len(batch))
@@ -125,14 +125,15 @@ def open_cache(path: Path) -> Latents:
     try:
         statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: statistics.json holds no numbers per channel ({error})") from error
+        file = path / "statistics.json"
+        raise InputError(f"{file}: mean and std must be lists of numbers, one per channel ({error})") from error
     cache = Latents(train, test, statistics)
     require_latents(path, cache)
     return cache
 
 
 def require_latents(path: Path, cache: Latents) -> None:
-    """The one check of a cache: shapes, and that every number is finite. It reads the arrays once, in blocks.
+    """Check a cache: shapes, and that every number is finite. This reads both arrays, a block at a time.
 
     Raises:
         InputError: what is wrong, and in which file.

@@ -20,6 +20,7 @@ from ngldm.io.images import open_array, require_finite
 
 MADE_BY = "the stage `reference`"
 CLASSIFIER = "classifier.safetensors"
+COVARIANCE_ROUNDING = 1e-4  # relative; float32 files of others have about 1e-6
 MAX_FEATURES = 10_000  # a random subset, kept for KID, precision and recall; the statistics use all features
 
 
@@ -73,21 +74,49 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
         dim: the length that `mu` must have.
 
     Raises:
-        InputError: the file is missing or damaged, or has other shapes.
+        InputError: the file is missing or damaged, has other shapes, or holds no mean and covariance.
     """
     try:
         with np.load(require(path), allow_pickle=False) as file:
-            mu, sigma = (torch.from_numpy(file[key].astype(np.float64)) for key in ("mu", "sigma"))
-    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+            arrays = [file[key] for key in ("mu", "sigma")]
+    except InputError:
+        raise
+    except (ValueError, EOFError, OSError, KeyError, TypeError, BadZipFile) as error:
         raise InputError(f"{path}: not a complete .npz with mu and sigma ({error})") from error
-    if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
+    if not all(np.issubdtype(array.dtype, np.floating) for array in arrays):
+        raise InputError(f"{path}: mu {arrays[0].dtype} and sigma {arrays[1].dtype}, must be real numbers")
+    mu, sigma = (torch.from_numpy(array.astype(np.float64)) for array in arrays)
+    if len(mu.shape) != 1 or len(mu) == 0 or sigma.shape != (len(mu), len(mu)) or dim not in (None, len(mu)):
         wanted = f"({dim or 'D'},) and ({dim or 'D'}, {dim or 'D'})"
         raise InputError(f"{path}: mu {tuple(mu.shape)} and sigma {tuple(sigma.shape)}, must be {wanted}")
-    if not (mu.isfinite().all() and sigma.isfinite().all()):
-        raise InputError(f"{path}: NaN or infinite numbers in mu or sigma")
-    if (sigma - sigma.T).abs().max() > 1e-4 * sigma.abs().max() or sigma.diagonal().min() < 0:
-        raise InputError(f"{path}: sigma is no covariance: it must be symmetric, its diagonal at least 0")
+    if not mu.isfinite().all():
+        raise InputError(f"{path}: mu: NaN or infinite numbers")
+    require_covariance(f"{path}: sigma", sigma)
     return mu, sigma
+
+
+def require_covariance(name: str, sigma: Tensor) -> None:
+    """Check that a matrix can be a covariance: finite, symmetric and positive semi-definite, up to rounding.
+
+    Without this check, a matrix with negative eigenvalues could give a negative Frechet distance. pytorch-fid stops
+    there too, with "Imaginary component".
+
+    Args:
+        name: what the message begins with.
+        sigma: (D, D) float64.
+
+    Raises:
+        InputError: it cannot be one.
+    """
+    if not sigma.isfinite().all():
+        raise InputError(f"{name}: NaN or infinite numbers")
+    rounding = COVARIANCE_ROUNDING * sigma.abs().max()
+    if (sigma - sigma.T).abs().max() > rounding:
+        raise InputError(f"{name}: not symmetric, so it is no covariance")
+    # Cholesky's method fails if an eigenvalue is below 0, here: below -rounding. It is faster than the eigenvalues.
+    raised = (sigma + sigma.T) / 2.0 + rounding * torch.eye(len(sigma), dtype=sigma.dtype)
+    if rounding > 0 and torch.linalg.cholesky_ex(raised).info:
+        raise InputError(f"{name}: has negative eigenvalues, so it is no covariance")
 
 
 def load_reference(path: Path) -> Reference:
@@ -97,7 +126,7 @@ def load_reference(path: Path) -> Reference:
         InputError: the folder or one of its files is missing or damaged.
     """
     about = read_json(require(path, MADE_BY) / "reference.json", "extractor", "metric", "weights_sha256")
-    require(path / "features.npy")
+    require(path / "features.npy", MADE_BY)
     try:
         mu, sigma = read_statistics(path / "statistics.npz")
         features = np.array(open_array(path / "features.npy", np.float32, MADE_BY))
@@ -109,19 +138,21 @@ def load_reference(path: Path) -> Reference:
 
 
 def require_reference(path: Path, reference: Reference) -> None:
-    """The one check of a reference: shapes, counts, and that every number is finite.
+    """Check a reference: shapes, counts, and that every number is finite.
 
     Raises:
         InputError: what is wrong, and in which file.
     """
     file, features, about = path / "features.npy", reference.features, reference.about
     if features.ndim != 2 or len(features) < 2 or features.shape[1] != len(reference.mu):
-        wanted = f"(N, {len(reference.mu)}) with N of at least 2, as statistics.npz has it"
+        wanted = f"(N, {len(reference.mu)}) with N of at least 2; statistics.npz has {len(reference.mu)} features"
         raise InputError(f"{file}: shape {tuple(features.shape)}, must be {wanted}")
     require_finite(file, features.numpy())
     for key in ("extractor", "metric", "weights_sha256"):
-        entry(about, key, str)
-    if "num_images" in about and len(features) != min(entry(about, "num_images", int), MAX_FEATURES):
-        raise InputError(f"{file}: {len(features)} vectors of {about['num_images']} images")
-    if "floor" in about and not 0.0 <= entry(about, "floor", float) < float("inf"):
+        entry(about, key, str, path / "reference.json")
+    if "num_images" in about:
+        expected = min(entry(about, "num_images", int, path / "reference.json"), MAX_FEATURES)
+        if len(features) != expected:
+            raise InputError(f"{file}: {len(features)} vectors, must be {expected} for {about['num_images']} images")
+    if "floor" in about and not 0.0 <= entry(about, "floor", float, path / "reference.json") < float("inf"):
         raise InputError(f"{path / 'reference.json'}: floor {about['floor']}, must be a finite number, at least 0")

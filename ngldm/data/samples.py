@@ -18,7 +18,7 @@ def load_samples(path: Path) -> tuple[Items, Items]:
         (frames, n, d).
 
     Raises:
-        InputError: one of the files is missing or damaged, or they do not belong together.
+        InputError: one of the files is missing or damaged, or their shapes or counts differ.
     """
     points = (path / "points.npy").is_file()
     names = ("points" if points else "images", "trajectory")
@@ -28,7 +28,7 @@ def load_samples(path: Path) -> tuple[Items, Items]:
 
 
 def require_samples(path: Path, items: Items, trajectory: Items) -> None:
-    """The one check of generated items: shapes, finite numbers, and as many as samples.json says.
+    """Check what was generated: shapes, finite numbers, and that samples.json gives the same number of them.
 
     Raises:
         InputError: what is wrong, and in which file.
@@ -43,7 +43,11 @@ def require_samples(path: Path, items: Items, trajectory: Items) -> None:
         require_images(file, as_images(items))
         require_images(path / "trajectory.npy", as_images(trajectory), leading=2)
     if items.shape[1:] != trajectory.shape[2:]:
-        raise InputError(f"{path}: {noun(items)} of {items.shape[1:]} beside a trajectory of {trajectory.shape[2:]}")
+        axes = "(d,)" if are_points(items) else "(H, W, C)"
+        shapes = f"{items.shape[1:]} in {file.name}, {trajectory.shape[2:]} in trajectory.npy"
+        raise InputError(f"{path}: {noun(items)} of different shapes {axes}: {shapes}")
     about = path / "samples.json"
-    if about.is_file() and entry(read_json(about, "num_images"), "num_images", int) != len(items):
-        raise InputError(f"{file}: {len(items)} {noun(items)}, samples.json says otherwise")
+    if about.is_file():
+        expected = entry(read_json(about, "num_images"), "num_images", int, about)
+        if len(items) != expected:
+            raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
-from ngldm.io.errors import unknown
-from ngldm.noise import Noise
+from ngldm.io.errors import InputError, unknown
+from ngldm.noise import Law, Noise
+from ngldm.noise.laws.annealed import Annealed
 
 PARTICLES = 2**16  # simulated chains: the error of the distribution function is about 1 / sqrt(4 * 65536) = 0.2 %
 POOL = 16 * PARTICLES  # quantiles of D from which the draws of the chains are made
@@ -32,7 +33,8 @@ MAX_TILT = 0.006  # moves no rank by more than 0.15 %: three standard errors of 
 class Forward(Protocol):
     """The interface of a forward process, for training and for the start of sampling."""
 
-    noise: Noise
+    @property
+    def noise(self) -> Law: ...
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         """eps of x_t: variance 1, mean 0 (except for uncentred noise), float32, on the device of t.
@@ -48,11 +50,27 @@ class Forward(Protocol):
 class Marginal:
     """One draw of D."""
 
-    def __init__(self, noise: Noise) -> None:
+    def __init__(self, noise: Law) -> None:
         self.noise = noise
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
         return self.noise.sample(shape, generator, t.device)
+
+
+class AnnealedMarginal:
+    """One draw of a law that changes with t, by the schedule's lambda = log(a / b)."""
+
+    def __init__(self, noise: Annealed, schedule: Schedule) -> None:
+        self.noise = noise
+        self.weights = noise.at(schedule.sqrt_alphas_cumprod.log() - schedule.sqrt_one_minus_alphas_cumprod.log())
+
+    def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
+        return self.noise.sample_at(shape, self.weights.to(t.device)[t], generator)
+
+    def carry(self, eps: Tensor, t: int, s: int) -> Tensor:
+        """The noise (B, ...) of x_t as that of x_s."""
+        weights = self.weights.to(eps.device)
+        return self.noise.carry(eps, *(weights[step].expand(len(eps)) for step in (t, s)))
 
 
 class _Table(NamedTuple):
@@ -81,7 +99,7 @@ class Markov:
     eps of x_t is a sum of w_i z_i. The squares of the weights add up to 1. The skewness of eps is D's skewness times
     the sum of w_i^3. Its excess kurtosis is D's times the sum of w_i^4. The table gets a new row each time these sums
     have changed by 0.02. They change most at small t, where the first draws are added. They also change near T if the
-    last steps replace most of the earlier noise (cosine betas, zero terminal SNR). A table has about 30 to 100 rows. If
+    last steps replace most of the earlier noise (cosine betas, zero terminal SNR). A table has about 30 to 60 rows. If
     t is between two rows, each value is drawn from one of the two. The probability of each row is in proportion to the
     change of the sums.
 
@@ -177,14 +195,28 @@ def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
     return standardised
 
 
-def make_forward(name: str, noise: Noise, schedule: Schedule) -> Forward:
+def check_forward(name: str, noise: Law) -> None:
+    """Check that the forward process of that name is for this noise.
+
+    Raises:
+        InputError: it is `markov`, and the elements of the noise are not independent.
+    """
+    if name == "markov" and not isinstance(noise, Noise):
+        raise InputError(
+            "diffusion.forward: 'markov' draws each element from a table of one-dimensional chains, but the elements "
+            f"of the noise {noise.name!r} are not independent; use 'marginal'"
+        )
+
+
+def make_forward(name: str, noise: Law, schedule: Schedule) -> Forward:
     """The forward process of that name.
 
     Raises:
-        InputError: on an unknown name.
+        InputError: on an unknown name, or a process that is not for this noise.
     """
+    check_forward(name, noise)
     if name == "marginal":
-        return Marginal(noise)
-    if name == "markov":
+        return AnnealedMarginal(noise, schedule) if isinstance(noise, Annealed) else Marginal(noise)
+    if name == "markov" and isinstance(noise, Noise):
         return Markov(noise, schedule)
     raise unknown("diffusion.forward", name, FORWARDS)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_signal
+from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_gamma_used, require_signal
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, require_real, unknown
 
@@ -70,7 +70,7 @@ class Objective:
             their k = 1). "min_snr" and "p2" give the same loss for every target, because
             |eps error|^2 = SNR |x_0 error|^2 = abar |v error|^2 at a given x_t. At SNR_T = 0 (zero terminal SNR) their
             weight would be 0; there the weight is 1, as for "none".
-        gamma: > 0. None means the authors' value: 5 for min_snr, 1 for p2.
+        gamma: > 0. None means the authors' value: 5 for min_snr, 1 for p2. With "none" it must be None.
     """
 
     target: str = "eps"
@@ -84,6 +84,7 @@ class Objective:
             raise unknown("diffusion.weighting", self.weighting, WEIGHTINGS)
         if self.gamma is not None and not require_real("diffusion.gamma", self.gamma) > 0:
             raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
+        require_gamma_used(self.weighting, self.gamma)
 
     def check(self, schedule: Schedule) -> None:
         """Check that the network can learn the target with this schedule.

@@ -59,12 +59,15 @@ def read_json(path: Path, *keys: str) -> dict[str, object]:
     """The JSON object that a file holds, with at least the given keys. `entry` takes a value of a known type from it.
 
     Raises:
-        InputError: the file is missing, is not JSON, holds something else than an object, or lacks a key.
+        InputError: the file is missing or cannot be read, is not JSON, holds something else than an object, or lacks a
+            key.
     """
     try:
         content = json.loads(require(path).read_bytes())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON ({error})") from error
+    except OSError as error:  # a folder, or no permission
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     if not (isinstance(content, dict) and set(keys) <= set(content)):
         raise InputError(f"{path}: must hold a JSON object" + (f" with the keys {', '.join(keys)}" if keys else ""))
     return content
@@ -87,25 +90,31 @@ def read_csv(path: Path, made_by: str, make: Callable[[dict[str, str]], Row], co
         columns: those that the file must have, also if it has no rows.
 
     Raises:
-        InputError: the file is missing, lacks a column, or a cell is not what `make` needs.
+        InputError: the file is missing or not text, lacks a column, or a cell is not what `make` needs.
     """
-    with require(path, made_by).open(newline="") as file:
-        reader = csv.DictReader(file)
-        if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
-            raise InputError(f"{path}: has no column {missing[0]!r}; it comes from {made_by}")
-        rows = []
-        for cells in reader:
-            try:
-                rows.append(make(cells))
-            except (KeyError, ValueError, TypeError) as error:
-                raise InputError(
-                    f"{path}: line {reader.line_num} is damaged ({error}); it comes from {made_by}"
-                ) from error
-        return rows
+    rows = []
+    try:
+        with require(path, made_by).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+                raise InputError(f"{path}: has no column {missing[0]!r}; it comes from {made_by}")
+            for cells in reader:
+                try:
+                    rows.append(make(cells))
+                except (KeyError, ValueError, TypeError) as error:
+                    raise InputError(
+                        f"{path}: line {reader.line_num} is damaged ({error}); it comes from {made_by}"
+                    ) from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table in CSV ({error}); it comes from {made_by}") from error
+    return rows
 
 
-def entry(content: Mapping[str, object], key: str, kind: type[Kind]) -> Kind:
+def entry(content: Mapping[str, object], key: str, kind: type[Kind], file: Path | None = None) -> Kind:
     """`content[key]`, if it has the type `kind`; an int also serves as a float.
+
+    Args:
+        file: which holds the content, for the message.
 
     Raises:
         InputError: the key is missing, or its value is of another type.
@@ -114,7 +123,8 @@ def entry(content: Mapping[str, object], key: str, kind: type[Kind]) -> Kind:
     if kind is float and type(value) is int:
         value = float(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise InputError(f"{key}: {value!r} is not a value of type {kind.__name__}")
+        where = f"{file}: " if file else ""
+        raise InputError(f"{where}{key}: {value!r} is not a value of type {kind.__name__}")
     return value
 
 

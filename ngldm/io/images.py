@@ -28,11 +28,11 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
         InputError: the file is missing or damaged, or holds other numbers.
     """
     try:
-        array = np.load(require(path, made_by), mmap_mode="r", allow_pickle=False)
+        array = np.lib.format.open_memmap(require(path, made_by), mode="r")
     except (ValueError, EOFError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path}: not a whole .npy file ({error}); it comes from {made_by}") from error
+        raise InputError(f"{path}: not a complete .npy file ({error}); it comes from {made_by}") from error
     if array.dtype != dtype:
         raise InputError(f"{path}: holds {array.dtype}, must hold {np.dtype(dtype)}; it comes from {made_by}")
     opened: NDArray[Scalar] = array

@@ -1,6 +1,7 @@
 """The U-Net: residual blocks of two convolutions, self-attention, an embedding of t.
 
-What its output means (eps, x_0 or v) is the objective's business; its shape is that of the input.
+What its output means (eps, x_0 or v) is the objective's business; its shape is that of the input. A head for the Stein
+kernel adds channels (`ngldm.diffusion.stein_head`).
 
 It follows DDPM (Ho et al. 2020, appendix B): GroupNorm and SiLU before each convolution, the time embedding added
 between the two, self-attention at chosen levels, the last convolution of each branch initialised to zero. It takes any
@@ -203,18 +204,55 @@ class UNetSettings:
         return Stage(in_channels, out_channels, self.time_dim, self.dropout, head_dim)
 
 
+class SteinHead(nn.Module):
+    """Further output for the Stein kernel, from the last features of the U-Net, its input and its output.
+
+    It takes all of them without a gradient. So the U-Net learns the same with a head and without, and the backward pass
+    of the head ends here.
+
+    Args:
+        channels: of the features.
+        image_channels: of x_t.
+        kind: "scalar": one number for each image, written in all positions of one channel. "element": the shape of x_t.
+    """
+
+    def __init__(self, channels: int, image_channels: int, kind: str) -> None:
+        super().__init__()
+        size, inputs = (1, channels + 1) if kind == "scalar" else (3, channels + 2 * image_channels)
+        outputs = 1 if kind == "scalar" else image_channels
+        self.pooled = kind == "scalar"
+        self.hidden = nn.Conv2d(inputs, channels, size, padding=size // 2)
+        self.out = zero_init(nn.Conv2d(channels, outputs, size, padding=size // 2))
+
+    def forward(self, features: Tensor, x: Tensor, output: Tensor) -> Tensor:
+        if self.pooled:
+            spread = x.float().square().mean((1, 2, 3), keepdim=True).clamp(min=1e-6).log().to(features.dtype)
+            inputs = torch.cat([features.detach().mean((2, 3), keepdim=True), spread], dim=1)
+        else:
+            inputs = torch.cat([features.detach(), x, output.detach()], dim=1)
+        raw: Tensor = self.out(F.silu(self.hidden(inputs)))
+        return raw.expand(-1, -1, *x.shape[2:])
+
+
 class UNet(nn.Module):
-    """f_theta(x_t, t), in the shape of x_t.
+    """f_theta(x_t, t), in the shape of x_t; with a head, further channels after those.
 
     Args:
         in_channels: channels C of x_t and of the output.
         num_train_timesteps: T, the largest t; scales the siren's input.
+        stein_head: "none", "scalar" (one channel more) or "element" (C channels more); see `SteinHead`.
 
     Raises:
         InputError: on a name or a head size that does not fit.
     """
 
-    def __init__(self, in_channels: int, settings: UNetSettings | None = None, num_train_timesteps: int = 1000) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        settings: UNetSettings | None = None,
+        num_train_timesteps: int = 1000,
+        stein_head: str = "none",
+    ) -> None:
         super().__init__()
         settings = settings or UNetSettings()
         levels, blocks = list(enumerate(settings.widths)), settings.blocks_per_level
@@ -246,6 +284,7 @@ class UNet(nn.Module):
 
         self.norm_out = group_norm(channels)
         self.conv_out = zero_init(nn.Conv2d(channels, in_channels, 3, padding=1))
+        self.stein_head = SteinHead(channels, in_channels, stein_head) if stein_head != "none" else None
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """The network's output for noised images.
@@ -255,7 +294,7 @@ class UNet(nn.Module):
             t: (B,) timesteps in 1..T.
 
         Returns:
-            (B, C, H, W), dtype of x.
+            (B, C, H, W), dtype of x; with a head (B, C + 1, H, W) or (B, 2 C, H, W).
         """
         emb = F.silu(self.time_embedding(t))
         h = self.conv_in(x)
@@ -270,5 +309,6 @@ class UNet(nn.Module):
                 h = layer(h, skips[-1].shape[-2:])
             else:
                 h = layer(torch.cat([h, skips.pop()], dim=1), emb)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(h)))
-        return out
+        features = F.silu(self.norm_out(h))
+        out: Tensor = self.conv_out(features)
+        return out if self.stein_head is None else torch.cat([out, self.stein_head(features, x, out)], dim=1)

@@ -9,22 +9,12 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Base, Function, Noise
 from ngldm.noise.parameters import number, whole
-from ngldm.noise.registry import make_noise, register
+from ngldm.noise.registry import make_iid_part, register
 
 EXPONENTIAL, LAPLACE, UNIFORM = ({"distribution": name} for name in ("exponential", "laplace", "uniform"))
 PANELS = 2**12  # into which each half of a truncated distribution's probability is cut for the integration
 NODES = ((-0.8611363115940526, 0.34785484513745385), (-0.33998104358485626, 0.6521451548625461))  # Gauss's, of 4
 DEEPEST = 53 * math.log(2.0)  # ln of the smallest probability that float64 can tell from 0 beside 1
-
-
-def _make(key: str, options: object) -> Noise:
-    """The noise that the parameter `key` describes."""
-    if not isinstance(options, Mapping) or not isinstance(options.get("distribution"), str):
-        raise InputError(f"{key}: {options!r} must be a mapping with `distribution` and that one's parameters")
-    try:
-        return make_noise(options["distribution"], {k: v for k, v in options.items() if k != "distribution"})
-    except InputError as error:
-        raise InputError(f"{key}: {error}") from error
 
 
 def _times(factor: float, moment: float) -> float:
@@ -35,7 +25,7 @@ def _times(factor: float, moment: float) -> float:
 @register("mirrored")
 def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
     """`base` before it is standardised, with a random sign: the exponential becomes the Laplace."""
-    noise = _make("base", base)
+    noise = make_iid_part("base", base)
     mean, sd = noise.mean / noise.scale + noise.shift, math.sqrt(noise.variance) / noise.scale  # before centring
     variance = sd**2
     second = variance + mean**2
@@ -64,7 +54,7 @@ def mirrored(base: Mapping[str, object] = EXPONENTIAL) -> Base:
 @register("mixture")
 def mixture(first: Mapping[str, object] = LAPLACE, second: Mapping[str, object] = UNIFORM, weight: float = 0.5) -> Base:
     """A draw of standardised `first` with probability `weight` in (0, 1), else of standardised `second`."""
-    one, two, w = _make("first", first), _make("second", second), number("weight", weight, 0.0, 1.0)
+    one, two, w = make_iid_part("first", first), make_iid_part("second", second), number("weight", weight, 0.0, 1.0)
     mean = w * one.mean + (1.0 - w) * two.mean
     central = [0.0, 0.0, 0.0]
     for part, noise in ((w, one), (1.0 - w, two)):
@@ -96,7 +86,7 @@ def mixture(first: Mapping[str, object] = LAPLACE, second: Mapping[str, object] 
 @register("truncated")
 def truncated(base: Mapping[str, object] = LAPLACE, bound: float = 2.0) -> Base:
     """Standardised `base` without all that lies beyond `bound` > 0 deviations, standardised again."""
-    noise, bound = _make("base", base), number("bound", bound, 0.0)
+    noise, bound = make_iid_part("base", base), number("bound", bound, 0.0)
     if noise.base.function("icdf") is None:
         raise InputError(
             f"base: {noise.name!r} has no icdf, from which the moments of the truncated noise would follow"
@@ -164,7 +154,7 @@ def _quadrature(inverse: Function) -> tuple[Tensor, Tensor]:
 @register("averaged")
 def averaged(base: Mapping[str, object] = EXPONENTIAL, n: int = 4) -> Base:
     """The standardised mean of `n` draws of `base`: with 1 it is the base, with larger `n` it nears the Gaussian."""
-    noise, n = _make("base", base), whole("n", n)
+    noise, n = make_iid_part("base", base), whole("n", n)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         total = noise.sample(shape, generator, device, torch.float64)

@@ -6,12 +6,15 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ngldm.io.errors import InputError
+from ngldm.noise.stein_kernel import tabulated
+from ngldm.noise.traits import Needs, Traits
 
 Draw = Callable[[Sequence[int], torch.Generator | None, torch.device], Tensor]  # shape, generator, device -> draws
 Function = Callable[[Tensor], Tensor]
@@ -28,6 +31,8 @@ class Base:
             slower or there is no `icdf`.
         mean, variance, icdf, log_prob: used instead of the distribution's, or where there is no `distribution`.
         discrete: takes countably many values; `log_prob` is then the log of their probabilities.
+        stein: the Stein kernel (`ngldm.noise.stein_kernel`) of the density, a function of a float64 draw, where it has
+            a closed form; else it is tabulated from `log_prob`.
         support: the open interval of a density. Rounding a draw may carry it to an end or beyond; it is put back to the
             nearest number inside.
     """
@@ -40,6 +45,7 @@ class Base:
     variance: float | None = None
     icdf: Function | None = None
     log_prob: Function | None = None
+    stein: Function | None = None
     discrete: bool = False
     support: tuple[float, float] = (-math.inf, math.inf)
 
@@ -107,6 +113,63 @@ class Noise:
         """The open interval of the standardised density."""
         low, high = self.base.support
         return (low - self.shift) * self.scale, (high - self.shift) * self.scale
+
+    @property
+    def second_moment(self) -> float:
+        """E[n^2]: 1, but 2 for `exponential_uncentred`."""
+        return self.variance + self.mean**2
+
+    @property
+    def marginal(self) -> "Noise":
+        """The law of one element: this one."""
+        return self
+
+    @cached_property
+    def traits(self) -> Traits:
+        """What samplers ask of a noise; see `Traits`."""
+        gaussian = self.name == "gaussian"
+        return Traits(
+            shared=False,
+            correlated=False,
+            symmetric=self._is_symmetric(),
+            gaussian=gaussian,
+            closed_under_sums=gaussian,
+            needs=self._needs(),
+        )
+
+    def _needs(self) -> Needs:
+        """From what K_bar follows. The kernel of a density is a function of n, and linear in n for gamma."""
+        if self.name in ("gaussian", "gamma", "exponential"):
+            return "nothing" if self.name == "gaussian" else "eps"
+        density = self.base.function("log_prob") is not None and not self.base.discrete
+        return "element" if density and abs(self.mean) < 1e-9 else "unknown"
+
+    def _is_symmetric(self) -> bool:
+        """Whether the density is even on a grid; without a density, whether the skewness is 0."""
+        if self.base.function("log_prob") is None:
+            return self.skewness == 0.0
+        x = torch.linspace(0.01, 6.0, 600, dtype=torch.float64)
+        return torch.allclose(self.log_prob(x).exp(), self.log_prob(-x).exp(), rtol=1e-6, atol=1e-12)
+
+    def check_item(self, item: Sequence[int]) -> None:
+        """Every shape of items has independent elements: nothing to refuse."""
+
+    def k_bar(self, eps_hat: Tensor) -> Tensor:
+        """K_bar = E[K | x_t] from the predicted noise, clipped at 0.
+
+        It is 1 for the Gaussian. The Stein kernel of Gamma(k), standardised, is K(n) = 1 + n / sqrt(k) (Stein 1986),
+        and its skewness is 2 / sqrt(k), so K_bar is 1 + eps_hat skewness / 2.
+
+        Raises:
+            InputError: it does not follow from the predicted noise for this distribution.
+        """
+        if self.traits.needs not in ("nothing", "eps"):
+            raise InputError(f"noise {self.name!r}: K_bar does not follow from the predicted noise")
+        return (1.0 + 0.5 * self.skewness * eps_hat).clamp(min=0.0)
+
+    def colour(self, z: Tensor) -> Tensor:
+        """White noise with this noise's correlation, which it does not have: z."""
+        return z
 
     def sample(
         self,
@@ -202,6 +265,28 @@ class Noise:
                 return torch.zeros_like(at)
             (gradient,) = torch.autograd.grad(log_density.sum(), at)
         return gradient
+
+    @cached_property
+    def _kernel(self) -> Function:
+        """The Stein kernel as a function of a standardised float64 draw inside the support."""
+        if (own := self.base.stein) is not None:
+            return lambda n: self.scale**2 * own(self._raw(n))
+        return tabulated(self.log_prob, self.support)
+
+    def stein(self, n: Tensor) -> Tensor:
+        """The Stein kernel K(n) >= 0 of the standardised density: E[n f(n)] = E[K(n) f'(n)], and E[K(n)] = 1.
+
+        Outside the support it is that of the support's end.
+
+        Raises:
+            InputError: the noise is discrete, its mean is not 0, or it has no log density in closed form.
+        """
+        if self.base.discrete:
+            raise InputError(f"noise {self.name!r} is discrete: it has no density and no Stein kernel")
+        if abs(self.mean) > 1e-9:
+            raise InputError(f"noise {self.name!r} has mean {self.mean:g}; a Stein kernel is used with mean 0 only")
+        low, high = self._edge(0, torch.float64), self._edge(1, torch.float64)
+        return self._kernel(n.double().clamp(low, high)).clamp(min=0.0).to(n.dtype)
 
 
 def inside(x: Tensor, where: Tensor, log_prob: Function, anywhere: float | Tensor) -> Tensor:

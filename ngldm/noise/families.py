@@ -22,6 +22,7 @@ from torch.distributions import (
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError
+from ngldm.noise import stein_kernel
 from ngldm.noise.distribution import Base, Draw, inside, real, uniform_draw
 from ngldm.noise.parameters import number
 from ngldm.noise.registry import register
@@ -46,19 +47,21 @@ def _gamma_draw(concentration: float) -> Draw:
 @register("gaussian")
 def gaussian() -> Base:
     """Normal distribution: the usual choice."""
-    return Base(Normal(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=0.0, draw=_normal_draw)
+    return Base(
+        Normal(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=0.0, draw=_normal_draw, stein=torch.ones_like
+    )
 
 
 @register("laplace")
 def laplace() -> Base:
     """Laplace: heavier tails, a kink at 0."""
-    return Base(Laplace(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=3.0)
+    return Base(Laplace(real(0.0), real(1.0)), skewness=0.0, excess_kurtosis=3.0, stein=lambda x: 1.0 + x.abs())
 
 
 @register("exponential")
 def exponential() -> Base:
     """Exponential(1) - 1: one-sided."""
-    return Base(Exponential(real(1.0)), skewness=2.0, excess_kurtosis=6.0, support=(0.0, math.inf))
+    return Base(Exponential(real(1.0)), skewness=2.0, excess_kurtosis=6.0, stein=lambda x: x, support=(0.0, math.inf))
 
 
 @register("exponential_uncentred", standardise=False)
@@ -70,7 +73,13 @@ def exponential_uncentred() -> Base:
 @register("uniform")
 def uniform() -> Base:
     """Uniform(-sqrt(3), sqrt(3))."""
-    return Base(Uniform(real(-1.0), real(1.0)), skewness=0.0, excess_kurtosis=-1.2, support=(-1.0, 1.0))
+    return Base(
+        Uniform(real(-1.0), real(1.0)),
+        skewness=0.0,
+        excess_kurtosis=-1.2,
+        stein=lambda x: 0.5 * (1.0 - x**2),
+        support=(-1.0, 1.0),
+    )
 
 
 @register("gumbel")
@@ -96,6 +105,7 @@ def logistic() -> Base:
         excess_kurtosis=1.2,
         icdf=torch.logit,
         log_prob=lambda x: F.logsigmoid(x) + F.logsigmoid(-x),
+        stein=stein_kernel.logistic,
     )
 
 
@@ -121,6 +131,7 @@ def student_t(df: float = 5.0) -> Base:
         excess_kurtosis=6.0 / (df - 4.0) if df > 4.0 else math.inf,
         draw=draw,
         log_prob=lambda x: constant - (df + 1.0) / 2.0 * torch.log1p(x**2 / df),
+        stein=lambda x: (df + x**2) / (df - 1.0),
     )
 
 
@@ -146,6 +157,7 @@ def generalized_normal(beta: float = 1.5) -> Base:
         excess_kurtosis=math.exp(g[2] + g[0] - 2.0 * g[1]) - 3.0,
         draw=draw,
         log_prob=log_prob,
+        stein=lambda x: stein_kernel.generalized_normal(x, beta),
     )
 
 
@@ -154,7 +166,14 @@ def gamma(concentration: float = 2.0) -> Base:
     """Gamma with shape `concentration` > 0: one-sided; 1 is the exponential."""
     k = number("concentration", concentration, 1e-100, 1e9)  # above, the density loses its digits in float64
     law = Gamma(real(k), real(1.0), validate_args=False)
-    return Base(law, skewness=2.0 / math.sqrt(k), excess_kurtosis=6.0 / k, draw=_gamma_draw(k), support=(0.0, math.inf))
+    return Base(
+        law,
+        skewness=2.0 / math.sqrt(k),
+        excess_kurtosis=6.0 / k,
+        draw=_gamma_draw(k),
+        stein=lambda x: x,
+        support=(0.0, math.inf),
+    )
 
 
 @register("weibull")
@@ -170,6 +189,7 @@ def weibull(k: float = 2.0) -> Base:
         excess_kurtosis=(m4 - 4.0 * m1 * m3 + 6.0 * m1**2 * m2 - 3.0 * m1**4) / variance**2 - 3.0,
         icdf=lambda u: (-torch.log1p(-u)) ** (1.0 / k),
         log_prob=lambda x: inside(x, x > 0, lambda y: math.log(k) + (k - 1.0) * y.log() - y**k, 1.0),
+        stein=lambda x: stein_kernel.weibull(x, k),
         support=(0.0, math.inf),
     )
 
@@ -187,6 +207,7 @@ def lognormal(sigma: float = 0.5) -> Base:
         variance=more * w,
         skewness=(w + 2.0) * math.sqrt(more),
         excess_kurtosis=more * (16.0 + more * (15.0 + more * (6.0 + more))),  # w^4 + 2 w^3 + 3 w^2 - 6
+        stein=lambda x: stein_kernel.lognormal(x, sigma),
         support=(0.0, math.inf),
     )
 
@@ -201,6 +222,7 @@ def triangular() -> Base:
         excess_kurtosis=-0.6,
         icdf=lambda u: torch.where(u < 0.5, (2.0 * u).sqrt() - 1.0, 1.0 - (2.0 * (1.0 - u)).sqrt()),
         log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: torch.log1p(-y.abs()), 0.0),
+        stein=lambda x: (1.0 - x.abs()) * (1.0 + 2.0 * x.abs()) / 6.0,
         support=(-1.0, 1.0),
     )
 
@@ -215,6 +237,7 @@ def arcsine() -> Base:
         excess_kurtosis=-1.5,
         icdf=lambda u: torch.sin(math.pi * (u - 0.5)),
         log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: -math.log(math.pi) - 0.5 * torch.log1p(-(y**2)), 0.0),
+        stein=lambda x: 1.0 - x**2,
         support=(-1.0, 1.0),
     )
 
@@ -241,6 +264,7 @@ def beta(a: float = 2.0, b: float = 2.0) -> Base:
         * ((a - b) ** 2 * (total + 1.0) - a * b * (total + 2.0))
         / (a * b * (total + 2.0) * (total + 3.0)),
         draw=draw,
+        stein=lambda x: x * (1.0 - x) / total,
         support=(0.0, 1.0),
     )
 
@@ -273,7 +297,14 @@ def gaussian_mixture(
         return m.to(device)[which] + s.to(device)[which] * normal
 
     law = MixtureSameFamily(Categorical(w), Normal(m, s), validate_args=False)
-    return Base(law, mean=0.0, skewness=third, excess_kurtosis=fourth - 3.0, draw=draw)
+    return Base(
+        law,
+        mean=0.0,
+        skewness=third,
+        excess_kurtosis=fourth - 3.0,
+        draw=draw,
+        stein=lambda x: stein_kernel.gaussian_mixture(x, w, m, s),
+    )
 
 
 def _log_normal_cdf(y: Tensor) -> Tensor:

@@ -1,23 +1,29 @@
-"""The registry of noise distributions: a name and parameters in, a `Noise` of mean 0 and variance 1 out.
+"""The registry of noise laws: a name and parameters in, a `Law` of mean 0 and unit energy out.
 
-A distribution is registered by a decorated function that returns a `Base`: a `torch.distributions` object, at any
-location and scale, or moments and a way to draw. `make_noise` standardises it, which makes noises comparable (the
-paper's Theorem 1), and checks its draws against its declared moments.
+A distribution of single elements is registered by a decorated function that returns a `Base`: a `torch.distributions`
+object, at any location and scale, or moments and a way to draw. `make_noise` standardises it, which makes noises
+comparable (the paper's Theorem 1), and checks its draws against its declared moments. A law of whole images is
+registered by a function that returns a `JointLaw`, which has unit energy by its own construction.
 """
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points
+from typing import TypeVar
 
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
+from ngldm.noise.law import JointLaw, Law
 
 ENTRY_POINT_GROUP = "ngldm.noises"
+Factory = Callable[..., Base | JointLaw]
+Own = TypeVar("Own", bound=Factory)
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Entry:
         checked: the parameters whose draws were checked already.
     """
 
-    factory: Callable[..., Base]
+    factory: Factory
     standardise: bool
     checked: set[str] = field(default_factory=set)
 
@@ -38,7 +44,7 @@ class Entry:
 REGISTRY: dict[str, Entry] = {}
 
 
-def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., Base]], Callable[..., Base]]:
+def register(name: str, *, standardise: bool = True) -> Callable[[Own], Own]:
     """Decorator: make a distribution known under `name`. The function's arguments are its parameters.
 
     Registering a function again replaces it, so that a notebook's cell can be run twice.
@@ -54,7 +60,7 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., 
     if not (isinstance(name, str) and name):
         raise InputError(f'register: {name!r} is not a name; write @register("<name>") above the function')
 
-    def decorate(factory: Callable[..., Base]) -> Callable[..., Base]:
+    def decorate(factory: Own) -> Own:
         if name in REGISTRY and not _is_again(known := REGISTRY[name].factory, factory):
             raise InputError(
                 f"noise {name!r} is registered already, by {'.'.join(_address(known))}; choose another name"
@@ -65,13 +71,13 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Callable[..., 
     return decorate
 
 
-def _is_again(old: Callable[..., Base], new: Callable[..., Base]) -> bool:
+def _is_again(old: Factory, new: Factory) -> bool:
     """Whether a function is the next version of an earlier one: of the same name, or both typed by the user."""
     notebook = _address(old)[0] == _address(new)[0] == "__main__"
     return notebook or _address(old) == _address(new)
 
 
-def _address(factory: Callable[..., Base]) -> tuple[str, str]:
+def _address(factory: Factory) -> tuple[str, str]:
     """Module and name of a function, of the function that a partial calls, or of the type of an object with a call."""
     while isinstance(factory, partial):
         factory = factory.func
@@ -95,7 +101,7 @@ def noise_names() -> list[str]:
     return sorted(REGISTRY)
 
 
-def noise_factory(name: str) -> Callable[..., Base]:
+def noise_factory(name: str) -> Factory:
     """The function that was registered under a name; its docstring and parameters describe the distribution.
 
     Raises:
@@ -104,7 +110,7 @@ def noise_factory(name: str) -> Callable[..., Base]:
     return _find(name).factory
 
 
-def make_noise(name: str, params: Mapping[str, object] | None = None) -> Noise:
+def make_noise(name: str, params: Mapping[str, object] | None = None) -> Law:
     """The noise of that name with those parameters.
 
     Raises:
@@ -114,7 +120,54 @@ def make_noise(name: str, params: Mapping[str, object] | None = None) -> Noise:
     if not isinstance(params, Mapping | None):
         raise InputError(f"noise {name!r}: {params!r} is no mapping from parameter to value")
     entry, params = _find(name), deepcopy(dict(params or {}))
-    base, mean, variance = _make_base(name, entry.factory, params)
+    made = _call(name, entry.factory, params)
+    return made.named(name, params) if isinstance(made, JointLaw) else _standardise(name, params, made, entry)
+
+
+def make_iid(name: str, params: Mapping[str, object] | None = None) -> Noise:
+    """As `make_noise`, for a noise whose elements are independent.
+
+    Raises:
+        InputError: as `make_noise`, or the noise is a law of whole images.
+    """
+    return _require_iid(make_noise(name, params))
+
+
+def make_part(key: str, options: object) -> Law:
+    """The noise that a parameter describes as params.yaml does: {distribution: <name>, <its parameters>}.
+
+    Args:
+        key: the parameter's name, for the error message.
+
+    Raises:
+        InputError: it describes none.
+    """
+    if not isinstance(options, Mapping) or not isinstance(options.get("distribution"), str):
+        raise InputError(f"{key}: {options!r} must be a mapping with `distribution` and that one's parameters")
+    try:
+        return make_noise(options["distribution"], {k: v for k, v in options.items() if k != "distribution"})
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+
+
+def make_iid_part(key: str, options: object) -> Noise:
+    """As `make_part`, for a noise whose elements are independent.
+
+    Raises:
+        InputError: it describes none, or a law of whole images.
+    """
+    return _require_iid(make_part(key, options), f"{key}: ")
+
+
+def _require_iid(law: Law, where: str = "") -> Noise:
+    if not isinstance(law, Noise):
+        raise InputError(f"{where}noise {law.name!r} is a law of whole images; here the elements must be independent")
+    return law
+
+
+def _standardise(name: str, params: Mapping[str, object], base: Base, entry: Entry) -> Noise:
+    """The noise of a base, of mean 0 and variance 1, checked once."""
+    mean, variance = _moments(name, params, base)
     if not (math.isfinite(mean) and math.isfinite(variance) and variance > 0):
         raise InputError(
             f"noise {name!r} with {params} has mean {mean} and variance {variance}; diffusion noise needs a finite "
@@ -146,8 +199,8 @@ def _find(name: str) -> Entry:
     return REGISTRY[name]
 
 
-def _make_base(name: str, factory: Callable[..., Base], params: Mapping[str, object]) -> tuple[Base, float, float]:
-    """The distribution before standardising, its mean and its variance."""
+def _call(name: str, factory: Factory, params: Mapping[str, object]) -> Base | JointLaw:
+    """What the function makes of the parameters."""
     allowed = inspect.signature(factory).parameters
     for key in params:
         if key not in allowed:
@@ -155,11 +208,25 @@ def _make_base(name: str, factory: Callable[..., Base], params: Mapping[str, obj
     missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in params]
     if missing:
         raise InputError(f"noise {name!r} needs the parameter {missing[0]!r}")
+    with _explained(name, params):
+        made = factory(**params)
+        if not isinstance(made, Base | JointLaw):
+            raise InputError(
+                f"its function returns a {type(made).__name__}; it must be an ngldm.Base or an ngldm.noise.JointLaw"
+            )
+        return made
+
+
+def _moments(name: str, params: Mapping[str, object], base: Base) -> tuple[float, float]:
+    with _explained(name, params):
+        return base.moments()
+
+
+@contextmanager
+def _explained(name: str, params: Mapping[str, object]) -> Iterator[None]:
+    """Errors of a distribution's own code, as errors of its parameters."""
     try:
-        base = factory(**params)
-        if not isinstance(base, Base):
-            raise InputError(f"its function returns a {type(base).__name__}; it must be an ngldm.Base")
-        return base, *base.moments()
+        yield
     except InputError as error:
         raise InputError(f"noise {name!r}: {error}") from error
     except ArithmeticError as error:

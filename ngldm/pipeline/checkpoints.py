@@ -13,7 +13,8 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
     """Checkpoints for a block that trains and writes the results. They are removed if the block succeeds.
 
     They are kept in checkpoints/ of the main repository, which is not an output of DVC. If there are older ones, a
-    printed line says that the training continues from one, or why none is used.
+    printed line says that the training continues from one, or why none is used. Those that older code made are removed,
+    and a line says so. Those that were made with other settings or data stay: another experiment may continue them.
 
     Args:
         title: what the printed line begins with.
@@ -27,4 +28,12 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
     with checkpointer.until_done(waits):
         if note := checkpointer.outlook():
             print(f"{title}: {note}", flush=True)
+        for folder in checkpointer.remove_stale(lambda old: _is_of_older_code(old, made_from)):
+            print(f"{title}: removed {folder}, which no training will continue", flush=True)
         yield checkpointer
+
+
+def _is_of_older_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether what `made_from` and `own_noise` say of the code differs."""
+    before, now = old.get("own_noise", {}), new.get("own_noise", {})
+    return old.get("code") != new.get("code") or any(before[name] != now[name] for name in before.keys() & now.keys())

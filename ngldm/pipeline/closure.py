@@ -8,25 +8,26 @@
 
 import ast
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ngldm.io.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder with ngldm/: a checkout, DVC's copy of one, or site-packages
+PACKAGES = ("ngldm", "stages")
 INSIDE = ("experiments", "report")  # the folders of pipeline/ that write outputs; the others record, show or check
 
 
-def imported_files(path: Path, root: Path) -> set[Path]:
-    """Files of the packages ngldm and stages, below `root`, that a module imports at its top or in its functions."""
+def imported_files(path: Path, root: Path, packages: Collection[str] = PACKAGES) -> set[Path]:
+    """Files of these packages, below `root`, that a module imports at its top or in its functions."""
     found = set()
     for name in _imported_names(path, root):
-        if name.split(".")[0] not in ("ngldm", "stages"):
+        if name.split(".")[0] not in packages:
             continue
         place = root / name.replace(".", "/")
-        packages = [folder for folder in (place, *place.parents) if root in folder.parents]
-        candidates = [place.with_suffix(".py"), *(folder / "__init__.py" for folder in packages)]
+        folders = [folder for folder in (place, *place.parents) if root in folder.parents]
+        candidates = [place.with_suffix(".py"), *(folder / "__init__.py" for folder in folders)]
         found |= {file for file in candidates if file.is_file()}
     return found
 
@@ -69,8 +70,8 @@ def _is_docstring(path: Path) -> bool:
     return all(isinstance(node, ast.Expr) for node in body) and len(body) <= 1
 
 
-def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
-    """The module's file and all files of this project behind it that can change a result, sorted."""
+def code_behind(module: Path, root: Path = ROOT, packages: Collection[str] = PACKAGES) -> list[Path]:
+    """The module's file and all files of these packages behind it that can change a result, sorted."""
     root, todo, seen = root.resolve(), [module.resolve()], set()
     while todo:
         path = todo.pop()
@@ -78,19 +79,20 @@ def code_behind(module: Path, root: Path = ROOT) -> list[Path]:
             continue
         seen.add(path)
         if path.suffix == ".py":
-            todo += imported_files(path, root) | read_files(path)
+            todo += imported_files(path, root, packages) | read_files(path)
     return sorted(seen)
 
 
-def code_hash(module: Path, root: Path = ROOT) -> str:
+def code_hash(module: Path, root: Path = ROOT, packages: Collection[str] = PACKAGES) -> str:
     """SHA-256, in hex, of the names and contents of the files `code_behind(module)`.
 
     Args:
         module: a file, usually that of the caller: `Path(__file__)`.
-        root: the folder with ngldm/; by default that of the running code.
+        root: the folder with the packages; by default that of the running code.
+        packages: names of the packages whose files count.
     """
     root, digest = root.resolve(), hashlib.sha256()
-    for path in code_behind(module, root):
+    for path in code_behind(module, root, packages):
         name = path.relative_to(root).as_posix() if root in path.parents else path.name
         content = path.read_bytes()
         digest.update(f"{name} {len(content)}\n".encode() + content)

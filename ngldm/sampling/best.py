@@ -25,7 +25,10 @@ class SamplerSettings(TypedDict, total=False):
 _KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")
 # The results are in docs/study.md. Each used the start noise that fits its distribution
 # (`ngldm.sampling.randomness.start_draw`). Noises that are not listed get `default`.
-BEST_SAMPLERS = {"default": _KARRAS_20}
+BEST_SAMPLERS = {
+    "default": _KARRAS_20,
+    "annealed": SamplerSettings(method="ddim", num_inference_steps=25, timestep_spacing="karras"),  # only ddim is right
+}
 
 
 def best_sampler(noise: str, num_train_timesteps: int = 1000) -> SamplerSettings:

@@ -9,15 +9,20 @@ from torch import Tensor
 
 from ngldm.diffusion.objective import predict_eps, predict_x0
 from ngldm.diffusion.schedules import Schedule
+from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError, unknown
 from ngldm.sampling.names import X0_HANDLINGS
 
 
 class Prediction(NamedTuple):
-    """The predicted x_0 and eps. x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly."""
+    """The predicted x_0 and eps. x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) eps holds exactly.
+
+    k_bar is E[K | x_t] >= 0 of the noise's Stein kernel K, which broadcasts over x0; None if it is not known.
+    """
 
     x0: Tensor
     eps: Tensor
+    k_bar: Tensor | None = None
 
 
 Denoise = Callable[[Tensor, int], Prediction]  # (x_t (B, ...), t in 1..T)
@@ -67,6 +72,7 @@ def make_denoiser(
     schedule: Schedule,
     objective: str = "eps",
     handling: X0Handling | None = None,
+    stein_head: SteinHead | None = None,
 ) -> Denoise:
     """The network as a function from x_t and t to a `Prediction`.
 
@@ -74,16 +80,20 @@ def make_denoiser(
         model: model(x_t (B, ...), t (B,)), which predicts `objective`.
         objective: "eps", "x0" or "v".
         handling: how to change x_0. eps is then computed from x_t and the changed x_0.
+        stein_head: that of the model's diffusion. Without it, the predictions have no k_bar.
     """
 
     def denoise(x: Tensor, t: int) -> Prediction:
         steps = torch.full((len(x),), t, device=x.device)
-        output = model(x, steps)
+        output, raw = model(x, steps), None
+        if stein_head is not None:
+            output, raw = stein_head.split(output, x)
         x0 = predict_x0(schedule, x, output, steps, objective)
         if handling is not None and handling.kind != "none":
             x0 = handling(x0)
-        elif objective == "eps":
-            return Prediction(x0, output)
-        return Prediction(x0, predict_eps(schedule, x, x0, steps))
+            eps = predict_eps(schedule, x, x0, steps)
+        else:
+            eps = output if objective == "eps" else predict_eps(schedule, x, x0, steps)
+        return Prediction(x0, eps, None if stein_head is None else stein_head.k_bar(eps, raw))
 
     return denoise

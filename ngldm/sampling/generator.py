@@ -9,17 +9,21 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ngldm.diffusion.forward import AnnealedMarginal
+from ngldm.diffusion.process import Diffusion
 from ngldm.io.device import free_memory, resolve_device
-from ngldm.io.errors import require_whole
+from ngldm.io.errors import InputError, require_whole
 from ngldm.io.items import Items
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
+from ngldm.sampling.names import adds_noise, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, get_sampler
+from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler, stein_with
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
+from ngldm.sampling.stein import require_k_bar
 from ngldm.sampling.timesteps import inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
@@ -44,17 +48,40 @@ def sample_latents(
     timesteps = inference_timesteps(
         diffusion.schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max
     )
+    sampler = _fit_sampler(diffusion, options)
     generators = image_generators(seeds)
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
-    source = PerImageNoise(step_draw(options.step_noise or "own", diffusion.noise), shape, generators, device)
+    steps = options.step_noise or ("gaussian" if options.method == "stein" else "own")
+    source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    denoise = make_denoiser(model.network, diffusion.schedule, diffusion.objective.target, handling)
+    target, head = diffusion.objective.target, diffusion.stein_head
+    denoise = make_denoiser(model.network, diffusion.schedule, target, handling, head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
-        sampler = get_sampler(options.method)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
+
+
+def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[..., Tensor]:
+    """The sampler of these options.
+
+    Raises:
+        InputError: on an unknown name, or a sampler that is wrong for this diffusion.
+    """
+    sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
+    check_coupling(diffusion.coupling, options.method, noisy)
+    if options.method == "stein":
+        require_k_bar(diffusion)
+        return stein_with(diffusion.noise.colour)
+    if not isinstance(diffusion.forward, AnnealedMarginal):
+        return sampler
+    if options.method != "ddim" or noisy:
+        raise InputError(
+            f"sampler method: {options.method!r} takes the law of the noise to be the same at all t, and that of "
+            f"{diffusion.noise.name!r} changes; use ddim with eta 0"
+        )
+    return annealed_ddim(diffusion.forward.carry)
 
 
 class Generator:

@@ -15,7 +15,9 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "dpmpp_2m": (),
     "heun": (),
     "posterior": ("refresh", "step_noise"),
+    "stein": ("eta",),
 }
+MAX_AVERAGED = 1000  # draws for each value; the mean of so many is a Gaussian for all practical purposes
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
     "method",
@@ -71,15 +73,41 @@ def check_settings(settings: Mapping[str, object]) -> None:
             check_noise_choice(key, str(given[key]))
 
 
+def adds_noise(settings: Mapping[str, object]) -> bool:
+    """Whether a sampler of these settings adds fresh noise at its steps."""
+    method = str(settings["method"])
+    own = SAMPLER_OPTIONS[method]
+    amount = settings.get("refresh" if "refresh" in own else "eta")
+    return bool(own) and (method != "ddim" if amount is None else amount != 0.0)
+
+
+def check_coupling(coupling: str, method: str, noisy: bool, key: str = "sampler method") -> None:
+    """Refuse fresh noise where training paired noise with images.
+
+    Args:
+        noisy: whether the sampler adds noise at its steps.
+        key: the name of the setting that holds the method, for the error message.
+
+    Raises:
+        InputError: it does, and the coupling is not "independent".
+    """
+    if coupling != "independent" and noisy:
+        raise InputError(
+            f"{key}: {method!r} adds fresh noise, but with diffusion.coupling {coupling!r} the noise of an "
+            "image depends on the image; use a deterministic sampler: dpmpp_2m, heun, or ddim with eta 0"
+        )
+
+
 def check_noise_choice(key: str, choice: str) -> None:
     """Check the value of `start_noise` or `step_noise`.
 
     Raises:
         InputError: the value is not one of the choices.
     """
-    if choice in ("own", "gaussian") or re.fullmatch("averaged:[1-9][0-9]*", choice):
+    if choice in ("own", "gaussian") or (key == "start_noise" and choice == "x_T"):
         return
-    if key == "start_noise" and choice == "x_T":
+    averaged = re.fullmatch("averaged:([1-9][0-9]{0,3})", choice, re.ASCII)
+    if averaged and int(averaged[1]) <= MAX_AVERAGED:
         return
     choices = "own, gaussian, averaged:<n>" + (", x_T" if key == "start_noise" else "")
-    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n must be at least 1)")
+    raise InputError(f"{key}: {choice!r} is not one of: {choices} (n must lie between 1 and {MAX_AVERAGED})")

@@ -20,7 +20,7 @@ class SamplingOptions:
             means the default of `X0Handling`.
         start_noise, step_noise: the distributions of x_T and of the noise of the steps (`ngldm.sampling.randomness`).
             None means the choice that fits the model's noise.
-        own: the method's own options: eta (ddim), variance (ancestral), refresh (posterior).
+        own: the method's own options: eta (ddim, stein), variance (ancestral), refresh (posterior).
 
     Raises:
         InputError: the method is unknown or does not have an option. The code that uses a value checks its range.

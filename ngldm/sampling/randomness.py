@@ -12,13 +12,13 @@ from torch import Tensor
 from ngldm.data.statistics import LatentExtent
 from ngldm.diffusion.forward import Forward
 from ngldm.diffusion.schedules import Schedule
-from ngldm.noise import Noise, make_noise
+from ngldm.noise import Law, Noise, make_noise
 from ngldm.sampling.names import check_noise_choice
 
 Draw = Callable[[Sequence[int], torch.Generator], Tensor]  # (shape, generator) -> float32 on the CPU
 
 
-def _choose_noise(choice: str, noise: Noise, key: str) -> Noise:
+def _choose_noise(choice: str, noise: Law, key: str) -> Law:
     """The noise that a choice names: "own" is the model's, "averaged:4" the standardised mean of 4 draws of it."""
     check_noise_choice(key, choice)
     if choice == "own":
@@ -29,7 +29,7 @@ def _choose_noise(choice: str, noise: Noise, key: str) -> Noise:
     return make_noise("averaged", {"base": base, "n": int(choice.removeprefix("averaged:"))})
 
 
-def step_draw(choice: str, noise: Noise, key: str = "step_noise") -> Draw:
+def step_draw(choice: str, noise: Law, key: str = "step_noise") -> Draw:
     """How the noise of the sampler's steps is drawn.
 
     Raises:
@@ -39,9 +39,9 @@ def step_draw(choice: str, noise: Noise, key: str = "step_noise") -> Draw:
     return lambda shape, generator: chosen.sample(shape, generator)
 
 
-def start_choice(choice: str | None, noise: Noise) -> str:
+def start_choice(choice: str | None, noise: Law) -> str:
     """The start that a choice means for a noise: None is "own", but "x_T" for discrete noise; see `start_draw`."""
-    return choice or ("x_T" if noise.base.discrete else "own")
+    return choice or ("x_T" if isinstance(noise, Noise) and noise.base.discrete else "own")
 
 
 def start_draw(choice: str | None, forward: Forward, schedule: Schedule, extent: LatentExtent) -> Draw:

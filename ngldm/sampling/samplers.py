@@ -8,8 +8,8 @@ fresh noise of mean 0 and variance 1, for samplers that add noise. `timesteps` d
 
 The deterministic samplers follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], where a and b are the coefficients
 of x_0 and eps. If the conditional means are exact, the marginals of this flow are those of a x_0 + b eps for *any*
-noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Samplers that add noise
-at each step need more assumptions: see docs/samplers.md.
+noise D (Albergo et al. 2023). So these samplers work with non-Gaussian noise without change. Of the samplers that add
+noise, `stein` is right for every noise with a density, and the others for Gaussian noise: docs/samplers.md.
 """
 
 import math
@@ -74,7 +74,10 @@ def ancestral(
     variance: str = "beta",
     callback: Callback | None = None,
 ) -> Tensor:
-    """Algorithm 2: DDPM's ancestral sampling, with fresh noise at every step except the last.
+    """The paper's Algorithm 2: DDPM's ancestral sampling, with fresh noise at every step except the last.
+
+    It is right for Gaussian noise, as steps shrink. For other noise it is wrong: the noise of x_t becomes a sum of many
+    draws, nearly Gaussian and of constant variance, and training showed one draw of D. `stein` is right there.
 
     With fewer steps than T, the beta of a step from t to s is that of the respaced chain, 1 - abar_t / abar_s
     (Nichol and Dhariwal 2021). With T steps it is beta_t, and the update is the paper's, with the factor
@@ -91,7 +94,7 @@ def ancestral(
         abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
         alpha = abar_t / abar_s
         beta = 1.0 - alpha
-        x0, _ = denoise(x, t)
+        x0 = denoise(x, t).x0
         if callback:
             callback(Step(index, t, s, x, x0))
         x = (abar_s**0.5 * beta * x0 + alpha**0.5 * (1.0 - abar_s) * x) / (1.0 - abar_t)
@@ -120,7 +123,7 @@ def ddim(
     _require_fraction("eta", eta)
     for index, t, s in _steps(timesteps):
         abar_t, abar_s = float(schedule.alphas_cumprod[t]), float(schedule.alphas_cumprod[s])
-        x0, eps = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         sigma2 = eta**2 * (1.0 - abar_s) / (1.0 - abar_t) * (1.0 - abar_t / abar_s)
@@ -128,6 +131,39 @@ def ddim(
         if sigma2 > 0:
             x = x + sigma2**0.5 * source()
     return x
+
+
+Carry = Callable[[Tensor, int, int], Tensor]  # (eps of x_t, t, s) -> the noise of x_s
+
+
+def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
+    """DDIM for a law of the noise that changes with t: x_s = a_s x0_hat + b_s carry(eps_hat, t, s).
+
+    It adds no noise: the returned sampler takes `eta`, as `ddim` does, but only 0.
+    """
+
+    @torch.no_grad()
+    def sampler(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 0.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        if eta:
+            raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
+        for index, t, s in _steps(timesteps):
+            signal, noise = _signal_and_noise(schedule, s)
+            x0, eps = denoise(x, t)[:2]
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            x = signal * x0 + noise * carry(eps, t, s)
+        return x
+
+    return sampler
 
 
 @torch.no_grad()
@@ -159,7 +195,7 @@ def posterior(
     _require_fraction("refresh", refresh)
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
-        x0, eps = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         if s > 0 and refresh > 0:
@@ -167,6 +203,59 @@ def posterior(
             eps = kept**0.5 * eps + (1.0 - kept) ** 0.5 * source()
         x = signal * x0 + noise * eps
     return x
+
+
+def stein_with(colour: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The sampler `stein` for noise with a correlation.
+
+    Args:
+        colour: gives white noise the correlation of the model's noise D.
+    """
+
+    @torch.no_grad()
+    def stein(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 1.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Steps that add Gaussian noise of variance K_bar: right for every noise with a Stein kernel, as steps shrink.
+
+        x_s = a_s x0_hat + b_s (rho eps_hat + sqrt(1 - rho^2) L K_bar^(1/2) z), with z from `source`, Gaussian for every
+        noise D, L = `colour`, r = b_s a_t / (b_t a_s) and rho = sqrt(1 - eta^2 (1 - r^2)). K is the Stein kernel of D
+        and K_bar = E[K | x_t]. docs/samplers.md derives it. With Gaussian noise K_bar is 1, and eta = 1 is DDPM with
+        the posterior variance. If a_t = 0, r is 0, and all noise is new at eta = 1. The last step returns the predicted
+        x_0.
+
+        Args:
+            denoise: with `k_bar` in its predictions.
+            eta: in [0, 1]: 0 is DDIM, the flow.
+
+        Raises:
+            InputError: eta is out of range, or the predictions have no `k_bar`.
+        """
+        _require_fraction("eta", eta)
+        for index, t, s in _steps(timesteps):
+            (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
+            x0, eps, k_bar = denoise(x, t)
+            if k_bar is None:
+                raise InputError("method: 'stein' needs K_bar of the noise, which this denoiser does not give")
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            new = eta**2 * (1.0 - (noise * signal_t / (noise_t * signal)) ** 2)
+            if s > 0 and new > 0:
+                eps = (1.0 - new) ** 0.5 * eps + colour((new * k_bar) ** 0.5 * source())
+            x = signal * x0 + noise * eps
+        return x
+
+    return stein
+
+
+stein = stein_with(lambda z: z)
 
 
 @torch.no_grad()
@@ -188,14 +277,14 @@ def heun(
     """
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
-        x0, eps = denoise(x, t)
+        x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
         if s == 0:
             return x0
         change = math.atan2(noise_s, signal_s) - math.atan2(noise_t, signal_t)
         slope = signal_t * eps - noise_t * x0
-        x0, eps = denoise(x + change * slope, s)
+        x0, eps = denoise(x + change * slope, s)[:2]
         x = x + change * 0.5 * (slope + signal_s * eps - noise_s * x0)
     return x
 
@@ -218,7 +307,7 @@ def dpmpp_2m(
     last_h = math.inf
     for index, t, s in _steps(timesteps):
         (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
-        x0, _ = denoise(x, t)
+        x0 = denoise(x, t).x0
         if callback:
             callback(Step(index, t, s, x, x0))
         if s == 0:
@@ -239,6 +328,7 @@ SAMPLERS: dict[str, Callable[..., Tensor]] = {
     "dpmpp_2m": dpmpp_2m,
     "heun": heun,
     "posterior": posterior,
+    "stein": stein,
 }
 
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngldm.data.reference import require_covariance
 from ngldm.io.errors import InputError
 
 Array = Tensor | NDArray[np.floating]
@@ -80,10 +81,10 @@ def _checked(key: str, value: Array, dim: int) -> Tensor:
     wanted = (dim,) if key.startswith("mu") else (dim, dim)
     if found.shape != wanted:
         raise InputError(f"{key}: shape {tuple(found.shape)}, must be {wanted}, from the length of mu1")
-    if not found.isfinite().all():
-        raise InputError(f"{key}: holds NaN or infinite numbers")
-    if found.ndim == 2 and not torch.allclose(found, found.T, rtol=0.0, atol=1e-3 * float(found.abs().amax())):
-        raise InputError(f"{key}: is not symmetric, so it is no covariance")
+    if found.ndim == 2:
+        require_covariance(key, found)
+    elif not found.isfinite().all():
+        raise InputError(f"{key}: NaN or infinite numbers")
     return found
 
 
@@ -101,7 +102,8 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
 
     Raises:
-        InputError: other shapes, a NaN or infinite number, or a covariance that is not symmetric.
+        InputError: other shapes, NaN or infinite numbers, a matrix that is no covariance, or numbers so large that the
+            distance leaves the range of float64.
     """
     dim = max(1, math.prod(np.shape(mu1)))
     given = {"mu1": mu1, "sigma1": sigma1, "mu2": mu2, "sigma2": sigma2}
@@ -111,5 +113,9 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
         other, root = sigma1, _cholesky(sigma2)
     if root is None:
         root = factor(sigma2)
-    cross = _trace_of_root(root.T @ other @ root)
-    return float((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace() - 2.0 * cross)
+    product = root.T @ other @ root
+    apart = (mu1 - mu2).square().sum()
+    if not (apart.isfinite() and product.isfinite().all()):
+        raise InputError("mu1, sigma1, mu2, sigma2: so large that their distance is not a finite number")
+    distance = apart + sigma1.trace() + sigma2.trace() - 2.0 * _trace_of_root(product)
+    return float(distance.clamp(min=0.0))  # of equal sets, rounding can make it -1e-14

@@ -1,4 +1,7 @@
-"""Training an extractor without labels: by which quarter turn was an image rotated (Gidaris et al. 2018)?"""
+"""Training data for an extractor without labels.
+
+The network learns to tell by how many quarter turns an image was rotated (Gidaris et al. 2018).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,22 +12,25 @@ from ngldm.scoring.features.classifier import accuracy
 
 
 def quarter_turns(image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-    """The rotations of images (C, H, W) that keep their shape, in quarter turns: all four, or two if H is not W."""
+    """The numbers of quarter turns that keep the shape of images (C, H, W): four, or two if H and W differ."""
     return (0, 1, 2, 3) if image_shape[1] == image_shape[2] else (0, 2)
 
 
 def rotated(
     images: UInt8Array, index: NDArray[np.int64], turns: tuple[int, ...]
 ) -> tuple[UInt8Array, NDArray[np.int64]]:
-    """Items of the set in which each image stands once in every rotation, and the numbers of their rotations.
+    """Rotated images, and the class of each.
+
+    The set of rotated images has N * len(turns) items: first all images rotated by `turns[0]`, then all images rotated
+    by `turns[1]`, and so on.
 
     Args:
         images: (N, H, W, C).
-        index: (B,) of 0 to N * len(turns) - 1: number of the rotation times N, plus number of the image.
-        turns: of `quarter_turns`.
+        index: (B,) items of that set, from 0.
+        turns: result of `quarter_turns`.
 
     Returns:
-        Images (B, H, W, C), and class indices into `turns` (B,).
+        Images (B, H, W, C), and their classes (B,): indices into `turns`.
     """
     kinds, numbers = np.divmod(index, len(images))
     chosen = np.array(images[numbers])
@@ -34,7 +40,7 @@ def rotated(
 
 
 def rotation_accuracy(model: nn.Module, images: UInt8Array, turns: tuple[int, ...]) -> float:
-    """Share of the images' rotations that the network names rightly."""
+    """Share of the rotated images (N, H, W, C) for which the network finds the right class, over all rotations."""
     shares = [
         accuracy(model, np.rot90(images, turn, (1, 2)), np.full(len(images), kind)) for kind, turn in enumerate(turns)
     ]

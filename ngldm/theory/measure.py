@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
-from ngldm.noise import Noise
+from ngldm.noise import Law, Noise
 from ngldm.theory.tables import Density, Histogram, MomentRow, TheoremRow, Theory
 from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio
 
@@ -21,13 +21,14 @@ MakeSchedule = Callable[[int], Schedule]  # T -> the schedule of T timesteps
 THEOREM_STEPS = (1, 3, 10, 30, 100, 300, 1000)
 THEOREM_VALUES = 30_000  # noised values of latents; so many take at most a second for the chain of 1000 steps
 DRAWS = 100_000
+MOST = 4_000_000  # values drawn for the elements of one noise of whole items: 32 MB
 LIMIT = 4.0  # histograms and densities reach from -LIMIT to LIMIT standard deviations
 BINS = 80
 
 
 def measure_theory(
     latents: NDArray[np.float32],
-    noises: Mapping[str, Noise],
+    noises: Mapping[str, Law],
     schedule: MakeSchedule,
     num_train_timesteps: int,
     advance: Callable[[int], None] = lambda count: None,
@@ -41,7 +42,7 @@ def measure_theory(
         num_train_timesteps: the largest T to measure.
         advance: called with 1 after each of Theorem 1's ratios: `count_ratios` of them.
     """
-    draws = draw(noises)
+    draws = draw(noises, latents.shape[1:])
     steps, others = theorem_steps(num_train_timesteps), without_gaussian(noises)
     return Theory(
         latent_shape=latents.shape[1:],
@@ -52,7 +53,7 @@ def measure_theory(
     )
 
 
-def without_gaussian(noises: Mapping[str, Noise]) -> dict[str, Noise]:
+def without_gaussian(noises: Mapping[str, Law]) -> dict[str, Law]:
     """All noises but the Gaussian, to which Theorem 1 compares them."""
     return {label: noise for label, noise in noises.items() if noise.name != "gaussian"}
 
@@ -62,7 +63,7 @@ def theorem_steps(longest: int) -> list[int]:
     return sorted({t for t in THEOREM_STEPS if t < longest} | {min(longest, THEOREM_STEPS[-1])})
 
 
-def count_ratios(noises: Mapping[str, Noise], num_train_timesteps: int) -> int:
+def count_ratios(noises: Mapping[str, Law], num_train_timesteps: int) -> int:
     """The number of Theorem 1's ratios that `measure_theory` measures."""
     return len(without_gaussian(noises)) * len(FORWARDS) * len(theorem_steps(num_train_timesteps))
 
@@ -75,31 +76,53 @@ def _few(latents: NDArray[np.float32]) -> Tensor:
     return torch.from_numpy(latents[:count].copy())
 
 
-def draw(noises: Mapping[str, Noise], seed: int = 0) -> dict[str, Tensor]:
-    """`DRAWS` float64 values of each noise."""
+def draw(noises: Mapping[str, Law], item: Sequence[int], seed: int = 0) -> dict[str, Tensor]:
+    """`DRAWS` float64 elements of each noise, in items of a shape such as (c, h, w)."""
     return {
-        label: noise.sample((DRAWS,), torch.Generator().manual_seed(seed), dtype=torch.float64)
-        for label, noise in noises.items()
+        label: draw_elements(noise, DRAWS, item, torch.Generator().manual_seed(seed)) for label, noise in noises.items()
     }
 
 
-def moments(noises: Mapping[str, Noise], draws: Mapping[str, Tensor]) -> list[MomentRow]:
+def draw_elements(noise: Law, count: int, item: Sequence[int], generator: torch.Generator) -> Tensor:
+    """`count` float64 elements of a noise.
+
+    Elements of one item may depend on each other. So of a noise of whole items few elements are taken from each item:
+    as many items are drawn as `MOST` values hold.
+    """
+    if isinstance(noise, Noise):
+        return noise.sample((count,), generator, dtype=torch.float64)
+    size = math.prod(item)
+    items = min(count, max(MOST, count) // size + 1)
+    values = noise.sample((items, *item), generator, dtype=torch.float64).flatten(1)
+    each = -(-count // items)
+    return values[:, torch.randperm(size, generator=generator)[:each]].flatten()[:count]
+
+
+def moments(noises: Mapping[str, Law], draws: Mapping[str, Tensor]) -> list[MomentRow]:
     """Mean, variance, skewness and excess kurtosis of each noise: exact values and those of its draws."""
     rows = []
     for label, noise in noises.items():
-        x = draws[label]
-        z = (x - noise.mean) / noise.variance**0.5
-        pairs = {
-            "mean": (noise.mean, x.mean()),
-            "variance": (noise.variance, ((x - noise.mean) ** 2).mean()),
-            "skewness": (noise.skewness, (z**3).mean()),
-            "excess kurtosis": (noise.excess_kurtosis, (z**4).mean() - 3.0),
-        }
+        x, exact = draws[label], exact_moments(noise)
+        centred = x - noise.mean
+        variance = exact["variance"] if math.isfinite(exact["variance"]) else float(centred.square().mean())
+        z = centred / variance**0.5
+        sampled = (x.mean(), centred.square().mean(), (z**3).mean(), (z**4).mean() - 3.0)
         rows += [
-            MomentRow(noise=label, moment=name, exact=exact, sampled=float(sampled))
-            for name, (exact, sampled) in pairs.items()
+            MomentRow(noise=label, moment=name, exact=value, sampled=float(found))
+            for (name, value), found in zip(exact.items(), sampled, strict=True)
         ]
     return rows
+
+
+def exact_moments(noise: Law) -> dict[str, float]:
+    """Mean, variance, skewness and excess kurtosis of one element; nan where they have no closed form."""
+    one = noise.marginal
+    return {
+        "mean": noise.mean,
+        "variance": noise.second_moment - noise.mean**2 if one is None else one.variance,
+        "skewness": math.nan if one is None else one.skewness,
+        "excess kurtosis": math.nan if one is None else one.excess_kurtosis,
+    }
 
 
 def histograms(draws: Mapping[str, Tensor], limit: float = LIMIT) -> dict[str, Histogram]:
@@ -111,16 +134,17 @@ def histograms(draws: Mapping[str, Tensor], limit: float = LIMIT) -> dict[str, H
     return found
 
 
-def densities(noises: Mapping[str, Noise], limit: float = LIMIT) -> dict[str, Density]:
+def densities(noises: Mapping[str, Law], limit: float = LIMIT) -> dict[str, Density]:
     """The density from -limit to limit, of the noises whose density has a closed form."""
     x = torch.linspace(-limit, limit, 801, dtype=torch.float64)
-    known = {k: n for k, n in noises.items() if n.base.function("log_prob") and not n.base.discrete}
+    ones = {label: noise.marginal for label, noise in noises.items()}
+    known = {k: n for k, n in ones.items() if n is not None and n.base.function("log_prob") and not n.base.discrete}
     return {label: Density(x.tolist(), noise.log_prob(x).exp().tolist()) for label, noise in known.items()}
 
 
 def measure_theorem(
     latents: Tensor,
-    noises: Mapping[str, Noise],
+    noises: Mapping[str, Law],
     steps: Sequence[int],
     schedule: MakeSchedule,
     seed: int = 0,

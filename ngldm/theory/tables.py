@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_csv, read_json, require, write_csv, write_json
 
 STAGE = "the stage `theory`"
@@ -96,15 +97,26 @@ def read_theory(path: Path) -> Theory:
     """Read the folder that `write_theory` wrote.
 
     Raises:
-        InputError: the folder or one of its files is missing or damaged.
+        InputError: the folder or one of its files is missing or damaged, or has no noise.
     """
-    curves = read_json(require(path, STAGE) / "curves.json", "latent_shape", "histograms", "densities")
+    file = require(path, STAGE) / "curves.json"
+    curves = read_json(file, "latent_shape", "histograms", "densities")
+    try:
+        histograms = {noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict, file).items()}
+        densities = {noise: Density(**values) for noise, values in entry(curves, "densities", dict, file).items()}
+    except TypeError as error:
+        raise InputError(f"{file}: a curve is damaged ({error}); it comes from {STAGE}") from error
+    theorem = read_csv(path / "theorem1.csv", STAGE, _theorem_row, TheoremRow.__annotations__)
+    moments = read_csv(path / "moments.csv", STAGE, _moment_row, MomentRow.__annotations__)
+    for name, part in (("curves.json", histograms), ("moments.csv", moments)):
+        if not part:
+            raise InputError(f"{path / name}: has no noise; it comes from {STAGE}")
     return Theory(
-        latent_shape=tuple(entry(curves, "latent_shape", list)),
-        theorem=read_csv(path / "theorem1.csv", STAGE, _theorem_row, TheoremRow.__annotations__),
-        moments=read_csv(path / "moments.csv", STAGE, _moment_row, MomentRow.__annotations__),
-        histograms={noise: Histogram(**values) for noise, values in entry(curves, "histograms", dict).items()},
-        densities={noise: Density(**values) for noise, values in entry(curves, "densities", dict).items()},
+        latent_shape=tuple(entry(curves, "latent_shape", list, file)),
+        theorem=theorem,
+        moments=moments,
+        histograms=histograms,
+        densities=densities,
     )
 
 

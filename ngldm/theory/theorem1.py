@@ -4,6 +4,7 @@ The theorem says that lim_{T -> inf} E_D||x_0 - x_T|| / E_N||x_0 - x_T|| exists.
 the mean squares is exactly 1 at every T. docs/theorem-1.md says what follows for the ratio of the means.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
-from ngldm.noise import Noise, make_noise
+from ngldm.noise import Law, make_noise
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Ratio:
     Attributes:
         mean: the ratio of mean Euclidean distances.
         std_error: its standard error.
-        rms: the ratio of root mean square distances. Its exact value is 1.
+        rms: the ratio of root mean square distances. Its exact value is 1. nan for a law of infinite variance.
         rms_std_error: its standard error. It is meaningful only if D has a fourth moment.
     """
 
@@ -32,7 +33,7 @@ class Ratio:
     rms_std_error: float
 
 
-def final_latents(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, generator: torch.Generator) -> Tensor:
+def final_latents(x0: Tensor, noise: Law, schedule: Schedule, forward: str, generator: torch.Generator) -> Tensor:
     """x_T, by one draw of D (`marginal`) or by all T steps of the paper's equation 1 (`markov`).
 
     Args:
@@ -60,7 +61,7 @@ def final_latents(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, ge
     raise unknown("diffusion.forward", forward, FORWARDS)
 
 
-def theorem1_ratio(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, seed: int = 0) -> Ratio:
+def theorem1_ratio(x0: Tensor, noise: Law, schedule: Schedule, forward: str, seed: int = 0) -> Ratio:
     """The theorem's ratio for the latents x0.
 
     Args:
@@ -82,7 +83,7 @@ def theorem1_ratio(x0: Tensor, noise: Noise, schedule: Schedule, forward: str, s
         squares.append(moved.flatten(1).square().sum(1))
     mean, error = _ratio(squares[0].sqrt(), squares[1].sqrt())
     square, square_error = _ratio(squares[0], squares[1])
-    rms = square**0.5
+    rms = square**0.5 if math.isfinite(noise.second_moment) else math.nan
     return Ratio(mean, error, rms, square_error / (2.0 * rms))
 
 

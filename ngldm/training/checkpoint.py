@@ -22,6 +22,7 @@ with weights that differ in their last bits.
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from glob import escape
@@ -32,11 +33,12 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
+from ngldm.io.files import differences, entry, fingerprint, newest_first, read_json, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
 UNDECISIVE = ("log_every", "checkpoint_every")
+KEPT = 4  # stopped trainings of a label whose checkpoints are kept beside that of the running one
 
 
 def decisive(config: Mapping[str, object]) -> dict[str, object]:
@@ -66,13 +68,18 @@ class Checkpointer:
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)
         self.folder = root / f"{label}-{self.key[:12]}"
+        self._start, self._before = time.perf_counter(), 0.0
+
+    def seconds(self) -> float:
+        """How long the training has taken, in seconds: since this object was made, and up to the resumed checkpoint."""
+        return self._before + time.perf_counter() - self._start
 
     @contextmanager
     def until_done(self, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Lock the folder while the block trains and writes its results. Remove the folder if the block succeeds.
 
         Another process with the same training waits, so that the two do not mix their files. The lock of a process
-        that was killed is free.
+        that was killed is free. The file of the lock goes together with the folder.
 
         Args:
             on_wait: called once if there is another process to wait for.
@@ -80,7 +87,7 @@ class Checkpointer:
         Raises:
             InputError: the folder of all checkpoints cannot be written.
         """
-        lock = FileLock(self.folder.with_name(f".{self.folder.name}.lock"))
+        lock = _lock(self.folder)
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             with suppress(Timeout):
@@ -94,14 +101,43 @@ class Checkpointer:
             yield
             shutil.rmtree(self.folder, ignore_errors=True)
         finally:
+            if not self.folder.exists():
+                _unlink(lock)
             lock.release()
+
+    def remove_stale(self, stale: Callable[[Mapping[str, object]], bool]) -> list[Path]:
+        """Remove other checkpoints of this label that no training will continue, and locks that nobody holds.
+
+        Removed are those without a readable `last`, those that are stale, and all but the `KEPT` newest. A training
+        that is running keeps its own.
+
+        Args:
+            stale: told what a checkpoint was made from, says whether it is of no use any more.
+
+        Returns:
+            The folders that were removed.
+        """
+        root, removed, kept = self.folder.parent, list[Path](), 0
+        pattern = f"{escape(self.label)}-*"
+        folders = newest_first(path for path in root.glob(pattern) if path.is_dir() and path != self.folder)
+        locks = [path.with_name(path.stem[1:]) for path in root.glob(f".{pattern}.lock")]
+        for folder in dict.fromkeys([*folders, *(folder for folder in locks if folder != self.folder)]):
+            lock = _lock(folder)
+            with suppress(Timeout), lock.acquire(timeout=0):
+                if kept < KEPT and _is_useful(folder, stale):
+                    kept += 1
+                elif folder.exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    removed.append(folder)
+                _unlink(lock)
+        return removed
 
     def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: State) -> None:
         """Save modules, optimiser moments and `state` as `name` ("last" or "best")."""
         tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        content = {**state, "made_from": self.made_from}
+        content = {**state, "made_from": self.made_from, "seconds": self.seconds()}
         save_tensors(tensors, content, self.folder / f"{name}.safetensors")
         write_json(self.folder / f"{name}.json", content)
 
@@ -117,6 +153,7 @@ class Checkpointer:
         tensors, state = load_tensors(path)
         if state.get("made_from") != self.made_from:
             return None
+        self._before = entry(state, "seconds", float)
         for part, module in parts.items():
             module.load_state_dict(strip_prefix(tensors, f"{part}."))
         layout = optimizer.state_dict()
@@ -150,3 +187,20 @@ class Checkpointer:
     def load(self, name: str, part: str) -> dict[str, Tensor]:
         """Weights of one module in `name` ("last" or "best")."""
         return strip_prefix(load_tensors(self.folder / f"{name}.safetensors")[0], f"{part}.")
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
+def _unlink(lock: FileLock) -> None:
+    """Remove the file of a lock that is held. Who waits for it then makes a new one."""
+    with suppress(OSError):  # Windows: the file is open
+        Path(lock.lock_file).unlink()
+
+
+def _is_useful(folder: Path, stale: Callable[[Mapping[str, object]], bool]) -> bool:
+    try:
+        return not stale(entry(read_json(folder / "last.json", "made_from"), "made_from", dict))
+    except InputError:
+        return False

@@ -115,7 +115,37 @@ def test_a_data_set_is_checked_when_read(data: Path, name: str, array: np.ndarra
 
 def test_a_data_set_with_fewer_images_than_it_says_is_refused(data: Path) -> None:
     edit(data / "dataset.json", test=5)
-    with pytest.raises(InputError, match=r"test\.npy: 4 images, dataset\.json says 5"):
+    with pytest.raises(InputError, match=r"dataset\.json: test: 5, but the arrays beside it have 4"):
+        open_dataset(data)
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": 3}, {"train": "6"}, {"test": True}, {"num_classes": 9}, {"num_classes": None}]
+)
+def test_what_a_data_set_says_of_itself_is_checked_with_the_file_s_name(data: Path, change: dict) -> None:
+    edit(data / "dataset.json", **change)
+    with pytest.raises(InputError, match=rf"dataset\.json: {next(iter(change))}: "):
+        open_dataset(data)
+
+
+def test_labels_that_no_classifier_could_have_are_refused(data: Path) -> None:
+    np.save(data / "train_labels.npy", np.array([0, 1, 2, 0, 1, 10**12]))
+    with pytest.raises(InputError, match=r"train_labels\.npy: label 1000000000000"):
+        open_dataset(data)
+
+
+@pytest.mark.parametrize("name", ["train.npy", "dataset.json"])
+def test_a_folder_in_the_place_of_a_file_is_refused(data: Path, name: str) -> None:
+    (data / name).unlink()
+    (data / name).mkdir()
+    with pytest.raises(InputError, match=name):
+        open_dataset(data)
+
+
+def test_an_npz_with_the_name_of_an_npy_is_refused(data: Path) -> None:
+    with (data / "train.npy").open("wb") as file:
+        np.savez(file, images=pixels(6, 4, 5, 3))
+    with pytest.raises(InputError, match=r"train\.npy: not a complete \.npy file"):
         open_dataset(data)
 
 
@@ -164,11 +194,48 @@ def test_statistics_that_are_no_numbers_are_refused(reference: Path, key: str, b
         load_reference(reference)
 
 
-@pytest.mark.parametrize("sigma", [-np.eye(6), np.eye(6) + np.triu(np.ones((6, 6)))])
+@pytest.mark.parametrize(
+    "sigma",
+    [-np.eye(6), np.eye(6) + np.triu(np.ones((6, 6))), np.eye(6) - 0.8 * np.ones((6, 6)), np.diag([1.0] * 5 + [-1e-3])],
+)
 def test_a_matrix_that_is_no_covariance_is_refused(reference: Path, sigma: np.ndarray) -> None:
     np.savez(reference / "statistics.npz", mu=np.zeros(6), sigma=sigma)
-    with pytest.raises(InputError, match="no covariance"):
+    with pytest.raises(InputError, match=r"statistics\.npz: sigma: .*no covariance"):
         load_reference(reference)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("count", [4, 200])
+def test_rounded_and_singular_covariances_are_taken(tmp_path: Path, dtype: type, count: int) -> None:
+    """Of fewer vectors than features, and computed in float32, whose smallest eigenvalues are below 0."""
+    sigma = np.cov(RNG.normal(size=(count, 60)).astype(dtype) * np.logspace(0, -4, 60, dtype=dtype), rowvar=False)
+    np.savez(tmp_path / "statistics.npz", mu=np.zeros(60), sigma=sigma.astype(dtype))
+    assert read_statistics(tmp_path / "statistics.npz")[1].shape == (60, 60)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"mu": np.zeros(0), "sigma": np.zeros((0, 0))},
+        {"mu": np.zeros(6), "sigma": np.eye(6) * 1j},
+        {"mu": np.zeros(6, bool), "sigma": np.eye(6)},
+        {"mu": np.array(list("abcdef")), "sigma": np.eye(6)},
+        {"mu": np.array([None] * 6), "sigma": np.eye(6)},
+        {"mu": np.zeros((6, 1)), "sigma": np.eye(6)},
+        {"sigma": np.eye(6)},
+    ],
+)
+def test_statistics_of_other_kinds_are_refused(tmp_path: Path, arrays: dict) -> None:
+    np.savez(tmp_path / "statistics.npz", **arrays)
+    with pytest.raises(InputError, match=r"statistics\.npz"):
+        read_statistics(tmp_path / "statistics.npz")
+
+
+def test_an_npy_with_the_name_of_an_npz_is_refused(tmp_path: Path) -> None:
+    with (tmp_path / "statistics.npz").open("wb") as file:
+        np.save(file, np.eye(3))
+    with pytest.raises(InputError, match=r"statistics\.npz: not a complete \.npz"):
+        read_statistics(tmp_path / "statistics.npz")
 
 
 @pytest.mark.parametrize(

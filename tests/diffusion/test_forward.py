@@ -57,3 +57,21 @@ def test_marginal_is_one_draw() -> None:
 def test_unknown_forward_lists_the_choices() -> None:
     with pytest.raises(InputError, match=r"diffusion\.forward 'chain'; choose one of: marginal, markov"):
         make_forward("chain", make_noise("laplace"), SCHEDULE)
+
+
+def test_markov_is_refused_for_a_law_of_whole_images() -> None:
+    with pytest.raises(InputError, match=r"'markov' .* the elements of the noise 'multivariate_t' are not independent"):
+        make_forward("markov", make_noise("multivariate_t"), SCHEDULE)
+
+
+def test_annealed_noise_takes_its_weight_from_the_schedule() -> None:
+    """White at small t, offset noise at T: the power at frequency 0, by the mean of an image; 5 standard errors."""
+    law = make_noise("annealed", {"first": {"distribution": "offset", "strength": 2.0}, "centre": 0.5, "width": 1.5})
+    forward = make_forward("marginal", law, SCHEDULE)
+    for t in (1, 40, 100):
+        x = forward.sample((N, 1, 4, 3), torch.full((N,), t), torch.Generator().manual_seed(0))
+        abar = float(SCHEDULE.alphas_cumprod[t])
+        w = 1 / (1 + math.exp(-(0.5 * math.log(abar / (1 - abar)) - 0.5) / 1.5))
+        squares = 12 * x.mean((1, 2, 3)).double().square()
+        expected = w + (1 - w) * (1 + 4 * 12) / 5  # (1 + s^2 h w) / (1 + s^2) for offset noise
+        assert float(squares.mean()) == pytest.approx(expected, abs=5 * math.sqrt(2 / N) * expected)

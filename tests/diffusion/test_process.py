@@ -82,6 +82,7 @@ def test_without_a_generator_it_draws_from_torchs_own() -> None:
         ({"objective": "score"}, "diffusion.objective 'score'"),
         ({"weighting": "snr"}, "diffusion.weighting 'snr'"),
         ({"gamma": -1.0}, "diffusion.gamma: -1.0"),
+        ({"gamma": 5.0}, "diffusion.gamma: 5.0 has no effect with diffusion.weighting 'none'"),
     ],
 )
 def test_bad_settings_are_named(options: dict, words: str) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -353,3 +353,22 @@ def test_a_damaged_table_is_an_input_error_that_names_the_place(tmp_path: Path, 
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(InputError, match=f"a.csv: {words}.*it comes from the stage `x`"):
         read_csv(tmp_path / "a.csv", "the stage `x`", lambda row: (int(row["a"]), float(row["b"])), ("a", "b"))
+
+
+@pytest.mark.parametrize("content", [b"a,b\n\xff\xfe,1\n", b"a,b\n" + b"x" * 200_000 + b",1\n"])
+def test_what_is_no_table_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=r"t\.csv: not a table"):
+        read_csv(tmp_path / "t.csv", "us", dict, ("a", "b"))
+
+
+@pytest.mark.parametrize("read", [lambda path: read_csv(path, "us", dict), read_json])
+def test_a_folder_in_the_place_of_a_table_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="folder"):
+        read(tmp_path / "folder")
+
+
+def test_an_entry_of_another_type_names_its_file() -> None:
+    with pytest.raises(InputError, match=r"^some/file\.json: n: 'x' is not a value of type int"):
+        entry({"n": "x"}, "n", int, Path("some/file.json"))

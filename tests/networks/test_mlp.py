@@ -38,6 +38,31 @@ def test_settings_set_the_size():
     assert count == (3 * 10 + 10) + (16 * 10 + 10) + 2 * (10 * 10 + 10) + (10 * 3 + 3)
 
 
+@pytest.mark.parametrize(("kind", "further"), [("scalar", 1), ("element", 3)])
+def test_a_head_adds_columns_that_give_the_rest_no_gradient(kind, further):
+    """The output's own columns, and the gradients of the body, are those of the same MLP without a head."""
+    x, t = torch.randn(5, 3), torch.arange(1, 6)
+    plain, headed = MLP(3, MLPSettings(8, 2)), MLP(3, MLPSettings(8, 2), stein_head=kind)
+    for parameter in headed.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    own = {key: value for key, value in headed.state_dict().items() if not key.startswith("stein_head")}
+    plain.load_state_dict(own)
+    out = headed(x, t)
+    assert out.shape == (5, 3 + further)
+    torch.testing.assert_close(out[:, :3], plain(x, t))
+    assert out[:, 3:].std(0).min() > 0.0
+    (out[:, :3].square().sum() + out[:, 3:].exp().sum()).backward()
+    plain(x, t).square().sum().backward()
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(headed.get_parameter(name).grad, parameter.grad)
+    assert headed.stein_head.out.weight.grad.abs().max() > 0.0
+
+
+def test_an_untrained_head_is_zero():
+    out = MLP(3, stein_head="scalar")(torch.randn(5, 3), torch.arange(1, 6))
+    assert torch.equal(out, torch.zeros(5, 4))
+
+
 @pytest.mark.parametrize("settings", [{"width": 0}, {"depth": 0}, {"width": 2.5}])
 def test_bad_sizes_are_refused(settings):
     with pytest.raises(InputError, match=rf"mlp.{next(iter(settings))}"):

@@ -303,3 +303,30 @@ def test_double_precision_goes_all_the_way(time_embedding):
     model = UNet(1, UNetSettings((8, 16), attention_head_dim=8, time_embedding=time_embedding)).double()
     x = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
     assert model(x, torch.tensor([1, 1000])).dtype == torch.float64
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (8, 8)], ids=str)
+@pytest.mark.parametrize(("kind", "more"), [("scalar", 1), ("element", 2)])
+def test_a_head_adds_channels_and_leaves_the_others(kind: str, more: int, size: tuple[int, int]) -> None:
+    models = []
+    for head in ("none", kind):
+        torch.manual_seed(0)
+        models.append(perturbed(UNet(2, UNetSettings((8, 16), attention_head_dim=4), 1000, head)))
+    models[1].load_state_dict(models[0].state_dict(), strict=False)
+    x = images(3, size)
+    with torch.no_grad():
+        plain, headed = (model(x, times()) for model in models)
+    assert headed.shape == (3, 2 + more, *size)
+    torch.testing.assert_close(headed[:, :2], plain)
+    extra = headed[:, 2:].flatten(2)
+    assert bool((extra == extra[..., :1]).all()) == (kind == "scalar" or size == (1, 1))
+    assert extra.flatten(1).std(0).min() > 0.0  # it sees x_t and t
+
+
+def test_a_head_draws_no_random_number_of_the_body() -> None:
+    weights = []
+    for head in ("none", "element"):
+        torch.manual_seed(0)
+        weights.append(UNet(2, UNetSettings((8, 16), attention_head_dim=4), 1000, head).state_dict())
+    for name, weight in weights[0].items():
+        assert torch.equal(weights[1][name], weight)

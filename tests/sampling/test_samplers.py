@@ -10,13 +10,15 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
+from ngldm.diffusion.forward import AnnealedMarginal, make_forward
 from ngldm.diffusion.objective import predict_x0
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise
+from ngldm.noise.laws.filtered import spectrum_of
 from ngldm.sampling.denoiser import make_denoiser
 from ngldm.sampling.randomness import PerImageNoise, step_draw
-from ngldm.sampling.samplers import Step, ancestral, ddim, get_sampler
+from ngldm.sampling.samplers import Step, ancestral, annealed_ddim, ddim, get_sampler
 from ngldm.sampling.timesteps import inference_timesteps
 
 NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
@@ -379,3 +381,36 @@ def test_unknown_method_lists_the_choices() -> None:
 def test_methods_by_name() -> None:
     assert get_sampler("ancestral") is ancestral
     assert get_sampler("ddim") is ddim
+
+
+def test_annealed_ddim_keeps_the_spectrum_of_gaussian_data_and_ddim_does_not() -> None:
+    """Data of a known spectrum P, with the exact conditional means: the flow scales each frequency to sqrt(P)."""
+    schedule, item = make_schedule("cosine", 1000), (1, 8, 8)
+    law = make_noise("annealed", {"first": {"distribution": "power_law", "beta": 2.0}, "width": 0.7})
+    forward = make_forward("marginal", law, schedule)
+    assert isinstance(forward, AnnealedMarginal)
+    white, pink = torch.ones(8, 8, dtype=torch.float64), spectrum_of(make_noise("power_law", {"beta": 2.0}), item)
+    assert pink is not None
+    data = 0.3 + torch.rand(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    data = data + data.roll((-1, -1), (0, 1)).flip(0, 1)  # a real image's: the same at f and -f
+    abar = schedule.alphas_cumprod
+
+    def spectra(t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        w = torch.sigmoid(0.5 * torch.logit(abar[t]) / 0.7)
+        return abar[t] * data, (1.0 - abar[t]) * ((1.0 - w) * pink + w * white)
+
+    def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        signal, noise = spectra(t)
+        shares = (signal / (signal + noise) / abar[t].sqrt(), noise / (signal + noise) / (1.0 - abar[t]).sqrt())
+        x0, eps = (torch.fft.ifft2(torch.fft.fft2(x) * share).real for share in shares)
+        return x0, eps
+
+    impulse = torch.zeros(1, *item, dtype=torch.float64)
+    impulse[..., 0, 0] = 1.0
+    signal, noise = spectra(1000)
+    x = torch.fft.ifft2(torch.fft.fft2(impulse) * (signal + noise).sqrt()).real
+    steps = list(range(1000, 0, -2))
+    found = torch.fft.fft2(annealed_ddim(forward.carry)(denoise, schedule, x, None, steps)).abs()[0, 0]
+    torch.testing.assert_close(found, data.sqrt(), rtol=0.02, atol=0.0)
+    plain = torch.fft.fft2(ddim(denoise, schedule, x, None, steps)).abs()[0, 0]
+    assert float((plain / data.sqrt() - 1.0).abs().max()) > 0.2

@@ -10,6 +10,7 @@ from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from ngldm.diffusion.schedules import Schedule, make_schedule
+from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise, noise_names
 from ngldm.sampling.denoiser import Prediction, make_denoiser
@@ -17,7 +18,9 @@ from ngldm.sampling.samplers import SAMPLERS, Step, ancestral, ddim, dpmpp_2m, h
 from ngldm.sampling.timesteps import inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
-CENTRED = [name for name in noise_names() if name != "exponential_uncentred"]
+GAUSSIAN = SteinHead(make_noise("gaussian"))  # whose K_bar is 1
+IID = [name for name in noise_names() if isinstance(make_noise(name), Noise)]
+CENTRED = [name for name in IID if name != "exponential_uncentred"]
 
 
 def fake_model(x: Tensor, t: Tensor) -> Tensor:
@@ -164,7 +167,8 @@ def test_network_calls_are_those_that_are_made(method: str) -> None:
         return torch.zeros_like(x)
 
     timesteps = inference_timesteps(schedule, 7)
-    SAMPLERS[method](make_denoiser(model, schedule), schedule, start(), start, timesteps, callback=steps.append)
+    denoise = make_denoiser(model, schedule, stein_head=GAUSSIAN)
+    SAMPLERS[method](denoise, schedule, start(), start, timesteps, callback=steps.append)
     assert len(calls) == network_calls(method, 7)
     assert [step.t for step in steps] == timesteps
     assert steps[-1].t_next == 0
@@ -188,6 +192,6 @@ def test_samplers_start_from_pure_noise(method: str, objective: str) -> None:
         return x0 if objective == "x0" else (signal * x - x0) / noise
 
     timesteps = inference_timesteps(schedule, 10, "karras")
-    denoise = make_denoiser(model, schedule, objective)
+    denoise = make_denoiser(model, schedule, objective, stein_head=GAUSSIAN)
     x = SAMPLERS[method](denoise, schedule, start(), start, timesteps)
     torch.testing.assert_close(x, torch.full_like(x, 0.7), rtol=0, atol=1e-6)

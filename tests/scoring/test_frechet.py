@@ -197,6 +197,7 @@ def features(count: int, dim: int, seed: int, shift: float = 0.0) -> Tensor:
     [
         *[("mu2", np.zeros(1)), ("mu1", np.zeros((1, 3))), ("mu2", np.float64(0.0)), ("sigma2", np.eye(2))],
         *[("sigma1", np.ones(3)), ("sigma1", np.ones((3, 2))), ("sigma1", np.triu(np.ones((3, 3))))],
+        *[("sigma1", -np.eye(3)), ("sigma2", np.eye(3) - 0.8 * np.ones((3, 3)))],
         *[("mu1", np.array([0.0, np.nan, 0.0])), ("sigma2", np.eye(3) * np.nan), ("sigma1", np.full((3, 3), np.inf))],
     ],
 )
@@ -205,6 +206,30 @@ def test_what_is_no_mean_or_covariance_is_named(key: str, value: np.ndarray) -> 
     good = {"mu1": np.zeros(3), "sigma1": np.eye(3), "mu2": np.zeros(3), "sigma2": np.eye(3)}
     with pytest.raises(InputError, match=r"^(mu|sigma)[12]: "):
         frechet_distance(**{**good, key: value})
+
+
+def test_a_matrix_with_negative_eigenvalues_is_refused_as_pytorch_fid_refuses_it() -> None:
+    """Its eigenvalues are 5 and -1, so its root is not real."""
+    bad, good = np.array([[2.0, 3.0], [3.0, 2.0]]), np.eye(2)
+    with pytest.raises(ValueError, match="Imaginary component"):
+        calculate_frechet_distance(np.zeros(2), bad, np.zeros(2), good)
+    for covariances in ((bad, good), (good, bad)):
+        with pytest.raises(InputError, match="negative eigenvalues"):
+            frechet_distance(np.zeros(2), covariances[0], np.zeros(2), covariances[1])
+
+
+@pytest.mark.parametrize("count", [5, 30, 500])
+def test_no_distance_is_below_zero(count: int) -> None:
+    for seed in range(10):
+        x = torch.randn(count, 40, generator=torch.Generator().manual_seed(seed)).double() * torch.logspace(0, -5, 40)
+        mu, sigma = x.mean(0), torch.cov(x.T)
+        assert 0.0 <= frechet_distance(mu, sigma, mu, sigma) < 1e-6
+
+
+@pytest.mark.parametrize(("mu", "scale"), [(1e200, 1.0), (0.0, 1e200), (1e200, 1e200)])
+def test_numbers_too_large_for_a_distance_are_refused(mu: float, scale: float) -> None:
+    with pytest.raises(InputError, match="not a finite number"):
+        frechet_distance(np.zeros(3), scale * np.eye(3), np.full(3, mu), scale * np.eye(3))
 
 
 def test_views_with_negative_strides_and_float32_are_taken() -> None:

@@ -18,7 +18,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
-NOISES = ("gaussian", "laplace", "exponential")  # three of the default five: DVC needs a second or two per stage
+NOISES = ("gaussian", "laplace")  # two of the default five: DVC needs a second or two per stage
 SAMPLERS = ("ancestral", "auto")
 PAIRS = [f"{noise}-{sampler}" for noise in NOISES for sampler in SAMPLERS]
 
@@ -149,12 +149,12 @@ def test_the_first_build_runs_every_stage_once(built):
 
 
 def test_the_lock_of_the_default_is_short(built):
-    """Its length by that of three noises: each noise more adds what `train`, `sample` and `evaluate` have of it."""
+    """Its length by that of two noises: each noise more adds what `train`, `sample` and `evaluate` have of it."""
     stages = yaml.safe_load((built / "dvc.lock").read_text())["stages"]
     assert set(stages) == ALL
     lines = {name: len(yaml.safe_dump(stage).splitlines()) for name, stage in stages.items()}
     own = sum(count for name, count in lines.items() if "laplace" in name)
-    assert sum(lines.values()) + 2 * own <= 3000
+    assert sum(lines.values()) + 3 * own <= 3000
 
 
 def test_dvc_leaves_git_clean(built):

@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
+EXPERIMENTS = ("experiments.curve", "experiments.models", "experiments.scorer", "experiments.study")
 USERS = (
-    *("experiments.curve", "experiments.study", "report.curve", "report.further", "report.page"),
-    *("report.provenance", "report.table"),
+    *EXPERIMENTS,
+    *("report.curve", "report.further", "report.page", "report.provenance", "report.table"),
 )
 
 

@@ -72,5 +72,5 @@ def test_what_fails_the_ladder_is_said(folder: Path, capsys: pytest.CaptureFixtu
     prepare(1)
     monkeypatch.setattr(sys.modules["ngldm.scoring.ladder"], "blurred", lambda images, strength: images)
     stage.reference("cpu")
-    assert "warning: the extractor rotation cannot tell damaged images" in capsys.readouterr().out
+    assert "warning: the extractor rotation does not see damage" in capsys.readouterr().out
     assert len(about()["ladder"]["faults"]) == 2

@@ -20,7 +20,7 @@ def schedule(num_train_timesteps: int) -> Schedule:
 
 def test_moments_put_exact_beside_sampled() -> None:
     chosen = {"e": make_noise("exponential"), "u": make_noise("uniform")}
-    rows = measure.moments(chosen, measure.draw(chosen))
+    rows = measure.moments(chosen, measure.draw(chosen, (1, 8, 8)))
     assert [row["noise"] for row in rows] == ["e"] * 4 + ["u"] * 4
     found = {(row["noise"], row["moment"]): row for row in rows}
     assert found["e", "skewness"]["exact"] == pytest.approx(2.0)
@@ -31,7 +31,7 @@ def test_moments_put_exact_beside_sampled() -> None:
 
 
 def test_histograms_are_densities_of_the_draws() -> None:
-    found = measure.histograms(measure.draw(NOISES))["gaussian"]
+    found = measure.histograms(measure.draw(NOISES, (1, 8, 8)))["gaussian"]
     edges, density = np.array(found.edges), np.array(found.density)
     assert (edges[0], edges[-1], len(density)) == (-measure.LIMIT, measure.LIMIT, measure.BINS)
     assert (density * np.diff(edges)).sum() == pytest.approx(1.0)
@@ -75,3 +75,22 @@ def test_all_is_measured_of_all_but_the_gaussians_ratio_to_itself() -> None:
     assert {row["noise"] for row in found.theorem} == {"laplace"}
     assert len(seen) == len(found.theorem) == measure.count_ratios(chosen, 5) == 2 * 3
     assert set(found.histograms) == set(found.densities) == {row["noise"] for row in found.moments} == set(chosen)
+
+
+def test_a_law_of_whole_images_has_the_moments_and_density_of_its_elements() -> None:
+    """5 standard errors of independent images: one element is taken of each."""
+    laws = {"l": make_noise("multivariate_laplace"), "s": make_noise("isotropic_stable"), "o": make_noise("sphere")}
+    rows = {(row["noise"], row["moment"]): row for row in measure.moments(laws, measure.draw(laws, (1, 4, 4)))}
+    assert rows["l", "excess kurtosis"]["exact"] == pytest.approx(3.0)
+    for moment, fourth in (("mean", 1.0), ("variance", 5.0)):  # variances of n and of n^2
+        row = rows["l", moment]
+        assert abs(row["sampled"] - row["exact"]) < 5 * (fourth / measure.DRAWS) ** 0.5
+    assert rows["s", "variance"]["exact"] == math.inf
+    assert math.isnan(rows["o", "excess kurtosis"]["exact"])
+    # On the sphere in 16 dimensions an element has the excess kurtosis 3 d / (d + 2) - 3.
+    assert rows["o", "excess kurtosis"]["sampled"] == pytest.approx(
+        3 * 16 / 18 - 3, abs=5 * (96 / measure.DRAWS) ** 0.5
+    )
+    found = measure.densities(laws)
+    assert set(found) == {"l"}
+    assert np.allclose(found["l"].density, stats.laplace.pdf(np.array(found["l"].x), scale=math.sqrt(0.5)))

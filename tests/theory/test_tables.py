@@ -47,3 +47,23 @@ def test_a_missing_file_is_named_with_its_stage(tmp_path: Path, missing: str) ->
     (tmp_path / "theory" / missing).unlink()
     with pytest.raises(InputError, match=missing):
         read_theory(tmp_path / "theory")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("moments.csv", "noise,moment,exact,sampled\n"),  # a header alone
+        ("moments.csv", ""),
+        ("moments.csv", "\x00\x00"),
+        ("theorem1.csv", "noise,forward\n"),
+        ("curves.json", '{"latent_shape": [1], "histograms": {}, "densities": {}}'),
+        ("curves.json", '{"latent_shape": [1], "histograms": {"a": {"bins": 3}}, "densities": {}}'),
+        ("curves.json", '{"latent_shape": [1], "histograms": {"a": 3}, "densities": {}}'),
+        ("curves.json", '{"latent_shape": 1, "histograms": {"a": {"edges": [], "density": []}}, "densities": {}}'),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: str) -> None:
+    write_theory(THEORY, tmp_path / "theory")
+    (tmp_path / "theory" / name).write_text(content)
+    with pytest.raises(InputError, match=name):
+        read_theory(tmp_path / "theory")

@@ -7,10 +7,11 @@ import torch
 
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.noise import make_noise, noise_names
+from ngldm.noise import Noise, make_noise, noise_names
 from ngldm.theory.theorem1 import final_latents, kurtosis_left, theorem1_ratio
 
-STANDARD = [name for name in noise_names() if name != "exponential_uncentred"]
+IID = [name for name in noise_names() if isinstance(make_noise(name), Noise)]
+STANDARD = [name for name in IID if name != "exponential_uncentred"]
 
 
 def test_ratio_in_one_dimension_is_the_closed_form() -> None:
@@ -43,8 +44,8 @@ def test_ratio_tends_to_1_for_every_noise(name: str, forward: str) -> None:
     # E||v|| = sqrt(d) (1 - (kurtosis + 2) / (8 d) + ...): what keeps the ratio from 1 shrinks with the dimension, and
     # along the chain with the share of the kurtosis that is left. Noise of kurtosis k has squares of variance k + 2.
     noise, dim = make_noise(name), 1024
-    schedule = make_schedule("linear", num_train_timesteps=400, beta_end=0.05)
-    ratio = theorem1_ratio(torch.zeros(128, dim), noise, schedule, forward)
+    schedule = make_schedule("linear", num_train_timesteps=100, beta_end=0.2)
+    ratio = theorem1_ratio(torch.zeros(96, dim), noise, schedule, forward)
     kurtosis = noise.excess_kurtosis if math.isfinite(noise.excess_kurtosis) else 30.0
     left = kurtosis_left(schedule) if forward == "markov" else 1.0
     assert abs(ratio.mean - 1.0) < 5.0 * ratio.std_error + 2.0 * abs(kurtosis) * left / (8 * dim) + 1e-3
@@ -64,3 +65,22 @@ def test_bad_input() -> None:
         theorem1_ratio(torch.zeros(1, 4), make_noise("laplace"), schedule, "marginal")
     with pytest.raises(InputError, match="sideways"):
         theorem1_ratio(torch.zeros(2, 4), make_noise("laplace"), schedule, "sideways")
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("multivariate_laplace", math.gamma(1.5)), ("multivariate_t", math.sqrt(1.5) * math.gamma(2.0) / math.gamma(2.5))],
+)
+def test_with_a_shared_scale_the_ratio_of_one_draw_tends_to_the_mean_scale(name: str, limit: float) -> None:
+    """E sqrt(A) < 1: of Exp(1), and of 3 / chi^2_5. A long chain sums many scales, and its ratio tends to 1."""
+    schedule = make_schedule("linear", num_train_timesteps=400, beta_end=0.05)
+    ratio = theorem1_ratio(torch.zeros(2000, 1024), make_noise(name), schedule, "marginal")
+    assert abs(ratio.mean - limit) < 5.0 * ratio.std_error + 1e-3
+    assert abs(ratio.rms - 1.0) < 5.0 * ratio.rms_std_error + 1e-4
+
+
+def test_infinite_variance_has_no_ratio_of_mean_squares() -> None:
+    schedule = make_schedule("linear", num_train_timesteps=5)
+    ratio = theorem1_ratio(torch.zeros(50, 4), make_noise("isotropic_stable"), schedule, "marginal")
+    assert math.isnan(ratio.rms)
+    assert math.isfinite(ratio.mean)

@@ -1,6 +1,7 @@
 """Training state on disk: it comes back as it was, survives a crash, and says what is wrong with a bad file."""
 
 import json
+import os
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from ngldm.io import tensors
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import save_tensors
-from ngldm.training.checkpoint import Checkpointer, decisive
+from ngldm.training.checkpoint import KEPT, Checkpointer, decisive
 
 STATE = {"step": 3, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
 MADE_FROM = {"settings": {"lr": 0.1, "widths": (8, 16)}, "inputs": {"data/x": "1"}, "code": "c"}
@@ -195,7 +196,64 @@ def test_a_training_that_succeeds_leaves_nothing_and_one_that_fails_its_checkpoi
         raise OSError("disk")
     with checkpointer.until_done():
         assert checkpointer.resume(*make_parts(9)) is not None
-    assert not checkpointer.folder.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_training_that_fails_before_its_first_save_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk"), keeper(tmp_path).until_done():
+        raise OSError("disk")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_time_of_all_processes_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    first = keeper(tmp_path)
+    clock[0] = 107.0
+    first.save("last", *trained(), STATE)
+    clock[0] = 500.0
+    second = keeper(tmp_path)
+    second.resume(*make_parts(9))
+    clock[0] = 503.0
+    assert second.seconds() == 10.0
+    second.save("last", *trained(), STATE)
+    clock[0] = 900.0
+    third = keeper(tmp_path)
+    third.resume(*make_parts(9))
+    assert third.seconds() == 10.0
+    assert keeper(tmp_path, code="d").seconds() == 0.0
+
+
+# --- what is of no use any more
+
+
+def test_stale_checkpoints_are_removed_and_others_are_not(tmp_path: Path) -> None:
+    stale, useful, running = (keeper(tmp_path, code=code) for code in ("stale", "useful", "stale but running"))
+    own, foreign = keeper(tmp_path), Checkpointer(tmp_path, "gaussian", {"code": "stale"}, 1)
+    for checkpointer in (stale, useful, running, own, foreign):
+        checkpointer.save("last", *trained(), STATE)
+    only_best = keeper(tmp_path, code="killed before its first save of last")
+    only_best.save("best", *trained(), STATE)
+    (only_best.folder / "last.json").unlink(missing_ok=True)
+    (tmp_path / ".laplace-0123456789ab.lock").touch()  # of a training that was killed before its first save
+    with running.until_done(), own.until_done():
+        removed = own.remove_stale(lambda made_from: "stale" in str(made_from["code"]))
+        assert running.folder.with_name(f".{running.folder.name}.lock").exists()
+        (running.folder / "kept").touch()
+        assert set(removed) == {stale.folder, only_best.folder}
+        folders = {path for path in tmp_path.iterdir() if path.is_dir()}
+        assert folders == {useful.folder, running.folder, own.folder, foreign.folder}
+    assert set(tmp_path.iterdir()) == {useful.folder, foreign.folder}
+
+
+def test_only_the_newest_stopped_trainings_are_kept(tmp_path: Path) -> None:
+    stopped = [keeper(tmp_path, settings={"lr": lr}) for lr in range(KEPT + 2)]
+    for number, checkpointer in enumerate(stopped):
+        checkpointer.save("last", *trained(), STATE)
+        os.utime(checkpointer.folder, ns=(number, number))
+    removed = keeper(tmp_path).remove_stale(lambda made_from: False)
+    assert set(removed) == {checkpointer.folder for checkpointer in stopped[:2]}
+    assert all(checkpointer.folder.exists() for checkpointer in stopped[2:])
 
 
 def test_a_second_process_with_the_same_training_waits(tmp_path: Path) -> None:

@@ -16,10 +16,14 @@ app = typer.Typer(help="List the choices, with a line for each.", no_args_is_hel
 
 @app.command()
 def noises() -> None:
-    """Registered distributions, including those of installed packages; `ngldm noise show` says more about one."""
+    """Registered distributions with their parameters, including those of installed packages.
+
+    `ngldm noise show` says more about one.
+    """
     from ngldm.noise import noise_factory, noise_names
 
-    _print({name: _first_line(noise_factory(name)) for name in noise_names()})
+    factories = {name: noise_factory(name) for name in noise_names()}
+    _print({name: f"{_first_line(factory)}{_parameters(factory)}" for name, factory in factories.items()})
 
 
 @app.command()
@@ -52,6 +56,17 @@ def _print(entries: dict[str, str]) -> None:
     width = max(map(len, entries))
     for name, meaning in entries.items():
         print(f"{name:<{width}}  {meaning}")
+
+
+def _parameters(function: Callable[..., Any]) -> str:
+    """The parameters in brackets, as they are written in params.yaml: ` (df: 5.0)`. Nothing if there are none."""
+    import inspect
+
+    parts = []
+    for parameter in inspect.signature(function).parameters.values():
+        default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+        parts.append(parameter.name if default is inspect.Parameter.empty else f"{parameter.name}: {default}")
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _first_line(function: Callable[..., Any]) -> str:

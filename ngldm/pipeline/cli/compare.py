@@ -1,6 +1,5 @@
 """`ngldm compare`: a table of MLflow runs with the params in which they differ, and their scores."""
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -8,7 +7,7 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.report.table import STANDARD_ERRORS
+from ngldm.pipeline.report.table import beats
 from ngldm.pipeline.terminal import print_table
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
 from ngldm.pipeline.workspace import store_file, tracking_uri
@@ -16,7 +15,7 @@ from ngldm.pipeline.workspace import store_file, tracking_uri
 HIGHER = ("precision", "recall")
 LOWER = ("fid", "fd", "kid")
 ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags that get a row if they differ
-COMPARABLE = (  # tags and params that must be equal in all runs, or no value is marked as the best
+COMPARABLE = (  # tags and params that must be known and equal in all runs, else no value is marked as the best
     *("recipe", "dataset", DATA_TAG, EXTRACTOR_TAG, "evaluate.extractor", "evaluate.fid_protocol"),
     *("sample.num_images",),
 )
@@ -38,10 +37,11 @@ def compare(
     limit: Annotated[int, typer.Option(min=1, help="Largest number of runs, if none is named.")] = 6,
     equal: Annotated[bool, typer.Option("--all", help="Show equal params and all metrics too.")] = False,
 ) -> None:
-    """Compare MLflow runs: the params that differ, and the scores. The best value of each score is bold.
+    """Compare MLflow runs: the params that differ, and the scores.
 
-    No value is bold if the runs differ in recipe, data set, extractor or number of images, because such scores cannot
-    be compared. A distance is bold only if it is lower than all others by at least two standard errors.
+    A distance is bold if it is lower than all others by at least two standard errors of the difference. Precision and
+    recall have no standard error, so they are never bold. Nothing is bold if the runs differ in recipe, data set,
+    extractor or number of images, or if a run does not say them: such scores cannot be compared.
     """
     wanted = experiment or load_params().experiment
     found = _scored_runs(wanted)
@@ -54,9 +54,8 @@ def compare(
             print_table([heading, *_names(chosen)], rows)
         else:
             print(f"no {heading}")
-    differing = [key for key in COMPARABLE if len({_condition(run, key) for run in chosen}) > 1]
-    if differing:
-        print(f"no best is marked: the runs differ in {', '.join(differing)}")
+    for obstacle in _obstacles(chosen):
+        print(f"no best is marked: {obstacle}")
 
 
 def _scored_runs(experiment: str) -> list[Any]:
@@ -139,14 +138,19 @@ def _param_rows(runs: Sequence[Any], equal: bool) -> list[list[str]]:
     return rows
 
 
-def _condition(run: Any, key: str) -> str | None:
-    """What a run says of a tag or a param."""
-    found: str | None = run.data.tags.get(key, run.data.params.get(key))
-    return found
+def _obstacles(runs: Sequence[Any]) -> list[str]:
+    """Why the scores of the runs cannot be compared; nothing if they can."""
+    found = {key: {run.data.tags.get(key, run.data.params.get(key)) for run in runs} for key in COMPARABLE}
+    unknown = [key for key, values in found.items() if None in values]
+    differing = [key for key, values in found.items() if len(values) > 1 and key not in unknown]
+    return [
+        *([f"the runs differ in {', '.join(differing)}"] if differing else []),
+        *([f"not all runs have {', '.join(unknown)}"] if unknown else []),
+    ]
 
 
 def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
-    alike = all(len({_condition(run, key) for run in runs}) == 1 for key in COMPARABLE)
+    alike = not _obstacles(runs)
     keys = sorted({key for run in runs for key in run.data.metrics if everything or _is_score(key)})
     rows = []
     for key in keys:
@@ -162,27 +166,19 @@ def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
 
 
 def best_value(metric: str, values: Sequence[float], spreads: Sequence[float | None]) -> float | None:
-    """The best value of a score. None if no value is the best, or for a spread, which is neither good nor bad.
+    """The lowest value of a distance if it beats all others (`ngldm.pipeline.report.table.beats`), else None.
 
     Args:
+        metric: name of the score. Only distances have a best value.
         values: of the score, one for each run that has it.
-        spreads: standard error of each value, None if unknown. The best distance must be lower than each other by at
-            least two standard errors of the difference. They are not used for precision and recall.
+        spreads: standard error of each value, None if unknown.
     """
     kind = metric.split(".")[0]
-    if len(set(values)) < 2 or kind.endswith("_std") or not _is_score(metric):
+    if len(values) < 2 or kind in HIGHER or kind.endswith("_std") or not _is_score(metric):
         return None
-    best = max(values) if kind in HIGHER else min(values)
-    if kind in HIGHER:
-        return best
-    at = values.index(best)
-    for index, (value, spread) in enumerate(zip(values, spreads, strict=True)):
-        errors = (spreads[at], spread)
-        if index != at and (
-            value == best or None in errors or value - best < STANDARD_ERRORS * math.hypot(*filter(None, errors))
-        ):
-            return None
-    return best
+    at = min(range(len(values)), key=values.__getitem__)
+    others = (pair for index, pair in enumerate(zip(values, spreads, strict=True)) if index != at)
+    return values[at] if all(beats(values[at], spreads[at], *other) for other in others) else None
 
 
 def _escape(value: str) -> str:

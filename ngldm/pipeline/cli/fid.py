@@ -36,14 +36,10 @@ def fid(
     """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images.
 
     A folder's images are read as the data set image_folder reads them, subfolders included.
-    Photos are turned upright, and transparent pixels become white. Of an animation the first frame is read.
+    Photos are turned upright, and transparent pixels become white. Only the first frame of an animation is read.
     """
     target = resolve_device(device)
     be_deterministic()
-    import torch
-
-    from ngldm.data.reference import write_statistics
-    from ngldm.scoring.features.extractor import finite_features
     from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
     from ngldm.scoring.frechet import Moments, frechet_distance
     from ngldm.scoring.kid import kid
@@ -51,6 +47,8 @@ def fid(
     for source in (first, second):
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
+    if save is not None and (save.suffix != ".npz" or save.is_dir()):
+        raise InputError(f"--save: {save} must be the name of a file that ends in .npz")
     opened = [open_source(source, batch_size, InceptionExtractor.dim) for source in (first, second)]
     extractor = InceptionExtractor(inception_weights(weights), target)
     statistics, features = [], []
@@ -58,29 +56,47 @@ def fid(
         if known:
             statistics.append(known)
             continue
-        with progress(f"features {source.name}", count) as advance:
-            vectors = []
-            for batch in batches:
-                vectors.append(finite_features(extractor, batch))
-                advance(len(batch))
-        features.append(torch.cat(vectors))
+        features.append(_features(extractor, source.name, count, batches))
         moments = Moments(extractor.dim).update(features[-1])
         statistics.append((moments.mean, moments.cov))
         if count <= extractor.dim:
             print(f"note: {source} has {count} images; below {extractor.dim + 1} the covariance is singular")
-    if save is not None:
-        write_statistics(save, *statistics[0])
     distance = frechet_distance(*statistics[0], *statistics[1])
     kernel = kid(features[0], features[1]) if len(features) == 2 else None
     spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
     print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
     if kernel and not spread:
-        print("note: KID without its spread; that needs two subsets of images that do not overlap")
+        print("note: KID has no spread here, because there are fewer images than in two subsets")
+    if save is not None:
+        _save(save, *statistics[0])
+
+
+def _features(extractor: Any, name: str, count: int, batches: Iterable[Any]) -> Any:
+    """Features (count, D) of all batches."""
+    import torch
+
+    from ngldm.scoring.features.extractor import finite_features
+
+    vectors = []
+    with progress(f"features {name}", count) as advance:
+        for batch in batches:
+            vectors.append(finite_features(extractor, batch))
+            advance(len(batch))
+    return torch.cat(vectors)
+
+
+def _save(path: Path, mu: Any, sigma: Any) -> None:
+    from ngldm.data.reference import write_statistics
+
+    try:
+        write_statistics(path, mu, sigma)
+    except OSError as error:
+        raise InputError(f"--save: {path} cannot be written ({error})") from error
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of images that can be read more than once."""
+    """Batches of images. Each loop over them reads the images again."""
 
     start: Callable[[], Iterator[Any]]
 
@@ -92,16 +108,16 @@ Opened = tuple[tuple[Any, Any] | None, int, Iterable[Any]]
 
 
 def open_source(source: Path, batch_size: int, dim: int) -> Opened:
-    """The statistics of an .npz file, or None; the number of images; and their batches.
+    """What a source holds: statistics (only of an .npz file, else None), the number of images, and their batches.
 
-    Every image is read once, so a damaged image is found before the long computation starts.
+    This reads every image once, to find a damaged image before the long computation starts.
 
     Raises:
         InputError: the source cannot be scored.
     """
     from ngldm.data.reference import read_statistics
 
-    if source.suffix == ".npz":
+    if source.suffix.lower() == ".npz":
         return read_statistics(source, dim), 0, ()
     count, batches = read_batches(source, batch_size)
     with progress(f"check {source.name}", count) as advance:
@@ -126,8 +142,8 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Batches]:
     if is_archive(source):
         raise InputError(f"{source}: unpack it, and name the folder")
     try:
-        array = np.load(source, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.lib.format.open_memmap(source, mode="r")
+    except (ValueError, OSError) as error:
         raise InputError(f"{source}: not a folder, an .npz or a complete .npy file ({error})") from error
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or len(array) < 2:
         raise InputError(f"{source}: {array.dtype} {array.shape}; must be uint8 (N, H, W, 1 or 3) with N at least 2")
@@ -135,10 +151,10 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Batches]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The image files of a folder that is one set; says how many of its files are left out, and why.
+    """The image files of a folder. A printed line says how many other files are left out, and why.
 
     Raises:
-        InputError: fewer than two images, or a folder of several sets.
+        InputError: the folder has fewer than two images, or several sets of images.
     """
     from ngldm.data.sources.finding import find_images
     from ngldm.data.sources.layout import require_one_set

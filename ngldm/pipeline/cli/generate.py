@@ -31,14 +31,17 @@ def generate(
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     sampler: Annotated[
         str | None,
-        typer.Option(help="ancestral, ddim, dpmpp_2m, heun or posterior.", show_default="the best known for the noise"),
+        typer.Option(
+            help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
+            show_default="the best known for the noise",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
         float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma.", show_default="80")
     ] = None,
-    eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim).")] = None,
+    eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim, stein).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
     step_noise: Annotated[
         str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")

@@ -1,6 +1,5 @@
-"""`ngldm noise list` and `ngldm noise show`: the registered distributions, and the moments and histogram of one."""
+"""`ngldm noise`: moments and histogram of one law, a picture of several, a data set's spectrum."""
 
-import inspect
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,25 +10,13 @@ from ngldm.io.errors import InputError
 
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
-
-
-@app.command("list")
-def list_noises() -> None:
-    """All registered distributions with their parameters, including those of installed packages."""
-    from ngldm.noise import noise_factory, noise_names
-
-    names = noise_names()
-    for name in names:
-        factory = noise_factory(name)
-        params = ", ".join(_default(param) for param in inspect.signature(factory).parameters.values())
-        print(f"{name:<22} {(inspect.getdoc(factory) or '-').splitlines()[0]}")
-        if params:
-            print(f"{'':<22} {params}")
+ITEM, JOINT_DRAWS = (1, 8, 8), 50_000  # of a law of whole items, one element is taken from each of so many items
+SPECTRUM_ITEMS = 4096  # latents whose power is measured
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm noise list` shows them.")],
+    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm list noises` shows them.")],
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", help="A parameter, key=value in YAML, for example -p df=5. May be repeated."),
@@ -40,22 +27,23 @@ def show(
     params = _parse(param or [])
     import torch
 
-    from ngldm.noise import make_noise
+    from ngldm.noise import Noise, make_noise
+    from ngldm.theory.measure import draw_elements, exact_moments
 
     noise = make_noise(name, params)
-    x = noise.sample((DRAWS,), torch.Generator().manual_seed(0), dtype=torch.float64)
-    z = (x - noise.mean) / noise.variance**0.5
+    exact = exact_moments(noise)
+    count = DRAWS if isinstance(noise, Noise) else JOINT_DRAWS
+    x = draw_elements(noise, count, ITEM, torch.Generator().manual_seed(0))
+    centred = x - noise.mean
+    variance = exact["variance"] if math.isfinite(exact["variance"]) else float(centred.square().mean())
+    z = centred / variance**0.5
     print(f"{name} {params or ''}".rstrip())
-    rows = {
-        "mean": (noise.mean, x),
-        "variance": (noise.variance, (x - noise.mean) ** 2),
-        "skewness": (noise.skewness, z**3),
-        "excess kurtosis": (noise.excess_kurtosis, z**4 - 3.0),
-    }
+    print(_describe(noise))
+    rows = zip(exact.items(), (x, centred**2, z**3, z**4 - 3.0), strict=True)
     print(f"{'':<16}{'exact':>10}{'sampled':>12}{'std. error':>12}")
-    for label, (exact, values) in rows.items():
-        print(f"{label:<16}{exact:>10.4f}{float(values.mean()):>12.4f}{float(values.std()) / math.sqrt(DRAWS):>12.4f}")
-    print(f"{DRAWS} draws lie in [{float(x.min()):.3f}, {float(x.max()):.3f}]")
+    for (label, value), values in rows:
+        print(f"{label:<16}{value:>10.4f}{float(values.mean()):>12.4f}{float(values.std()) / math.sqrt(count):>12.4f}")
+    print(f"{count} draws lie in [{float(x.min()):.3f}, {float(x.max()):.3f}]")
     for low, high, share, gaussian in _histogram(x):
         bar, end = "#" * min(60, round(200 * share)), round(200 * gaussian)
         print(f"{low:+.2f} .. {high:+.2f} {share:6.1%} {bar[:end].ljust(end)}|{bar[end:]}")
@@ -65,25 +53,76 @@ def show(
         print(out)
 
 
-def _default(param: inspect.Parameter) -> str:
-    """A parameter as it is written in params.yaml, with its default if it has one: `df: 5.0`."""
-    default = list(param.default) if isinstance(param.default, tuple) else param.default
-    return param.name if default is inspect.Parameter.empty else f"{param.name}: {default}"
+@app.command()
+def gallery(
+    noises: Annotated[
+        list[str], typer.Argument(help="Names, or a name and its parameters in YAML: 'power_law {beta: -0.5}'.")
+    ],
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+) -> None:
+    """Draw samples, spectrum and energies of several noises, a row for each, as images of 32 x 32 pixels."""
+    from ngldm.noise import make_noise
+
+    laws = {}
+    for text in noises:
+        name, _, params = text.partition(" ")
+        laws[text] = make_noise(name, _yaml(f"NOISES: {text!r}", params) or {})
+    _draw_gallery(laws, out)
+    print(out)
+
+
+@app.command()
+def spectrum(
+    bins: Annotated[int, typer.Option(min=1, help="Bins of the frequency, from 0 to the corner.")] = 8,
+) -> None:
+    """Measure the power spectrum of the training latents, as a noise for a file in conf/noise/."""
+    import torch
+
+    from ngldm.data.latents import open_cache
+    from ngldm.noise.laws.spectra import radial_power
+    from ngldm.pipeline import workspace
+
+    latents = open_cache(workspace.LATENTS).train
+    if latents.ndim != 4:
+        raise InputError(f"{workspace.LATENTS}: items of shape {latents.shape[1:]} have no rows and columns")
+    powers = [float(f"{power:.4g}") for power in radial_power(torch.from_numpy(latents[:SPECTRUM_ITEMS].copy()), bins)]
+    print("# @package _global_")
+    print("noises: [latent_spectrum]")
+    print("noise_options:")
+    print(f"  latent_spectrum: {{distribution: spectrum, powers: {powers}}}")
+
+
+def _describe(noise: Any) -> str:
+    """A line on what the law is like, beside its moments."""
+    from ngldm.noise.laws.filtered import Filtered, white_shift
+
+    traits = noise.traits
+    parts = ["elements share randomness" if traits.shared else "elements do not share randomness"]
+    parts.append("correlated" if traits.correlated else "uncorrelated")
+    parts.append("symmetric" if traits.symmetric else "not symmetric")
+    parts.append(f"K_bar needs: {traits.needs}")
+    if isinstance(noise, Filtered):
+        parts.append(f"white control on {ITEM[1]} x {ITEM[2]} pixels: noise times {white_shift(noise, ITEM):.3f}")
+    return "; ".join(parts)
 
 
 def _parse(pairs: list[str]) -> dict[str, Any]:
-    from ruamel.yaml import YAML, YAMLError
-
     params = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        try:
-            params[key] = YAML(typ="safe").load(value)
-        except YAMLError as error:
-            raise InputError(f"--param: {pair!r} is not key=<YAML> ({error})") from error
+        params[key] = _yaml(f"--param: {pair!r} is not key=<YAML>", value)
         if not equals or not key:
             raise InputError(f"--param: {pair!r} must be key=value")
     return params
+
+
+def _yaml(fault: str, text: str) -> Any:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise InputError(f"{fault} ({error})") from error
 
 
 def _histogram(x: Any) -> list[tuple[float, float, float, float]]:
@@ -104,16 +143,52 @@ def _draw(noise: Any, x: Any, out: Path) -> None:
     from matplotlib import pyplot as plt
 
     from ngldm.io.files import atomic_path
+    from ngldm.theory.measure import densities
 
     figure, axes = plt.subplots(figsize=(6, 3.4), layout="constrained")
-    axes.hist(x.numpy(), bins=160, range=(-LIMIT, LIMIT), density=True, color="#56B4E9", label="200,000 draws")
+    axes.hist(x.numpy(), bins=160, range=(-LIMIT, LIMIT), density=True, color="#56B4E9", label=f"{len(x):,} draws")
     grid = torch.linspace(-LIMIT, LIMIT, 801, dtype=torch.float64)
-    if noise.base.function("log_prob") and not noise.base.discrete:
-        axes.plot(grid, noise.log_prob(grid).exp(), color="#0072B2", label=noise.name)
+    for density in densities({noise.name: noise}, LIMIT).values():
+        axes.plot(density.x, density.density, color="#0072B2", label=noise.name)
     axes.plot(grid, (-(grid**2) / 2).exp() / math.sqrt(2 * math.pi), "k--", linewidth=1, label="Gaussian")
     axes.set(xlabel="standardised value", ylabel="density", title=f"{noise.name} {dict(noise.params) or ''}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     with atomic_path(out) as temporary:
         figure.savefig(temporary, dpi=130, format="png")
+    plt.close(figure)
+
+
+def _draw_gallery(laws: dict[str, Any], out: Path) -> None:
+    """Three images, the mean power by frequency, and the energies of 512 images, for each law."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import torch
+    from matplotlib import pyplot as plt
+
+    from ngldm.io.files import atomic_path
+    from ngldm.noise.laws.spectra import HIGHEST, radial_power
+
+    bins = 12
+    frequency = (torch.arange(bins) + 0.5) * HIGHEST / bins
+    figure, axes = plt.subplots(len(laws), 5, figsize=(9, 1.75 * len(laws)), layout="constrained", squeeze=False)
+    for row, (label, law) in zip(axes, laws.items(), strict=True):
+        x = law.sample((512, 1, 32, 32), torch.Generator().manual_seed(0))
+        for axis, image in zip(row[:3], x, strict=False):
+            axis.imshow(image[0], cmap="gray", vmin=-3.0, vmax=3.0, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+        row[0].set_title(label, loc="left", fontsize=8)
+        row[3].loglog(frequency, radial_power(x, bins), color="#0072B2")
+        row[3].set(xlim=(0.02, 0.8), ylim=(1e-2, 1e2))
+        row[3].set_xticks([0.03, 0.1, 0.3], ["0.03", "0.1", "0.3"])
+        row[3].minorticks_off()
+        energy = x.flatten(1).square().mean(1).log10()
+        row[4].hist(energy.clamp(-1.5, 1.5).numpy(), bins=40, range=(-1.5, 1.5), color="#56B4E9")
+        for axis in row[3:]:
+            axis.tick_params(labelsize=6)
+    axes[0, 3].set_title("power by frequency", fontsize=8)
+    axes[0, 4].set_title("log10 of an image's energy", fontsize=8)
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, dpi=80, format="png")
     plt.close(figure)

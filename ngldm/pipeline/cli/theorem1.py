@@ -12,6 +12,8 @@ from ngldm.pipeline.colours import PAPER_NOISES
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import progress
 
+LATENTS = 1000  # to noise, unless the user says how many
+
 
 def theorem1(
     noise: Annotated[
@@ -27,7 +29,12 @@ def theorem1(
         list[int] | None,
         typer.Option("--steps", "-T", min=1, help="T. May be repeated.", show_default="1, 3, 10, 30, 100, 300, 1000"),
     ] = None,
-    num_latents: Annotated[int, typer.Option(min=2, help="Number of latents of data/latents to noise.")] = 1000,
+    num_latents: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Number of latents of data/latents to noise.", show_default=f"{LATENTS}, or all if fewer"
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Number of draws of x_T for each latent.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("theorem1"),
@@ -60,11 +67,13 @@ def theorem1(
     print(f"{out / 'theorem1.csv'}, {out / 'theorem1.png'}")
 
 
-def _latents(cache: Any, count: int) -> Any:
-    """The first `count` training latents, standardised as in training."""
+def _latents(cache: Any, count: int | None) -> Any:
+    """The first `count` training latents, standardised as in training. None: `LATENTS`, or all if there are fewer."""
     import torch
 
-    if count > len(cache.train):
+    if count is None:
+        count = min(LATENTS, len(cache.train))
+    elif count > len(cache.train):
         raise InputError(f"--num-latents: {count}; data/latents has {len(cache.train)} training latents")
     return torch.from_numpy(cache.train[:count].copy())
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import require_signal
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     AutoencoderParams,
     CurveParams,
@@ -31,6 +31,7 @@ from ngldm.pipeline.config.sections import (
     UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
+from ngldm.sampling.names import adds_noise, check_coupling
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -114,6 +115,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _coupling_fits_samplers(self) -> "Params":
+        used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
+        _require_right(used, "sampler_options", self.diffusion.coupling)
+        return self
+
+    @model_validator(mode="after")
     def _variants_compose(self) -> "Params":
         for label, variant in self.study.variants.items():
             try:
@@ -124,6 +131,7 @@ class Params(Section):
             require_signal(objective, schedule.zero_terminal_snr, f"study.variants.{label}.objective")
             used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
             _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
+            _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
         return self
 
     @model_validator(mode="after")
@@ -135,6 +143,14 @@ class Params(Section):
         """`name` and `params` for `ngldm.noise.make_noise`."""
         options = dict(self.noise_options[label])
         return {"name": options.pop("distribution"), "params": options}
+
+
+def _require_right(samplers: Mapping[str, SamplerOptions], section: str, coupling: str) -> None:
+    """Check that no sampler, and no choice of `auto`, adds noise where training pairs noise with images."""
+    for label, options in samplers.items():
+        for entry in (options.choices or {}).values() if options.method == AUTO else [options]:
+            noisy = adds_noise(entry.model_dump(exclude={"choices"}))
+            check_coupling(coupling, entry.method, noisy, f"{section}.{label}.method")
 
 
 def _require_steps(

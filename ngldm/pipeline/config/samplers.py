@@ -38,7 +38,7 @@ class SamplerOptions(Section):
     )
     step_noise: str | None = Field(default=None, description="noise of the steps: own, gaussian or averaged:n")
     eta: float | None = Field(
-        default=None, ge=0.0, le=1.0, description="amount of noise that each step adds (ddim), 0 to 1"
+        default=None, ge=0.0, le=1.0, description="amount of noise that each step adds (ddim, stein), 0 to 1"
     )
     variance: Annotated[str, OneOf(VARIANCES)] | None = Field(default=None, description="nu^2 of each step (ancestral)")
     refresh: float | None = Field(

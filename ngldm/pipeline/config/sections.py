@@ -7,7 +7,15 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, Positiv
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
-from ngldm.diffusion.names import FORWARDS, OBJECTIVES, SCHEDULES, WEIGHTINGS
+from ngldm.diffusion.names import (
+    COUPLINGS,
+    FORWARDS,
+    OBJECTIVES,
+    SCHEDULES,
+    STEIN_HEADS,
+    WEIGHTINGS,
+    require_gamma_used,
+)
 from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS, TRANSFORMS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
@@ -28,6 +36,8 @@ class OneOf:
 Forward = Annotated[str, OneOf(FORWARDS)]
 Objective = Annotated[str, OneOf(OBJECTIVES)]
 Weighting = Annotated[str, OneOf(WEIGHTINGS)]
+Coupling = Annotated[str, OneOf(COUPLINGS)]
+SteinHead = Annotated[str, OneOf(STEIN_HEADS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 MAX_SNAPSHOTS = 200  # each is a complete model file
@@ -193,9 +203,24 @@ class DiffusionParams(Section):
     )
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
-    gamma: Positive | None = Field(
-        description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1"
+    coupling: Coupling = Field(
+        default="independent",
+        description="images and noise of a batch in training: independent, or paired by optimal transport "
+        "(minibatch_ot, for deterministic samplers only)",
     )
+    gamma: Positive | None = Field(
+        description="min_snr: upper bound of the SNR, null means 5; p2: exponent, null means 1; none: must be null"
+    )
+    stein_head: SteinHead = Field(
+        default="none",
+        description="extra output that learns K_bar for the sampler stein: scalar (a number for each image, for noises "
+        "of a shared scale) or element; a noise that needs none gets none",
+    )
+
+    @model_validator(mode="after")
+    def _gamma_is_used(self) -> "DiffusionParams":
+        require_gamma_used(self.weighting, self.gamma, "gamma")
+        return self
 
 
 class LatentsParams(Section):

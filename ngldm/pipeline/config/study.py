@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import Forward, Label, Objective, Section, Weighting
+from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
 
 
 class StudyVariant(Section):
@@ -15,12 +15,16 @@ class StudyVariant(Section):
     forward: Forward | None = Field(default=None, description="replaces diffusion.forward")
     objective: Objective | None = Field(default=None, description="replaces diffusion.objective")
     weighting: Weighting | None = Field(default=None, description="replaces diffusion.weighting")
+    coupling: Coupling | None = Field(default=None, description="replaces diffusion.coupling")
+    stein_head: SteinHead | None = Field(default=None, description="replaces diffusion.stein_head")
     schedule: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of schedule")
     samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; default: all")
 
     def diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-        return self.model_dump(exclude_none=True, include={"forward", "objective", "weighting"})
+        keys = {"forward", "objective", "weighting", "coupling", "stein_head"}
+        own = self.model_dump(exclude_none=True, include=keys)
+        return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
 
 
 class StudyParams(Section):

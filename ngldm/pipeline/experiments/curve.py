@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ngldm.data.curve import COLUMNS, CurveRow
@@ -16,89 +17,100 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.experiments.scorer import stage_scorer
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
-from ngldm.scoring.scorer import Scorer
 
 
-def score_snapshots(
-    noise: str,
-    files: list[Path],
-    settings: tuple[CurveParams, EvaluateParams, SamplerOptions],
-    batch_size: int,
-    scorer: Scorer,
-    on_picture: Callable[[int, UInt8Array], None],
-    advance: Callable[[int], None],
-) -> list[CurveRow]:
-    """The score of each snapshot of one noise: read back if it was kept, else computed and kept.
+class SnapshotScores:
+    """Scores snapshots of all noises with one sampler and one scorer.
 
     Args:
-        noise: label of the noise.
-        files: model files; the name of each is its step.
         settings: the sections `curve` and `evaluate` of params.yaml, and the sampler that `curve.sampler` names.
         batch_size: images per step of the training; with it steps are converted to epochs.
-        scorer: made for curve.num_images images.
-        on_picture: called with the step and a grid of images (H, W, C) of each snapshot that is computed.
-        advance: called with the number of images that are done.
+        device: where to compute.
+
+    Raises:
+        InputError: the reference of the scores is missing or does not fit the settings.
     """
-    if not files:
-        return []
-    be_deterministic()
-    config, scoring, options = settings
-    diffusion = load_model(files[0]).diffusion
-    sampler = resolve_sampler(options.settings(), diffusion.noise.name, diffusion.schedule.num_train_timesteps)
-    decided_by = {
-        "num_images": config.num_images,
-        "batch_size": config.batch_size,
-        "sampler": sampler,
-        "train_batch_size": batch_size,
-        "evaluate": scoring.model_dump(include={"extractor", "fid_protocol", "batch_size"}),
-    }
-    reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
-    behind = {**made_from(decided_by, reference, Path(__file__)), "device": scorer.device.type}
-    rows: list[CurveRow] = []
-    for file in files:
-        inputs = {**behind["inputs"], "model": sha256_file(file)}
-        kept: KeptRows[CurveRow] = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, {**behind, "inputs": inputs})
-        found = kept.read()
-        if found is None:
-            row, picture = _score(file, (config, scoring, sampler), batch_size, scorer, advance)
-            found = [row]
-            kept.write(found)
-            on_picture(row["step"], picture)
-        else:
-            advance(config.num_images)
-        rows += found
-    return rows
 
+    def __init__(
+        self, settings: tuple[CurveParams, EvaluateParams, SamplerOptions], batch_size: int, device: torch.device
+    ) -> None:
+        be_deterministic()
+        self.config, self.scoring, self.options = settings
+        self.batch_size = batch_size
+        self.scorer = stage_scorer(self.scoring, self.config.num_images, device)
+        decided_by = {
+            "num_images": self.config.num_images,
+            "batch_size": self.config.batch_size,
+            "train_batch_size": batch_size,
+            "evaluate": self.scoring.model_dump(include={"extractor", "fid_protocol", "batch_size"}),
+        }
+        reference = [workspace.REFERENCE / name for name in ("statistics.npz", "features.npy", "reference.json")]
+        self.behind = {**made_from(decided_by, reference, Path(__file__)), "device": device.type}
 
-def _score(
-    file: Path,
-    settings: tuple[CurveParams, EvaluateParams, SamplerSettings],
-    batch_size: int,
-    scorer: Scorer,
-    advance: Callable[[int], None],
-) -> tuple[CurveRow, UInt8Array]:
-    """One snapshot's row, and a picture of its first items."""
-    config, scoring, sampler = settings
-    generator = load(file, scorer.device)
-    pictures: list[UInt8Array] = []
+    def curve(
+        self,
+        noise: str,
+        files: list[Path],
+        on_picture: Callable[[int, UInt8Array], None],
+        advance: Callable[[int], None],
+    ) -> list[CurveRow]:
+        """The score of each snapshot of one noise: read back if it was kept, else computed and kept.
 
-    def features() -> Iterator[Tensor]:
-        for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
-            if not pictures:
-                pictures.append(picture(images))
-            yield from scorer.features(images, scoring.batch_size)
-            advance(len(images))
+        Args:
+            noise: label of the noise.
+            files: model files; the name of each is its step.
+            on_picture: called with the step and a grid of images (H, W, C) of each snapshot that is computed.
+            advance: called with the number of images that are done.
+        """
+        if not files:
+            return []
+        diffusion = load_model(files[0]).diffusion
+        law, timesteps = diffusion.noise, diffusion.schedule.num_train_timesteps
+        sampler = resolve_sampler(self.options.settings(), law.name, timesteps)
+        settings, own = {**self.behind["settings"], "sampler": sampler}, own_noise(law.name, law.params)
+        rows: list[CurveRow] = []
+        for file in files:
+            inputs = {**self.behind["inputs"], "model": sha256_file(file)}
+            behind = {**self.behind, "settings": settings, "inputs": inputs, **own}
+            kept: KeptRows[CurveRow] = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, behind)
+            found = kept.read()
+            if found is None:
+                row, shown = self._score(file, sampler, advance)
+                found = [row]
+                kept.write(found)
+                on_picture(row["step"], shown)
+            else:
+                advance(self.config.num_images)
+            rows += found
+        return rows
 
-    distance = scorer.distance(features())
-    advance(config.num_images - scorer.count)
-    step = int(file.stem)
-    row = CurveRow(
-        step=step,
-        epoch=step * batch_size / scorer.num_real,
-        value=distance,
-        metric=scorer.metric,
-        num_images=scorer.count,
-    )
-    return row, pictures[0]
+    def _score(
+        self, file: Path, sampler: SamplerSettings, advance: Callable[[int], None]
+    ) -> tuple[CurveRow, UInt8Array]:
+        """One snapshot's row, and a picture of its first items."""
+        config, scorer = self.config, self.scorer
+        generator = load(file, scorer.device)
+        pictures: list[UInt8Array] = []
+
+        def features() -> Iterator[Tensor]:
+            for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
+                if not pictures:
+                    pictures.append(picture(images))
+                yield from scorer.features(images, self.scoring.batch_size)
+                advance(len(images))
+
+        distance = scorer.distance(features())
+        advance(config.num_images - scorer.count)
+        step = int(file.stem)
+        row = CurveRow(
+            step=step,
+            epoch=step * self.batch_size / scorer.num_real,
+            value=distance,
+            metric=scorer.metric,
+            num_images=scorer.count,
+        )
+        return row, pictures[0]

@@ -1,10 +1,12 @@
 """The study's jobs. A job is one training and its scores by many samplers and sampling seeds."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -13,26 +15,30 @@ from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
-from ngldm.data.statistics import latent_extent
 from ngldm.data.study import COLUMNS, StudyRow
+from ngldm.diffusion.process import Diffusion
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
+from ngldm.io.errors import InputError
 from ngldm.model import Model
-from ngldm.networks.autoencoders.build import load_autoencoder
+from ngldm.noise import make_noise
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
+from ngldm.sampling.stein import require_k_bar
 from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
-from ngldm.training.seeds import stream_seed
 
 # At each position of a latent, the training data have a range. A value is an outlier if its distance to the middle of
 # that range is more than this many half ranges.
@@ -67,12 +73,6 @@ def train_model(
         pass
     model.network.load_state_dict(ema.model.state_dict())
     model.network.eval()
-
-
-def fresh_model(build: Callable[[], Model], seed: int) -> Model:
-    """An untrained model. Its weights depend on the training seed alone: all variants of a seed start from the same."""
-    torch.manual_seed(stream_seed(seed, "unet"))
-    return build()
 
 
 def score_samplers(
@@ -147,6 +147,8 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
         workers: number of processes, with one thread each.
         advance: called with the number of jobs that are done.
     """
+    for job in jobs:
+        _require_sampled(job)
     latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
     shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
@@ -154,9 +156,8 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     rows: list[StudyRow] = []
     todo = []
     for job in jobs:
-        kept: KeptRows[StudyRow] = KeptRows(
-            "study", f"{job.variant}-{job.seed}", COLUMNS, {**shared, "settings": _decided_by(job)}
-        )
+        behind = {**shared, "settings": _decided_by(job), **own_noise(**job.settings["noise"])}
+        kept: KeptRows[StudyRow] = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, behind)
         found = kept.read()
         if found is None:
             todo.append((job, kept))
@@ -164,11 +165,27 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
             rows += found
             advance(1)
     if todo:
-        with ProcessPoolExecutor(min(workers, len(todo)), mp_context=get_context("spawn")) as pool:
+        with worker_pool(min(workers, len(todo))) as pool:
             for future in as_completed([pool.submit(run_job, job, kept, device) for job, kept in todo]):
                 rows += future.result()
                 advance(1)
     return rows
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """Processes for jobs. They end when this process ends, also if it is killed: a job may need many minutes."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _decided_by(job: Job) -> dict[str, Any]:
@@ -185,15 +202,26 @@ def run_job(job: Job, kept: KeptRows[StudyRow], device: str) -> list[StudyRow]:
     return rows
 
 
+def _require_sampled(job: Job) -> None:
+    """Check before any training that the sampler `stein` can sample the model, if the job has it.
+
+    Raises:
+        InputError: it cannot; the message begins with the variant.
+    """
+    if any(options["method"] == "stein" for options in job.samplers.values()):
+        noise, schedule = make_noise(**job.settings["noise"]), make_schedule(**job.settings["schedule"])
+        try:
+            require_k_bar(Diffusion.make(noise, schedule, **job.settings["diffusion"]))
+        except InputError as error:
+            raise InputError(f"study.variants.{job.variant}: {error}") from error
+
+
 def _compute(job: Job, device: str) -> list[StudyRow]:
     scorer = open_scorer(
         workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
     )
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape)
-    settings = {**job.settings, "autoencoder": autoencoder.settings}
-    extent = latent_extent(cache.train)
-    model = fresh_model(lambda: Model.build(settings, autoencoder, cache.statistics, extent), job.seed).to(device)
+    model = fresh_model(job.settings, job.seed, data, cache).to(device)
     train_model(model, cache.train, job.train, job.seed, device)
     scores = score_samplers(model, job.samplers, scorer=scorer, **job.scoring)
     diffusion = job.settings["diffusion"]

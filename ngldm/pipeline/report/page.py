@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from ngldm.data import history
 from ngldm.data.samples import load_samples
 from ngldm.data.study import read_scores
-from ngldm.io.files import atomic_directory, read_json, require, write_csv
+from ngldm.io.files import atomic_directory, require, write_csv
 from ngldm.io.images import load_arrays, save_png
 from ngldm.io.items import are_points, picture, trajectory_picture
 from ngldm.pipeline import workspace
@@ -29,7 +29,10 @@ from ngldm.pipeline.report.table import (
     COLUMNS,
     ScoreRow,
     collect_rows,
+    ladder_warnings,
     markdown_table,
+    read_figure,
+    read_reference,
     score_table,
     show,
     verdicts,
@@ -120,6 +123,7 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
     environment.filters["show"] = show
     text = StringIO()
     YAML().dump(params.model_dump(exclude_none=True), text)
+    about = read_reference()
     cells = {(row["noise"], row["sampler"]): row for row in rows}
     return environment.get_template("report.html.j2").render(
         params=params,
@@ -136,10 +140,9 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         paper_columns=PAPER_COLUMNS,
         winners=winners(rows),
         verdicts=verdicts(rows),
-        reference=read_json(
-            workspace.REFERENCE / "reference.json", "metric", "extractor", "num_images", "floor", "floor_num_images"
-        ),
-        autoencoder=read_json(workspace.metrics("autoencoder"), "psnr_db"),
+        reference=about,
+        warnings=ladder_warnings(about),
+        psnr_db=read_figure(workspace.metrics("autoencoder"), "psnr_db"),
         picture=lambda name: data_uri(folder / name),
         has=lambda name: (folder / name).is_file(),
         seconds=provenance.stage_seconds(params),
@@ -159,7 +162,7 @@ def write_report(
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
-        (folder / "table.md").write_text(score_table(rows))
+        (folder / "table.md").write_text(score_table(rows, ladder_warnings(read_reference())))
         further = further_rows(params)
         write_csv(folder / "further.csv", list(further[0]), further)
         advance(1, "pictures")

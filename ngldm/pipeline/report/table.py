@@ -1,16 +1,16 @@
-"""The table of scores: its rows, which of them is lower beyond doubt, and tables as Markdown and for the terminal."""
+"""The table of scores: its rows, the winners, and the table as Markdown and for the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from pathlib import Path
+from typing import Any, TypedDict
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 
-TOLD = ("method", "num_inference_steps")  # are the first words of the description of a sampler
-STANDARD_ERRORS = 2.0  # of the difference: a winner is lower by at least so many
+STANDARD_ERRORS = 2.0  # a winner is lower by at least this many standard errors of the difference
 SUMMARY_COLUMNS = ("noise", "sampler", "network_calls", "value", "spread", "kid", "precision", "recall")
 
 
@@ -51,6 +51,7 @@ class ScoreRow(TypedDict):
     sample_seconds: float
 
 
+LADDER = ("images", "floor", "blur_light", "blur_strong", "noise_light", "noise_strong")
 COLUMNS = tuple(ScoreRow.__annotations__)
 
 
@@ -60,94 +61,171 @@ def collect_rows(params: Params) -> list[ScoreRow]:
     Raises:
         InputError: a file is missing, or lacks a figure.
     """
-    about = read_json(workspace.REFERENCE / "reference.json")
+    extractor = entry(read_reference(), "extractor", str)
     rows = []
     for noise in params.noises:
-        trained = read_json(workspace.metrics("train", noise))
-        evaluated = entry(read_json(workspace.metrics("evaluate", noise), "samplers"), "samplers", dict)
+        evaluated = workspace.metrics("evaluate", noise)
         for sampler in params.samplers:
-            scores = _of_sampler(evaluated, noise, sampler)
-            metric = next(key for key in scores if f"{key}_std" in scores and key != "kid")
-            about_samples = read_json(workspace.samples(noise, sampler) / "samples.json", "sampler", "network_calls")
-            options = entry(about_samples, "sampler", dict)
-            sampled = read_json(workspace.metrics("sample", noise, sampler))
+            scores = _of_sampler(evaluated, sampler)
+            metric = _metric(scores, evaluated)
+            file = workspace.samples(noise, sampler) / "samples.json"
+            about = read_json(file, "sampler", "network_calls", "start_noise")
+            options = entry(about, "sampler", dict, file)
+            entry(options, "num_inference_steps", int, file)
             rows.append(
                 ScoreRow(
                     noise=noise,
                     sampler=sampler,
-                    method=options["method"],
+                    method=entry(options, "method", str, file),
                     settings=describe(options),
-                    start_noise=entry(about_samples, "start_noise", str),
-                    network_calls=entry(about_samples, "network_calls", int),
+                    start_noise=entry(about, "start_noise", str, file),
+                    network_calls=entry(about, "network_calls", int, file),
                     metric=metric,
-                    value=entry(scores, metric, float),
-                    spread=entry(scores, f"{metric}_std", float),
-                    kid=entry(scores, "kid", float),
-                    precision=entry(scores, "precision", float),
-                    recall=entry(scores, "recall", float),
-                    num_samples=entry(scores, "num_samples", int),
-                    extractor=entry(about, "extractor", str),
-                    train_seconds=entry(trained, "train_seconds", float),
-                    sample_seconds=entry(sampled, "sample_seconds", float),
+                    value=entry(scores, metric, float, evaluated),
+                    spread=entry(scores, f"{metric}_std", float, evaluated),
+                    kid=entry(scores, "kid", float, evaluated),
+                    precision=entry(scores, "precision", float, evaluated),
+                    recall=entry(scores, "recall", float, evaluated),
+                    num_samples=entry(scores, "num_samples", int, evaluated),
+                    extractor=extractor,
+                    train_seconds=read_figure(workspace.metrics("train", noise), "train_seconds"),
+                    sample_seconds=read_figure(workspace.metrics("sample", noise, sampler), "sample_seconds"),
                 )
             )
     return rows
 
 
-def _of_sampler(evaluated: Mapping[str, dict[str, object]], noise: str, sampler: str) -> dict[str, object]:
+def _of_sampler(file: Path, sampler: str) -> dict[str, object]:
+    """The scores of a sampler in a file of the stage `evaluate`."""
+    evaluated: dict[str, object] = entry(read_json(file, "samplers"), "samplers", dict, file)
     if sampler not in evaluated:
-        file = workspace.metrics("evaluate", noise)
         raise InputError(f"{file}: has no sampler {sampler!r}; run the stage `evaluate` again")
-    return evaluated[sampler]
+    return entry(evaluated, sampler, dict, file)
+
+
+def _metric(scores: Mapping[str, object], file: Path) -> str:
+    """The name of the Frechet distance: the score with a spread that is not KID."""
+    for key in scores:
+        if f"{key}_std" in scores and key != "kid":
+            return key
+    raise InputError(f"{file}: a sampler has no Frechet distance with its spread; run the stage `evaluate` again")
+
+
+def read_figure(file: Path, key: str) -> float:
+    """One number of a JSON file.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such number.
+    """
+    return entry(read_json(file), key, float, file)
+
+
+def read_reference() -> dict[str, object]:
+    """What the stage `reference` found: the extractor, its metric, the floor and the ladder of damaged images.
+
+    Points have no ladder.
+
+    Raises:
+        InputError: reference.json is missing or damaged, or lacks a figure.
+    """
+    file = workspace.REFERENCE / "reference.json"
+    texts, counts = ("extractor", "metric"), ("num_images", "floor_num_images")
+    about = read_json(file, *texts, *counts, "floor")
+    for key in texts:
+        entry(about, key, str, file)
+    for key in counts:
+        entry(about, key, int, file)
+    for key in ("floor", *(("accuracy",) if "accuracy" in about else ())):
+        entry(about, key, float, file)
+    if about["extractor"] != "points":
+        ladder = entry(about, "ladder", dict, file)
+        for key in LADDER:
+            entry(ladder, key, float, file)
+        entry(ladder, "faults", list, file)
+    return about
+
+
+def ladder_warnings(about: Mapping[str, Any]) -> list[str]:
+    """A sentence if the ladder has faults.
+
+    Args:
+        about: of `read_reference`.
+    """
+    faults = about["ladder"]["faults"] if "ladder" in about else []
+    if not faults:
+        return []
+    return [f"Do not trust these scores: the extractor {about['extractor']} does not see damage: {'; '.join(faults)}."]
 
 
 def describe(sampler: Mapping[str, object]) -> str:
     """The settings of a sampler in a few words, without its start noise, which has a column of its own."""
-    others = {key: value for key, value in sampler.items() if key not in (*TOLD, "start_noise") and value is not None}
+    shown = ("method", "num_inference_steps", "start_noise")
+    others = {key: value for key, value in sampler.items() if key not in shown and value is not None}
     words = [f"{key} {show(value)}" for key, value in others.items()]
     return ", ".join([f"{sampler['method']} {sampler['num_inference_steps']} steps", *words])
 
 
 def winners(rows: Sequence[ScoreRow]) -> dict[str, str | None]:
-    """For each sampler the noise with the lowest distance, or None if no noise is clearly the lowest.
+    """For each sampler the noise that beats all others (`beats`), or None.
 
-    A winner is lower than each other noise by at least two standard errors of the difference, sqrt(s1^2 + s2^2) of the
-    two spreads. There is none if the metrics, extractors or numbers of images differ, or if there is only one noise.
+    There is no winner if the metrics, extractors or numbers of images differ, or if there is only one noise.
     """
     found: dict[str, str | None] = {}
-    for sampler in dict.fromkeys(row["sampler"] for row in rows):
-        column = sorted((row for row in rows if row["sampler"] == sampler), key=lambda row: row["value"])
-        comparable = len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
-        clear = comparable and len(column) > 1 and all(beats(column[0], other) for other in column[1:])
-        found[sampler] = column[0]["noise"] if clear else None
+    for sampler, column in _columns(rows).items():
+        best = min(column, key=lambda row: row["value"])
+        others = [row for row in column if row is not best]
+        clear = _comparable(column) and all(
+            beats(best["value"], best["spread"], other["value"], other["spread"]) for other in others
+        )
+        found[sampler] = best["noise"] if clear and others else None
     return found
 
 
-def beats(one: ScoreRow, other: ScoreRow) -> bool:
-    """Whether a distance is lower by two standard errors. False if both spreads are 0 or one is unknown (NaN)."""
-    error = math.hypot(one["spread"], other["spread"])
-    return other["value"] - one["value"] >= STANDARD_ERRORS * error and error > 0
+def _columns(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
+    samplers = dict.fromkeys(row["sampler"] for row in rows)
+    return {sampler: [row for row in rows if row["sampler"] == sampler] for sampler in samplers}
+
+
+def _comparable(column: Sequence[ScoreRow]) -> bool:
+    return len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
+
+
+def beats(value: float, spread: float | None, other: float, other_spread: float | None) -> bool:
+    """Whether `value` is lower than `other` by two standard errors of the difference, sqrt(s1^2 + s2^2).
+
+    False if a spread is not known (None or NaN), or if both are 0.
+    """
+    if spread is None or other_spread is None:
+        return False
+    error = math.hypot(spread, other_spread)
+    return other - value >= STANDARD_ERRORS * error and error > 0
 
 
 def verdicts(rows: Sequence[ScoreRow]) -> dict[str, str]:
     """For each sampler what its scores show, in words."""
-    return {
-        sampler: "no difference shown" if noise is None else f"{noise} is lower than all others"
-        for sampler, noise in winners(rows).items()
-    }
+    found, best = {}, winners(rows)
+    for sampler, column in _columns(rows).items():
+        if best[sampler]:
+            found[sampler] = f"{best[sampler]} is lower than all others"
+        elif len(column) == 1:
+            found[sampler] = "only one noise"
+        else:
+            found[sampler] = "no difference shown" if _comparable(column) else "not comparable"
+    return found
 
 
 def conditions(rows: Sequence[ScoreRow]) -> list[str]:
-    """For each sampler a line: what its scores show, and the settings and start noise that they were made with."""
+    """A line for each sampler: what its scores show, its settings, and its start noise."""
     lines = []
-    for sampler, verdict in verdicts(rows).items():
+    said = verdicts(rows)
+    for sampler, column in _columns(rows).items():
         noises: dict[str, list[str]] = {}
-        for row in (row for row in rows if row["sampler"] == sampler):
+        for row in column:
             noises.setdefault(f"{row['settings']}, start noise {row['start_noise']}", []).append(row["noise"])
         settings = "; ".join(
             text + (f" ({', '.join(names)})" if len(noises) > 1 else "") for text, names in noises.items()
         )
-        lines.append(f"{sampler}: {verdict}. {settings}.")
+        lines.append(f"{sampler}: {said[sampler]}. {settings}.")
     return lines
 
 
@@ -168,13 +246,13 @@ def markdown_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str])
     return "\n".join(lines) + "\n"
 
 
-def score_table(rows: Sequence[ScoreRow]) -> str:
-    """All columns in Markdown. The score of a winner is bold. Below the table are the `conditions`."""
+def score_table(rows: Sequence[ScoreRow], notes: Sequence[str] = ()) -> str:
+    """All columns in Markdown. The score of a winner is bold. Below the table are the `conditions`, then the notes."""
     best = winners(rows)
     shown: list[Mapping[str, object]] = [
         {**row, "value": f"**{show(row['value'])}**"} if row["noise"] == best[row["sampler"]] else row for row in rows
     ]
-    return markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in conditions(rows))
+    return markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in [*conditions(rows), *notes])
 
 
 def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
@@ -185,8 +263,8 @@ def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
     scores: dict[str, dict[str, float]] = {row["noise"]: {} for row in rows}
     for row in rows:
         scores[row["noise"]][row["sampler"]] = row["value"]
-    floor = read_json(workspace.REFERENCE / "reference.json", "floor")["floor"]
-    psnr = read_json(workspace.metrics("autoencoder"), "psnr_db")["psnr_db"]
+    floor = read_figure(workspace.REFERENCE / "reference.json", "floor")
+    psnr = read_figure(workspace.metrics("autoencoder"), "psnr_db")
     return {rows[0]["metric"]: scores, "floor": floor, "autoencoder_psnr_db": psnr}
 
 

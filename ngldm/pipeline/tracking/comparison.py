@@ -18,7 +18,7 @@ from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import summarise
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
-from ngldm.pipeline.tracking.store import MODEL_TAG, Store, one_at_a_time
+from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
 
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
@@ -122,18 +122,27 @@ def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: st
     return run
 
 
-def record_study(store: Store, params: Params, rows: Sequence[StudyRow]) -> None:
+def scored_against(about: Mapping[str, object]) -> dict[str, str]:
+    """Tags that say which images and which extractor scores come from; reference.json has them."""
+    sources = {DATA_TAG: about.get("dataset_sha256"), EXTRACTOR_TAG: about.get("weights_sha256")}
+    return {tag: str(value) for tag, value in sources.items() if value is not None}
+
+
+def record_study(store: Store, params: Params, rows: Sequence[StudyRow], about: Mapping[str, object]) -> None:
     """Write the study: a finished run for each variant, with its settings and its mean score by sampler, in one parent.
 
     Args:
         rows: the rows of study/scores.csv.
+        about: reference.json.
     """
     summary = summarise(rows)
-    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
+    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags(), **scored_against(about)}
+    scoring = {"sample.num_images": params.study.num_images, **flatten({"evaluate": params.evaluate.model_dump()})}
     parent = Run(store, store.create_run("study", origin))
     for label, variant in params.study.variants.items():
         run = Run(store, store.create_run(label, {**origin, PARENT_ID: parent.id or ""}))
-        run.params({**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))})
+        settings = {**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))}
+        run.params({**settings, **scoring})
         for row in (row for row in summary if row["variant"] == label):
             values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
             run.metrics(

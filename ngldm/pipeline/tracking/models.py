@@ -27,10 +27,10 @@ def registered_name(noise: str) -> str:
 
 
 def signature(shape: tuple[int, ...]) -> Any:
-    """Inputs and outputs of the served model: n and seed; n images (uint8) or points (float32).
+    """Signature of the served model. Inputs: n and seed. Params: all sampling options.
 
-    All sampling options are params. A param that is not given is None. It gets the value of the
-    best known sampler of the noise.
+    Output: n images, uint8 (n, H, W, C), or n points, float32 (n, d). A param that is not given is None, and then
+    `ngldm.sampling.options.SamplingOptions.choose` sets it.
 
     Args:
         shape: of one item: (C, H, W) of images, (d,) of points.

@@ -8,10 +8,10 @@ from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items, item_shape, picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.tracking.comparison import run_of_model
+from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
-from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, Store
+from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import Scores
 
@@ -40,8 +40,7 @@ def record_scores(
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.
     known = {f"{key}.{sampler}": value for key, value in scores.named().items() if value is not None}
     run.metrics(known, model_id=model_id)
-    about = scorer.reference.about
-    run.tags({DATA_TAG: str(about.get("dataset_sha256")), EXTRACTOR_TAG: str(about.get("weights_sha256"))})
+    run.tags(scored_against(scorer.reference.about))
     run.picture(f"samples-{sampler}", picture(images), run.step)
     for frame in range(len(trajectory)):  # so MLflow's slider goes from noise to image
         run.picture(f"denoising-{sampler}", picture(trajectory[frame], rows=2), frame)

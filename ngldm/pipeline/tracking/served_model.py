@@ -3,8 +3,8 @@
     model = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
     images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
 
-Without params, the best known sampler of the noise is used. A request that cannot be fulfilled is refused, over HTTP
-with status 400 and the reason.
+Without params, the best known sampler of the noise is used. If a request has an option or a number that is not
+allowed, the answer is an error with the reason (over HTTP: status 400).
 """
 
 import logging
@@ -18,14 +18,14 @@ from ngldm.io.errors import InputError
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import load
 
-MAX_IMAGES = 1000  # of one request, all rows together: the answer is JSON
+MAX_IMAGES = 1000  # of one request, in all rows together; the answer is JSON, which is large
 OPTIONS = tuple(SamplerSettings.__annotations__)
 
 
 def refuse_unknown(record: logging.LogRecord) -> bool:
-    """A filter of MLflow's log: an error in place of its warning that it leaves out unknown params of our models.
+    """A filter for MLflow's log. It raises an error if MLflow warns of unknown params of our models.
 
-    MLflow removes them before `predict` is called and only warns. Nothing else tells us of them.
+    MLflow removes unknown params before it calls `predict`. This warning is the only sign of them.
     """
     text = record.getMessage()
     if text.startswith("Unrecognized params") and all(repr(option) in text for option in OPTIONS):
@@ -39,20 +39,22 @@ class ServedModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self.generator = load(context.artifacts["bundle"], "cpu")
-        logging.getLogger("mlflow.models.utils").addFilter(refuse_unknown)
+        log = logging.getLogger("mlflow.models.utils")
+        log.addFilter(refuse_unknown)
+        log.setLevel(logging.WARNING)  # else MLFLOW_LOGGING_LEVEL=ERROR would turn the filter off
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads hints as schema
-        """The images of all rows (n, seed), one after the other: uint8 (sum of n, H, W, C).
+        """Images of all rows (n, seed), in the order of the rows: uint8 (sum of n, H, W, C).
 
         Raises:
-            MlflowException: an unknown option; a seed or an option that sampling refuses; or a number of images that is
-                not between 1 and `MAX_IMAGES` in all.
+            MlflowException: an option or a seed is not allowed, a row has an n below 1, or all rows together have more
+                than `MAX_IMAGES` images.
         """
         chosen = {key: value for key, value in (params or {}).items() if value is not None}
-        rows = list(zip(model_input["n"], model_input["seed"], strict=True))
+        rows = [(int(n), int(seed)) for n, seed in zip(model_input["n"], model_input["seed"], strict=True)]
         try:
             _require_counts([n for n, _ in rows])
-            return np.concatenate([self.generator.sample(int(n), int(seed), **chosen) for n, seed in rows])
+            return np.concatenate([self.generator.sample(n, seed, **chosen) for n, seed in rows])
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 

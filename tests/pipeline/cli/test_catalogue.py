@@ -32,6 +32,16 @@ def test_list_gives_every_name_a_line_that_says_something(
     assert all(len(words) >= 2 for words in lines.values())
 
 
+def test_noises_are_listed_with_their_parameters_and_defaults(ngldm: Ngldm) -> None:
+    code, out, _ = ngldm("list", "noises")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert lines["student_t"].endswith(" (df: 5.0)")
+    assert "means: [-1.0, 1.0]" in lines["gaussian_mixture"]  # as params.yaml has it
+    assert not lines["laplace"].endswith(")")
+    assert "collections.abc" not in out
+
+
 def test_list_recipes_elsewhere_is_refused(ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = ngldm("list", "recipes")

@@ -44,11 +44,21 @@ def statistics(path: Path, mu: np.ndarray, sigma: np.ndarray) -> Path:
     return path
 
 
+def zipped(path: Path) -> Path:
+    with path.open("wb") as file:
+        np.savez(file, images=np.zeros((4, 8, 8, 3), np.uint8))
+    return path
+
+
 NAN = np.array([0.0, np.nan, 0.0, 0.0])
 BAD = {
     "nan_mu.npz": lambda path: statistics(path, NAN, np.eye(4)),
     "nan_sigma.npz": lambda path: statistics(path, np.zeros(4), np.diag(NAN)),
     "inf.npz": lambda path: statistics(path, np.zeros(4), np.diag([1.0, np.inf, 1.0, 1.0])),
+    "negative.npz": lambda path: statistics(path, np.zeros(4), np.diag([1.0, 1.0, 1.0, -1.0])),
+    "NAN.NPZ": lambda path: statistics(path.with_suffix(".npz"), NAN, np.eye(4)).rename(path),
+    "zipped.npy": zipped,
+    "empty.npy": lambda path: path.touch() or path,
     "small.npz": lambda path: statistics(path, np.zeros(3), np.eye(3)),
     "text.npz": lambda path: path.write_text("no zip") and path,
     "float.npy": lambda path: np.save(path, np.zeros((4, 8, 8, 3))) or path,
@@ -74,6 +84,27 @@ def test_either_side_is_refused_before_an_image_is_scored(ngldm, tmp_path, name,
     assert code == 2, out
     assert name in err
     assert Flat.seen == 0
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["statistics", "statistics.npy", "folder.npz"])
+def test_a_place_for_the_statistics_that_cannot_be_is_refused_before_an_image_is_scored(ngldm, tmp_path, name):
+    (tmp_path / "folder.npz").mkdir()
+    side = images(tmp_path / "a.npy", 20)
+    code, _, err = ngldm("fid", side, side, "--save", tmp_path / name, "--device", "cpu")
+    assert code == 2
+    assert "--save" in err
+    assert name in err
+    assert Flat.seen == 0
+
+
+def test_statistics_that_cannot_be_written_still_leave_the_distance(ngldm, tmp_path):
+    (tmp_path / "file").touch()
+    side = images(tmp_path / "a.npy", 20)
+    code, out, err = ngldm("fid", side, side, "--save", tmp_path / "file" / "s.npz", "--device", "cpu")
+    assert code == 2
+    assert "fid: 0.000000" in out
+    assert "--save" in err
     assert "Traceback" not in err
 
 

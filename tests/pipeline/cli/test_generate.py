@@ -16,7 +16,7 @@ from ngldm.pipeline.cli.fid import read_batches
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {
         "noise": {"name": "laplace", "params": {}},
-        "diffusion": {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": 5.0},
+        "diffusion": {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": None},
         "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
         "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
         "autoencoder": {"kind": "identity"},

@@ -1,20 +1,17 @@
 """`ngldm noise`: what it prints and draws, and what it refuses."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from ngldm.noise import make_noise
+
 Ngldm = Callable[..., tuple[int, str, str]]
-
-
-def test_list_names_every_distribution_with_its_parameters(ngldm: Ngldm) -> None:
-    code, out, _ = ngldm("noise", "list")
-    assert code == 0
-    assert "means: [-1.0, 1.0]" in out  # as params.yaml has it, and without Python's types
-    assert "collections.abc" not in out
-    assert all(word in out for word in ("laplace", "student_t", "df: 5.0", "averaged", "skew_normal"))
 
 
 def test_show_prints_exact_and_sampled_moments_and_draws(ngldm: Ngldm, tmp_path: Path) -> None:
@@ -41,3 +38,53 @@ def test_bad_input_is_one_message(ngldm: Ngldm, arguments: tuple[str, ...], word
     assert code == 2
     assert words in err
     assert "Traceback" not in err
+
+
+def test_show_says_what_a_law_of_whole_images_is_like(ngldm: Ngldm) -> None:
+    code, out, _ = ngldm("noise", "show", "multivariate_laplace")
+    assert code == 0
+    assert "elements share randomness; uncorrelated; symmetric; K_bar needs: scalar" in out
+    row = next(line for line in out.splitlines() if line.startswith("excess kurtosis")).split()
+    assert float(row[2]) == 3.0  # of the Laplace distribution
+    assert abs(float(row[3]) - 3.0) < 6 * float(row[4])
+    code, out, _ = ngldm("noise", "show", "power_law", "-p", "beta=0")
+    assert "elements do not share randomness; correlated" in out
+    assert "white control on 8 x 8 pixels: noise times 1.000" in out
+
+
+def test_gallery_draws_a_row_for_each_noise(ngldm: Ngldm, tmp_path: Path) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    assert ngldm("noise", "gallery", "sphere", "--out", str(one))[0] == 0
+    code, out, _ = ngldm("noise", "gallery", "student_t", "power_law {beta: -1.0}", "--out", str(two))
+    assert code == 0
+    assert out.strip() == str(two)
+    (width, height), (same, double) = Image.open(one).size, Image.open(two).size
+    assert (same, double) == (width, 2 * height)
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"), [("cauchy", "unknown noise"), ("sphere {", "'sphere {'"), ("sphere 3", "")]
+)
+def test_a_gallery_of_nothing_is_one_message(ngldm: Ngldm, tmp_path: Path, noise: str, words: str) -> None:
+    code, _, err = ngldm("noise", "gallery", noise, "--out", str(tmp_path / "x.png"))
+    assert code == 2
+    assert words in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_spectrum_prints_a_file_for_conf(ngldm: Ngldm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latents that are white have the same power in each bin: 5 standard errors of a mean of squares."""
+    folder = tmp_path / "data" / "latents"
+    folder.mkdir(parents=True)
+    latents = np.random.default_rng(0).standard_normal((500, 2, 8, 8)).astype(np.float32)
+    for split in ("train", "test"):
+        np.save(folder / f"{split}.npy", latents)
+    (folder / "statistics.json").write_text('{"mean": [0.0, 0.0], "std": [1.0, 1.0], "latent_shape": [2, 8, 8]}')
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ngldm("noise", "spectrum", "--bins", "3")
+    assert code == 0, err
+    assert out.startswith("# @package _global_\n")
+    options = yaml.safe_load(out)["noise_options"]["latent_spectrum"]
+    assert options["powers"] == pytest.approx([1.0] * 3, abs=5 * math.sqrt(2 / (1000 * 9)))
+    assert make_noise(options.pop("distribution"), options).second_moment == 1.0

@@ -57,6 +57,15 @@ def test_without_a_folder_no_output_of_a_stage_is_changed(ngldm: Ngldm, workspac
     assert (workspace / "theorem1" / "theorem1.csv").is_file()
 
 
+def test_of_few_latents_all_are_taken(ngldm: Ngldm, workspace: Path) -> None:
+    tables = []
+    for arguments in ((), ("--num-latents", "64")):
+        code, _, err = ngldm("theorem1", "-n", "laplace", "-T", "1", "--draws", "1", *arguments)
+        assert code == 0, err
+        tables.append((workspace / "theorem1" / "theorem1.csv").read_bytes())
+    assert tables[0] == tables[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

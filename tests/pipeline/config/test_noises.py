@@ -1,8 +1,10 @@
 """What only the registry of noises can check in params.yaml."""
 
 import pytest
+import yaml
 
 from ngldm.io.errors import InputError
+from ngldm.noise import JointLaw, make_noise, noise_names
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import parse_params
 
@@ -20,3 +22,60 @@ def test_unknown_distribution_or_parameter_is_named(content, options, words):
         check_noises(parse_params(content))
     for word in words:
         assert word in str(caught.value)
+
+
+def test_markov_is_refused_for_a_noise_whose_elements_depend_on_each_other(content):
+    content["noise_options"]["laplace"] = {"distribution": "multivariate_laplace"}
+    check_noises(parse_params(content))
+    content["diffusion"]["forward"] = "markov"
+    with pytest.raises(
+        InputError, match=r"noise_options\.laplace: diffusion\.forward: 'markov' .* 'multivariate_laplace'"
+    ):
+        check_noises(parse_params(content))
+
+
+def test_a_sampler_of_the_comparison_that_adds_noise_is_refused_with_a_coupling(content):
+    content["diffusion"]["coupling"] = "minibatch_ot"
+    content["samplers"] = ["auto"]
+    content["curve"]["sampler"] = "auto"
+    assert parse_params(content).diffusion.coupling == "minibatch_ot"
+    content["samplers"] = ["ancestral"]
+    with pytest.raises(InputError, match=r"sampler_options\.ancestral\.method: 'ancestral' adds fresh noise"):
+        parse_params(content)
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"noise": {"distribution": "cauchyy"}}, r"study\.variants\.v\.noise: unknown noise 'cauchyy'"),
+        ({"noise": {"distribution": "sphere"}, "forward": "markov"}, r"study\.variants\.v\.noise: diffusion\.forward"),
+    ],
+)
+def test_the_noises_of_the_study_are_checked_before_any_work(content, variant, words):
+    content["study"]["variants"] = {"v": variant}
+    with pytest.raises(InputError, match=words):
+        check_noises(parse_params(content))
+
+
+def test_a_variant_with_a_coupling_is_for_deterministic_samplers(content):
+    noisy = {"ancestral": {"method": "ancestral", "num_inference_steps": 5}}
+    content["study"]["samplers"] = {**noisy, "ddim": {"method": "ddim", "num_inference_steps": 5}}
+    variant = {"noise": {"distribution": "gaussian"}, "coupling": "minibatch_ot", "samplers": ["ddim"]}
+    content["study"]["variants"] = {"v": variant}
+    assert parse_params(content).study.variants["v"].diffusion() == {"coupling": "minibatch_ot"}
+    variant["samplers"] = ["ddim", "ancestral"]
+    with pytest.raises(InputError, match=r"study\.samplers\.ancestral\.method: 'ancestral' adds fresh noise"):
+        parse_params(content)
+
+
+def test_every_file_of_conf_noise_is_a_noise_and_every_law_of_whole_images_has_one(content, root):
+    found = {}
+    for path in sorted((root / "conf" / "noise").glob("*.yaml")):
+        options = yaml.safe_load(path.read_text())["noise_options"]
+        assert path.stem == "paper" or set(options) == {path.stem}
+        found |= options
+    content["noise_options"] = found
+    content["noises"] = sorted(found)
+    check_noises(parse_params(content))
+    named = {options["distribution"] for options in found.values()}
+    assert {name for name in noise_names() if isinstance(make_noise(name), JointLaw)} <= named

@@ -72,6 +72,11 @@ BAD = [
         ["auto.choices.default.num_inference_steps", "1001", "num_train_timesteps = 1000"],
     ),
     ("diffusion.gamma", 0.0, ["diffusion.gamma", "0.0", "greater than 0"]),
+    (
+        "diffusion",
+        {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": 3.0},
+        ["diffusion.gamma: 3.0 has no effect", "'none'", "null", "'min_snr'"],
+    ),
     ("sample.num_images", -1, ["sample.num_images", "-1"]),
     ("sample.seed", 2**63, ["sample.seed", "9223372036854775808", "less than or equal to 9223372036854775807"]),
     ("sample.seed", -1, ["sample.seed", "-1"]),

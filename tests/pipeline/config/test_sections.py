@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ngldm.data.sources.registry import SOURCES
 from ngldm.diffusion.forward import make_forward
@@ -17,6 +17,8 @@ from ngldm.noise import make_noise
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config import sections as param_sections
+from ngldm.pipeline.config.sections import DiffusionParams
+from ngldm.pipeline.config.study import StudyVariant
 from ngldm.sampling.denoiser import X0Handling
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.sampling.timesteps import inference_timesteps
@@ -87,3 +89,19 @@ def test_every_value_says_what_it_means(section):
     for name, field in section.model_fields.items():
         is_section = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         assert field.description or is_section or name == "sampler_options", f"{section.__name__}.{name}"
+
+
+@pytest.mark.parametrize(("weighting", "gamma"), [("none", None), ("min_snr", None), ("min_snr", 2.0), ("p2", 0.5)])
+def test_a_gamma_belongs_to_a_weighting(weighting: str, gamma: float | None) -> None:
+    DiffusionParams(forward="marginal", objective="eps", weighting=weighting, gamma=gamma)
+
+
+def test_a_gamma_without_effect_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"gamma: 2\.0 has no effect .* 'none'"):
+        DiffusionParams(forward="marginal", objective="eps", weighting="none", gamma=2.0)
+
+
+def test_a_variant_without_a_weighting_has_no_gamma_of_another() -> None:
+    shared = {"weighting": "min_snr", "gamma": 2.0}
+    assert {**shared, **StudyVariant(noise={}, weighting="none").diffusion()}["gamma"] is None
+    assert {**shared, **StudyVariant(noise={}).diffusion()}["gamma"] == 2.0

@@ -22,26 +22,21 @@ from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.report.curve import read_curve
 from ngldm.sampling.generator import load
 from ngldm.scoring.features.classifier import ClassifierExtractor
-from stages.autoencoder import autoencoder
 from stages.curve import curve
-from stages.download import download
-from stages.latents import latents
-from stages.reference import reference
 from stages.train import train
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of recipe smoke, one noise, trained with snapshots."""
+def built(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace of recipe smoke, one noise, trained with snapshots, with an MLflow store of its own."""
     folder = tmp_path_factory.mktemp("curve")
-    shutil.copytree(Path(__file__).parents[3] / "conf", folder / "conf")
+    for name in ("conf", "data"):
+        shutil.copytree(smoke / name, folder / name)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        paths.AUTOENCODER.parent.mkdir()
+        shutil.copy(smoke / paths.AUTOENCODER, paths.AUTOENCODER)
         compose_params(Path("params.yaml"), ["recipe=smoke", "noise=laplace"])
-        download()
-        autoencoder("cpu")
-        latents("cpu")
-        reference("cpu")
         train("laplace", "cpu")
     return folder
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,10 @@ from ngldm.data.statistics import latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.study import Score, fresh_model, score_samplers, train_model
+from ngldm.pipeline.experiments import study as jobs
+from ngldm.pipeline.experiments.study import Job, Score, run_jobs, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
@@ -81,11 +82,8 @@ def reference() -> Reference:
 
 
 def trained(seed: int) -> Model:
-    def build() -> Model:
-        autoencoder = build_autoencoder({"kind": "identity"}, (1, 4, 4))
-        return Model.build(CONFIG, autoencoder, None, latent_extent(LATENTS))
-
-    model = fresh_model(build, seed)
+    torch.manual_seed(seed)
+    model = Model.build(CONFIG, None, None, latent_extent(LATENTS))
     train_model(model, LATENTS, FIT, seed, "cpu")
     return model
 
@@ -141,8 +139,10 @@ def values(file: Path) -> list[float]:
 
 
 def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
-    workspace: Path, capfd: pytest.CaptureFixture[str]
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # In this process, which has its imports already; the test below has processes of their own.
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, **settings: ThreadPoolExecutor(1))
     table = paths.STUDY / "scores.csv"
     study("cpu")
     first = table.read_bytes()
@@ -158,13 +158,22 @@ def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
     change("train", log_every=10, eval_every=7, checkpoint_every=3, export="last", snapshot_every=20)
     study("cpu")
     assert values(table) == [-1.0, -1.0]
-    assert "not used" not in capfd.readouterr().out
+    assert "not used" not in capsys.readouterr().out
     change("train", lr=2e-3)
     study("cpu")
-    assert "study a-0: kept result " in (said := capfd.readouterr().out)
+    assert "study a-0: kept result " in (said := capsys.readouterr().out)
     assert "not used, changed since: settings.train.lr\n" in said
     assert min(values(table)) > 0.0
     assert table.read_bytes() != first
+
+
+def test_a_model_that_stein_cannot_sample_is_named_before_any_training() -> None:
+    """In an empty folder: it would fail later for want of latents."""
+    samplers: dict[str, SamplerSettings] = {"s": {"method": "stein", "num_inference_steps": 3}}
+    settings = {**CONFIG, "diffusion": {"objective": "x0"}}
+    job = Job("a", 0, settings, samplers, FIT, {"sample_seeds": [0], "num_images": 4, "batch_size": 4})
+    with pytest.raises(InputError, match=r"study\.variants\.a: method: 'stein' needs K_bar of the noise 'laplace'"):
+        run_jobs([job], "cpu", 1, lambda done: None)
 
 
 def test_the_study_looks_for_inceptions_weights_where_the_settings_say(workspace: Path) -> None:
@@ -175,8 +184,11 @@ def test_the_study_looks_for_inceptions_weights_where_the_settings_say(workspace
         study("cpu")
 
 
-def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path) -> None:
+def test_an_edit_of_the_distance_changes_both_tables(
+    workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The distance is doubled in a copy of the code in the working directory, as in DVC's experiment copies."""
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, **settings: ThreadPoolExecutor(1))
     tables = [paths.STUDY / "scores.csv", paths.CURVE / "laplace.csv", paths.CURVE / "gaussian.csv"]
     curve("cpu")
     study("cpu")
@@ -194,3 +206,33 @@ def test_an_edit_of_the_distance_changes_both_tables(workspace: Path, root: Path
     assert [values(table) for table in tables] == [[2.0 * value for value in rows] for rows in before]
     assert len(outputs) == 5  # two snapshots of two noises, one training
     assert all(line.endswith("not used, changed since: code") for line in outputs)
+
+
+KILLED = """
+import os, time
+from ngldm.pipeline.experiments.study import worker_pool
+
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(120)
+
+if __name__ == "__main__":
+    worker_pool(1).submit(work)
+    time.sleep(120)
+"""
+
+
+def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    root = Path(__file__).parents[3]
+    stage = subprocess.Popen(
+        [sys.executable, "killed.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert stage.stdout is not None
+    assert int(stage.stdout.readline()) != stage.pid
+    stage.kill()
+    assert stage.communicate(timeout=60) == ("", None)  # ends when the last process that can write has ended

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import json
 import os
 import re
 import shutil
@@ -148,6 +149,9 @@ def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     (folder / "study" / "scores.csv").write_text("\n".join([header, *rows]) + "\n")
     for noise in scores:
         (folder / "plots" / "curve" / f"{noise}.csv").write_text("step,epoch,value,metric,num_images\n")
+    reference = json.loads((folder / paths.REFERENCE / "reference.json").read_text())
+    reference["ladder"]["faults"] = ["light blur has 0.1, not more than the undamaged images with 0.2"]
+    (folder / paths.REFERENCE / "reference.json").write_text(json.dumps(reference))
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -156,6 +160,23 @@ def papers(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
         os.chdir(before)
     page = (folder / "reports" / "index.html").read_text(encoding="utf-8")
     return html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
+
+
+def test_the_page_shows_the_ladder_s_figures(page: str, smoke: Path) -> None:
+    ladder = json.loads((smoke / paths.REFERENCE / "reference.json").read_text())["ladder"]
+    assert ladder["faults"] == []
+    assert "Do not trust" not in page
+    sentence = page[page.index("Check of the extractor") :].partition("</p>")[0]
+    for step in ("images", "floor", "blur_light", "blur_strong", "noise_light", "noise_strong"):
+        assert f" {ladder[step]:.4g}" in sentence, step
+
+
+def test_an_extractor_that_fails_the_ladder_makes_a_warning(papers: Any) -> None:
+    (warning,) = (
+        text(part) for part in elements(papers, "p") if part.get("role") == "note" and "Warning" in text(part)
+    )
+    assert "Do not trust these scores" in warning
+    assert "light blur has 0.1, not more than the undamaged images with 0.2" in warning
 
 
 def cells(tree: Any, caption: str) -> list[list[str]]:

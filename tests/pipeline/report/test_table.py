@@ -79,6 +79,40 @@ def test_a_sampler_that_was_not_scored_is_named_with_its_stage(
         collect_rows(params)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("metrics/evaluate/laplace.json", {"samplers": []}, "samplers"),
+        ("metrics/evaluate/laplace.json", {"samplers": {"ancestral": 3}}, "ancestral"),
+        ("metrics/evaluate/laplace.json", {"samplers": {"ancestral": {}}}, "Frechet distance"),
+        ("metrics/train/laplace.json", {"seconds": 1}, "train_seconds"),
+        ("metrics/sample/laplace-auto.json", {"sample_seconds": "3"}, "sample_seconds"),
+        ("samples/laplace/auto/samples.json", {"num_images": 1}, "start_noise"),
+        (
+            "samples/laplace/auto/samples.json",
+            {"sampler": {"method": "heun"}, "network_calls": 9, "start_noise": "own"},
+            "num_inference_steps",
+        ),
+        (
+            "samples/laplace/auto/samples.json",
+            {"sampler": {"method": "heun", "num_inference_steps": 5}, "network_calls": 9, "start_noise": None},
+            "start_noise",
+        ),
+    ],
+)
+def test_a_damaged_figure_is_named_with_its_file(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: dict[str, object], words: str
+) -> None:
+    for path in (Path("metrics"), workspace.REFERENCE, Path("samples")):
+        shutil.copytree(smoke / path, tmp_path / path)
+    assert (tmp_path / name).is_file()
+    (tmp_path / name).write_text(json.dumps(content))
+    params = load_params(smoke / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"{name}: .*{words}"):
+        collect_rows(params)
+
+
 def test_markdown_has_a_cell_for_each_column() -> None:
     header, rule, *lines = markdown_table(ROWS, COLUMNS).splitlines()
     assert [cell.strip() for cell in header.strip("|").split("|")] == list(COLUMNS)

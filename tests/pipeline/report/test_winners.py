@@ -4,7 +4,20 @@ import html5lib
 import numpy as np
 import pytest
 
-from ngldm.pipeline.report.table import COLUMNS, conditions, describe, score_table, show, summary_rows, winners
+from ngldm.io.errors import InputError
+from ngldm.io.files import write_json
+from ngldm.pipeline import workspace
+from ngldm.pipeline.report.table import (
+    COLUMNS,
+    conditions,
+    describe,
+    ladder_warnings,
+    read_reference,
+    score_table,
+    show,
+    summary_rows,
+    winners,
+)
 
 
 def column(*scores: tuple[float, float], sampler: str = "auto", **changes: object) -> list[dict]:
@@ -39,7 +52,6 @@ def column(*scores: tuple[float, float], sampler: str = "auto", **changes: objec
         ([(1.0, 0.1), (1.0, 0.1)], None),
         ([(1.0, 0.0), (2.0, 0.0)], None),  # a spread of 0 is of nothing
         ([(1.0, float("nan")), (2.0, 0.1)], None),
-        ([(1.0, 0.1)], None),  # nothing to compare with
     ],
 )
 def test_a_winner_is_lower_by_two_standard_errors(scores, winner):
@@ -65,6 +77,64 @@ def test_what_is_not_comparable_has_no_winner(change):
     rows = column((1.0, 0.1), (2.0, 0.1))
     rows[1].update(change)
     assert winners(rows) == {"auto": None}
+    assert conditions(rows)[0].startswith("auto: not comparable.")
+
+
+def test_one_noise_alone_is_no_winner():
+    rows = column((1.0, 0.1))
+    assert winners(rows) == {"auto": None}
+    assert conditions(rows)[0].startswith("auto: only one noise.")
+    assert "**" not in score_table(rows)
+
+
+LADDER = {"images": 9, "floor": 1.0, "blur_light": 2.0, "blur_strong": 3.0, "noise_light": 2.0, "noise_strong": 3.0}
+ABOUT = {"extractor": "x", "metric": "fd_x", "num_images": 20, "floor": 0.5, "floor_num_images": 9}
+
+
+@pytest.fixture
+def reference(tmp_path, monkeypatch):
+    """Writes reference.json as given."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**changes: object) -> None:
+        about = {**ABOUT, "ladder": {**LADDER, "faults": []}, **changes}
+        write_json(workspace.REFERENCE / "reference.json", {k: v for k, v in about.items() if v is not None})
+
+    return write
+
+
+def test_a_ladder_without_faults_makes_no_warning(reference):
+    reference(accuracy=0.9)
+    assert ladder_warnings(read_reference()) == []
+
+
+def test_an_extractor_that_fails_the_ladder_makes_a_warning_with_the_figures(reference):
+    reference(ladder={**LADDER, "faults": ["light blur has 0.5, not more than ...", "strong noise has 1"]})
+    (line,) = ladder_warnings(read_reference())
+    assert line.startswith("Do not trust these scores: the extractor x")
+    assert "light blur has 0.5" in line
+    assert "strong noise has 1" in line
+    assert score_table(column((1.0, 0.1)), [line]).endswith(f"- {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"ladder": None}, "ladder"),
+        ({"ladder": 3}, "ladder"),
+        ({"ladder": {**LADDER, "faults": "none"}}, "faults"),
+        ({"ladder": {"floor": 1.0, "faults": []}}, "images"),
+        ({"ladder": {**LADDER, "noise_strong": "big", "faults": []}}, "noise_strong"),
+        ({"floor": "low"}, "floor"),
+        ({"accuracy": "x"}, "accuracy"),
+        ({"extractor": 1}, "extractor"),
+        ({"num_images": 2.5}, "num_images"),
+    ],
+)
+def test_a_damaged_reference_is_refused_with_file_and_key(reference, changes, key):
+    reference(**changes)
+    with pytest.raises(InputError, match=rf"reference\.json.*{key}"):
+        read_reference()
 
 
 def test_samplers_are_not_compared_with_each_other():

@@ -56,7 +56,7 @@ def make_model() -> Callable[..., Path]:
     def make(path: Path, noise: str = "laplace") -> Path:
         config = {
             "noise": {"name": noise, "params": {}},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
             "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
             "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
             "autoencoder": {"kind": "identity"},

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from ngldm.pipeline.cli.compare import COMPARABLE
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import parse_params
 from ngldm.pipeline.tracking.comparison import (
@@ -15,7 +16,7 @@ from ngldm.pipeline.tracking.comparison import (
     training_params,
     training_run,
 )
-from ngldm.pipeline.tracking.store import MODEL_TAG, Store
+from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, Store
 
 
 def data(store: Store, run_id: str | None) -> Any:
@@ -160,10 +161,14 @@ def test_the_study_is_a_parent_with_a_run_for_each_variant(store, content):
         for v, n, seeds in (("a", "laplace", 2), ("b", "gaussian", 1))
         for seed in range(seeds)
     ]
-    record_study(store, parse_params(content), rows)
+    about_reference = {"dataset_sha256": "d" * 64, "weights_sha256": "e" * 64}
+    record_study(store, parse_params(content), rows, about_reference)
     runs = {run.info.run_name: run for run in store.client.search_runs([store.experiment_id])}
     assert {runs[label].data.tags["mlflow.parentRunId"] for label in "ab"} == {runs["study"].info.run_id}
     assert runs["a"].data.params["schedule.name"] == "cosine"
+    conditions = {**runs["a"].data.tags, **runs["a"].data.params}
+    assert all(key in conditions for key in COMPARABLE)  # `ngldm compare` marks a best only if all are known
+    assert (conditions[DATA_TAG], conditions[EXTRACTOR_TAG]) == ("d" * 64, "e" * 64)
     assert runs["a"].data.metrics == {"fd.s": 1.5, "fd_std_error.s": 0.5, "outliers.s": 0.0}
     assert runs["b"].data.metrics == {"fd.s": 1.0, "outliers.s": 0.0}  # one training: no spread
     assert {run.info.status for label, run in runs.items() if label in ("a", "b", "study")} == {"FINISHED"}

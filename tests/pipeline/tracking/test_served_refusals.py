@@ -1,5 +1,6 @@
 """What the served model refuses: each request says why, and none is met with other options than it asked for."""
 
+import logging
 import math
 
 import mlflow
@@ -112,3 +113,22 @@ def test_a_model_of_others_in_the_same_process_keeps_mlflow_s_way(served, tmp_pa
     mlflow.pyfunc.save_model(tmp_path / "echo", python_model=Echo(), signature=signature, pip_requirements=[])
     echo = mlflow.pyfunc.load_model(str(tmp_path / "echo"))
     assert echo.predict({"n": np.array([1])}, params={"ata": 1, "method": "b"}) == {"method": "b"}
+
+
+def test_a_silent_log_hides_no_unknown_param(served):
+    """As with MLFLOW_LOGGING_LEVEL=ERROR."""
+    log = logging.getLogger("mlflow")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with pytest.raises(MlflowException, match="ata"):
+            served[0].predict({"n": 1, "seed": 0}, params={"ata": 0.5})
+    finally:
+        log.setLevel(before)
+
+
+def test_numbers_of_images_whose_sum_leaves_64_bits_are_refused(served):
+    """2^64 + 5 images: the sum of int64 would be 5."""
+    rows = {"n": np.array([2**62, 2**62, 2**62, 2**62 + 5]), "seed": np.arange(4)}
+    with pytest.raises(MlflowException, match="1000"):
+        served[0].predict(rows)

@@ -1,0 +1,22 @@
+"""How images and noise of a batch are paired in training."""
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
+    """The noise of a batch, in the order that makes the sum of |x0_i - eps_i|^2 least.
+
+    (Pooladian et al., ICML 2023; Tong et al., TMLR 2024.) The law of the noise stays the same, but given x0 the noise
+    no longer has this law. So a sampler that adds fresh noise is wrong; the deterministic ones stay right.
+
+    Args:
+        x0, eps: (B, ...) of one shape.
+
+    Returns:
+        The rows of eps in another order.
+    """
+    cost = torch.cdist(x0.flatten(1).double(), eps.flatten(1).double()).square()
+    _, order = linear_sum_assignment(cost.cpu().numpy())
+    return eps[torch.from_numpy(order).to(eps.device)]

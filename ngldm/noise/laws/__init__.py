@@ -1,0 +1,1 @@
+"""Laws of whole images: shared scale, correlated elements, and laws made of laws."""

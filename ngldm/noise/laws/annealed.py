@@ -1,0 +1,93 @@
+"""Gaussian noise whose colour changes with the noise level: one spectrum at high noise, another at low noise."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+from ngldm.noise.law import JointLaw, Law
+from ngldm.noise.laws.filtered import spectrum_of
+from ngldm.noise.parameters import number
+from ngldm.noise.registry import make_part, register
+from ngldm.noise.traits import Traits
+
+PINK: Mapping[str, object] = {"distribution": "power_law", "beta": 1.0}
+GAUSSIAN: Mapping[str, object] = {"distribution": "gaussian"}
+
+
+class Annealed(JointLaw):
+    """n = L_w m, m white and L_w L_w^T = (1 - w) Sigma_first + w Sigma_second, where w goes from 0 to 1 with lambda.
+
+    lambda = log(a / b) of x_t = a x_0 + b n. As m is the same at all t of an image, the predicted noise at t gives that
+    at s: L_s L_t^-1 eps_hat (`carry`). `sample` draws the law of pure noise, w = 0.
+    """
+
+    axes = 3
+
+    def __init__(self, first: Law, second: Law, centre: float, width: float) -> None:
+        for key, law in (("first", first), ("second", second)):
+            if not law.traits.gaussian:
+                raise InputError(
+                    f"{key}: {law.name!r} is not Gaussian; only for Gaussian noise does the predicted noise at one t "
+                    "give that at another"
+                )
+        self.first, self.second, self.centre, self.width = first, second, centre, width
+        self.traits = Traits(
+            shared=False, correlated=True, symmetric=True, gaussian=True, closed_under_sums=False, needs="unknown"
+        )
+
+    def check_item(self, item: Sequence[int]) -> None:
+        super().check_item(item)
+        for law in (self.first, self.second):
+            law.check_item(item)
+
+    def at(self, lambdas: Tensor) -> Tensor:
+        """The weight w of `second` at lambda = log(a / b): a logistic function of it."""
+        return torch.sigmoid((lambdas - self.centre) / self.width)
+
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
+    ) -> tuple[Tensor, None]:
+        return self.sample_at(shape, torch.zeros(shape[0], device=device), generator), None
+
+    def sample_at(self, shape: Sequence[int], weight: Tensor, generator: torch.Generator | None) -> Tensor:
+        """Noise (B, *item), float32, at the weights (B,) of `second`, on their device."""
+        z = torch.randn(tuple(shape), generator=generator, device=weight.device)
+        return self._filter(z, self._gain(weight, shape))
+
+    def carry(self, eps: Tensor, weight_t: Tensor, weight_s: Tensor) -> Tensor:
+        """L_s L_t^-1 eps: the noise (B, *item) of x_t as that of x_s; the weights are (B,)."""
+        return self._filter(eps, self._gain(weight_s, eps.shape) / self._gain(weight_t, eps.shape))
+
+    def _gain(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
+        """(B, 1, ..., h, w // 2 + 1) float64: the factor of each frequency of rfft2."""
+        self.check_item(shape[1:])
+        powers = [spectrum_of(law, shape[1:]) for law in (self.first, self.second)]
+        first, second = (p[:, : shape[-1] // 2 + 1].to(weight.device) for p in powers if p is not None)
+        w = weight.double().reshape(-1, *[1] * (len(shape) - 1))
+        return ((1.0 - w) * first + w * second).sqrt()
+
+    @staticmethod
+    def _filter(x: Tensor, gain: Tensor) -> Tensor:
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain.to(x.dtype), s=x.shape[-2:])
+        return filtered
+
+    def colour(self, z: Tensor) -> Tensor:
+        raise InputError(f"noise {self.name!r}: its correlation changes with t, so it has no single filter")
+
+
+@register("annealed")
+def annealed(
+    first: Mapping[str, object] = PINK,
+    second: Mapping[str, object] = GAUSSIAN,
+    centre: float = 0.0,
+    width: float = 1.0,
+) -> JointLaw:
+    """Gaussian noise that goes from the spectrum of `first` (high noise) to that of `second` at lambda `centre`.
+
+    `width` > 0 is the range of lambda = log(a / b) that the change takes. Huang et al. (SIGGRAPH 2024) anneal blue
+    noise so, without unit energy in between.
+    """
+    centre, width = number("centre", centre), number("width", width, 0.0)
+    return Annealed(make_part("first", first), make_part("second", second), centre, width)

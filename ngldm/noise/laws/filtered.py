@@ -1,0 +1,171 @@
+"""Noise with correlated elements: n = L m, where L filters noise m along rows and columns, each channel alike.
+
+L multiplies the Fourier series by sqrt(S), where S is a power spectrum of mean 1 (`ngldm.noise.laws.spectra`). On a
+torus the noise has the same law at every pixel. With a fixed L, diffusion of x with n is diffusion of L^-1 x with m. So
+compare a filtered noise with white noise whose schedule is moved (`white_shift`), not with white noise as it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ngldm.io.errors import InputError
+from ngldm.noise.law import JointLaw, Law, draw_with_stein
+from ngldm.noise.laws import spectra
+from ngldm.noise.laws.scale_mixtures import ScaleMixture
+from ngldm.noise.laws.spectra import Spectrum, unit_power
+from ngldm.noise.parameters import number
+from ngldm.noise.registry import make_part, register
+
+GAUSSIAN: Mapping[str, object] = {"distribution": "gaussian"}
+LOW_BAND = 0.125  # cycles per pixel: structure of 8 pixels and more
+
+
+class Filtered(JointLaw):
+    """Noise of a law with uncorrelated elements, filtered to a spectrum.
+
+    Args:
+        spectrum: see `ngldm.noise.laws.spectra`.
+        base: the law of the noise that is filtered.
+    """
+
+    axes = 3
+
+    def __init__(self, spectrum: Spectrum, base: Law) -> None:
+        if base.traits.correlated or abs(base.mean) > 1e-9:
+            raise InputError(f"base: {base.name!r} must have mean 0 and uncorrelated elements to be filtered")
+        self.spectrum, self.base = spectrum, base
+        self.second_moment = base.second_moment
+        self.marginal = base.marginal if base.traits.gaussian or isinstance(base, ScaleMixture) else None
+        self.traits = replace(base.traits, correlated=True)
+        self.powers: dict[tuple[int, int], Tensor] = {}
+        self.gains: dict[tuple[int, int, torch.device], Tensor] = {}
+
+    def check_item(self, item: Sequence[int]) -> None:
+        super().check_item(item)
+        self.power(item)
+
+    def power(self, item: Sequence[int]) -> Tensor:
+        """The power spectrum of items (..., h, w): (h, w) float64 of mean 1.
+
+        Raises:
+            InputError: it is 0 or not finite somewhere, or the filter has no effect at this size.
+        """
+        h, w = item[-2:]
+        if (h, w) not in self.powers:
+            self.powers[h, w] = unit_power(self.spectrum, h, w)
+        return self.powers[h, w]
+
+    def draw(
+        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        if not stein:
+            return self.colour(self.base.sample(shape, generator, device)), None
+        m, k = draw_with_stein(self.base, shape, generator, device)
+        return self.colour(m), k
+
+    def colour(self, z: Tensor) -> Tensor:
+        """L z: (B, *item), in the type of z (at least float32)."""
+        return self._filter(z, 1.0)
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """L^-1 x: (B, *item)."""
+        return self._filter(x, -1.0)
+
+    def _filter(self, x: Tensor, power: float) -> Tensor:
+        h, w = x.shape[-2:]
+        if (key := (h, w, x.device)) not in self.gains:
+            self.gains[key] = self.power((h, w)).sqrt()[:, : w // 2 + 1].to(x.device)
+        x = x if x.dtype == torch.float64 else x.float()
+        gain = (self.gains[key] ** power).to(x.dtype)
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=(h, w))
+        return filtered
+
+    def k_bar(self, eps_hat: Tensor) -> Tensor:
+        """K_bar of the noise before it is filtered, from the predicted filtered noise."""
+        return self.base.k_bar(self.whiten(eps_hat))
+
+
+def spectrum_of(law: Law, item: Sequence[int]) -> Tensor | None:
+    """The power spectrum of Gaussian noise of items (..., h, w), (h, w) of mean 1; None for another law."""
+    if isinstance(law, Filtered) and law.traits.gaussian:
+        return law.power(item)
+    return torch.ones(item[-2], item[-1], dtype=torch.float64) if law.traits.gaussian else None
+
+
+def white_shift(law: Filtered, item: Sequence[int], highest: float = LOW_BAND) -> float:
+    """How white noise must be scaled to be as strong as the filtered noise at frequencies up to `highest`.
+
+    This is the fair control of a filtered noise: white noise b' = k b has the same signal-to-noise ratio in the low
+    band, where images have their energy. In log(a / b) it moves the schedule by -log k.
+
+    Args:
+        item: (..., h, w).
+        highest: |f| in cycles per pixel.
+
+    Returns:
+        k, the root of the filtered noise's mean power in that band (white noise has 1).
+    """
+    power, f = law.power(item), spectra.frequencies(item[-2], item[-1])
+    return math.sqrt(float(power[f <= highest].mean()))
+
+
+@register("power_law")
+def power_law(beta: float = 1.0, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """Power |f|^-beta at frequency f: `beta` 1 is pink, 2 red, 0 white, -1 blue. `base` is filtered.
+
+    Voleti et al. 2022 (arXiv 2210.12254) and Scimeca et al. 2025 (arXiv 2502.10236) train with such noise.
+    """
+    return Filtered(spectra.power_law(number("beta", beta, -8.0, 8.0)), make_part("base", base))
+
+
+@register("flicker")
+def flicker(eta: float = 0.2, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """Covariance (r + 1)^-eta between pixels at the distance r, `eta` > 0: a little noise of every wavelength.
+
+    As in Flicker-DDPM (Mao and Li 2026, arXiv 2606.03393), but on a torus. There a small `eta` is refused, on images
+    that are not square also 0.3: the power of some frequencies would be negative.
+    """
+    return Filtered(spectra.flicker(number("eta", eta, 0.0, 100.0)), make_part("base", base))
+
+
+@register("band")
+def band(low: float = 0.0, high: float = 0.25, floor: float = 0.1, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """Frequencies from `low` to `high` cycles per pixel with full power, the others with `floor` > 0 of it."""
+    low, high = number("low", low, -1e-9), number("high", high, 0.0)
+    if not low < high:
+        raise InputError(f"high: {high:g} must be above low, {low:g}")
+    return Filtered(spectra.band(low, high, number("floor", floor, 0.0, 1.0)), make_part("base", base))
+
+
+@register("spectrum")
+def spectrum(powers: Sequence[float] = (4.0, 2.0, 1.0, 0.5), base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """`powers` > 0 in bins of equal width of the frequency; `ngldm noise spectrum` measures those of your latents."""
+    if isinstance(powers, str) or not isinstance(powers, Sequence) or not powers:
+        raise InputError(f"powers: {powers!r} must be a list of numbers above 0")
+    return Filtered(
+        spectra.radial([number(f"powers[{i}]", value, 0.0) for i, value in enumerate(powers)]), make_part("base", base)
+    )
+
+
+@register("offset")
+def offset(strength: float = 0.1, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """White noise plus `strength` > 0 times one number for each image and channel, scaled to unit energy.
+
+    The covariance of a channel is (I + s^2 1 1^T) / (1 + s^2). Offset noise as it is used elsewhere leaves out the
+    scaling (Guttenberg 2023).
+    """
+    return Filtered(spectra.offset(number("strength", strength, 0.0, 1e3)), make_part("base", base))
+
+
+@register("pyramid")
+def pyramid(discount: float = 0.5, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
+    """White noise plus noise of half the size, a quarter, ..., with amplitudes `discount`, discount^2, ..., in (0, 1).
+
+    Multi-resolution noise (Whitaker 2023), but brought to full size by Fourier series and divided by its exact
+    deviation, so that an image does not depend on its batch.
+    """
+    return Filtered(spectra.pyramid(number("discount", discount, 0.0, 1.0)), make_part("base", base))

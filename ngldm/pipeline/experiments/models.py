@@ -1,0 +1,33 @@
+"""Models for the pipeline's latents, before they are trained."""
+
+from collections.abc import Mapping
+
+import torch
+
+from ngldm.data.dataset import Dataset
+from ngldm.data.latents import Latents
+from ngldm.data.statistics import latent_extent
+from ngldm.model import Model
+from ngldm.networks.autoencoders.build import load_autoencoder
+from ngldm.pipeline import workspace
+from ngldm.training.seeds import stream_seed
+
+
+def fresh_model(settings: Mapping[str, object], seed: int, data: Dataset, cache: Latents) -> Model:
+    """A model with an untrained network and the pipeline's autoencoder.
+
+    The weights of the network depend on the seed and its size alone: all noises of a seed start from the same.
+
+    Args:
+        settings: the keys noise, schedule and diffusion of `Model.build`, and those of `ngldm.model.item_settings`.
+        seed: of the training.
+        data: the data set whose images or points the model will make.
+        cache: their latents.
+
+    Raises:
+        InputError: the file of the autoencoder is missing or damaged, or a setting is not allowed.
+    """
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape)
+    about = {"autoencoder": autoencoder.settings, "dataset": data.name}
+    torch.manual_seed(stream_seed(seed, "unet"))
+    return Model.build({**settings, **about}, autoencoder, cache.statistics, latent_extent(cache.train))
