@@ -36,7 +36,7 @@ def compare(size: str, cifar: bool) -> list[Row]:
     unet = UNET if not cifar else {**UNET, "widths": [64, 128], "attention_head_dim": 32}
     latents = generator.normal(size=(1500, *autoencoder.latent_shape)).astype(np.float32)
     model = model_of(unet, autoencoder.latent_shape)
-    ema = EMA(model.unet, 0.995)
+    ema = EMA(model.network, 0.995)
 
     @torch.no_grad()
     def encoded(index: Any) -> torch.Tensor:
@@ -45,7 +45,7 @@ def compare(size: str, cifar: bool) -> list[Row]:
     def training(fetch: Any) -> Any:
         def run() -> None:
             task = Task(model.diffusion.loss, Split(1500, fetch))
-            for _ in fit(model.unet, ema, task, config(steps, batch, "fp32"), seed=0):
+            for _ in fit(model.network, ema, task, config(steps, batch, "fp32"), seed=0):
                 pass
 
         return run

@@ -25,7 +25,7 @@ def against_diffusers(size: str) -> list[Row]:
     peer = diffusers_unet(shape, pick(size, (32, 64), (64, 128), (64, 128))).eval().to(device)
     settings = ours_like(parameters(peer), shape[0])
     model = model_of(settings, shape).to(device)
-    model.unet.eval()
+    model.network.eval()
     pipeline = DDIMPipeline(peer, DDIMScheduler(1000))
     pipeline.set_progress_bar_config(disable=True)
 
@@ -45,7 +45,7 @@ def against_diffusers(size: str) -> list[Row]:
     compilation = time.perf_counter() - start
     rows = summary(interleaved(contenders, pick(size, 1, 5, 7)), count * steps, "ours", "image steps")
     for row in rows:
-        network = peer if row["contender"] == "diffusers" else model.unet
+        network = peer if row["contender"] == "diffusers" else model.network
         row |= {"parameters": parameters(network), "seconds per call": row["seconds"] / steps}
         row["seconds to compile"] = compilation if row["contender"] == "ours, compiled" else 0.0
     return rows

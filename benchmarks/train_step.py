@@ -43,11 +43,11 @@ def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
 def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
     """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step."""
     model = model_of(settings, tuple(data.shape[1:])).to(DEVICE)
-    ema = EMA(model.unet, 0.995)
+    ema = EMA(model.network, 0.995)
     task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
 
     def run() -> None:
-        for _ in fit(model.unet, ema, task, config(steps, batch, precision), seed=0, device=DEVICE):
+        for _ in fit(model.network, ema, task, config(steps, batch, precision), seed=0, device=DEVICE):
             pass
 
     return run
@@ -195,7 +195,7 @@ def peers(peer: str, size: str) -> Comparison:
     precisions = ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",)
     for name, first in (("ours", None), ("ours, half as wide first level", width // 2)):
         settings = ours_like(count, shape[0], first_width=first)
-        size_of_ours = parameters(model_of(settings, shape).unet)
+        size_of_ours = parameters(model_of(settings, shape).network)
         for precision in precisions:
             result.add(f"{name}, {precision}", ours(settings, data, steps, batch, precision), size_of_ours)
     for precision in precisions:
@@ -219,7 +219,7 @@ def paper(size: str) -> Comparison:
     mine = ours_like(parameters(plain), 3, levels=3, blocks_per_level=1)
     result = Comparison(steps * batch)
     run = ours(mine, torch.randn(200, 3, 24, 24), steps, batch, "fp32")
-    result.add("ours", run, parameters(model_of(mine, (3, 24, 24)).unet))
+    result.add("ours", run, parameters(model_of(mine, (3, 24, 24)).network))
     result.add("the paper's loop", papers_loop(plain, encoder, images, steps, batch), parameters(plain))
     return result
 

@@ -1,6 +1,6 @@
-"""The model file: one safetensors file that holds everything needed to generate images (`ngldm.load`).
+"""The model file: one safetensors file that holds everything needed to generate images or points (`ngldm.load`).
 
-- Its tensors are the EMA weights of the U-Net, the weights of the autoencoder, and the statistics of the latents.
+- Its tensors are the EMA weights of the network, the weights of the autoencoder, and the statistics of the latents.
 - Its metadata are the settings of the networks, the schedule, the forward process, what the network predicts, and the
   name and parameters of the noise. So a Laplace model cannot be sampled with Gaussian noise by accident.
 """
@@ -18,14 +18,17 @@ from ngldm.data.statistics import LatentExtent, LatentStatistics
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.io.images import UInt8Array
-from ngldm.io.tensors import load_tensors, require_finite, save_tensors, strip_prefix, to_uint8
+from ngldm.io.files import entry
+from ngldm.io.items import Items
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, strip_prefix, to_items
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.networks.mlp import MLP, MLPSettings
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 
 FORMAT = "ngldm-bundle-2"
+DenoiserNetwork = UNet | MLP
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class Model:
 
     Attributes:
         config: the settings in the file's metadata; see `build`.
-        unet: the network that predicts; see `diffusion` for what it predicts.
-        autoencoder: turns latents into images.
+        network: predicts, a U-Net for images, an MLP for points; see `diffusion` for what it predicts.
+        autoencoder: turns latents into images or points.
         statistics: mean and standard deviation of the training latents, per channel.
         extent: range and moments of the standardised training latents, at each position.
         diffusion: noise, schedule, forward process and objective.
     """
 
     config: Mapping[str, object]
-    unet: UNet
+    network: DenoiserNetwork
     autoencoder: Autoencoder
     statistics: LatentStatistics
     extent: LatentExtent
@@ -56,12 +59,13 @@ class Model:
         statistics: LatentStatistics | None = None,
         extent: LatentExtent | None = None,
     ) -> "Model":
-        """A model with an untrained U-Net.
+        """A model with an untrained network.
 
         Args:
-            config: the keys `noise`, `schedule`, `diffusion`, `unet` and `autoencoder` hold the arguments of
-                `make_noise`, `make_schedule`, `Diffusion.make`, `UNetSettings` and `build_autoencoder`. `image_shape`
-                is (C, H, W). `dataset`, the name of the data set, is optional and only kept for information.
+            config: the keys `noise`, `schedule`, `diffusion` and `autoencoder` hold the arguments of `make_noise`,
+                `make_schedule`, `Diffusion.make` and `build_autoencoder`. A model of images has `unet`, the arguments
+                of `UNetSettings`, and `image_shape`, (C, H, W). One of points has `mlp`, those of `MLPSettings`, and
+                `dim`, d. `dataset`, the name of the data set, is optional and only kept for information.
             autoencoder: a trained one; None makes one with random weights.
             statistics: those of the training latents; None takes mean 0 and standard deviation 1.
             extent: that of the training latents; None takes mean 0, standard deviation 1 and no bounds.
@@ -71,7 +75,7 @@ class Model:
         """
         parts: dict[str, Any] = dict(config)  # the functions below check the values
         schedule = make_schedule(**parts["schedule"])
-        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], tuple(parts["image_shape"])).float()
+        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], _item_shape(config)).float()
         channels = autoencoder.latent_shape[0]
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
@@ -80,50 +84,57 @@ class Model:
         if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
             parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
-        settings, head = UNetSettings(**parts["unet"]), diffusion.stein_head.kind
-        unet = UNet(channels, settings, schedule.num_train_timesteps, head).float()
-        return cls(parts, unet, autoencoder, statistics, extent, diffusion)
+        steps, head = schedule.num_train_timesteps, diffusion.stein_head.kind
+        network: DenoiserNetwork
+        if "mlp" in parts:
+            network = MLP(channels, MLPSettings(**parts["mlp"]), steps, head).float()
+        else:
+            network = UNet(channels, UNetSettings(**parts["unet"]), steps, head).float()
+        return cls(parts, network, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the networks, in the memory layout that convolutions prefer. Changes this model and returns it."""
-        for network in (self.unet, self.autoencoder):
+        for network in (self.network, self.autoencoder):
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return self
 
     def compiled(self) -> "Model":
-        """The same model with a compiled U-Net. On a CPU the first call of each batch size takes about a minute."""
-        return replace(self, unet=cast(UNet, torch.compile(self.unet, dynamic=False)))
+        """The same model with a compiled network. On a CPU the first call of each batch size takes about a minute."""
+        return replace(self, network=cast(DenoiserNetwork, torch.compile(self.network, dynamic=False)))
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-        channels, height, width = cast(tuple[int, int, int], self.config["image_shape"])
-        return channels, height, width
+    def item_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of images, (d,) of points."""
+        return _item_shape(self.config)
+
+    def no_items(self) -> Items:
+        """An array of no image (0, H, W, C), or of no point (0, d), to join others to."""
+        return to_items(torch.empty(0, *self.item_shape))
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return next(self.network.parameters()).device
 
     @torch.inference_mode()
-    def decode(self, latents: Tensor) -> UInt8Array:
-        """Convert standardised latents (B, c, h, w) to uint8 images (B, H, W, C).
+    def decode(self, latents: Tensor) -> Items:
+        """Convert standardised latents to items: (B, c, h, w) to uint8 images (B, H, W, C), (B, d) to float32 points.
 
         Raises:
-            InputError: latents or pixels are NaN or infinite. They would become black images.
+            InputError: latents, pixels or points are NaN or infinite. Such pixels would become black images.
         """
-        images = self.autoencoder.decode(self.statistics.unstandardise(latents))
-        for name, values in (("latents", latents), ("images", images)):
+        decoded = self.autoencoder.decode(self.statistics.unstandardise(latents))
+        for name, values in (("latents", latents), ("points" if decoded.ndim == 2 else "images", decoded)):
             if not values.isfinite().all():
                 bad = len(values) - int(values.isfinite().flatten(1).all(1).sum())
                 raise InputError(
                     f"{name}: {bad} of {len(values)} hold NaN or infinite numbers; the sampler's steps left the range "
                     "of float32: choose another sampler, more steps, or x0_handling"
                 )
-        return to_uint8(images)
+        return to_items(decoded)
 
     def save(self, path: Path) -> None:
         """Write the file. It appears complete or not at all."""
-        modules: dict[str, nn.Module] = {"unet": self.unet, "autoencoder": self.autoencoder}
+        modules: dict[str, nn.Module] = {_network_key(self.config): self.network, "autoencoder": self.autoencoder}
         tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
         tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
@@ -154,15 +165,42 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     _require_shapes(tensors, model, path)
     require_finite(tensors, Path(path), unbounded=("extent.low", "extent.high"))
     try:
-        model.unet.load_state_dict(strip_prefix(tensors, "unet."))
+        model.network.load_state_dict(strip_prefix(tensors, f"{_network_key(config)}."))
         model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
         extent = LatentExtent(**strip_prefix(tensors, "extent."))
     except (RuntimeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its weights do not fit its own settings ({error})") from error
-    model.unet.eval()
+    model.network.eval()
     model.autoencoder.eval()
     return replace(model, statistics=statistics, extent=extent).to(device)
+
+
+def _network_key(config: Mapping[str, object]) -> str:
+    """What the network is called in the file, in its settings and in the names of its tensors."""
+    return "mlp" if "mlp" in config else "unet"
+
+
+def _item_shape(config: Mapping[str, object]) -> tuple[int, ...]:
+    """(C, H, W) of images, (d,) of points."""
+    if "mlp" in config:
+        return (entry(config, "dim", int),)
+    channels, height, width = cast(tuple[int, int, int], config["image_shape"])
+    return channels, height, width
+
+
+def item_settings(
+    item_shape: tuple[int, ...], unet: Mapping[str, object], mlp: Mapping[str, object]
+) -> dict[str, object]:
+    """The keys of `Model.build` that say what one item is and which network predicts it.
+
+    Args:
+        item_shape: (C, H, W) of images, (d,) of points.
+        unet, mlp: settings of the network for images, and of that for points.
+    """
+    if len(item_shape) == 1:
+        return {"mlp": mlp, "dim": item_shape[0]}
+    return {"unet": unet, "image_shape": item_shape}
 
 
 def _require_shapes(tensors: Mapping[str, Tensor], model: Model, path: str | PathLike[str]) -> None:

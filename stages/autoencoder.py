@@ -10,7 +10,8 @@ from ngldm.data.history import write_history
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json
 from ngldm.io.images import save_png
-from ngldm.io.tensors import to_float
+from ngldm.io.items import noun
+from ngldm.io.tensors import to_tensor
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import (
     build_autoencoder,
@@ -30,23 +31,24 @@ from ngldm.training.seeds import stream_seed
 
 
 def autoencoder(device: Device = "auto") -> None:
-    """Train the autoencoder on the training images. Measure how well it reconstructs the test images."""
+    """Train the autoencoder on the training items. Measure how well it reconstructs the test items."""
     params = load_params()
     target = resolve_device(device)
     be_deterministic()
     data, config = open_dataset(workspace.DATASET), params.autoencoder
+    kind = {**config.model_dump(exclude={"fit"}), **data.encoding}
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
-    model = build_autoencoder(config.model_dump(exclude={"fit"}), data.image_shape)
+    model = build_autoencoder(kind, data.item_shape)
     ema = EMA(model, config.fit.ema_decay)
-    settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
+    settings = {**kind, "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
     reports = []
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train
             task = Task(
                 lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
-                Split(len(data.train), lambda index: to_float(data.train[index])),
-                heldout=Split(len(data.test), lambda index: to_float(data.test[index])),
+                Split(len(data.train), lambda index: to_tensor(data.train[index])),
+                heldout=Split(len(data.test), lambda index: to_tensor(data.test[index])),
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
             reports = follow("autoencoder", config.fit.max_steps, training)
@@ -59,7 +61,7 @@ def autoencoder(device: Device = "auto") -> None:
         write_json(workspace.metrics("autoencoder"), {"psnr_db": psnr, "seconds": seconds})
     content = {
         "PSNR in dB": psnr,
-        "test images": len(data.test),
+        f"test {noun(data.test)}": len(data.test),
         "time": duration(seconds),
         "file": workspace.AUTOENCODER,
     }

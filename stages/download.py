@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from ngldm.data.sources.layout import describe_layout
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
+from ngldm.io.items import noun
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
@@ -14,7 +15,7 @@ from ngldm.pipeline.terminal import command, progress, summary
 
 
 def download() -> None:
-    """Download, unpack or make the data set. Store it as uint8 arrays with a training and a test split."""
+    """Download, unpack or make the data set. Store it as arrays, uint8 images or float32 points, with two splits."""
     params, start_time = load_params(), time.perf_counter()
     check_noises(params)  # checked in the first stage, before anything is computed
     raw = workspace.main_root() / workspace.RAW
@@ -27,8 +28,9 @@ def download() -> None:
     for line in describe_layout(workspace.DATASET):
         print(line)
     write_json(workspace.metrics("download"), {"seconds": time.perf_counter() - start_time})
-    images = {"training images": len(dataset.train), "test images": len(dataset.test)}
-    summary(f"download {dataset.name}", {**images, "shape": dataset.image_shape, "folder": workspace.DATASET})
+    items = noun(dataset.train)
+    counts = {f"training {items}": len(dataset.train), f"test {items}": len(dataset.test)}
+    summary(f"download {dataset.name}", {**counts, "shape": dataset.item_shape, "folder": workspace.DATASET})
 
 
 main = command(download)

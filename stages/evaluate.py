@@ -1,10 +1,11 @@
 """Stage `evaluate@<noise>`: score the images of all samplers of one noise. MLflow gets scores and pictures."""
 
 import time
+from dataclasses import replace
 
 import torch
 
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
@@ -14,6 +15,7 @@ from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.further.scores import beside_points, further_scores
 from ngldm.scoring.scores import STEPS, score
 
 
@@ -24,7 +26,7 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     config, start = params.evaluate, time.perf_counter()
-    sets = {sampler: load_images(workspace.samples(noise, sampler)) for sampler in params.samplers}
+    sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
     scorer = stage_scorer(config, count, target)
     scores = {}
@@ -32,10 +34,13 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
         with progress(f"features {noise} {sampler}", scorer.count) as advance:
             features = torch.cat(list(scorer.features(images[: scorer.count], config.batch_size, advance)))
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
-            scores[sampler] = score(scorer, features, config, advance)
+            found = score(scorer, features, config, advance)
+        compared = (images[: scorer.count], features, scorer.reference.features)
+        scores[sampler] = replace(found, further=further_scores(workspace.FURTHER, *compared, config.neighbours))
+    beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}
-    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, "seconds": seconds})
+    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **beside, "seconds": seconds})
     store = Store(params.experiment)
     for sampler, pictures in sets.items():
         record_scores(store, params, (noise, sampler), scorer, scores[sampler], pictures)

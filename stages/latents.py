@@ -1,4 +1,4 @@
-"""Stage `latents`: encode every image once, and keep the standardised latents."""
+"""Stage `latents`: encode every image or point once, and keep the standardised latents."""
 
 import time
 
@@ -18,7 +18,7 @@ def latents(device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     data = open_dataset(workspace.DATASET)
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape).to(target)
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape).to(target)
     with progress("latents", len(data.train) + len(data.test)) as advance:
         build_cache(autoencoder, data.train, data.test, workspace.LATENTS, params.latents.batch_size, target, advance)
     write_json(workspace.metrics("latents"), {"seconds": time.perf_counter() - start})

@@ -5,18 +5,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
+from ngldm.io.items import Items, as_images, as_points
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier
+from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, train_classifier
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
 from ngldm.scoring.features.classifier import save_classifier
-from ngldm.scoring.features.extractor import choose_extractor, make_extractor
+from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
+from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.protocol import shortfall
 from ngldm.scoring.scorer import measure_real
@@ -24,7 +28,7 @@ from ngldm.training.checkpoint import decisive
 
 
 def reference(device: Device = "auto") -> None:
-    """Train the extractor, unless it is Inception. Store features and statistics of the training images.
+    """Train the extractor, unless it is Inception. Store features and statistics of the training items.
 
     It learns the labels if there are at least two classes, else how an image was rotated. The distance of the test
     images to the training images is called the floor. A perfect generator can be expected to reach it with as many
@@ -34,26 +38,24 @@ def reference(device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     scoring, data = params.evaluate, open_dataset(workspace.DATASET)
-    name = choose_extractor(scoring.extractor, data.train_labels)
+    name = "points" if data.points else choose_extractor(scoring.extractor, data.train_labels)
     metrics: dict[str, float] = {}
     start = time.perf_counter()
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
-        if name != "inception":
+        if name == "points":
+            save_scale(as_points(data.train), folder / SCALE)
+        elif name != "inception":
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
             trained = train_classifier(data, params, name, target, checkpointer, follow)
             metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
-        extractor = make_extractor(
-            name, classifier=folder / CLASSIFIER, inception=scoring.inception_weights, device=target
-        )
+        trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
+        extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
-            floor = measure_real(extractor, data, folder, scoring.batch_size, advance)
-        with progress("damaged images", 5 * min(len(data.test), MAX_IMAGES)) as advance:
-            real = read_statistics(folder / "statistics.npz")
-            ladder = climb(extractor, data.test, real, scoring.batch_size, advance)
-        for fault in ladder.faults:
-            print(f"warning: the extractor {name} does not see damage: {fault}")
+            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
+        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
+        damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
         metrics[f"floor_{extractor.metric}"] = floor
@@ -66,12 +68,21 @@ def reference(device: Device = "auto") -> None:
             "floor": floor,
             "floor_num_images": len(data.test),
             **metrics,
-            "ladder": ladder.as_json(),
+            **damaged,
         }
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})
+
+
+def climb_ladder(extractor: Extractor, test: Items, folder: Path, batch_size: int) -> dict[str, object]:
+    """Distances of damaged test images, for reference.json. Faults are printed as warnings."""
+    with progress("damaged images", 5 * min(len(test), MAX_IMAGES)) as advance:
+        ladder = climb(extractor, as_images(test), read_statistics(folder / "statistics.npz"), batch_size, advance)
+    for fault in ladder.faults:
+        print(f"warning: the extractor {extractor.name} does not see damage: {fault}")
+    return ladder.as_json()
 
 
 def behind_classifier(params: Params, name: str) -> dict[str, Any]:

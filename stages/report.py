@@ -3,6 +3,7 @@
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report.further import further_rows, tail_errors
 from ngldm.pipeline.report.page import STEPS, write_report
 from ngldm.pipeline.report.table import (
     SUMMARY_COLUMNS,
@@ -20,10 +21,11 @@ def report() -> None:
     params = load_params()
     with progress("report", STEPS, "parts") as advance:
         rows = write_report(params, workspace.REPORTS, advance)
-    write_json(workspace.SCORES, few_scores(rows))
+    write_json(workspace.SCORES, {**few_scores(rows), **tail_errors(further_rows(params))})
     headings = {"network_calls": "calls", "value": rows[0]["metric"]}
     columns = [headings.get(column, column) for column in SUMMARY_COLUMNS]
-    title = f"{params.recipe} on {params.dataset.name}, {rows[0]['num_samples']} images each"
+    items = "points" if params.dataset.name == "points" else "images"
+    title = f"{params.recipe} on {params.dataset.name}, {rows[0]['num_samples']} {items} each"
     print_table(columns, summary_rows(rows), title)
     for line in conditions(rows):
         print(line)

@@ -1,4 +1,4 @@
-"""Stage `sample@<noise>-<sampler>`: generate images with a trained model."""
+"""Stage `sample@<noise>-<sampler>`: generate images or points with a trained model."""
 
 import time
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_json
-from ngldm.io.images import sample_grid, save_png
+from ngldm.io.images import save_png
+from ngldm.io.items import noun, picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
@@ -15,7 +16,7 @@ from ngldm.sampling.generator import Generator, load
 from ngldm.sampling.randomness import start_choice
 from ngldm.sampling.samplers import network_calls
 
-GRID = 128  # images in the picture that `dvc plots` shows
+SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
 
 
 def sample(
@@ -23,7 +24,7 @@ def sample(
     sampler: SamplerLabel,
     device: Device = "auto",
 ) -> None:
-    """Generate images with one sampler: a uint8 array, with a seed for each image, and a trajectory."""
+    """Generate images or points with one sampler: an array, with a seed for each item, and a trajectory."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
     workspace.require_label("sampler", sampler, params.samplers)
@@ -37,20 +38,20 @@ def sample(
     size = config.batch_size or generator.batch_size(config.num_images)
     if config.compile:
         generator = Generator(generator.model.compiled())
-    channels, height, width = generator.model.image_shape
+    empty = generator.model.no_items()
     with atomic_directory(workspace.samples(noise, sampler)) as folder:
-        shape = (config.num_images, height, width, channels)
-        images = np.lib.format.open_memmap(folder / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        shape = (config.num_images, *empty.shape[1:])
+        items = np.lib.format.open_memmap(folder / f"{noun(empty)}.npy", mode="w+", dtype=empty.dtype, shape=shape)
         start, done = time.perf_counter(), 0
         total = config.num_images * options["num_inference_steps"]
         with progress(f"sample {noise} {sampler}", total, "steps") as advance:
             for batch in generator.batches(
                 config.num_images, config.seed, batch_size=size, progress=advance, **options
             ):
-                images[done : done + len(batch)] = batch
+                items[done : done + len(batch)] = batch
                 done += len(batch)
-        images.flush()
-        picture = np.array(images[:GRID])
+        items.flush()
+        first = picture(np.array(items[:SHOWN]))
         seconds = time.perf_counter() - start
         frames = generator.trajectory(config.trajectory_images, config.trajectory_frames, config.seed, **options)
         np.save(folder / "trajectory.npy", frames)
@@ -63,12 +64,12 @@ def sample(
             "num_images": config.num_images,
         }
         write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(workspace.model(noise))})
-    save_png(sample_grid(picture), workspace.sample_plot(noise, sampler))
+    save_png(first, workspace.sample_plot(noise, sampler))
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     summary(
         f"sample {noise} {sampler}",
         {
-            "images": config.num_images,
+            noun(empty): config.num_images,
             "network calls per image": about["network_calls"],
             "time": duration(seconds),
             "folder": workspace.samples(noise, sampler),

@@ -6,9 +6,11 @@ Only some recipes have variants to compare, e.g. recipe=study; with the others t
 import time
 from typing import Any
 
+from ngldm.data.dataset import open_dataset
 from ngldm.data.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
 from ngldm.io.files import read_json, write_json
+from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import Fit
@@ -29,6 +31,10 @@ def study(device: Device = "auto") -> None:
     params, start = load_params(), time.perf_counter()
     config = params.study
     jobs: list[Job] = []
+    network: dict[str, object] = {}
+    if config.variants:
+        item_shape = open_dataset(workspace.DATASET).item_shape
+        network = item_settings(item_shape, params.unet.model_dump(), params.mlp.model_dump())
     for seed in range(config.train_seeds):
         for label, variant in config.variants.items():
             distribution = dict(variant.noise)
@@ -36,7 +42,7 @@ def study(device: Device = "auto") -> None:
                 "noise": {"name": distribution.pop("distribution"), "params": distribution},
                 "schedule": {**params.schedule.model_dump(), **variant.schedule},
                 "diffusion": {**params.diffusion.model_dump(), **variant.diffusion()},
-                "unet": params.unet.model_dump(),
+                **network,
             }
             names = variant.samplers or list(config.samplers)
             model = (settings["noise"]["name"], settings["schedule"]["num_train_timesteps"])

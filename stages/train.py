@@ -9,6 +9,7 @@ from ngldm.data.latents import open_cache
 from ngldm.data.snapshots import Snapshots
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import entry, read_json, write_json
+from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
@@ -26,7 +27,7 @@ from ngldm.training.loop import Report, Split, Task, fit
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
-    """Train the U-Net on the latents with one noise distribution. Write the model file."""
+    """Train the network on the latents with one noise distribution. Write the model file."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
     target = resolve_device(device)
@@ -36,10 +37,10 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         "noise": params.noise_arguments(noise),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        "unet": params.unet.model_dump(),
+        **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
     }
     model = fresh_model(settings, params.seed, data, cache)
-    ema = EMA(model.unet, config.ema_decay)
+    ema = EMA(model.network, config.ema_decay)
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
@@ -59,20 +60,20 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             show(report)
             # A resumed training repeats its old reports, but the weights are those of a later step.
             if report.step == ema.updates:
-                snapshots.keep(report.step, replace(model, unet=ema.model).save)
+                snapshots.keep(report.step, replace(model, network=ema.model).save)
 
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
-        training = fit(model.unet, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
+        training = fit(model.network, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
         seconds = checkpointer.seconds()
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
-        model.unet.load_state_dict(best)
+        model.network.load_state_dict(best)
         model.save(workspace.model(noise))
         snapshots.hand_over(workspace.snapshots(noise))
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(workspace.metrics("train", noise), final)
-        model_id = log_model(store, run, workspace.model(noise), noise, data.image_shape)
+        model_id = log_model(store, run, workspace.model(noise), noise, model.item_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 

@@ -116,10 +116,10 @@ def make_model() -> Callable[..., Any]:
         }
         torch.manual_seed(0)
         model = Model.build(config)
-        for parameter in model.unet.parameters():
+        for parameter in model.network.parameters():
             if not parameter.any():
                 nn.init.normal_(parameter, std=0.1)
-        model.unet.eval()
+        model.network.eval()
         model.autoencoder.eval()
         channels = model.autoencoder.latent_shape[0]
         statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))

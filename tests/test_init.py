@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     made = Model.build(config)
     with torch.no_grad():
-        for parameter in made.unet.parameters():
+        for parameter in made.network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     made.save(path)

@@ -13,12 +13,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ngldm.data.statistics import LatentExtent
+from ngldm.data.statistics import LatentExtent, LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import FORMAT, Model, load_model
-from ngldm.sampling.generator import Generator
+from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.samplers import SAMPLERS
+from ngldm.sampling.seeds import image_seeds
 
 METHODS = tuple(sorted(SAMPLERS))
 MakeModel = Callable[..., Model]
@@ -62,8 +63,8 @@ def test_a_preconditioned_model_keeps_what_was_measured(tmp_path: Path, schedule
     extent = replace(standard, std=0.6 * standard.std, mean=0.8 + standard.mean)
     torch.manual_seed(0)
     model = Model.build(config, extent=extent)
-    nn.init.normal_(list(model.unet.parameters())[-1], std=0.1)
-    model.unet.eval()
+    nn.init.normal_(list(model.network.parameters())[-1], std=0.1)
+    model.network.eval()
     model.save(tmp_path / "m.safetensors")
     loaded = load_model(tmp_path / "m.safetensors")
     assert loaded.diffusion.preconditioning.data_std == pytest.approx(1.0)  # sqrt(0.6^2 + 0.8^2)
@@ -83,7 +84,7 @@ def test_settings_statistics_and_noise_come_back(saved: Path, make_model: MakeMo
 
 def test_a_loaded_model_is_in_eval_mode_so_that_dropout_is_off(saved: Path) -> None:
     loaded = load_model(saved)
-    assert not any(module.training for network in (loaded.unet, loaded.autoencoder) for module in network.modules())
+    assert not any(module.training for network in (loaded.network, loaded.autoencoder) for module in network.modules())
     np.testing.assert_array_equal(images(loaded), images(loaded))
 
 
@@ -219,6 +220,85 @@ def test_a_setting_out_of_range_is_named_with_its_file(saved: Path) -> None:
     rewrite(saved, schedule={"name": "linear", "num_train_timesteps": -3})
     with pytest.raises(InputError, match=f"{saved}: schedule.num_train_timesteps"):
         load_model(saved)
+
+
+@pytest.fixture
+def points_model(tmp_path: Path) -> Path:
+    """A file of a model of points in the plane, with soft-logged data and none of its layers zero."""
+    config = {
+        "noise": {"name": "student_t", "params": {"df": 5.0}},
+        "schedule": {"name": "cosine", "num_train_timesteps": 30, "beta_start": 1e-4, "beta_end": 0.02},
+        "diffusion": {"forward": "marginal", "objective": "x0"},
+        "mlp": {"width": 16, "depth": 2},
+        "autoencoder": {"kind": "identity", "transform": "soft_log"},
+        "dim": 2,
+    }
+    torch.manual_seed(0)
+    statistics = LatentStatistics(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.25]))
+    model = Model.build(config, statistics=statistics)
+    for parameter in model.network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    model.save(tmp_path / "points.safetensors")
+    return tmp_path / "points.safetensors"
+
+
+def test_a_model_of_points_gives_float_points(points_model: Path) -> None:
+    """Each point depends on its own seed, and what is decoded is sign(y) (exp|y| - 1) of the unstandardised latents."""
+    generator = Generator(load_model(points_model))
+    points = generator.sample(20, seed=3, method="ddim", num_inference_steps=5)
+    assert (points.shape, points.dtype) == ((20, 2), np.float32)
+    assert generator.sample(0).shape == (0, 2)
+    again = generator.sample(5, seed=3, first=7, batch_size=2, method="ddim", num_inference_steps=5)
+    np.testing.assert_allclose(again, points[7:12], rtol=1e-4)
+    latents = sample_latents(
+        generator.model, image_seeds(3, 0, 20), generator.options(method="ddim", num_inference_steps=5)
+    )
+    y = latents.numpy() * [0.5, 0.25] + [1.0, -2.0]
+    np.testing.assert_allclose(points, np.sign(y) * np.expm1(np.abs(y)), rtol=1e-4, atol=1e-6)
+    frames = generator.trajectory(4, 3, seed=3, method="ddim", num_inference_steps=5)
+    np.testing.assert_allclose(frames[-1], points[:4], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("noise", "head"), [("multivariate_t", "scalar"), ("student_t", "element")])
+def test_a_model_of_points_with_a_head_is_sampled_by_stein(tmp_path: Path, noise: str, head: str) -> None:
+    """The head comes back from the file; point i does not depend on the others."""
+    config = {
+        "noise": {"name": noise, "params": {"df": 5.0}},
+        "schedule": {"name": "cosine", "num_train_timesteps": 30},
+        "diffusion": {"objective": "v", "stein_head": head},
+        "mlp": {"width": 16, "depth": 2},
+        "autoencoder": {"kind": "identity"},
+        "dim": 3,
+    }
+    torch.manual_seed(0)
+    model = Model.build(config)
+    for parameter in model.network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    model.save(tmp_path / "model.safetensors")
+    expected = Generator(model).sample(9, seed=1, method="stein", num_inference_steps=6)
+    generator = Generator(load_model(tmp_path / "model.safetensors"))
+    np.testing.assert_allclose(generator.sample(9, seed=1, method="stein", num_inference_steps=6), expected, rtol=1e-5)
+    alone = generator.sample(1, seed=1, first=4, method="stein", num_inference_steps=6)
+    np.testing.assert_allclose(alone[0], expected[4], rtol=1e-3, atol=1e-4)
+    assert np.unique(expected).size == expected.size
+
+
+def test_noise_filtered_along_rows_is_refused_for_points() -> None:
+    config = {
+        "noise": {"name": "power_law", "params": {}},
+        "schedule": {"name": "cosine", "num_train_timesteps": 30},
+        "diffusion": {"objective": "v"},
+        "mlp": {"width": 16, "depth": 2},
+        "autoencoder": {"kind": "identity"},
+        "dim": 3,
+    }
+    with pytest.raises(InputError, match=r"noise 'power_law' shares randomness over rows and columns"):
+        Model.build(config)
+
+
+def test_points_out_of_range_are_refused(points_model: Path) -> None:
+    with pytest.raises(InputError, match="points: 1 of 2 hold NaN or infinite numbers"):
+        load_model(points_model).decode(torch.tensor([[0.0, 0.0], [1e3, 0.0]]))
 
 
 def test_a_model_of_an_older_version_that_wrote_an_unused_gamma_still_loads(saved: Path) -> None:

@@ -1,10 +1,11 @@
-"""Data sets, all in one form: uint8 images (N, H, W, C) with integer labels, split into train and test.
+"""Data sets, all in one form: images, uint8 (N, H, W, C), or points, float32 (N, d), with integer labels.
 
-On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256).
+On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256). A data
+set of points also has points.json (`AboutPoints`).
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +13,50 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
-from ngldm.io.images import UInt8Array, open_array, require_images
+from ngldm.io.images import open_array, require_images
+from ngldm.io.items import Items, as_images, as_points, item_shape, open_items, require_points
 
 SPLITS = ("train", "test")
 Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
+ABOUT = "points.json"
 MAX_CLASSES = 1_000_000  # the classifier has an output for each class
 
 
 @dataclass(frozen=True)
+class AboutPoints:
+    """What is known of a data set of points.
+
+    Attributes:
+        transform: "none", "soft_log" or "soft_log_radius" (`ngldm.networks.autoencoders.transforms`); models are
+            trained on transformed points and give points that are transformed back.
+        columns: a name per column.
+        centres: of the modes, (K, d); empty if there are none or they are not known.
+    """
+
+    transform: str
+    columns: Sequence[str]
+    centres: Sequence[Sequence[float]] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """Images and labels of both splits. The arrays may be memory-mapped.
+    """Images or points, and labels, of both splits. The arrays may be memory-mapped.
 
     Attributes:
         name: e.g. "digits".
-        train, test: (N, H, W, C) uint8.
+        train, test: (N, H, W, C) uint8 or (N, d) float32.
         train_labels, test_labels: (N,) int64 class indices from 0.
+        points: what is known of points; None for images.
     """
 
     name: str
-    train: UInt8Array
-    test: UInt8Array
+    train: Items
+    test: Items
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
+    points: AboutPoints | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -44,13 +65,25 @@ class Dataset:
         return channels, height, width
 
     @property
+    def item_shape(self) -> tuple[int, ...]:
+        """The shape of one item as networks take it: (C, H, W) of images, (d,) of points."""
+        return item_shape(self.train)
+
+    @property
+    def encoding(self) -> dict[str, object]:
+        """What the data set adds to the autoencoder's settings: for points, their transform."""
+        return {} if self.points is None else {"transform": self.points.transform}
+
+    @property
     def num_classes(self) -> int:
         """One more than the largest label."""
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
 
 def write_arrays(dataset: Dataset, folder: Path) -> None:
-    """Write a data set's four arrays into an existing folder."""
+    """Write a data set's four arrays, and what is known of points, into an existing folder."""
+    if dataset.points is not None:
+        write_json(folder / ABOUT, asdict(dataset.points))
     for split in SPLITS:
         np.save(folder / f"{split}.npy", getattr(dataset, split))
         np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
@@ -59,10 +92,13 @@ def write_arrays(dataset: Dataset, folder: Path) -> None:
 def finish_dataset(name: str, folder: Path) -> None:
     """Write dataset.json, which describes the arrays in `folder`."""
     dataset = _open_arrays(name, folder)
-    channels, height, width = dataset.image_shape
+    shape: dict[str, object] = {"dim": dataset.train.shape[1]}
+    if dataset.points is None:
+        channels, height, width = dataset.image_shape
+        shape = {"image_shape": {"height": height, "width": width, "channels": channels}}
     summary = {
         "name": name,
-        "image_shape": {"height": height, "width": width, "channels": channels},
+        **shape,
         **_counts(dataset),
         "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
     }
@@ -103,22 +139,33 @@ def require_dataset(path: Path, dataset: Dataset) -> None:
         InputError: what is wrong, and in which file.
     """
     for split in SPLITS:
-        images, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
-        require_images(path / f"{split}.npy", images)
-        if labels.shape != (len(images),):
-            raise InputError(f"{path / split}_labels.npy: shape {labels.shape}, must be ({len(images)},)")
+        items, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
+        if dataset.points is None:
+            require_images(path / f"{split}.npy", as_images(items))
+        else:
+            require_points(path / f"{split}.npy", as_points(items), dataset.points.columns)
+        if labels.shape != (len(items),):
+            raise InputError(f"{path / split}_labels.npy: shape {labels.shape}, must be ({len(items)},)")
         if labels.min() < 0:
             raise InputError(f"{path / split}_labels.npy: label {labels.min()} must be at least 0")
         if labels.max() >= MAX_CLASSES:
             raise InputError(f"{path / split}_labels.npy: label {labels.max()} must be below {MAX_CLASSES}")
     if dataset.train.shape[1:] != dataset.test.shape[1:]:
         shapes = f"{dataset.train.shape[1:]} in train.npy, {dataset.test.shape[1:]} in test.npy"
-        raise InputError(f"{path}: images of different shapes (H, W, C): {shapes}")
+        noun = "images of different shapes (H, W, C)" if dataset.points is None else "points of different shapes (d,)"
+        raise InputError(f"{path}: {noun}: {shapes}")
 
 
 def _open_arrays(name: str, path: Path) -> Dataset:
-    train, test = (open_array(path / f"{split}.npy", np.uint8, MADE_BY) for split in SPLITS)
+    points = _read_about(path / ABOUT) if (path / ABOUT).is_file() else None
+    train, test = (open_items(path / f"{split}.npy", points is not None, MADE_BY) for split in SPLITS)
     train_labels, test_labels = (open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in SPLITS)
-    dataset = Dataset(name, train, test, train_labels, test_labels)
+    dataset = Dataset(name, train, test, train_labels, test_labels, points)
     require_dataset(path, dataset)
     return dataset
+
+
+def _read_about(path: Path) -> AboutPoints:
+    content = read_json(path)
+    centres = entry(content, "centres", list)
+    return AboutPoints(entry(content, "transform", str), entry(content, "columns", list), centres)

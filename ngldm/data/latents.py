@@ -1,9 +1,9 @@
-"""The latent cache: every image encoded once, standardised per channel, memory-mapped.
+"""The latent cache: every item encoded once, standardised per channel, memory-mapped.
 
 Each channel has mean 0 and variance 1 over the training split. So noise of variance 1 is equally strong whatever the
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
-On disk: train.npy, test.npy (N, c, h, w) float32, and statistics.json.
+On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,9 @@ from torch import Tensor
 from ngldm.data.statistics import LatentStatistics, channel_statistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
-from ngldm.io.images import UInt8Array, open_array, require_finite
-from ngldm.io.tensors import to_float
+from ngldm.io.images import open_array, require_finite
+from ngldm.io.items import Items, noun
+from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
 
@@ -30,7 +31,7 @@ class Latents:
     """A cache opened for reading.
 
     Attributes:
-        train, test: memory-mapped standardised latents (N, c, h, w) of each split.
+        train, test: memory-mapped standardised latents (N, c, h, w) or (N, d) of each split.
         statistics: what they were standardised with.
     """
 
@@ -42,33 +43,33 @@ class Latents:
 class Encoder(Protocol):
     """What the cache needs of an autoencoder."""
 
-    latent_shape: tuple[int, int, int]
+    latent_shape: tuple[int, ...]
 
     def eval(self) -> object: ...
 
     def encode(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) images in [-1, 1] to (B, c, h, w) latents."""
+        """(B, C, H, W) images in [-1, 1] to (B, c, h, w) latents; points (B, d) to (B, d)."""
         ...
 
 
 @torch.no_grad()
 def _encode(
     autoencoder: Encoder,
-    images: UInt8Array,
+    items: Items,
     path: Path,
     batch_size: int,
     device: torch.device,
     progress: Callable[[int], None],
 ) -> NDArray[np.float32]:
-    shape = (len(images), *autoencoder.latent_shape)
+    shape = (len(items), *autoencoder.latent_shape)
     out: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, len(images), batch_size):
-        batch = to_float(images[start : start + batch_size]).to(device)
+    for start in range(0, len(items), batch_size):
+        batch = to_tensor(items[start : start + batch_size]).to(device)
         latents = autoencoder.encode(batch).float().cpu()
         if not latents.isfinite().all():
             raise InputError(
-                f"autoencoder: its latents of the images {start} to {start + len(batch) - 1} of {path.stem} have NaN "
-                "or infinite numbers; train it again with a lower autoencoder.fit.lr"
+                f"autoencoder: its latents of the {noun(items)} {start} to {start + len(batch) - 1} of {path.stem} "
+                "have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
             )
         out[start : start + len(batch)] = latents.numpy()
         progress(len(batch))
@@ -77,8 +78,8 @@ def _encode(
 
 def build_cache(
     autoencoder: Encoder,
-    train: UInt8Array,
-    test: UInt8Array,
+    train: Items,
+    test: Items,
     path: Path,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
@@ -87,15 +88,15 @@ def build_cache(
     """Encode both splits, standardise them and write the cache's folder, whole or not at all.
 
     Args:
-        train, test: uint8 images (N, H, W, C).
+        train, test: uint8 images (N, H, W, C) or float32 points (N, d).
         batch_size: images in memory at a time.
-        progress: called with the number of images of each batch.
+        progress: called with the number of items of each batch.
     """
     autoencoder.eval()
     with atomic_directory(path) as folder:
         arrays = [
-            _encode(autoencoder, images, folder / f"{split}.npy", batch_size, torch.device(device), progress)
-            for split, images in (("train", train), ("test", test))
+            _encode(autoencoder, items, folder / f"{split}.npy", batch_size, torch.device(device), progress)
+            for split, items in (("train", train), ("test", test))
         ]
         statistics = channel_statistics(arrays[0], batch_size)
         for array in arrays:
@@ -138,8 +139,10 @@ def require_latents(path: Path, cache: Latents) -> None:
         InputError: what is wrong, and in which file.
     """
     for split, array in (("train", cache.train), ("test", cache.test)):
-        if array.ndim != 4 or 0 in array.shape:
-            raise InputError(f"{path / split}.npy: shape {array.shape}, must be (N, c, h, w) with none of them 0")
+        if array.ndim not in (2, 4) or 0 in array.shape:
+            raise InputError(
+                f"{path / split}.npy: shape {array.shape}, must be (N, c, h, w) or (N, d) with none of them 0"
+            )
         require_finite(path / f"{split}.npy", array)
     if cache.train.shape[1:] != cache.test.shape[1:]:
         shapes = f"{cache.train.shape[1:]} in train.npy, {cache.test.shape[1:]} in test.npy"

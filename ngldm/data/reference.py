@@ -1,7 +1,8 @@
 """The reference for scores: the features of the real images and their statistics.
 
 The files on disk are statistics.npz (`mu`, `sigma`, in pytorch-fid's interchange format), features.npy (for KID,
-precision and recall) and reference.json. If a classifier gives the features, classifier.safetensors is there too.
+precision and recall), further.npz (`ngldm.scoring.further.scores`) and reference.json. If a classifier gives the
+features, classifier.safetensors is there too; for points, scale.safetensors.
 """
 
 from collections.abc import Mapping

@@ -1,40 +1,53 @@
-"""The generated images of one noise and sampler on disk."""
+"""Generated images or points on disk: images.npy or points.npy, and trajectory.npy; a seed per item."""
 
 from pathlib import Path
 
-import numpy as np
-
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
-from ngldm.io.images import UInt8Array, open_array, require_images
+from ngldm.io.images import require_finite, require_images
+from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
 
 MADE_BY = "the stage `sample`"
 
 
-def load_images(path: Path) -> tuple[UInt8Array, UInt8Array]:
-    """Images (N, H, W, C) and trajectory (frames, n, H, W, C) of a folder that the stage `sample` wrote.
+def load_samples(path: Path) -> tuple[Items, Items]:
+    """What the stage `sample` wrote into a folder.
+
+    Returns:
+        Images (N, H, W, C) uint8 and a trajectory (frames, n, H, W, C); or points (N, d) float32 and a trajectory
+        (frames, n, d).
 
     Raises:
         InputError: one of the files is missing or damaged, or their shapes or counts differ.
     """
-    images, trajectory = (open_array(path / f"{name}.npy", np.uint8, MADE_BY) for name in ("images", "trajectory"))
-    require_samples(path, images, trajectory)
-    return images, trajectory
+    points = (path / "points.npy").is_file()
+    names = ("points" if points else "images", "trajectory")
+    items, trajectory = (open_items(path / f"{name}.npy", points, MADE_BY) for name in names)
+    require_samples(path, items, trajectory)
+    return items, trajectory
 
 
-def require_samples(path: Path, images: UInt8Array, trajectory: UInt8Array) -> None:
-    """Check generated images: their shapes, and that samples.json gives the same number of them.
+def require_samples(path: Path, items: Items, trajectory: Items) -> None:
+    """Check what was generated: shapes, finite numbers, and that samples.json gives the same number of them.
 
     Raises:
         InputError: what is wrong, and in which file.
     """
-    require_images(path / "images.npy", images)
-    require_images(path / "trajectory.npy", trajectory, leading=2)
-    if images.shape[1:] != trajectory.shape[2:]:
-        shapes = f"{images.shape[1:]} in images.npy, {trajectory.shape[2:]} in trajectory.npy"
-        raise InputError(f"{path}: images of different shapes (H, W, C): {shapes}")
+    file = path / f"{noun(items)}.npy"
+    if are_points(items):
+        for name, array, axes in ((file, items, "(N, d)"), (path / "trajectory.npy", trajectory, "(frames, n, d)")):
+            if array.ndim != axes.count(",") + 1 or 0 in array.shape:
+                raise InputError(f"{name}: points of shape {array.shape}, must be {axes} with none of them 0")
+            require_finite(name, as_points(array))
+    else:
+        require_images(file, as_images(items))
+        require_images(path / "trajectory.npy", as_images(trajectory), leading=2)
+    if items.shape[1:] != trajectory.shape[2:]:
+        axes = "(d,)" if are_points(items) else "(H, W, C)"
+        shapes = f"{items.shape[1:]} in {file.name}, {trajectory.shape[2:]} in trajectory.npy"
+        raise InputError(f"{path}: {noun(items)} of different shapes {axes}: {shapes}")
     about = path / "samples.json"
     if about.is_file():
         expected = entry(read_json(about, "num_images"), "num_images", int, about)
-        if len(images) != expected:
-            raise InputError(f"{path / 'images.npy'}: {len(images)} images, but samples.json says {expected}")
+        if len(items) != expected:
+            raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")

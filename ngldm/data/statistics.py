@@ -18,23 +18,31 @@ MIN_STD = 1e-6  # a channel with a smaller deviation is unused: dividing by it w
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """Mean and standard deviation of each latent channel over the training split; (c,) float32 each."""
+    """Mean and standard deviation of each latent channel over the training split; (c,) float32 each.
+
+    The columns of points are their channels.
+    """
 
     mean: Tensor
     std: Tensor
 
     def standardise(self, z: Tensor) -> Tensor:
-        """(B, c, h, w) latents to mean 0, variance 1 per channel."""
-        return (z - self.mean.to(z)[:, None, None]) / self.std.to(z)[:, None, None]
+        """(B, c, h, w) or (B, c) latents to mean 0, variance 1 per channel."""
+        return (z - _per_channel(self.mean, z)) / _per_channel(self.std, z)
 
     def unstandardise(self, z: Tensor) -> Tensor:
         """The inverse of `standardise`."""
-        return z * self.std.to(z)[:, None, None] + self.mean.to(z)[:, None, None]
+        return z * _per_channel(self.std, z) + _per_channel(self.mean, z)
+
+
+def _per_channel(values: Tensor, like: Tensor) -> Tensor:
+    """(c,) shaped to broadcast over `like` (B, c, ...)."""
+    return values.to(like).reshape(-1, *[1] * (like.ndim - 2))
 
 
 @dataclass(frozen=True)
 class LatentExtent:
-    """Mean, deviation and range of the standardised training latents at each position; (c, h, w) float32 each."""
+    """Mean, deviation and range of the standardised training latents at each position; float32, each of their shape."""
 
     mean: Tensor
     std: Tensor
@@ -43,7 +51,7 @@ class LatentExtent:
 
     @classmethod
     def standard(cls, shape: Sequence[int]) -> "LatentExtent":
-        """Of latents (c, h, w) that are only known to be standardised: mean 0, deviation 1, no bounds."""
+        """Of latents of that shape that are only known to be standardised: mean 0, deviation 1, no bounds."""
         zeros, infinite = torch.zeros(tuple(shape)), torch.full(tuple(shape), torch.inf)
         return cls(zeros, torch.ones(tuple(shape)), -infinite, infinite)
 
@@ -54,21 +62,22 @@ class LatentExtent:
 
 
 def channel_statistics(latents: NDArray[np.float32], batch_size: int) -> LatentStatistics:
-    """Mean and deviation per channel of latents (N, c, h, w), which may be memory-mapped.
+    """Mean and deviation per channel of latents (N, c, h, w) or (N, c), which may be memory-mapped.
 
     Two passes in float64, `batch_size` latents at a time: the mean, then the variance about it. The deviation of a
     channel that never varies is given as 1.
     """
     channels, per_channel = latents.shape[1], latents.size / latents.shape[1]
+    axes, along = (0, *range(2, latents.ndim)), (-1, *[1] * (latents.ndim - 2))
     chunks = [slice(start, start + batch_size) for start in range(0, len(latents), batch_size)]
-    mean = sum((latents[c].sum((0, 2, 3), dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
-    squares = (np.square(latents[c] - mean[:, None, None], dtype=np.float64).sum((0, 2, 3)) for c in chunks)
+    mean = sum((latents[c].sum(axes, dtype=np.float64) for c in chunks), np.zeros(channels)) / per_channel
+    squares = (np.square(latents[c] - mean.reshape(along), dtype=np.float64).sum(axes) for c in chunks)
     std = np.sqrt(sum(squares, np.zeros(channels)) / per_channel)
     return LatentStatistics(torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float())
 
 
 def latent_extent(latents: NDArray[np.float32], batch_size: int = 4096) -> LatentExtent:
-    """Mean, deviation and range at each position of standardised latents (N, c, h, w), in one pass over the array."""
+    """Mean, deviation and range at each position of standardised latents (N, ...), in one pass over the array."""
     total = np.zeros(latents.shape[1:])
     squares = np.zeros(latents.shape[1:])
     low, high = np.full(latents.shape[1:], np.inf), np.full(latents.shape[1:], -np.inf)

@@ -7,7 +7,7 @@ beside the objective:
 - Its loss is K / K_hat + ln K_hat (the Itakura-Saito divergence, the deviance of a gamma regression). As with every
   Bregman divergence, its minimiser is the conditional mean E[K | x_t] (Banerjee et al. 2005), without a bias from a
   clip or a logarithm of K. It grows with K as K, not as K^2, so it also suits noises with heavy tails.
-- The network's body gets no gradient from it (`ngldm.networks.unet`), so the main task is what it is without a head.
+- The network's body gets no gradient from it (`ngldm.networks`), so the main task is what it is without a head.
 """
 
 from dataclasses import dataclass

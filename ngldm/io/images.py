@@ -3,8 +3,10 @@
 `tensors.py` converts them to what networks take.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,24 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
         raise InputError(f"{path}: holds {array.dtype}, must hold {np.dtype(dtype)}; it comes from {made_by}")
     opened: NDArray[Scalar] = array
     return opened
+
+
+def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDArray[np.float64]]:
+    """The arrays of these names in an .npz file, as float64.
+
+    Args:
+        made_by: where the file comes from, for the user who lacks it.
+
+    Raises:
+        InputError: the file is missing or damaged, or lacks a key.
+    """
+    try:
+        with np.load(require(path, made_by), allow_pickle=False) as file:
+            return {key: file[key].astype(np.float64) for key in keys}
+    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error
 
 
 def require_images(path: Path, images: UInt8Array, leading: int = 1) -> None:

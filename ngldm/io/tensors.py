@@ -1,4 +1,4 @@
-"""Images as tensors, and safetensors files that hold their own settings as JSON in the metadata."""
+"""Images and points as tensors, and safetensors files that hold their own settings as JSON in the metadata."""
 
 import json
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
 from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items, are_points, as_images
 
 
 def to_float(images: UInt8Array) -> Tensor:
@@ -25,6 +26,19 @@ def to_uint8(images: Tensor) -> UInt8Array:
     scaled = images.detach().float().add(1.0).mul(127.5).round().clamp(0.0, 255.0)
     array: UInt8Array = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
     return array
+
+
+def to_tensor(items: Items) -> Tensor:
+    """Items as networks take them, float32: images (N, H, W, C) as `to_float` has it, points (N, d) as they are."""
+    return torch.from_numpy(np.array(items, np.float32)) if are_points(items) else to_float(as_images(items))
+
+
+def to_items(decoded: Tensor) -> Items:
+    """The inverse of `to_tensor`: (B, C, H, W) to uint8 images as `to_uint8` has it, (B, d) to float32 points."""
+    if decoded.ndim != 2:
+        return to_uint8(decoded)
+    points: Items = decoded.detach().float().cpu().numpy()
+    return points
 
 
 def save_tensors(tensors: Mapping[str, Tensor], state: Mapping[str, object], path: Path) -> None:

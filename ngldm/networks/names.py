@@ -2,3 +2,4 @@
 
 AUTOENCODERS = ("paper", "kl", "identity")
 TIME_EMBEDDINGS = ("sinusoidal", "siren")
+TRANSFORMS = ("none", "soft_log", "soft_log_radius")  # of points, before training

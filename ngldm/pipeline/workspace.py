@@ -18,6 +18,7 @@ AUTOENCODER_PLOT = Path("plots/autoencoder.csv")
 RECONSTRUCTIONS = Path("plots/reconstructions.png")
 LATENTS = Path("data/latents")
 REFERENCE = Path("data/reference")
+FURTHER = REFERENCE / "further.npz"
 THEORY = Path("metrics/theory")
 STUDY = Path("study")
 CURVE = Path("plots/curve")

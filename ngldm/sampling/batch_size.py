@@ -18,12 +18,12 @@ def bytes_per_image(model: Model) -> int:
         if isinstance(output, Tensor):
             total += output.numel() * output.element_size()
 
-    networks = (model.unet, model.autoencoder)
+    networks = (model.network, model.autoencoder)
     hooks = [module.register_forward_hook(count) for network in networks for module in network.modules()]
     try:
         x = torch.zeros(1, *model.autoencoder.latent_shape, device=model.device, dtype=torch.float32)
         with torch.inference_mode():
-            model.unet(x, torch.ones(1, dtype=torch.long, device=model.device))
+            model.network(x, torch.ones(1, dtype=torch.long, device=model.device))
             model.decode(x)
     finally:
         for hook in hooks:

@@ -1,4 +1,4 @@
-"""Images from a model: one seed per image, so that an image does not depend on the batch that it is made in."""
+"""Images or points from a model: one seed per item, so that it does not depend on the batch that it is made in."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import InputError, require_whole
-from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
@@ -39,7 +39,7 @@ def sample_latents(
         callback: sees each step before it is made.
 
     Returns:
-        (len(seeds), c, h, w) float32.
+        (len(seeds), c, h, w) float32; of points (len(seeds), d).
 
     Raises:
         InputError: on a value that is not allowed.
@@ -56,7 +56,7 @@ def sample_latents(
     source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    network, target = diffusion.predictor(model.unet), diffusion.objective.target
+    network, target = diffusion.predictor(model.network), diffusion.objective.target
     denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
@@ -85,7 +85,7 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
 
 
 class Generator:
-    """A trained model, ready to sample.
+    """A trained model, ready to sample. What is said of images here holds for the points of a model of points too.
 
     Image i of a seed depends on (seed, i) and not on the other images, up to the network's rounding, which may differ
     between batch sizes.
@@ -122,7 +122,7 @@ class Generator:
         batch_size: int | None = None,
         progress: Progress = False,
         **options: Option,
-    ) -> UInt8Array:
+    ) -> Items:
         """Images number `first` to `first + num_images - 1` of a seed.
 
         Args:
@@ -131,14 +131,13 @@ class Generator:
             progress: True draws a bar of the steps of all images; a function is told the images of each step.
 
         Returns:
-            (num_images, H, W, C) uint8.
+            (num_images, H, W, C) uint8; from a model of points (num_images, d) float32.
 
         Raises:
             InputError: on a value that is not allowed.
         """
-        channels, height, width = self.model.image_shape
         batches = self.batches(num_images, seed, first=first, batch_size=batch_size, progress=progress, **options)
-        return np.concatenate([np.empty((0, height, width, channels), np.uint8), *batches])
+        return np.concatenate([self.model.no_items(), *batches])
 
     def batches(
         self,
@@ -149,7 +148,7 @@ class Generator:
         batch_size: int | None = None,
         progress: Progress = False,
         **options: Option,
-    ) -> Iterator[UInt8Array]:
+    ) -> Iterator[Items]:
         """As `sample`, batch by batch, for more images than memory holds."""
         num_images, first = require_whole("num_images", num_images, 0), require_whole("first", first, 0)
         chosen, seeds = self.options(**options), image_seeds(seed, first, first + num_images)
@@ -160,7 +159,7 @@ class Generator:
                 latents = sample_latents(self.model, part, chosen, lambda step: tell(len(step.x)))
                 yield self.model.decode(latents)
 
-    def trajectory(self, num_images: int, num_frames: int, seed: int = 0, **options: Option) -> UInt8Array:
+    def trajectory(self, num_images: int, num_frames: int, seed: int = 0, **options: Option) -> Items:
         """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result, in one batch.
 
         Args:
@@ -168,7 +167,8 @@ class Generator:
             num_frames: at least 2; at most the sampler's steps + 1 are returned.
 
         Returns:
-            (frames, num_images, H, W, C) uint8; the last frame is what `sample` gives.
+            (frames, num_images, H, W, C) uint8, or (frames, num_images, d) float32; the last frame is what `sample`
+            gives.
 
         Raises:
             InputError: on a value that is not allowed.
@@ -177,7 +177,7 @@ class Generator:
         chosen = self.options(**options)
         steps = chosen.num_inference_steps
         wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())
-        frames: list[UInt8Array] = []
+        frames: list[Items] = []
 
         def keep(step: Step) -> None:
             if step.index in wanted:

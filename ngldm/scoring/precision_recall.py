@@ -41,20 +41,24 @@ def precision_recall(real: Tensor, generated: Tensor, neighbours: int = 3, chunk
             raise InputError(
                 f"evaluate.neighbours: {neighbours} needs more images than that, there are {len(features)} {name}"
             )
-    return PrecisionRecall(_covered(generated, real, neighbours, chunk), _covered(real, generated, neighbours, chunk))
+    precise, recalled = (inside(*pair, neighbours, chunk) for pair in ((generated, real), (real, generated)))
+    return PrecisionRecall(int(precise.sum()) / len(generated), int(recalled.sum()) / len(real))
 
 
-def _covered(points: Tensor, centres: Tensor, neighbours: int, chunk: int) -> float:
-    """Share of `points` inside the manifold of `centres`."""
+def inside(points: Tensor, centres: Tensor, neighbours: int, chunk: int = 1024) -> Tensor:
+    """(N,) for each of `points` (N, D), whether it lies inside the manifold of `centres` (M, D)."""
     points, centres = points.float(), centres.float()
+    reach = radii(centres, neighbours, chunk)
+    return torch.cat([(distances(part, centres) <= reach).any(1) for part in points.split(chunk)])
+
+
+def radii(centres: Tensor, neighbours: int, chunk: int = 1024) -> Tensor:
+    """(M,) distances from each of `centres` (M, D) to its k-th nearest other one."""
     # The nearest vector is the vector itself, at distance 0. So the k-th nearest other one is number k + 1.
-    radii = torch.cat(
-        [_distances(part, centres).kthvalue(neighbours + 1, dim=1).values for part in centres.split(chunk)]
-    )
-    inside = sum(int((_distances(part, centres) <= radii).any(1).sum()) for part in points.split(chunk))
-    return inside / len(points)
+    return torch.cat([distances(part, centres).kthvalue(neighbours + 1, dim=1).values for part in centres.split(chunk)])
 
 
-def _distances(a: Tensor, b: Tensor) -> Tensor:
+def distances(a: Tensor, b: Tensor) -> Tensor:
+    """(N, M) Euclidean distances between the vectors of two sets (N, D) and (M, D)."""
     # The faster way, by a matrix product, does not give exactly 0 for the distance of a vector to itself.
     return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ngldm.data.dataset import Dataset
 from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
 from ngldm.io.files import entry
-from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items
 from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
 from ngldm.scoring.frechet import Moments, frechet_distance
 from ngldm.scoring.protocol import by_protocol, compared, shortfall
@@ -42,9 +42,9 @@ class Scorer:
         return str(self.reference.about["metric"])
 
     def features(
-        self, images: UInt8Array, batch_size: int, progress: Callable[[int], None] = lambda count: None
+        self, images: Items, batch_size: int, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[Tensor]:
-        """Features (B, D) of uint8 images (N, H, W, C), in batches. `progress` gets the number of images of each."""
+        """Features (B, D) of images (N, H, W, C) or points (N, d), in batches. `progress` gets the number of each."""
         return extract(self.extractor, images, batch_size, progress)
 
     def distance(self, batches: Iterable[Tensor]) -> float:
@@ -102,7 +102,7 @@ def measure_real(
     folder: Path,
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
-) -> float:
+) -> tuple[float, Tensor]:
     """Write features and statistics of the training images into `folder`, which must exist.
 
     Args:
@@ -113,7 +113,7 @@ def measure_real(
 
     Returns:
         The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
-        it with as many images.
+        it with as many images. And the features (T, D) of the test images.
     """
     moments = {}
     for split, images in (("train", data.train), ("test", data.test)):
@@ -124,4 +124,4 @@ def measure_real(
         if split == "train":
             save_reference(folder, moments[split].mean, moments[split].cov, torch.cat(features))
     train, test = moments["train"], moments["test"]
-    return frechet_distance(train.mean, train.cov, test.mean, test.cov)
+    return frechet_distance(train.mean, train.cov, test.mean, test.cov), torch.cat(features)

@@ -1,11 +1,12 @@
 """All scores of one set of generated images."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
+from ngldm.data.reference import MAX_FEATURES
 from ngldm.scoring.kid import kid
 from ngldm.scoring.precision_recall import precision_recall
 from ngldm.scoring.scorer import Scorer
@@ -38,6 +39,7 @@ class Scores:
         kid, kid_std: kernel distance, and its standard deviation over subsets; that is None if there are fewer images
             than in two subsets.
         precision, recall: in [0, 1].
+        further: other scores by name (`ngldm.scoring.further`).
     """
 
     metric: str
@@ -47,6 +49,7 @@ class Scores:
     kid_std: float | None
     precision: float
     recall: float
+    further: Mapping[str, float] = field(default_factory=dict)
 
     def named(self) -> dict[str, float | None]:
         """The scores by the names that tables and MLflow use. The distance has the name of its metric."""
@@ -57,6 +60,7 @@ class Scores:
             "kid_std": self.kid_std,
             "precision": self.precision,
             "recall": self.recall,
+            **self.further,
         }
 
 
@@ -81,7 +85,9 @@ def score(
     advance(1, "spread")
     spread = frechet_spread(features, reference.mu, reference.sigma)
     advance(1, "precision and recall")
-    # Precision and recall depend on the number of real images, so as many real as generated images are taken.
-    manifold = precision_recall(reference.features[: len(features)], features, config.neighbours)
+    # Precision and recall depend on the numbers of images, so as many real as generated images are taken. Their cost is
+    # quadratic, so no more generated images are taken than the reference keeps of the real ones at most.
+    few = features[:MAX_FEATURES]
+    manifold = precision_recall(reference.features[: len(few)], few, config.neighbours)
     advance(1, "")
     return Scores(scorer.metric, distance, spread, kernel.mean, kernel.std, manifold.precision, manifold.recall)

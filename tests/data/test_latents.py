@@ -13,6 +13,7 @@ from ngldm.data.latents import Latents, build_cache, open_cache
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import to_float
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
+from ngldm.networks.autoencoders.build import build_autoencoder
 
 # Channels of very different scale, so that mixing them up shows; offsets up to 30 standard deviations.
 SCALES, OFFSETS = (3.0, 0.02, 40.0), (-1.5, 0.3, 500.0)
@@ -218,3 +219,17 @@ def test_interrupted_build_keeps_the_old_cache(built):
         build_cache(Affine(fail_at=2), TEST, TRAIN, built, batch_size=4)
     assert {p.name: p.read_bytes() for p in built.iterdir()} == before
     assert list(built.parent.iterdir()) == [built]
+
+
+def test_points_are_standardised_per_column(tmp_path):
+    """By NumPy's mean and deviation of the training points, after the autoencoder's transform."""
+    train, test = (np.random.default_rng(seed).normal([5, -3], [2, 0.1], (80, 2)).astype(np.float32) for seed in (0, 1))
+    autoencoder = build_autoencoder({"kind": "identity", "transform": "soft_log"}, (2,))
+    build_cache(autoencoder, train, test, tmp_path / "latents", batch_size=7)
+    logs = [np.sign(x) * np.log1p(np.abs(x.astype(np.float64))) for x in (train, test)]
+    opened = open_cache(tmp_path / "latents")
+    for found, expected in zip((opened.train, opened.test), logs, strict=True):
+        np.testing.assert_allclose(found, (expected - logs[0].mean(0)) / logs[0].std(0), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        opened.statistics.unstandardise(torch.from_numpy(opened.test.copy())), logs[1], rtol=1e-4
+    )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.io.errors import InputError
 
 
@@ -24,8 +24,8 @@ def sampled(tmp_path) -> Path:
     return tmp_path
 
 
-def test_load_images_gives_both_arrays_memory_mapped(sampled):
-    images, trajectory = load_images(sampled)
+def test_load_samples_gives_both_arrays_memory_mapped(sampled):
+    images, trajectory = load_samples(sampled)
     assert isinstance(images, np.memmap)
     assert isinstance(trajectory, np.memmap)
     np.testing.assert_array_equal(images, noise_images(6, 4, 4, 1))
@@ -33,19 +33,52 @@ def test_load_images_gives_both_arrays_memory_mapped(sampled):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_missing_file(sampled, name):
+def test_load_samples_names_the_missing_file(sampled, name):
     (sampled / name).unlink()
     with pytest.raises(InputError) as caught:
-        load_images(sampled)
+        load_samples(sampled)
     assert str(sampled / name) in str(caught.value)
 
 
 @pytest.mark.parametrize("keep", [0, 3, 40, -1])
 @pytest.mark.parametrize("name", FILES)
-def test_load_images_names_the_truncated_file(sampled, name, keep):
+def test_load_samples_names_the_truncated_file(sampled, name, keep):
     """Cut to nothing, in the magic string, in the header, by the last byte."""
     content = (sampled / name).read_bytes()
     (sampled / name).write_bytes(content[:keep])
     with pytest.raises(InputError) as caught:
-        load_images(sampled)
+        load_samples(sampled)
     assert str(sampled / name) in str(caught.value)
+
+
+@pytest.fixture
+def points(tmp_path):
+    """A folder of generated points: 6 of them, 2 in a trajectory of 3 frames."""
+    np.save(tmp_path / "points.npy", np.zeros((6, 2), np.float32))
+    np.save(tmp_path / "trajectory.npy", np.zeros((3, 2, 2), np.float32))
+    return tmp_path
+
+
+def test_points_come_back(points):
+    found, trajectory = load_samples(points)
+    assert (found.shape, trajectory.shape, found.dtype) == ((6, 2), (3, 2, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "named"),
+    [
+        ("points", np.zeros(6, np.float32), r"points.npy: points of shape \(6,\), must be \(N, d\)"),
+        ("trajectory", np.zeros((3, 2), np.float32), r"trajectory.npy: .* must be \(frames, n, d\)"),
+        ("points", np.array([[0, np.nan]], np.float32), r"points.npy: NaN or infinite numbers, the first in row 0"),
+        (
+            "points",
+            np.zeros((6, 3), np.float32),
+            r"different shapes \(d,\): \(3,\) in points.npy, \(2,\) in traj",
+        ),
+        ("points", np.zeros((6, 2)), r"points.npy: holds float64, must hold float32"),
+    ],
+)
+def test_points_that_do_not_fit_are_named(points, name, array, named):
+    np.save(points / f"{name}.npy", array)
+    with pytest.raises(InputError, match=named):
+        load_samples(points)

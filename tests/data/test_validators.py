@@ -10,7 +10,7 @@ import torch
 from ngldm.data.dataset import Dataset, open_dataset, save_dataset
 from ngldm.data.latents import build_cache, open_cache
 from ngldm.data.reference import load_reference, read_statistics, save_reference
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.io.tensors import load_tensors, save_tensors
@@ -166,10 +166,10 @@ def test_samples_are_checked_when_read(tmp_path: Path, name: str, array: np.ndar
     np.save(tmp_path / "images.npy", pixels(6, 4, 4, 1))
     np.save(tmp_path / "trajectory.npy", pixels(3, 2, 4, 4, 1))
     write_json(tmp_path / "samples.json", {"num_images": 6})
-    load_images(tmp_path)
+    load_samples(tmp_path)
     np.save(tmp_path / f"{name}.npy", array)
     with pytest.raises(InputError, match=name):
-        load_images(tmp_path)
+        load_samples(tmp_path)
 
 
 @pytest.fixture

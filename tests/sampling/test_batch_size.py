@@ -21,9 +21,9 @@ def build(widths: tuple[int, ...] = (8, 16)) -> Model:
     torch.manual_seed(0)
     made = Model.build(config).to("cpu")
     with torch.no_grad():  # zero-initialised layers would hide the others
-        for parameter in made.unet.parameters():
+        for parameter in made.network.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    made.unet.eval()
+    made.network.eval()
     return made
 
 
@@ -40,7 +40,7 @@ def test_the_batch_fills_a_share_of_memory_within_its_bounds() -> None:
     assert batch_from_memory(made, 10, 10**12) == 10
     assert batch_from_memory(made, 10**6, 10**12) == LARGEST
     assert batch_from_memory(made, 1000, 0) == 1  # then torch itself says that memory is out
-    assert all(not module._forward_hooks for module in made.unet.modules())
+    assert all(not module._forward_hooks for module in made.network.modules())
 
 
 @pytest.mark.parametrize("method", ["ancestral", "dpmpp_2m"])

@@ -60,9 +60,9 @@ def generator() -> Generator:
     torch.manual_seed(0)
     model = Model.build(config)
     with torch.no_grad():
-        for parameter in model.unet.parameters():
+        for parameter in model.network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape))
-    model.unet.eval()
+    model.network.eval()
     return Generator(model)
 
 
@@ -176,8 +176,8 @@ def test_a_laplace_model_starts_from_laplace_noise(tmp_path: Path, make_model: M
 def test_a_laplace_model_adds_laplace_noise_at_each_step(tmp_path: Path, make_model: MakeModel) -> None:
     """A U-Net that predicts 0 leaves, between two steps of ancestral sampling, the added noise alone."""
     model = make_model("laplace", "identity")
-    nn.init.zeros_(model.unet.conv_out.weight)
-    nn.init.zeros_(model.unet.conv_out.bias)
+    nn.init.zeros_(model.network.conv_out.weight)
+    nn.init.zeros_(model.network.conv_out.bias)
     model.save(tmp_path / "model.safetensors")
     steps = steps_of(load(tmp_path / "model.safetensors", "cpu").model, 150, method="ancestral")
     abar = model.diffusion.schedule.alphas_cumprod
@@ -309,8 +309,8 @@ def of_noise(generator: Generator, noise: str, coupling: str = "independent", **
     config = dict(generator.model.config)
     config |= {"noise": {"name": noise, "params": params}, "diffusion": {"objective": "x0", "coupling": coupling}}
     model = Model.build(config)
-    model.unet.load_state_dict(generator.model.unet.state_dict())
-    model.unet.eval()
+    model.network.load_state_dict(generator.model.network.state_dict())
+    model.network.eval()
     return Generator(model)
 
 
@@ -366,7 +366,7 @@ def test_stein_samples_laws_of_every_kind(noise: str, params: dict[str, float]) 
     }
     torch.manual_seed(0)
     made = Generator(Model.build(config))
-    made.model.unet.eval()
+    made.model.network.eval()
     images = made.sample(4, batch_size=4, method="stein", num_inference_steps=6)
     alone = made.sample(1, first=2, batch_size=1, method="stein", num_inference_steps=6)
     assert images.std() > 0.0

@@ -44,7 +44,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_classifier(classifier, folder / CLASSIFIER)
     extractor = make_extractor("classifier", classifier=folder / CLASSIFIER, inception=None)
     seen: list[int] = []
-    floor = measure_real(extractor, DATA, folder, 64, seen.append)
+    floor, _ = measure_real(extractor, DATA, folder, 64, seen.append)
     assert sum(seen) == 210
     about = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": extractor.weights_sha256}
     write_json(folder / "reference.json", {**about, "num_images": 150, "floor": floor})

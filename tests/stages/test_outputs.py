@@ -20,7 +20,10 @@ PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
 EXPERIMENTS = ("experiments.curve", "experiments.models", "experiments.scorer", "experiments.study")
-USERS = (*EXPERIMENTS, "report.curve", "report.page", "report.provenance", "report.table")
+USERS = (
+    *EXPERIMENTS,
+    *("report.curve", "report.further", "report.page", "report.provenance", "report.table"),
+)
 
 
 class Elsewhere:

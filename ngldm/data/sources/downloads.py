@@ -114,7 +114,8 @@ def fashion_mnist(config: Mapping[str, object], folder: Path, raw: Path, start: 
         progress(1)
     images = {split: content[split][..., None] for split in ("train", "test")}
     labels = {f"{split}_labels": content[f"{split}_labels"].astype(np.int64) for split in ("train", "test")}
-    write_arrays(Dataset("fashion_mnist", images["train"], images["test"], **labels), folder)
+    dataset = Dataset("fashion_mnist", images["train"], images["test"], labels["train_labels"], labels["test_labels"])
+    write_arrays(dataset, folder)
     return "fashion_mnist"
 
 

@@ -13,7 +13,9 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
     "cifar10": {"mirror": False},
     "fashion_mnist": {"mirror": False},
     "image_folder": {"test_size": False, "size": True, "channels": True, "min_side": True, "on_error": True},
+    "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
+TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
 
 
@@ -35,3 +37,5 @@ def check_source(name: str, options: Mapping[str, object]) -> None:
     for key, needed in own.items():
         if needed and options.get(key) is None:
             raise InputError(f"{key}: missing; data set {name!r} needs it")
+    if name == "points" and (options.get("law") is None) != (options.get("train_size") is None):
+        raise InputError("train_size: needed with a law, and only there; of a table, all rows but test_size are used")

@@ -6,16 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngldm.networks.autoencoders.transforms import inverse_transform, transform
+
 
 class Autoencoder(nn.Module):
     """A network with `encode`, `decode` and `loss`.
 
     Attributes:
-        latent_shape: (c, h, w).
+        latent_shape: (c, h, w); for points (d,).
         settings: what `build_autoencoder` made it from; saved with the weights.
     """
 
-    latent_shape: tuple[int, int, int]
+    latent_shape: tuple[int, ...]
     settings: Mapping[str, object]
 
     def encode(self, x: Tensor) -> Tensor:
@@ -32,14 +34,19 @@ class Autoencoder(nn.Module):
 
 
 class IdentityAutoencoder(Autoencoder):
-    """Images as their own latents: diffusion in pixel space, to compare with."""
+    """Images as their own latents: diffusion in pixel space, to compare with. The only kind for points.
 
-    def __init__(self, image_shape: tuple[int, int, int]) -> None:
+    Args:
+        item_shape: (C, H, W), or (d,) of points.
+        points: `kind` of `ngldm.networks.autoencoders.transforms.transform`; images have none.
+    """
+
+    def __init__(self, item_shape: tuple[int, ...], points: str = "none") -> None:
         super().__init__()
-        self.latent_shape = image_shape
+        self.latent_shape, self.kind = item_shape, points
 
     def encode(self, x: Tensor) -> Tensor:
-        return x
+        return transform(self.kind, x)
 
     def decode(self, z: Tensor) -> Tensor:
-        return z
+        return inverse_transform(self.kind, z)

@@ -14,7 +14,7 @@ from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
-    from ngldm.io.images import UInt8Array
+    from ngldm.io.items import Items
 
 GRID = 128  # images in the grid
 
@@ -68,6 +68,7 @@ def generate(
     options = {key: value for key, value in options.items() if value is not None}
     target = resolve_device(device)
     be_deterministic()
+    from ngldm.io.items import noun
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
@@ -77,7 +78,7 @@ def generate(
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
         _write(batches, num_images, out, grid)
-    print(f"{num_images} images in {out}, a grid of them in {grid}")
+    print(f"{num_images} {noun(generator.model.no_items())} in {out}, a picture of them in {grid}")
 
 
 def _place_of_grid(out: Path) -> Path:
@@ -94,25 +95,33 @@ def _place_of_grid(out: Path) -> Path:
     return grid
 
 
-def _write(batches: Iterable["UInt8Array"], num_images: int, out: Path, grid: Path) -> None:
+def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -> None:
     """Write one PNG file for each image to the folder `out`, and a grid of the first images to `grid`.
 
+    Of a model of points, write all of them to points.npy in `out`, and a picture of them to `grid`.
     If an error occurs, `out` is not written.
     """
     import numpy as np
 
     from ngldm.io.files import atomic_directory
-    from ngldm.io.images import sample_grid, save_png
+    from ngldm.io.images import save_png
+    from ngldm.io.items import are_points, as_images, picture
 
     digits, done = max(5, len(str(num_images - 1))), 0
-    first: list[UInt8Array] = []  # the images of the grid
+    first: list[Items] = []  # what the picture shows
     with atomic_directory(out) as folder:
         for batch in batches:
-            for image in batch:
+            if are_points(batch):
+                first.append(batch)
+                continue
+            for image in as_images(batch):
                 save_png(image, folder / f"{done:0{digits}}.png")
                 done += 1
-            first.extend(batch[: GRID - len(first)])
-    save_png(sample_grid(np.stack(first)), grid)
+            first.append(batch[: max(0, GRID - (done - len(batch)))])
+        shown = np.concatenate(first)
+        if are_points(shown):
+            np.save(folder / "points.npy", shown)
+    save_png(picture(shown), grid)
 
 
 def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:

@@ -22,6 +22,7 @@ from ngldm.pipeline.config.sections import (
     EvaluateParams,
     Label,
     LatentsParams,
+    MLPParams,
     ReferenceParams,
     SampleParams,
     ScheduleParams,
@@ -51,6 +52,7 @@ class Params(Section):
     schedule: ScheduleParams
     diffusion: DiffusionParams
     unet: UNetParams
+    mlp: MLPParams
     train: TrainParams
     samplers: Annotated[list[Label], Field(min_length=1)] = Field(description="the samplers to compare")
     sampler_options: dict[Label, SamplerOptions]
@@ -96,6 +98,15 @@ class Params(Section):
                 f"sample.num_images: {self.sample.num_images} is too few to score; precision and recall with "
                 f"evaluate.neighbours = {self.evaluate.neighbours} need more than that, a covariance at least 2"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _kinds_fit_the_data(self) -> "Params":
+        points, kind, extractor = self.dataset.name == "points", self.autoencoder.kind, self.evaluate.extractor
+        if points and kind != "identity":
+            raise ValueError(f"autoencoder.kind: {kind!r} is for images; points need 'identity'")
+        if extractor != "auto" and points != (extractor == "points"):
+            raise ValueError(f"evaluate.extractor: {extractor!r} does not fit the data set {self.dataset.name!r}")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
+from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
@@ -22,7 +22,7 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
+from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS, TRANSFORMS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
@@ -97,11 +97,34 @@ class TrainParams(Fit):
         return self
 
 
+class LawParams(Section):
+    """A synthetic law of points: x = centre of a random mode + scale * z (`ngldm.data.sources.points.laws`)."""
+
+    dim: PositiveInt = Field(description="columns d")
+    tails: Annotated[str, OneOf(TAILS)] = Field(description="law of z")
+    shared: bool = Field(description="true: one random radius per point; false: independent coordinates")
+    df: Positive | None = Field(default=None, description="degrees of freedom (student_t)")
+    alpha: Annotated[float, Field(gt=0.0, lt=2.0)] | None = Field(default=None, description="index (stable)")
+    weights: Annotated[list[Positive], Field(min_length=1)] = Field(description="of the modes; divided by their sum")
+    radius: float = Field(ge=0.0, description="distance of the centres of the modes from the origin")
+    scale: Positive = Field(description="of z")
+
+    @model_validator(mode="after")
+    def _options_fit_tails(self) -> "LawParams":
+        for key, owner in (("df", "student_t"), ("alpha", "stable")):
+            if (getattr(self, key) is None) == (self.tails == owner):
+                raise ValueError(f"{key}: {getattr(self, key)}; needed with tails {owner!r}, and only there")
+        return self
+
+
 class DatasetParams(Section):
     name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(description="path that DVC checks for changes: the images (image_folder), or a file of conf")
+    source: str = Field(
+        description="path that DVC checks for changes: images (image_folder), table (points), or a file of conf"
+    )
     test_size: PositiveInt | None = Field(
-        default=None, description="number of test images (digits; image_folder without train/ and test/)"
+        default=None,
+        description="number of test images (digits; image_folder without train/ and test/) or test points (points)",
     )
     seed: int = Field(default=0, ge=0, description="seed of the split")
     mirror: str | None = Field(
@@ -114,6 +137,12 @@ class DatasetParams(Section):
         default=None,
         description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
     )
+
+    transform: Annotated[str, OneOf(TRANSFORMS)] | None = Field(
+        default=None, description="what is applied before training and undone after sampling (points)"
+    )
+    train_size: PositiveInt | None = Field(default=None, description="training points of a law (points)")
+    law: LawParams | None = Field(default=None, description="draw points of this law; null: read the table in source")
 
     @model_validator(mode="before")
     @classmethod
@@ -176,6 +205,13 @@ class UNetParams(Section):
             if self.widths[level] % self.attention_head_dim:
                 raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
         return self
+
+
+class MLPParams(Section):
+    """The network for points."""
+
+    width: PositiveInt = Field(description="of the hidden layers")
+    depth: PositiveInt = Field(description="residual layers")
 
 
 class DiffusionParams(Section):
@@ -247,7 +283,8 @@ class ReferenceParams(Section):
 
 class EvaluateParams(Section):
     extractor: Annotated[str, OneOf(EXTRACTORS)] = Field(
-        description="network that gives the features; auto: classifier of the labels, or rotation without labels"
+        description="network that gives the features; auto: classifier of the labels, rotation without "
+        "labels, of points the points themselves"
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
     batch_size: PositiveInt = Field(description="images per call of the extractor")

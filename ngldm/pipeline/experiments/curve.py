@@ -9,7 +9,8 @@ from torch import Tensor
 from ngldm.data.curve import COLUMNS, CurveRow
 from ngldm.io.device import be_deterministic
 from ngldm.io.files import sha256_file
-from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.io.images import UInt8Array
+from ngldm.io.items import picture
 from ngldm.model import load_model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
@@ -78,10 +79,10 @@ class SnapshotScores:
             kept: KeptRows[CurveRow] = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, behind)
             found = kept.read()
             if found is None:
-                row, picture = self._score(file, sampler, advance)
+                row, shown = self._score(file, sampler, advance)
                 found = [row]
                 kept.write(found)
-                on_picture(row["step"], picture)
+                on_picture(row["step"], shown)
             else:
                 advance(self.config.num_images)
             rows += found
@@ -90,7 +91,7 @@ class SnapshotScores:
     def _score(
         self, file: Path, sampler: SamplerSettings, advance: Callable[[int], None]
     ) -> tuple[CurveRow, UInt8Array]:
-        """One snapshot's row, and a grid of its first images."""
+        """One snapshot's row, and a picture of its first items."""
         config, scorer = self.config, self.scorer
         generator = load(file, scorer.device)
         pictures: list[UInt8Array] = []
@@ -98,7 +99,7 @@ class SnapshotScores:
         def features() -> Iterator[Tensor]:
             for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
                 if not pictures:
-                    pictures.append(sample_grid(images))
+                    pictures.append(picture(images))
                 yield from scorer.features(images, self.scoring.batch_size)
                 advance(len(images))
 

@@ -1,4 +1,5 @@
-"""Trains the network behind an extractor: on labels, or on rotations if there are no labels."""
+"""What the reference holds beside statistics: the network behind an extractor, trained on labels or on rotations if
+there are no labels, and what the further scores compare with."""
 
 from collections.abc import Callable, Iterable
 
@@ -8,9 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset
+from ngldm.data.reference import MAX_FEATURES
+from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline.config.params import Params
 from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
+from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
@@ -21,12 +25,12 @@ from ngldm.training.seeds import stream_seed
 def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Tensor]]]:
     """The number of classes, and images with their classes: labels for the classifier, else rotations."""
     if name == "classifier":
-        size, images, labels = len(data.train), data.train, data.train_labels
+        size, images, labels = len(data.train), as_images(data.train), data.train_labels
         return data.num_classes, Split(size, lambda i: (to_float(images[i]), torch.from_numpy(labels[i])))
     turns = quarter_turns(data.image_shape)
 
     def fetch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        found, kinds = rotated(data.train, index, turns)
+        found, kinds = rotated(as_images(data.train), index, turns)
         return to_float(found), torch.from_numpy(kinds)
 
     return len(turns), Split(len(turns) * len(data.train), fetch)
@@ -35,8 +39,8 @@ def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Ten
 def heldout_accuracy(model: Classifier, data: Dataset, name: str) -> float:
     """Share of the test images, or of their rotations, for which the network finds the right class."""
     if name == "classifier":
-        return accuracy(model, data.test, data.test_labels)
-    return rotation_accuracy(model, data.test, quarter_turns(data.image_shape))
+        return accuracy(model, as_images(data.test), data.test_labels)
+    return rotation_accuracy(model, as_images(data.test), quarter_turns(data.image_shape))
 
 
 def train_classifier(
@@ -62,5 +66,22 @@ def train_classifier(
     training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
     follow(name, config.fit.max_steps, training)
     trained = ema.model.to("cpu")
-    trained.standardise(data.train)
+    trained.standardise(as_images(data.train))
     return trained
+
+
+def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
+    """The arrays of further.npz (`ngldm.scoring.further.scores`).
+
+    Args:
+        test_features: (T, D) of the test images; at most `MAX_FEATURES` of them are kept, a random subset.
+    """
+    if data.points is not None:
+        centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
+        return {"train": data.train, "test": data.test, "centres": centres}
+    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
+    return {
+        "test_features": test_features.numpy()[kept],
+        "test_labels": data.test_labels[kept],
+        "spectrum": radial_spectrum(as_images(data.train)),
+    }

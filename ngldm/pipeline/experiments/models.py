@@ -14,20 +14,20 @@ from ngldm.training.seeds import stream_seed
 
 
 def fresh_model(settings: Mapping[str, object], seed: int, data: Dataset, cache: Latents) -> Model:
-    """A model with an untrained U-Net and the pipeline's autoencoder.
+    """A model with an untrained network and the pipeline's autoencoder.
 
-    The weights of the U-Net depend on the seed and its size alone: all noises of a seed start from the same.
+    The weights of the network depend on the seed and its size alone: all noises of a seed start from the same.
 
     Args:
-        settings: the keys noise, schedule, diffusion and unet of `Model.build`.
+        settings: the keys noise, schedule and diffusion of `Model.build`, and those of `ngldm.model.item_settings`.
         seed: of the training.
-        data: the data set whose images the model will make.
+        data: the data set whose images or points the model will make.
         cache: their latents.
 
     Raises:
         InputError: the file of the autoencoder is missing or damaged, or a setting is not allowed.
     """
-    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.image_shape)
-    about = {"autoencoder": autoencoder.settings, "image_shape": data.image_shape, "dataset": data.name}
+    autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape)
+    about = {"autoencoder": autoencoder.settings, "dataset": data.name}
     torch.manual_seed(stream_seed(seed, "unet"))
     return Model.build({**settings, **about}, autoencoder, cache.statistics, latent_extent(cache.train))

@@ -67,12 +67,12 @@ class Score:
 def train_model(
     model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
 ) -> None:
-    """Train the model's untrained U-Net in place. Afterwards it has the averaged weights."""
-    ema = EMA(model.unet, config.ema_decay)
-    for _ in fit(model.unet, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
+    """Train the model's untrained network in place. Afterwards it has the averaged weights."""
+    ema = EMA(model.network, config.ema_decay)
+    for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
         pass
-    model.unet.load_state_dict(ema.model.state_dict())
-    model.unet.eval()
+    model.network.load_state_dict(ema.model.state_dict())
+    model.network.eval()
 
 
 def score_samplers(
@@ -122,7 +122,7 @@ class Job:
     Attributes:
         variant: its label.
         seed: of the training.
-        settings: the model's settings with the keys noise, schedule, diffusion, unet.
+        settings: the model's settings, all but `autoencoder` (`ngldm.model.Model.build`).
         samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.

@@ -55,7 +55,7 @@ def styled(draw: Draw) -> Draw:
     return wrapped  # type: ignore[return-value]
 
 
-def _subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
+def subplots(rows: int, columns: int, width: float, height: float, **options: Any) -> tuple[Any, Any]:
     """A figure of that size in inches, and its array of axes (rows, columns)."""
     from matplotlib.figure import Figure  # without pyplot: no backend to choose, nothing to close
 
@@ -88,7 +88,7 @@ def training(histories: Mapping[str, Sequence[HistoryRow]]) -> Any:
     Args:
         histories: label of the noise to its reports.
     """
-    figure, [(left, right)] = _subplots(1, 2, 9.5, 3.4)
+    figure, [(left, right)] = subplots(1, 2, 9.5, 3.4)
     for noise, reports in histories.items():
         look = style(noise, list(histories))
         left.plot([r["step"] for r in reports], [r["loss"] for r in reports], label=noise, **look)
@@ -103,7 +103,7 @@ def training(histories: Mapping[str, Sequence[HistoryRow]]) -> Any:
 @styled
 def score_by_epoch(curve: Sequence[CurvePoint]) -> Any:
     """Score by epoch of training, a line per noise."""
-    figure, [(axes,)] = _subplots(1, 1, 6.5, 3.4)
+    figure, [(axes,)] = subplots(1, 1, 6.5, 3.4)
     noises = list(dict.fromkeys(row["noise"] for row in curve))
     for noise in noises:
         line = sorted((row for row in curve if row["noise"] == noise), key=lambda row: row["epoch"])
@@ -119,7 +119,7 @@ def score_by_epoch(curve: Sequence[CurvePoint]) -> Any:
 @styled
 def score_by_calls(rows: Sequence[ScoreRow]) -> Any:
     """Score with its spread against network calls per image, a line per noise, a marker per sampler."""
-    figure, [(axes,)] = _subplots(1, 1, 6.5, 3.6)
+    figure, [(axes,)] = subplots(1, 1, 6.5, 3.6)
     noises = list(dict.fromkeys(row["noise"] for row in rows))
     samplers = list(dict.fromkeys(row["sampler"] for row in rows))
     for noise in noises:
@@ -158,7 +158,7 @@ def noises(histograms: Mapping[str, Histogram], densities: Mapping[str, Density]
     """
     columns = min(len(histograms), 5)
     rows = math.ceil(len(histograms) / columns)
-    figure, axes = _subplots(rows, columns, max(3.2, 1.9 * columns), 1.9 * rows, sharex=True, sharey=True)
+    figure, axes = subplots(rows, columns, max(3.2, 1.9 * columns), 1.9 * rows, sharex=True, sharey=True)
     for panel, (noise, histogram) in zip(axes.flat, histograms.items(), strict=False):
         color = style(noise, list(histograms))["color"]
         panel.stairs(histogram.density, histogram.edges, fill=True, color=color, alpha=0.45)
@@ -186,7 +186,7 @@ def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
     names = list(dict.fromkeys(row["noise"] for row in rows))
     titles = {"marginal": "one draw of D", "markov": "T draws of D (equation 1)"}
     titles = {forward: title for forward, title in titles.items() if any(row["forward"] == forward for row in rows)}
-    figure, [axes] = _subplots(1, len(titles), 4.75 * len(titles), 3.6, sharey=True)
+    figure, [axes] = subplots(1, len(titles), 4.75 * len(titles), 3.6, sharey=True)
     for axis, (forward, title) in zip(axes, titles.items(), strict=True):
         for name in names:
             line = [row for row in rows if (row["noise"], row["forward"]) == (name, forward)]
@@ -210,7 +210,7 @@ def overview(pictures: dict[tuple[str, str], Any]) -> Any:
     """
     noises = list(dict.fromkeys(noise for noise, _ in pictures))
     samplers = list(dict.fromkeys(sampler for _, sampler in pictures))
-    figure, axes = _subplots(len(noises), len(samplers), 5.2 * len(samplers), 1.4 * len(noises) + 0.3)
+    figure, axes = subplots(len(noises), len(samplers), 5.2 * len(samplers), 1.4 * len(noises) + 0.3)
     for (noise, sampler), picture in pictures.items():
         cell = axes[noises.index(noise)][samplers.index(sampler)]
         cell.imshow(picture, cmap="gray" if picture.shape[-1] == 1 else None, vmin=0, vmax=255)
@@ -231,7 +231,7 @@ def study(summary: Sequence[StudySummary]) -> Any:
     best: dict[str, StudySummary] = {}
     for row in summary:  # best first within a variant
         best.setdefault(row["variant"], row)
-    figure, [(left, right)] = _subplots(1, 2, 11, max(3.8, 0.3 * len(best) + 0.8))
+    figure, [(left, right)] = subplots(1, 2, 11, max(3.8, 0.3 * len(best) + 0.8))
     for i, row in enumerate(best.values()):
         color = style(row["noise"], noises)["color"]
         left.errorbar(row["mean"], -i, xerr=row["std_error"], fmt="o", capsize=3, color=color)

@@ -14,15 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from ngldm.data import history
-from ngldm.data.samples import load_images
+from ngldm.data.samples import load_samples
 from ngldm.data.study import read_scores
 from ngldm.io.files import atomic_directory, require, write_csv
-from ngldm.io.images import sample_grid, save_png, trajectory_grid
+from ngldm.io.images import load_arrays, save_png
+from ngldm.io.items import are_points, picture, trajectory_picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise
 from ngldm.pipeline.report import figures, provenance
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
+from ngldm.pipeline.report.further import further_rows, scatter, tails
 from ngldm.pipeline.report.table import (
     COLUMNS,
     ScoreRow,
@@ -47,6 +49,8 @@ def draw_figures(params: Params, rows: list[ScoreRow], theory: Theory, folder: P
     histories = {noise: history.read_history(workspace.train_plot(noise)) for noise in params.noises}
     figures.save_svg(figures.training(histories), folder / "training.svg")
     figures.save_svg(figures.noises(theory.histograms, theory.densities), folder / "noise.svg")
+    if (drawn := tails(params)) is not None:
+        figures.save_svg(drawn, folder / "tails.svg")
     curve = read_curve(params.noises)
     if beside_paper(params):
         figures.save_svg(figures.score_by_epoch(paper_curve()), folder / "paper.svg")
@@ -72,11 +76,17 @@ def write_pictures(params: Params, folder: Path) -> None:
     first = {}
     for noise in params.noises:
         for sampler in params.samplers:
-            images, frames = load_images(workspace.samples(noise, sampler))
-            first[noise, sampler] = sample_grid(images, rows=3, columns=12)
-            save_png(sample_grid(images), folder / "samples" / f"{noise}-{sampler}.png")
+            images, frames = load_samples(workspace.samples(noise, sampler))
+            first[noise, sampler] = picture(images, rows=3, columns=12)
+            target = folder / "samples" / f"{noise}-{sampler}.png"
+            if are_points(images):
+                target.parent.mkdir(exist_ok=True)
+                real = load_arrays(workspace.FURTHER, ("test",), "the stage `reference`")["test"]
+                figures.save_png(scatter(real, images, f"{noise}, {sampler}"), target)
+            else:
+                save_png(picture(images), target)
             if sampler == params.samplers[-1]:  # by default this one is deterministic, so its pictures change smoothly
-                save_png(trajectory_grid(frames), folder / f"trajectory-{noise}.png")
+                save_png(trajectory_picture(frames), folder / f"trajectory-{noise}.png")
     shutil.copy(require(workspace.RECONSTRUCTIONS, "the stage `autoencoder`"), folder / "reconstructions.png")
     figures.save_png(figures.overview(first), folder / "overview.png", dpi=110)
 
@@ -120,6 +130,8 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         rows=rows,
         cells=cells,
         columns=COLUMNS,
+        further=further_rows(params),
+        points=params.dataset.name == "points",
         study=study,
         study_columns=STUDY_COLUMNS,
         moments=moment_cells(theory.moments),
@@ -151,6 +163,8 @@ def write_report(
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
         (folder / "table.md").write_text(score_table(rows, ladder_warnings(read_reference())))
+        further = further_rows(params)
+        write_csv(folder / "further.csv", list(further[0]), further)
         advance(1, "pictures")
         write_pictures(params, folder)
         advance(1, "figures")

@@ -123,22 +123,25 @@ def read_figure(file: Path, key: str) -> float:
 def read_reference() -> dict[str, object]:
     """What the stage `reference` found: the extractor, its metric, the floor and the ladder of damaged images.
 
+    Points have no ladder.
+
     Raises:
         InputError: reference.json is missing or damaged, or lacks a figure.
     """
     file = workspace.REFERENCE / "reference.json"
     texts, counts = ("extractor", "metric"), ("num_images", "floor_num_images")
-    about = read_json(file, *texts, *counts, "floor", "ladder")
+    about = read_json(file, *texts, *counts, "floor")
     for key in texts:
         entry(about, key, str, file)
     for key in counts:
         entry(about, key, int, file)
     for key in ("floor", *(("accuracy",) if "accuracy" in about else ())):
         entry(about, key, float, file)
-    ladder = entry(about, "ladder", dict, file)
-    for key in LADDER:
-        entry(ladder, key, float, file)
-    entry(ladder, "faults", list, file)
+    if about["extractor"] != "points":
+        ladder = entry(about, "ladder", dict, file)
+        for key in LADDER:
+            entry(ladder, key, float, file)
+        entry(ladder, "faults", list, file)
     return about
 
 
@@ -148,7 +151,7 @@ def ladder_warnings(about: Mapping[str, Any]) -> list[str]:
     Args:
         about: of `read_reference`.
     """
-    faults = about["ladder"]["faults"]
+    faults = about["ladder"]["faults"] if "ladder" in about else []
     if not faults:
         return []
     return [f"Do not trust these scores: the extractor {about['extractor']} does not see damage: {'; '.join(faults)}."]

@@ -1,15 +1,18 @@
 """Trained models in MLflow: logged so that they can be served, registered as ngldm-<noise>, the best one marked."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import redirect_stderr
 from importlib.metadata import version
 from io import StringIO
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import torch
+
 import ngldm
 from ngldm.io.files import fingerprint, sha256_file
+from ngldm.io.tensors import to_items
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 from ngldm.sampling.best import SamplerSettings
@@ -23,33 +26,33 @@ def registered_name(noise: str) -> str:
     return f"ngldm-{noise}"
 
 
-def signature(image_shape: tuple[int, int, int]) -> Any:
-    """Signature of the served model. Inputs: n and seed. Params: all sampling options. Output: uint8 (n, H, W, C).
+def signature(shape: tuple[int, ...]) -> Any:
+    """Signature of the served model. Inputs: n and seed. Params: all sampling options.
 
-    A param that is not given is None, and then `ngldm.sampling.options.SamplingOptions.choose` sets it.
+    Output: n images, uint8 (n, H, W, C), or n points, float32 (n, d). A param that is not given is None, and then
+    `ngldm.sampling.options.SamplingOptions.choose` sets it.
 
     Args:
-        image_shape: (C, H, W).
+        shape: of one item: (C, H, W) of images, (d,) of points.
     """
-    import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
-    channels, height, width = image_shape
+    items = to_items(torch.empty(0, *shape))
     types = {str: DataType.string, int: DataType.long, float: DataType.double}
     options = [ParamSpec(key, types[kind], None) for key, kind in get_type_hints(SamplerSettings).items()]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
-        outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, height, width, channels))]),
+        outputs=Schema([TensorSpec(items.dtype, (-1, *items.shape[1:]))]),
         params=ParamSchema(options),
     )
 
 
-def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple[int, int, int]) -> str | None:
+def log_model(store: Store, run: Run, file: Path, noise: str, shape: tuple[int, ...]) -> str | None:
     """Log the model file as a pyfunc and register it. Run, model and version get its SHA-256 as a tag.
 
     Args:
-        image_shape: (C, H, W).
+        shape: of one item: (C, H, W) of images, (d,) of points.
 
     Returns:
         Id of the logged model, with which metrics are linked to it. None if the store has failed.
@@ -70,7 +73,7 @@ def log_model(store: Store, run: Run, file: Path, noise: str, image_shape: tuple
                 python_model=str(package / "pipeline" / "tracking" / "served_model.py"),
                 artifacts={"bundle": str(file)},
                 code_paths=[str(package)],
-                signature=signature(image_shape),
+                signature=signature(shape),
                 input_example=EXAMPLE,
                 pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
                 registered_model_name=registered_name(noise),
@@ -99,19 +102,18 @@ def logged_model(store: Store, sha: str) -> str | None:
     return store.ask(find)
 
 
-def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shape: Sequence[int]) -> str | None:
+def ensure_logged(store: Store, run: Run, file: Path, sha: str, noise: str, shape: tuple[int, ...]) -> str | None:
     """Id of the logged model whose file has that SHA-256. If there is none, the model is logged now.
 
     A model is not logged yet if it came from DVC's cache and not from a training with this store.
 
     Args:
         file: the model file. It is logged only if its SHA-256 is `sha`.
-        shape: (H, W, C) of one image.
+        shape: of one item: (C, H, W) of images, (d,) of points.
     """
     found = logged_model(store, sha)
     if found is None and run.alive and file.is_file() and sha256_file(file) == sha:
-        height, width, channels = shape
-        found = log_model(store, run, file, noise, (channels, height, width))
+        found = log_model(store, run, file, noise, shape)
     return found
 
 

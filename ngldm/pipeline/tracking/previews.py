@@ -5,36 +5,38 @@ from dataclasses import replace
 
 import torch
 
-from ngldm.io.images import UInt8Array, sample_grid
-from ngldm.model import Model
-from ngldm.networks.unet import UNet
+from ngldm.io.images import UInt8Array
+from ngldm.io.items import picture
+from ngldm.model import DenoiserNetwork, Model
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.sampling.generator import Generator
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report
 
-IMAGES, SEED = 16, 0
+IMAGES, POINTS, SEED = 16, 2000, 0
 
 
-def preview(model: Model, ema: EMA[UNet], device: torch.device | str) -> UInt8Array:
-    """A grid of a few images, uint8 (H, W, C), with the averaged weights and the best known sampler of the noise.
+def preview(model: Model, ema: EMA[DenoiserNetwork], device: torch.device | str) -> UInt8Array:
+    """A picture of a few images, or of some points, uint8 (H, W, C).
 
-    It uses its own random generators and moves the networks back afterwards. So it does not change the training.
+    It shows the averaged weights, with the best known sampler of the noise. It uses its own random generators and
+    moves the networks back afterwards. So it does not change the training.
     """
+    count = POINTS if len(model.item_shape) == 1 else IMAGES
     home = next(model.autoencoder.parameters(), None)
     training = ema.model.training
     ema.model.eval()
     model.autoencoder.to(device)
     try:
-        images = Generator(replace(model, unet=ema.model)).sample(IMAGES, SEED, batch_size=IMAGES)
+        images = Generator(replace(model, network=ema.model)).sample(count, SEED, batch_size=count)
     finally:
         ema.model.train(training)
         if home is not None:
             model.autoencoder.to(home.device)
-    return sample_grid(images, rows=2, columns=8)
+    return picture(images, rows=2, columns=8)
 
 
-def reporter(run: Run, model: Model, ema: EMA[UNet], device: torch.device | str) -> Callable[[Report], None]:
+def reporter(run: Run, model: Model, ema: EMA[DenoiserNetwork], device: torch.device | str) -> Callable[[Report], None]:
     """A function that writes each report of a training to MLflow: its figures and, after an evaluation, a few images.
 
     A resumed training first repeats its old reports. For these only the figures are written.

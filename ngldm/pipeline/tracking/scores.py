@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from ngldm.data.curve import CurveRow
 from ngldm.io.files import entry, read_json
-from ngldm.io.images import UInt8Array, sample_grid
+from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items, item_shape, picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
@@ -24,25 +25,25 @@ def record_scores(
     labels: tuple[str, str],
     scorer: Scorer,
     scores: Scores,
-    pictures: tuple[UInt8Array, UInt8Array],
+    pictures: tuple[Items, Items],
 ) -> None:
     """Write one sampler's scores, images and trajectory to the run of its model. Mark the best model of the noise.
 
     Args:
         labels: noise and sampler.
-        pictures: images (N, H, W, C) and trajectory (frames, n, H, W, C).
+        pictures: generated images or points, and the trajectory.
     """
     (noise, sampler), (images, trajectory) = labels, pictures
     sha = entry(read_json(workspace.samples(noise, sampler) / "samples.json"), "model_sha256", str)
     run = run_of_model(store, params, noise, sha, sampler)
-    model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, images.shape[1:])
+    model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, item_shape(images))
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.
     known = {f"{key}.{sampler}": value for key, value in scores.named().items() if value is not None}
     run.metrics(known, model_id=model_id)
     run.tags(scored_against(scorer.reference.about))
-    run.picture(f"samples-{sampler}", sample_grid(images), run.step)
+    run.picture(f"samples-{sampler}", picture(images), run.step)
     for frame in range(len(trajectory)):  # so MLflow's slider goes from noise to image
-        run.picture(f"denoising-{sampler}", sample_grid(trajectory[frame], rows=2), frame)
+        run.picture(f"denoising-{sampler}", picture(trajectory[frame], rows=2), frame)
     context = {**{key: scorer.reference.about.get(key) for key in SHARED}, "num_images": scorer.count}
     update_best(store, noise, sha, scores.distance, context)
     run.finish()

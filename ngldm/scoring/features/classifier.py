@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
-from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float
+from ngldm.io.items import Items
+from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_tensor
 
 
 class Classifier(nn.Module):
@@ -129,5 +130,5 @@ class ClassifierExtractor:
         self.weights_sha256 = sha256_file(path)
 
     @torch.inference_mode()
-    def __call__(self, images: UInt8Array) -> Tensor:
-        return self.model.features(to_float(images).to(self.device)).float().cpu()
+    def __call__(self, images: Items) -> Tensor:
+        return self.model.features(to_tensor(images).to(self.device)).float().cpu()

@@ -1,10 +1,11 @@
-"""Feature extractors: they turn uint8 images into vectors, and scores compare sets of these vectors.
+"""Feature extractors: they turn uint8 images, or points, into vectors, and scores compare sets of these vectors.
 
 - `inception` is the network of FID, from the package pytorch-fid. Only its distance is called `fid`.
 - `classifier` is a small network that is trained on the data set's own labels. It is for small or grey images, on which
   Inception features say little. Its distance is called `fd_classifier`.
 - `rotation` is the same network, trained to find how an image was rotated. It is for images without labels. Its
   distance is called `fd_rotation`.
+- `points` is for points: the points themselves on a logarithmic scale. Its distance is called `fd_points`.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
+from ngldm.scoring.features.points import SCALE, PointsExtractor
 from ngldm.scoring.names import EXTRACTORS
 
 
@@ -27,7 +29,7 @@ class Extractor(Protocol):
     """What scoring needs from an extractor.
 
     Attributes:
-        name: "classifier", "rotation" or "inception".
+        name: "classifier", "rotation", "inception" or "points".
         metric: name of its Frechet distance in tables.
         dim: length of a feature vector.
         weights_sha256: SHA-256 of the file of its weights.
@@ -38,8 +40,8 @@ class Extractor(Protocol):
     dim: int
     weights_sha256: str
 
-    def __call__(self, images: UInt8Array) -> Tensor:
-        """Features, float32 (B, dim) on the CPU, of uint8 images (B, H, W, C)."""
+    def __call__(self, images: Items) -> Tensor:
+        """Features, float32 (B, dim) on the CPU, of uint8 images (B, H, W, C) or of points (B, d)."""
         ...
 
 
@@ -49,8 +51,8 @@ def make_extractor(
     """The extractor of that name.
 
     Args:
-        name: "classifier", "rotation" or "inception".
-        classifier: file of the trained classifier.
+        name: "classifier", "rotation", "inception" or "points".
+        classifier: file of the trained classifier; the file `SCALE`, of points, lies beside it.
         inception: path of the Inception weights; None takes torch's cache.
         device: where the network computes.
 
@@ -59,6 +61,8 @@ def make_extractor(
     """
     if name == "inception":
         return InceptionExtractor(inception_weights(inception), device)
+    if name == "points":
+        return PointsExtractor(classifier.with_name(SCALE))
     if name not in ("classifier", "rotation"):
         raise unknown("evaluate.extractor", name, EXTRACTORS)
     extractor = ClassifierExtractor(classifier, device)
@@ -91,7 +95,7 @@ def choose_extractor(name: str, train_labels: NDArray[np.int64]) -> str:
     return name
 
 
-def finite_features(extractor: Extractor, images: UInt8Array) -> Tensor:
+def finite_features(extractor: Extractor, images: Items) -> Tensor:
     """`extractor(images)`, if all numbers are finite.
 
     Raises:
@@ -108,11 +112,11 @@ def finite_features(extractor: Extractor, images: UInt8Array) -> Tensor:
 
 def extract(
     extractor: Extractor,
-    images: UInt8Array,
+    images: Items,
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Iterator[Tensor]:
-    """Features (B, dim) of uint8 images (N, H, W, C), batch by batch. `progress` gets the number of images of each.
+    """Features (B, dim) of images (N, H, W, C) or points (N, d), batch by batch. `progress` gets the number of each.
 
     Raises:
         InputError: features are NaN or infinite.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
-from ngldm.io.images import UInt8Array
+from ngldm.io.items import Items
 from ngldm.io.tensors import require_finite
 
 # The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.
@@ -100,7 +100,7 @@ class InceptionExtractor:
         self.device = device
 
     @torch.inference_mode()
-    def __call__(self, images: UInt8Array) -> Tensor:
+    def __call__(self, images: Items) -> Tensor:
         x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
         if x.shape[1] == 1:
             x = x.expand(-1, 3, -1, -1)

@@ -27,7 +27,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     bundle = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
     with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
-        for parameter in bundle.unet.parameters():
+        for parameter in bundle.network.parameters():
             parameter.add_(torch.randn(parameter.shape) * 0.2)
     bundle.save(path)
     return path
@@ -102,3 +102,23 @@ def test_no_store_is_made_where_there_is_none(ngldm, tmp_path, monkeypatch):
     assert code == 2
     assert "no MLflow store" in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_points_gives_one_file_of_points(ngldm, tmp_path):
+    config = {
+        "noise": {"name": "laplace", "params": {}},
+        "diffusion": {"objective": "x0"},
+        "schedule": {"name": "cosine", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
+        "mlp": {"width": 8, "depth": 1},
+        "autoencoder": {"kind": "identity", "transform": "none"},
+        "dim": 3,
+    }
+    Model.build(config).save(tmp_path / "model.safetensors")
+    options = ("--model", tmp_path / "model.safetensors", "--num-images", 7, "--batch-size", 3)
+    code, out, err = ngldm("generate", *options, "--out", tmp_path / "made")
+    assert code == 0, err
+    assert "7 points" in out
+    points = np.load(tmp_path / "made" / "points.npy")
+    assert (points.shape, points.dtype) == ((7, 3), np.float32)
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["points.npy"]
+    assert Image.open(tmp_path / "made.png").size[0] > 64

@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "schedule": {"name": "cosine", "num_train_timesteps": 20},
     "diffusion": {"forward": "markov", "objective": "x0", "weighting": "none", "gamma": None},
     "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+    "image_shape": (1, 8, 8),
 }
 AUTOENCODER = {"kind": "kl", "latent_channels": 2, "levels": 1, "width": 8, "kl_weight": 0.0}
 IMAGES = np.zeros((5, 8, 8, 1), np.uint8)
@@ -45,8 +46,8 @@ def test_its_weights_follow_from_the_seed_whatever_the_noise(saved: dict[str, to
     model = fresh_model(SETTINGS, 0, DATA, CACHE)
     torch.manual_seed(99)
     other = {"noise": {"name": "gumbel", "params": {}}, "diffusion": {**SETTINGS["diffusion"], "objective": "v"}}
-    assert same(fresh_model({**SETTINGS, **other}, 0, DATA, CACHE).unet, model.unet)
-    assert not same(fresh_model(SETTINGS, 1, DATA, CACHE).unet, model.unet)
+    assert same(fresh_model({**SETTINGS, **other}, 0, DATA, CACHE).network, model.network)
+    assert not same(fresh_model(SETTINGS, 1, DATA, CACHE).network, model.network)
 
 
 def test_it_has_the_trained_autoencoder_and_the_statistics_of_the_latents(saved: dict[str, torch.Tensor]) -> None:
@@ -54,7 +55,7 @@ def test_it_has_the_trained_autoencoder_and_the_statistics_of_the_latents(saved:
     assert all(torch.equal(value, saved[key]) for key, value in model.autoencoder.state_dict().items())
     assert model.statistics is CACHE.statistics
     np.testing.assert_array_equal(model.extent.low.numpy(), LATENTS.min(0))
-    about = {"autoencoder": AUTOENCODER, "image_shape": (1, 8, 8), "dataset": "zeros"}
+    about = {"autoencoder": AUTOENCODER, "dataset": "zeros"}
     assert model.config == {**SETTINGS, **about}
 
 

@@ -102,6 +102,7 @@ def test_training_params_are_what_a_model_depends_on(params):
         "schedule",
         "diffusion",
         "unet",
+        "mlp",
         "train",
         "noise_options",
     }

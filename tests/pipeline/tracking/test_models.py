@@ -42,11 +42,11 @@ def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_
     model = make_model(tmp_path / "model.safetensors", "uniform")
     sha = sha256_file(model)
     run = run_of_model(store, params, "uniform", sha, "auto")
-    assert ensure_logged(store, run, model, "another-file", "uniform", (8, 8, 1)) is None
-    assert ensure_logged(store, run, tmp_path / "missing", sha, "uniform", (8, 8, 1)) is None
-    model_id = ensure_logged(store, run, model, sha, "uniform", (8, 8, 1))
+    assert ensure_logged(store, run, model, "another-file", "uniform", (1, 8, 8)) is None
+    assert ensure_logged(store, run, tmp_path / "missing", sha, "uniform", (1, 8, 8)) is None
+    model_id = ensure_logged(store, run, model, sha, "uniform", (1, 8, 8))
     assert logged_model(store, sha) == model_id is not None
-    assert ensure_logged(store, run, model, sha, "uniform", (8, 8, 1)) == model_id  # once
+    assert ensure_logged(store, run, model, sha, "uniform", (1, 8, 8)) == model_id  # once
     assert len(store.client.search_model_versions("name = 'ngldm-uniform'")) == 1
 
 

@@ -1,0 +1,1 @@
+"""Points from tables and from laws that are known exactly."""

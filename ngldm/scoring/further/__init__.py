@@ -1,0 +1,1 @@
+"""Further scores: tails, bulk and modes of points; coverage, memorisation and spectrum of images."""

@@ -1,0 +1,45 @@
+"""All further scores of images: of real ones, of copies, and of a class that is missing."""
+
+import numpy as np
+import pytest
+import torch
+
+from ngldm.scoring.further.images import RealImages, image_scores
+from ngldm.scoring.further.spectrum import radial_spectrum
+
+GENERATOR = np.random.default_rng(0)
+LABELS = torch.arange(3).repeat(100)
+IMAGES = GENERATOR.integers(0, 256, (300, 8, 8, 1), np.uint8)
+
+
+def features(seed: int) -> torch.Tensor:
+    """Three classes far apart."""
+    noise = torch.randn(300, 2, generator=torch.Generator().manual_seed(seed))
+    return noise + 20.0 * torch.eye(3)[LABELS][:, :2]
+
+
+REAL = RealImages(features(0), features(1), LABELS, radial_spectrum(IMAGES))
+
+
+def test_fresh_images_of_the_law_score_well():
+    found = image_scores(IMAGES, features(2), REAL, neighbours=3)
+    assert found["density"] == pytest.approx(1.0, abs=0.15)
+    assert found["coverage"] > 0.9
+    assert found["memorised"] == pytest.approx(0.5, abs=0.1)
+    assert (found["memorised_expected"], found["spectrum_log10"]) == (0.5, 0.0)
+    assert min(found[f"{name}_class_{k}"] for name in ("coverage", "recall") for k in range(3)) > 0.85
+
+
+def test_a_missing_class_is_told():
+    found = image_scores(IMAGES, features(2)[LABELS != 2], REAL, neighbours=3)
+    assert (found["coverage_class_2"], found["recall_class_2"]) == (0.0, 0.0)
+    assert found["coverage_class_0"] > 0.85
+
+
+def test_copies_are_told():
+    assert image_scores(IMAGES, features(0), REAL, neighbours=3)["memorised"] == 1.0
+
+
+def test_without_classes_there_are_no_shares_of_classes():
+    real = RealImages(REAL.train, REAL.test, torch.zeros(300), REAL.spectrum)
+    assert not [key for key in image_scores(IMAGES, features(2), real, neighbours=3) if "class" in key]
