@@ -70,11 +70,7 @@ def test_points_come_back(points):
         ("points", np.zeros(6, np.float32), r"points.npy: points of shape \(6,\), must be \(N, d\)"),
         ("trajectory", np.zeros((3, 2), np.float32), r"trajectory.npy: .* must be \(frames, n, d\)"),
         ("points", np.array([[0, np.nan]], np.float32), r"points.npy: NaN or infinite numbers, the first in row 0"),
-        (
-            "points",
-            np.zeros((6, 3), np.float32),
-            r"different shapes \(d,\): \(3,\) in points.npy, \(2,\) in traj",
-        ),
+        ("points", np.zeros((6, 3), np.float32), r"points of different shapes .*: \(3,\) in points.npy, \(2,\) in"),
         ("points", np.zeros((6, 2)), r"points.npy: holds float64, must hold float32"),
     ],
 )
