@@ -71,7 +71,7 @@ def model_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "ga
         {
             "noise": {"name": noise, "params": {}},
             "schedule": {"name": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": 5.0},
+            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
             "unet": unet,
             "autoencoder": {"kind": "identity"},
             "image_shape": shape,

@@ -195,7 +195,7 @@ def edited(built: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[s
 EDITS = {
     "ngldm/noise/families.py": TRAIN | SCORE | {"theory", "study"},
     "ngldm/noise/a_new_file.py": TRAIN | SCORE | {"theory", "study"},
-    "ngldm/diffusion/forward.py": TRAIN | SCORE | {"study"},
+    "ngldm/diffusion/forward.py": TRAIN | SCORE | {"study", "theory"},
     "ngldm/networks/unet.py": TRAIN | SCORE | {"study"},
     "ngldm/networks/autoencoders/kl.py": ALL - {"download", "reference"},
     "ngldm/training/loop.py": ALL - {"download"},

@@ -98,7 +98,7 @@ def test_a_job_of_the_study_is_computed_anew(
     edit: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # In this process, which has its imports already.
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda workers, **settings: ThreadPoolExecutor(1))
     study("cpu")
     edit()
     study("cpu")
