@@ -12,6 +12,7 @@ from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.further.images import PER_CLASS
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import Scores
 
@@ -38,7 +39,9 @@ def record_scores(
     run = run_of_model(store, params, noise, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, item_shape(images))
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.
-    known = {f"{key}.{sampler}": value for key, value in scores.named().items() if value is not None}
+    # Scores of single classes are in the stage's file alone: with dozens of them MLflow's pages hide the others.
+    shown = {key: value for key, value in scores.named().items() if value is not None and PER_CLASS not in key}
+    known = {f"{key}.{sampler}": value for key, value in shown.items()}
     run.metrics(known, model_id=model_id)
     run.tags(scored_against(scorer.reference.about))
     run.picture(f"samples-{sampler}", picture(images), run.step)

@@ -12,6 +12,8 @@ from ngldm.scoring.further.memorisation import memorised
 from ngldm.scoring.further.spectrum import radial_spectrum, spectrum_error
 from ngldm.scoring.precision_recall import inside
 
+PER_CLASS = "_class_"  # in the names of the scores of one class, before its label
+
 
 @dataclass(frozen=True)
 class RealImages:
@@ -56,5 +58,5 @@ def image_scores(images: UInt8Array, features: Tensor, real: RealImages, neighbo
     if len(real.test_labels.unique()) > 1:
         recalled = inside(real.test, features, neighbours)
         for name, flags in (("coverage", found.covered), ("recall", recalled)):
-            scores |= {f"{name}_class_{k}": share for k, share in by_class(flags, real.test_labels).items()}
+            scores |= {f"{name}{PER_CLASS}{k}": share for k, share in by_class(flags, real.test_labels).items()}
     return scores
