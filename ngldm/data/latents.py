@@ -110,6 +110,7 @@ def build_cache(
                 "mean": statistics.mean.tolist(),
                 "std": statistics.std.tolist(),
                 "latent_shape": arrays[0].shape[1:],
+                "counts": {"train": len(train), "test": len(test)},
             },
         )
 
@@ -129,6 +130,10 @@ def open_cache(path: Path) -> Latents:
         raise InputError(f"{file}: mean and std must be lists of numbers, one per channel ({error})") from error
     cache = Latents(train, test, statistics)
     require_latents(path, cache)
+    counts = content.get("counts", {"train": len(train), "test": len(test)})  # an older version wrote none
+    if counts != {"train": len(train), "test": len(test)}:
+        found = f"{len(train)} in train.npy and {len(test)} in test.npy"
+        raise InputError(f"{path / 'statistics.json'}: counts {counts}, but there are {found}; run {MADE_BY} again")
     return cache
 
 

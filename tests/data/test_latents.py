@@ -138,12 +138,13 @@ def test_latents_are_memory_mapped_read_only(cache):
             array[0] = 0.0
 
 
-def test_statistics_json_holds_the_statistics_and_the_shape(built, cache):
+def test_statistics_json_holds_the_statistics_the_shape_and_the_counts(built, cache):
     content = json.loads((built / "statistics.json").read_text())
     assert content == {
         "mean": cache.statistics.mean.tolist(),
         "std": cache.statistics.std.tolist(),
         "latent_shape": [3, 4, 5],
+        "counts": {"train": len(TRAIN), "test": len(TEST)},
     }
     assert sorted(p.name for p in built.iterdir()) == sorted(FILES)
 

@@ -73,6 +73,13 @@ def test_latents_of_another_shape_are_refused(cache: Path, shape: tuple[int, ...
         open_cache(cache)
 
 
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_latents_that_were_cut_off_are_refused(cache: Path, split: str) -> None:
+    np.save(cache / f"{split}.npy", np.load(cache / f"{split}.npy")[:-1])
+    with pytest.raises(InputError, match=r"statistics\.json: counts .* run the stage `latents` again"):
+        open_cache(cache)
+
+
 def test_an_autoencoder_that_gives_nan_writes_no_cache(tmp_path: Path) -> None:
     class Broken(IdentityAutoencoder):
         def encode(self, x: torch.Tensor) -> torch.Tensor:
