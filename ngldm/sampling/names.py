@@ -99,6 +99,24 @@ def check_coupling(coupling: str, method: str, noisy: bool, key: str = "sampler 
         )
 
 
+def check_annealed(noise: str, method: str, noisy: bool, key: str = "sampler method") -> None:
+    """Refuse all samplers but DDIM without noise where the law of the noise changes with t.
+
+    Args:
+        noise: the name of the law.
+        noisy: whether the sampler adds noise at its steps.
+        key: the name of the setting that holds the method, for the error message.
+
+    Raises:
+        InputError: it is another sampler.
+    """
+    if method != "ddim" or noisy:
+        raise InputError(
+            f"{key}: {method!r} takes the law of the noise to be the same at all t, and that of {noise!r} changes; "
+            "use ddim with eta 0"
+        )
+
+
 def check_noise_choice(key: str, choice: str) -> None:
     """Check the value of `start_noise` or `step_noise`.
 
