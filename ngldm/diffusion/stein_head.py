@@ -1,6 +1,6 @@
 """K_bar(x_t) = E[K | x_t], where K is the noise's Stein kernel: from the law, or from a head of the network.
 
-A sampler that adds noise needs it (`ngldm.sampling.samplers.stein`). A head is extra output of the network, trained
+A sampler that adds noise needs it (`ngldm.sampling.stein`). A head is extra output of the network, trained
 beside the objective:
 
 - K_hat = prior * exp(output). The prior is K at the predicted noise: it is right where x_t is nearly pure noise.

@@ -21,9 +21,10 @@ from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise, check_annealed, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler, stein_with
+from ngldm.sampling.samplers import annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.stein import stein_with
+from ngldm.sampling.timesteps import Callback, Step, inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
 

@@ -74,6 +74,12 @@ def check_settings(settings: Mapping[str, object]) -> None:
             check_noise_choice(key, str(given[key]))
 
 
+def require_fraction(key: str, value: float) -> None:
+    """Check that a sampler's setting lies in [0, 1], or raise an InputError that names it."""
+    if not 0.0 <= value <= 1.0:
+        raise InputError(f"{key}: {value} must be in [0, 1]")
+
+
 def adds_noise(settings: Mapping[str, object]) -> bool:
     """Whether a sampler of these settings adds fresh noise at its steps."""
     method = str(settings["method"])

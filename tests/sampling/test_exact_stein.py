@@ -16,7 +16,8 @@ from scipy import stats
 
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.sampling.denoiser import Denoise, Prediction
-from ngldm.sampling.samplers import ancestral, stein, stein_with
+from ngldm.sampling.samplers import ancestral
+from ngldm.sampling.stein import stein, stein_with
 from ngldm.sampling.timesteps import inference_timesteps
 
 Array = np.ndarray

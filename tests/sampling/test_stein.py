@@ -15,8 +15,8 @@ from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
 from ngldm.sampling.denoiser import Prediction, make_denoiser
-from ngldm.sampling.samplers import Step, stein
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.stein import stein
+from ngldm.sampling.timesteps import Step, inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
 
