@@ -13,6 +13,7 @@ from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.models import fresh_model
 from ngldm.pipeline.own_noise import own_noise
@@ -30,6 +31,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     """Train the network on the latents with one noise distribution. Write the model file."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
+    check_noises(params)  # also that each sampler can sample the model: `dvc repro` may pass over the first stage
     target = resolve_device(device)
     be_deterministic()
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train

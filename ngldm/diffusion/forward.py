@@ -196,12 +196,19 @@ def _stratified(noise: Noise, generator: torch.Generator) -> Tensor:
     return standardised
 
 
-def check_forward(name: str, noise: Law) -> None:
-    """Check that the forward process of that name is for this noise.
+def check_forward(name: str, noise: Law, coupling: str = "independent") -> None:
+    """Check that the forward process of that name is for this noise and for this coupling of data and noise.
 
     Raises:
-        InputError: it is `markov`, and the elements of the noise are not independent.
+        InputError: it is `markov`, and the elements of the noise are not independent; or the law of the noise changes
+            with t, and the coupling pairs the noise of a batch, whose images have different t.
     """
+    changes = f"diffusion.forward {name!r}" if name == "markov" else f"noise {noise.name!r}"
+    if coupling != "independent" and (name == "markov" or isinstance(noise, Annealed)):
+        raise InputError(
+            f"diffusion.coupling: {coupling!r} needs noise of the same law at all t, because each image of a batch has "
+            f"a t of its own; with {changes} the law changes; use 'independent'"
+        )
     if name == "markov" and not isinstance(noise, Noise):
         raise InputError(
             "diffusion.forward: 'markov' draws each element from a table of one-dimensional chains, but the elements "

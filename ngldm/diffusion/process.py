@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ngldm.diffusion.coupling import pair_by_transport
-from ngldm.diffusion.forward import Forward, make_forward
+from ngldm.diffusion.forward import Forward, check_forward, make_forward
 from ngldm.diffusion.names import COUPLINGS, TrainingOptions, check_preconditioning
 from ngldm.diffusion.objective import Objective, add_noise, objective_target, predict_eps, predict_x0
 from ngldm.diffusion.preconditioning import Network, Preconditioning
 from ngldm.diffusion.schedules import Schedule
-from ngldm.diffusion.stein_head import SteinHead
+from ngldm.diffusion.stein_head import SteinHead, keeps_law
 from ngldm.diffusion.time_density import TimeDensity, cells
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law
@@ -78,10 +78,10 @@ class Diffusion:
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
-        process = make_forward(forward, noise, schedule)
         coupling = options.get("coupling", "independent")
-        fixed = (forward == "marginal" or noise.traits.closed_under_sums) and coupling == "independent"
-        head = SteinHead.choose(noise, options.get("stein_head", "none"), fixed)
+        process = make_forward(forward, noise, schedule)
+        check_forward(forward, noise, coupling)
+        head = SteinHead.choose(noise, options.get("stein_head", "none"), keeps_law(noise, forward, coupling))
         power = noise.second_moment if math.isfinite(noise.second_moment) else 1.0  # scaled by the Gaussian's median
         preconditioning = Preconditioning(options.get("preconditioning", "none"), options.get("data_std", 1.0), power)
         density = TimeDensity(

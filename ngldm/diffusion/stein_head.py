@@ -1,6 +1,6 @@
 """K_bar(x_t) = E[K | x_t], where K is the noise's Stein kernel: from the law, or from a head of the network.
 
-A sampler that adds noise needs it (`ngldm.sampling.samplers.stein`). A head is extra output of the network, trained
+A sampler that adds noise needs it (`ngldm.sampling.stein`). A head is extra output of the network, trained
 beside the objective:
 
 - K_hat = prior * exp(output). The prior is K at the predicted noise: it is right where x_t is nearly pure noise.
@@ -22,6 +22,12 @@ from ngldm.noise import Law, Noise
 WEIGHT = 0.01  # of its loss. The head has weights of its own, so it only matters to the clip of the total gradient norm
 LOWEST_PRIOR = 0.1  # K at the predicted noise can be 0, where K_bar is not
 LARGEST_OUTPUT = 10.0  # of the network: K_hat / prior is within exp(-10) and exp(10)
+NOISELESS = "ddim with eta 0, dpmpp_2m, heun"  # right for every noise with a mean
+
+
+def keeps_law(law: Law, forward: str, coupling: str) -> bool:
+    """Whether the noise of x_t has this law at all t and is independent of x_0: `SteinHead.fixed`."""
+    return (forward == "marginal" or law.traits.closed_under_sums) and coupling == "independent"
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,27 @@ class SteinHead:
         if needs == "nothing" or (needs == "eps" and self.fixed):
             return "none"
         return needs if self.fixed and needs in ("scalar", "element") else None
+
+    def require_k_bar(self) -> None:
+        """Check that K_bar is known, which the sampler `stein` needs.
+
+        Raises:
+            InputError: it is not: the law has no K, or the model has no head that learned K_bar.
+        """
+        if self.kind != "none" or self.needed == "none":
+            return
+        name = self.law.name
+        if self.needed is None:
+            why = (
+                f"no Stein kernel is known for the noise {name!r}"
+                if self.fixed
+                else f"none is known for {name!r} summed by diffusion.forward markov, or paired by diffusion.coupling"
+            )
+            raise InputError(f"method: 'stein', but {why}; use {NOISELESS}")
+        raise InputError(
+            f"method: 'stein' needs K_bar of the noise {name!r}, which a head of the network must learn, and the model "
+            f"has diffusion.stein_head none; train with {self.needed}, or use {NOISELESS}"
+        )
 
     def split(self, output: Tensor, like: Tensor) -> tuple[Tensor, Tensor | None]:
         """The network's output (B, C + extra, ...) as prediction, of `like`'s shape (B, C, ...), and the rest.

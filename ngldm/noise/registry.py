@@ -22,6 +22,7 @@ from ngldm.noise.distribution import Base, Noise
 from ngldm.noise.law import JointLaw, Law
 
 ENTRY_POINT_GROUP = "ngldm.noises"
+NO_MEAN = ("cauchy", "half_cauchy", "levy")  # known laws that are refused with the reason
 Factory = Callable[..., Base | JointLaw]
 Own = TypeVar("Own", bound=Factory)
 
@@ -195,6 +196,11 @@ def _standardise(name: str, params: Mapping[str, object], base: Base, entry: Ent
 
 def _find(name: str) -> Entry:
     if not isinstance(name, str) or (name not in REGISTRY and name not in noise_names()):
+        if name in NO_MEAN:
+            raise InputError(
+                f"noise {name!r}: its mean does not exist or is infinite, but the network learns means. With "
+                "a mean: student_t (df above 2), multivariate_t (df above 1) and isotropic_stable (alpha above 1)"
+            )
         raise unknown("noise", name, REGISTRY)
     return REGISTRY[name]
 

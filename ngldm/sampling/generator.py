@@ -12,19 +12,19 @@ from tqdm.auto import tqdm
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io.device import free_memory, resolve_device
-from ngldm.io.errors import InputError, require_whole
+from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
-from ngldm.sampling.names import adds_noise, check_coupling
+from ngldm.sampling.names import adds_noise, check_annealed, check_coupling
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler, stein_with
+from ngldm.sampling.samplers import annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
-from ngldm.sampling.stein import require_k_bar
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.stein import stein_with
+from ngldm.sampling.timesteps import Callback, Step, inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
 
@@ -72,15 +72,11 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
     sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
     check_coupling(diffusion.coupling, options.method, noisy)
     if options.method == "stein":
-        require_k_bar(diffusion)
+        diffusion.stein_head.require_k_bar()
         return stein_with(diffusion.noise.colour)
     if not isinstance(diffusion.forward, AnnealedMarginal):
         return sampler
-    if options.method != "ddim" or noisy:
-        raise InputError(
-            f"sampler method: {options.method!r} takes the law of the noise to be the same at all t, and that of "
-            f"{diffusion.noise.name!r} changes; use ddim with eta 0"
-        )
+    check_annealed(diffusion.noise.name, options.method, noisy)
     return annealed_ddim(diffusion.forward.carry)
 
 

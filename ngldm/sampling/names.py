@@ -74,6 +74,12 @@ def check_settings(settings: Mapping[str, object]) -> None:
             check_noise_choice(key, str(given[key]))
 
 
+def require_fraction(key: str, value: float) -> None:
+    """Check that a sampler's setting lies in [0, 1], or raise an InputError that names it."""
+    if not 0.0 <= value <= 1.0:
+        raise InputError(f"{key}: {value} must be in [0, 1]")
+
+
 def adds_noise(settings: Mapping[str, object]) -> bool:
     """Whether a sampler of these settings adds fresh noise at its steps."""
     method = str(settings["method"])
@@ -96,6 +102,24 @@ def check_coupling(coupling: str, method: str, noisy: bool, key: str = "sampler 
         raise InputError(
             f"{key}: {method!r} adds fresh noise, but with diffusion.coupling {coupling!r} the noise of an "
             "image depends on the image; use a deterministic sampler: dpmpp_2m, heun, or ddim with eta 0"
+        )
+
+
+def check_annealed(noise: str, method: str, noisy: bool, key: str = "sampler method") -> None:
+    """Refuse all samplers but DDIM without noise where the law of the noise changes with t.
+
+    Args:
+        noise: the name of the law.
+        noisy: whether the sampler adds noise at its steps.
+        key: the name of the setting that holds the method, for the error message.
+
+    Raises:
+        InputError: it is another sampler.
+    """
+    if method != "ddim" or noisy:
+        raise InputError(
+            f"{key}: {method!r} takes the law of the noise to be the same at all t, and that of {noise!r} changes; "
+            "use ddim with eta 0"
         )
 
 

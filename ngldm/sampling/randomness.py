@@ -16,6 +16,7 @@ from ngldm.noise import Law, Noise, make_noise
 from ngldm.sampling.names import check_noise_choice
 
 Draw = Callable[[Sequence[int], torch.Generator], Tensor]  # (shape, generator) -> float32 on the CPU
+Source = Callable[[], Tensor]  # each call returns fresh noise of mean 0 and variance 1, in the shape of x_t
 
 
 def _choose_noise(choice: str, noise: Law, key: str) -> Law:

@@ -4,7 +4,7 @@
 
 `denoise` gives the x_0 and eps that the network predicts (`ngldm.sampling.denoiser`). `x` is x_T. `source()` returns
 fresh noise of mean 0 and variance 1, for samplers that add noise. `timesteps` descend from T
-(`ngldm.sampling.timesteps`). The caller decides how x_T and the noise are drawn.
+(`ngldm.sampling.timesteps`). The caller decides how x_T and the noise are drawn. `stein` has a module of its own.
 
 The deterministic samplers follow dx/dt = a'(t) E[x_0 | x_t] + b'(t) E[eps | x_t], where a and b are the coefficients
 of x_0 and eps. If the conditional means are exact, the marginals of this flow are those of a x_0 + b eps for *any*
@@ -13,8 +13,7 @@ noise, `stein` is right for every noise with a density, and the others for Gauss
 """
 
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -22,45 +21,10 @@ from torch import Tensor
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.sampling.denoiser import Denoise
-from ngldm.sampling.names import VARIANCES
-
-Source = Callable[[], Tensor]  # each call returns fresh noise of mean 0 and variance 1, in the shape of x_t
-
-
-@dataclass(frozen=True)
-class Step:
-    """The state that a callback receives before each step.
-
-    Attributes:
-        index: 0 .. len(timesteps) - 1.
-        t, t_next: the step goes from t down to t_next (0 for the last step).
-        x: (B, ...) x_t.
-        x0: (B, ...) the prediction of x_0 from x_t.
-    """
-
-    index: int
-    t: int
-    t_next: int
-    x: Tensor
-    x0: Tensor
-
-
-Callback = Callable[[Step], object]
-
-
-def _steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
-    """(index, t, t_next) of each step."""
-    for index, (t, s) in enumerate(zip(timesteps, [*timesteps[1:], 0], strict=True)):
-        yield index, t, s
-
-
-def _signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
-    return float(schedule.signal[t]), float(schedule.noise[t])
-
-
-def _require_fraction(key: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise InputError(f"{key}: {value} must be in [0, 1]")
+from ngldm.sampling.names import VARIANCES, require_fraction
+from ngldm.sampling.randomness import Source
+from ngldm.sampling.stein import stein
+from ngldm.sampling.timesteps import Callback, Step, signal_and_noise, steps
 
 
 @torch.no_grad()
@@ -93,7 +57,7 @@ def ancestral(
     if variance not in VARIANCES:
         raise unknown("variance", variance, VARIANCES)
     abar = schedule.require_chain("sampler 'ancestral'").alphas_cumprod
-    for index, t, s in _steps(timesteps):
+    for index, t, s in steps(timesteps):
         abar_t, abar_s = float(abar[t]), float(abar[s])
         alpha = abar_t / abar_s
         beta = 1.0 - alpha
@@ -125,9 +89,9 @@ def ddim(
     Args:
         eta: in [0, 1]; scales the noise that each step adds.
     """
-    _require_fraction("eta", eta)
-    for index, t, s in _steps(timesteps):
-        (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
+    require_fraction("eta", eta)
+    for index, t, s in steps(timesteps):
+        (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
@@ -160,8 +124,8 @@ def annealed_ddim(carry: Carry) -> Callable[..., Tensor]:
     ) -> Tensor:
         if eta:
             raise InputError(f"eta: {eta} must be 0 where the law of the noise changes with t")
-        for index, t, s in _steps(timesteps):
-            signal, noise = _signal_and_noise(schedule, s)
+        for index, t, s in steps(timesteps):
+            signal, noise = signal_and_noise(schedule, s)
             x0, eps = denoise(x, t)[:2]
             if callback:
                 callback(Step(index, t, s, x, x0))
@@ -197,10 +161,10 @@ def posterior(
     Args:
         refresh: in [0, 1]: the share of the noise's variance that is renewed per unit of log-SNR (for short steps).
     """
-    _require_fraction("refresh", refresh)
+    require_fraction("refresh", refresh)
     schedule.require_chain("sampler 'posterior'")
-    for index, t, s in _steps(timesteps):
-        (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
+    for index, t, s in steps(timesteps):
+        (signal_t, noise_t), (signal, noise) = (signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
@@ -209,59 +173,6 @@ def posterior(
             eps = kept**0.5 * eps + (1.0 - kept) ** 0.5 * source()
         x = signal * x0 + noise * eps
     return x
-
-
-def stein_with(colour: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """The sampler `stein` for noise with a correlation.
-
-    Args:
-        colour: gives white noise the correlation of the model's noise D.
-    """
-
-    @torch.no_grad()
-    def stein(
-        denoise: Denoise,
-        schedule: Schedule,
-        x: Tensor,
-        source: Source,
-        timesteps: list[int],
-        *,
-        eta: float = 1.0,
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Steps that add Gaussian noise of variance K_bar: right for every noise with a Stein kernel, as steps shrink.
-
-        x_s = a_s x0_hat + b_s (rho eps_hat + sqrt(1 - rho^2) L K_bar^(1/2) z), with z from `source`, Gaussian for every
-        noise D, L = `colour`, r = b_s a_t / (b_t a_s) and rho = sqrt(1 - eta^2 (1 - r^2)). K is the Stein kernel of D
-        and K_bar = E[K | x_t]. docs/samplers.md derives it. With Gaussian noise K_bar is 1, and eta = 1 is DDPM with
-        the posterior variance. If a_t = 0, r is 0, and all noise is new at eta = 1. The last step returns the predicted
-        x_0.
-
-        Args:
-            denoise: with `k_bar` in its predictions.
-            eta: in [0, 1]: 0 is DDIM, the flow.
-
-        Raises:
-            InputError: eta is out of range, or the predictions have no `k_bar`.
-        """
-        _require_fraction("eta", eta)
-        for index, t, s in _steps(timesteps):
-            (signal_t, noise_t), (signal, noise) = (_signal_and_noise(schedule, step) for step in (t, s))
-            x0, eps, k_bar = denoise(x, t)
-            if k_bar is None:
-                raise InputError("method: 'stein' needs K_bar of the noise, which this denoiser does not give")
-            if callback:
-                callback(Step(index, t, s, x, x0))
-            new = eta**2 * (1.0 - (noise * signal_t / (noise_t * signal)) ** 2)
-            if s > 0 and new > 0:
-                eps = (1.0 - new) ** 0.5 * eps + colour((new * k_bar) ** 0.5 * source())
-            x = signal * x0 + noise * eps
-        return x
-
-    return stein
-
-
-stein = stein_with(lambda z: z)
 
 
 @torch.no_grad()
@@ -281,8 +192,8 @@ def heun(
     D; R is 1 there). The length of a step is between 0 and pi / 2 for every schedule, also if a_T = 0. Karras et al.
     2022, algorithm 1, integrate in sigma and limit it to 80. The sigma of a schedule can be 20000 (cosine) and more.
     """
-    for index, t, s in _steps(timesteps):
-        (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
+    for index, t, s in steps(timesteps):
+        (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
@@ -312,8 +223,8 @@ def dpmpp_2m(
     """
     previous: Tensor | None = None
     last_h = math.inf
-    for index, t, s in _steps(timesteps):
-        (signal_t, noise_t), (signal_s, noise_s) = (_signal_and_noise(schedule, step) for step in (t, s))
+    for index, t, s in steps(timesteps):
+        (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, step) for step in (t, s))
         x0 = denoise(x, t).x0
         if callback:
             callback(Step(index, t, s, x, x0))

@@ -1,28 +1,66 @@
-"""Which models the sampler `stein` can sample: K_bar must be known."""
+"""The sampler `stein`, which adds Gaussian noise of the variance that the law of the noise asks for."""
 
-from ngldm.diffusion.process import Diffusion
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError
+from ngldm.sampling.denoiser import Denoise
+from ngldm.sampling.names import require_fraction
+from ngldm.sampling.randomness import Source
+from ngldm.sampling.timesteps import Callback, Step, signal_and_noise, steps
 
-NOISELESS = "ddim with eta 0, dpmpp_2m, heun"  # right for every noise with a mean
 
+def stein_with(colour: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The sampler `stein` for noise with a correlation.
 
-def require_k_bar(diffusion: Diffusion) -> None:
-    """Check that K_bar of the model's noise is known, which the sampler `stein` needs.
-
-    Raises:
-        InputError: it is not: the law has no K, or the model has no head that learned K_bar.
+    Args:
+        colour: gives white noise the correlation of the model's noise D.
     """
-    head, noise = diffusion.stein_head, diffusion.noise
-    if head.kind != "none" or head.needed == "none":
-        return
-    if head.needed is None:
-        why = (
-            f"no Stein kernel is known for the noise {noise.name!r}"
-            if head.fixed
-            else f"none is known for the sums of {noise.name!r} that diffusion.forward markov makes"
-        )
-        raise InputError(f"method: 'stein', but {why}; use {NOISELESS}")
-    raise InputError(
-        f"method: 'stein' needs K_bar of the noise {noise.name!r}, which a head of the network must learn, and this "
-        f"model was trained with diffusion.stein_head none; train with {head.needed}, or use {NOISELESS}"
-    )
+
+    @torch.no_grad()
+    def stein(
+        denoise: Denoise,
+        schedule: Schedule,
+        x: Tensor,
+        source: Source,
+        timesteps: list[int],
+        *,
+        eta: float = 1.0,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Steps that add Gaussian noise of variance K_bar: right for every noise with a Stein kernel, as steps shrink.
+
+        x_s = a_s x0_hat + b_s (rho eps_hat + sqrt(1 - rho^2) L K_bar^(1/2) z), with z from `source`, Gaussian for every
+        noise D, L = `colour`, r = b_s a_t / (b_t a_s) and rho = sqrt(1 - eta^2 (1 - r^2)). K is the Stein kernel of D
+        and K_bar = E[K | x_t]. docs/samplers.md derives it. With Gaussian noise K_bar is 1, and eta = 1 is DDPM with
+        the posterior variance. If a_t = 0, r is 0, and all noise is new at eta = 1. The last step returns the predicted
+        x_0.
+
+        Args:
+            denoise: with `k_bar` in its predictions.
+            eta: in [0, 1]: 0 is DDIM, the flow.
+
+        Raises:
+            InputError: eta is out of range, or the predictions have no `k_bar`.
+        """
+        require_fraction("eta", eta)
+        for index, t, s in steps(timesteps):
+            (signal_t, noise_t), (signal, noise) = (signal_and_noise(schedule, step) for step in (t, s))
+            x0, eps, k_bar = denoise(x, t)
+            if k_bar is None:
+                raise InputError("method: 'stein' needs K_bar of the noise, which this denoiser does not give")
+            if callback:
+                callback(Step(index, t, s, x, x0))
+            new = eta**2 * (1.0 - (noise * signal_t / (noise_t * signal)) ** 2)
+            if s > 0 and new > 0:
+                eps = (1.0 - new) ** 0.5 * eps + colour((new * k_bar) ** 0.5 * source())
+            x = signal * x0 + noise * eps
+        return x
+
+    return stein
+
+
+stein = stein_with(lambda z: z)

@@ -1,6 +1,10 @@
-"""Which timesteps a sampler visits when it makes fewer steps than T."""
+"""Which timesteps a sampler visits when it makes fewer steps than T, and the steps between them."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, unknown
@@ -9,6 +13,38 @@ from ngldm.sampling.names import SPACINGS
 # Karras et al. 2022, table 1
 KARRAS_RHO = 7.0
 KARRAS_SIGMA_MIN, KARRAS_SIGMA_MAX = 0.002, 80.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """The state that a callback receives before each step.
+
+    Attributes:
+        index: 0 .. len(timesteps) - 1.
+        t, t_next: the step goes from t down to t_next (0 for the last step).
+        x: (B, ...) x_t.
+        x0: (B, ...) the prediction of x_0 from x_t.
+    """
+
+    index: int
+    t: int
+    t_next: int
+    x: Tensor
+    x0: Tensor
+
+
+Callback = Callable[[Step], object]
+
+
+def steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
+    """(index, t, t_next) of each step."""
+    for index, (t, s) in enumerate(zip(timesteps, [*timesteps[1:], 0], strict=True)):
+        yield index, t, s
+
+
+def signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
+    """a_t and b_t."""
+    return float(schedule.signal[t]), float(schedule.noise[t])
 
 
 def inference_timesteps(

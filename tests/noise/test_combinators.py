@@ -44,7 +44,7 @@ def test_averaging_is_a_dial_to_the_gaussian() -> None:
     ("name", "params", "words"),
     [
         ("averaged", {"n": 0}, "n: 0 must be a whole number"),
-        ("mirrored", {"base": {"distribution": "cauchy"}}, "base: unknown noise 'cauchy'"),
+        ("mirrored", {"base": {"distribution": "cauchy"}}, "base: noise 'cauchy': its mean does not exist"),
         ("mirrored", {"base": "laplace"}, "base: 'laplace' must be a mapping with `distribution`"),
         ("truncated", {"bound": 1e-9}, "bound: 1e-09 keeps .* at least 1 %"),
         ("truncated", {"base": {"distribution": "student_t"}}, "'student_t' has no icdf"),

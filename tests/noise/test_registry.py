@@ -44,8 +44,14 @@ def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(nam
 
 
 def test_unknown_name_lists_the_choices(registry: dict) -> None:
-    with pytest.raises(InputError, match=r"unknown noise 'cauchy'; choose one of: annealed, .*, laplace, .*, weibull"):
-        make_noise("cauchy")
+    with pytest.raises(InputError, match=r"unknown noise 'cauchyy'; choose one of: annealed, .*, laplace, .*, weibull"):
+        make_noise("cauchyy")
+
+
+@pytest.mark.parametrize("name", ["cauchy", "half_cauchy", "levy"])
+def test_a_law_without_a_mean_is_refused_with_the_reason(name: str) -> None:
+    with pytest.raises(InputError, match=rf"noise '{name}': its mean does not exist or is infinite.* isotropic_stable"):
+        make_noise(name)
 
 
 def test_unknown_parameter_is_named() -> None:

@@ -16,7 +16,8 @@ from scipy import stats
 
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.sampling.denoiser import Denoise, Prediction
-from ngldm.sampling.samplers import ancestral, stein, stein_with
+from ngldm.sampling.samplers import ancestral
+from ngldm.sampling.stein import stein, stein_with
 from ngldm.sampling.timesteps import inference_timesteps
 
 Array = np.ndarray
@@ -109,14 +110,15 @@ def exact(schedule: Schedule, law: Law, data: Data, kernel: Callable[[Array], Ar
         eps, k = (weights * n).sum(1), (weights * kernel(n)).sum(1)
         if data.deviation > 0.0:
             eps, k = np.interp(at, grid, eps), np.interp(at, grid, k)
-        return Prediction(*(torch.from_numpy(part) for part in ((at - b * eps) / a, eps, k)))
+        x0 = (at - b * eps) / a if a > 0.0 else np.full_like(at, data.weights @ data.means)  # x_T = eps says nothing
+        return Prediction(*(torch.from_numpy(part) for part in (x0, eps, k)))
 
     return denoise
 
 
-def sampled(method: str, name: str, data: Data, steps: int, eta: float = 1.0) -> Array:
+def sampled(method: str, name: str, data: Data, steps: int, eta: float = 1.0, levels: str = "linear") -> Array:
     """Sorted outputs. "constant" is `stein` with K_bar = 1; the steps' noise of `ancestral` has the model's law."""
-    law, schedule, rng = LAWS[name], make_schedule("linear", TOTAL), np.random.default_rng(0)
+    law, schedule, rng = LAWS[name], make_schedule(levels, TOTAL), np.random.default_rng(0)
     a, b = coefficients(schedule, TOTAL)
     start = torch.from_numpy(a * data.draw(rng, SAMPLES) + b * law.noise.rvs(SAMPLES, random_state=rng))
     denoise = exact(schedule, law, data, np.ones_like if method == "constant" else law.kernel)
@@ -146,6 +148,15 @@ def floor(data: Data) -> float:
 def test_output_has_the_law_of_the_data(name: str, data: Data, eta: float) -> None:
     for steps in (COARSE, FINE):
         assert distance(sampled("stein", name, data, steps, eta), data) < floor(data) + ALLOWANCE / steps
+
+
+@pytest.mark.parametrize("levels", ["rectified_flow", "edm_ve", "stable"])
+@pytest.mark.parametrize("name", ["gamma", "laplace"])
+def test_output_has_the_law_of_the_data_with_any_schedule(name: str, levels: str) -> None:
+    """Also from a_T = 0, and from b_T = 80."""
+    for steps in (COARSE, FINE):
+        out = sampled("stein", name, MODES, steps, levels=levels)
+        assert distance(out, MODES) < floor(MODES) + ALLOWANCE / steps
 
 
 @pytest.mark.parametrize("data", [NORMAL, MODES], ids=["normal", "modes"])

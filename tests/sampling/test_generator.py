@@ -17,8 +17,9 @@ from ngldm.io.images import UInt8Array
 from ngldm.model import Model
 from ngldm.sampling.best import Option
 from ngldm.sampling.generator import Generator, load, sample_latents
-from ngldm.sampling.samplers import SAMPLERS, Callback, Step
+from ngldm.sampling.samplers import SAMPLERS
 from ngldm.sampling.seeds import ImageSeed, image_seeds
+from ngldm.sampling.timesteps import Callback, Step
 
 NOISES = ("gaussian", "laplace", "exponential", "uniform", "gumbel")
 METHODS = tuple(sorted(SAMPLERS))

@@ -18,8 +18,8 @@ from ngldm.noise import Noise, make_noise
 from ngldm.noise.laws.filtered import spectrum_of
 from ngldm.sampling.denoiser import make_denoiser
 from ngldm.sampling.randomness import PerImageNoise, step_draw
-from ngldm.sampling.samplers import Step, ancestral, annealed_ddim, ddim, get_sampler
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.samplers import ancestral, annealed_ddim, ddim, get_sampler
+from ngldm.sampling.timesteps import Step, inference_timesteps
 
 NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
 SHAPE = (4, 2, 3, 3)

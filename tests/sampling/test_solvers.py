@@ -14,8 +14,8 @@ from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import Noise, make_noise, noise_names
 from ngldm.sampling.denoiser import Prediction, make_denoiser
-from ngldm.sampling.samplers import SAMPLERS, Step, ancestral, ddim, dpmpp_2m, heun, network_calls, posterior
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.samplers import SAMPLERS, ancestral, ddim, dpmpp_2m, heun, network_calls, posterior
+from ngldm.sampling.timesteps import Step, inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
 GAUSSIAN = SteinHead(make_noise("gaussian"))  # whose K_bar is 1

@@ -15,9 +15,8 @@ from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
 from ngldm.sampling.denoiser import Prediction, make_denoiser
-from ngldm.sampling.samplers import Step, stein
-from ngldm.sampling.stein import require_k_bar
-from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.sampling.stein import stein
+from ngldm.sampling.timesteps import Step, inference_timesteps
 
 SHAPE = (4, 2, 3, 3)
 
@@ -170,7 +169,7 @@ SCHEDULE = make_schedule("linear", 10)
     ],
 )
 def test_models_with_k_bar_are_taken(noise: str, settings: dict[str, str]) -> None:
-    require_k_bar(Diffusion.make(make_noise(noise), SCHEDULE, **settings))
+    Diffusion.make(make_noise(noise), SCHEDULE, **settings).stein_head.require_k_bar()
 
 
 @pytest.mark.parametrize(
@@ -181,8 +180,9 @@ def test_models_with_k_bar_are_taken(noise: str, settings: dict[str, str]) -> No
         ("exponential_uncentred", {}, "no Stein kernel is known"),
         ("exponential", {"forward": "markov"}, "markov"),
         ("laplace", {"forward": "markov"}, "markov"),
+        ("exponential", {"coupling": "minibatch_ot"}, r"diffusion\.coupling"),
     ],
 )
 def test_models_without_k_bar_are_refused(noise: str, settings: dict[str, str], words: str) -> None:
     with pytest.raises(InputError, match=words):
-        require_k_bar(Diffusion.make(make_noise(noise), SCHEDULE, **settings))
+        Diffusion.make(make_noise(noise), SCHEDULE, **settings).stein_head.require_k_bar()

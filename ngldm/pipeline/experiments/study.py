@@ -33,7 +33,6 @@ from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
-from ngldm.sampling.stein import require_k_bar
 from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.config import FitSettings
@@ -211,7 +210,7 @@ def _require_sampled(job: Job) -> None:
     if any(options["method"] == "stein" for options in job.samplers.values()):
         noise, schedule = make_noise(**job.settings["noise"]), make_schedule(**job.settings["schedule"])
         try:
-            require_k_bar(Diffusion.make(noise, schedule, **job.settings["diffusion"]))
+            Diffusion.make(noise, schedule, **job.settings["diffusion"]).stein_head.require_k_bar()
         except InputError as error:
             raise InputError(f"study.variants.{job.variant}: {error}") from error
 

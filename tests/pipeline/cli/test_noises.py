@@ -27,7 +27,7 @@ def test_show_prints_exact_and_sampled_moments_and_draws(ngldm: Ngldm, tmp_path:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("cauchy",), "unknown noise 'cauchy'"),
+        (("cauchyy",), "unknown noise 'cauchyy'"),
         (("student_t", "-p", "df=2"), "variance is infinite"),
         (("student_t", "-p", "df"), "'df' must be key=value"),
         (("mirrored", "-p", "base={"), "is not key=<YAML>"),
@@ -63,7 +63,7 @@ def test_gallery_draws_a_row_for_each_noise(ngldm: Ngldm, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("noise", "words"), [("cauchy", "unknown noise"), ("sphere {", "'sphere {'"), ("sphere 3", "")]
+    ("noise", "words"), [("cauchyy", "unknown noise"), ("sphere {", "'sphere {'"), ("sphere 3", "")]
 )
 def test_a_gallery_of_nothing_is_one_message(ngldm: Ngldm, tmp_path: Path, noise: str, words: str) -> None:
     code, _, err = ngldm("noise", "gallery", noise, "--out", str(tmp_path / "x.png"))

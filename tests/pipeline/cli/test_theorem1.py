@@ -69,7 +69,7 @@ def test_of_few_latents_all_are_taken(ngldm: Ngldm, workspace: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("theorem1", "-n", "cauchy"), "unknown noise 'cauchy'"),
+        (("theorem1", "-n", "cauchyy"), "unknown noise 'cauchyy'"),
         (("theorem1", "--num-latents", "65"), "has 64 training latents"),
     ],
 )

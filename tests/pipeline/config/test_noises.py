@@ -44,6 +44,60 @@ def test_a_sampler_of_the_comparison_that_adds_noise_is_refused_with_a_coupling(
         parse_params(content)
 
 
+POINTS = {
+    "name": "points",
+    "source": "conf/dataset/points.yaml",
+    "test_size": 10,
+    "train_size": 10,
+    "transform": "none",
+}
+LAW = {"dim": 2, "tails": "student_t", "shared": True, "df": 3.0, "weights": [1.0], "radius": 1.0, "scale": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"dataset": {**POINTS, "law": LAW}, "noise": "power_law"}, "shares randomness over rows and columns"),
+        (
+            {"samplers": ["stein"], "noise": "laplace"},
+            r"sampler_options\.stein\.method: 'stein' needs K_bar .* element",
+        ),
+        (
+            {"samplers": ["stein"], "noise": "bernoulli"},
+            r"sampler_options\.stein\.method: 'stein', but no Stein kernel",
+        ),
+        ({"samplers": ["heun"], "noise": "annealed"}, r"sampler_options\.heun\.method: 'heun' takes the law"),
+        ({"head": "scalar", "noise": "laplace"}, r"diffusion\.stein_head: 'scalar', but K of 'laplace'"),
+        ({"coupling": "minibatch_ot", "noise": "annealed"}, "of the same law at all t.* noise 'annealed'"),
+        ({"coupling": "minibatch_ot", "forward": "markov", "noise": "laplace"}, "of the same law at all t.* 'markov'"),
+    ],
+)
+def test_data_samplers_head_and_coupling_are_checked_with_the_noise(content, changes, words):
+    content["noises"], content["noise_options"] = ["n"], {"n": {"distribution": "gaussian"}}
+    content["dataset"] = changes.get("dataset", content["dataset"])
+    if "dataset" in changes:
+        content["autoencoder"]["kind"] = "identity"
+    content["samplers"] = changes.get("samplers", ["auto"])
+    every = {
+        "stein": {"method": "stein", "num_inference_steps": 5},
+        "heun": {"method": "heun", "num_inference_steps": 5},
+    }
+    content["sampler_options"] |= every
+    for key, name in (("stein_head", "head"), ("coupling", "coupling"), ("forward", "forward")):
+        content["diffusion"][key] = changes.get(name, content["diffusion"][key])
+    content["noise_options"]["n"] = {"distribution": changes["noise"]}
+    with pytest.raises(InputError, match=r"noise_options\.n: .*" + words):
+        check_noises(parse_params(content))
+
+
+def test_the_head_that_stein_needs_is_enough(content):
+    content["noises"], content["noise_options"] = ["n"], {"n": {"distribution": "laplace"}}
+    content["samplers"] = ["stein"]
+    content["sampler_options"]["stein"] = {"method": "stein", "num_inference_steps": 5}
+    content["diffusion"]["stein_head"] = "element"
+    check_noises(parse_params(content))
+
+
 @pytest.mark.parametrize(
     ("variant", "words"),
     [
@@ -75,7 +129,7 @@ def test_every_file_of_conf_noise_is_a_noise_and_every_law_of_whole_images_has_o
         assert path.stem == "paper" or set(options) == {path.stem}
         found |= options
     content["noise_options"] = found
-    content["noises"] = sorted(found)
+    content["noises"], content["samplers"] = sorted(found), ["auto"]
     check_noises(parse_params(content))
     named = {options["distribution"] for options in found.values()}
     assert {name for name in noise_names() if isinstance(make_noise(name), JointLaw)} <= named
