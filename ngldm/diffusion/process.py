@@ -78,6 +78,11 @@ class Diffusion:
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
+        for key in options:
+            if key not in TrainingOptions.__annotations__:
+                raise InputError(
+                    f"diffusion.{key}: unknown option; known: {', '.join(TrainingOptions.__annotations__)}"
+                )
         process = make_forward(forward, noise, schedule)
         coupling = options.get("coupling", "independent")
         fixed = (forward == "marginal" or noise.traits.closed_under_sums) and coupling == "independent"

@@ -18,12 +18,12 @@ from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
-from ngldm.sampling.names import adds_noise, check_coupling
+from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import Callback, Step, annealed_ddim, get_sampler, stein_with
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
-from ngldm.sampling.stein import require_k_bar
+from ngldm.sampling.stein import check_sampler
 from ngldm.sampling.timesteps import inference_timesteps
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
@@ -69,19 +69,11 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
     Raises:
         InputError: on an unknown name, or a sampler that is wrong for this diffusion.
     """
-    sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
-    check_coupling(diffusion.coupling, options.method, noisy)
+    sampler = get_sampler(options.method)
+    check_sampler(diffusion, options.method, adds_noise({"method": options.method, **options.own}))
     if options.method == "stein":
-        require_k_bar(diffusion)
         return stein_with(diffusion.noise.colour)
-    if not isinstance(diffusion.forward, AnnealedMarginal):
-        return sampler
-    if options.method != "ddim" or noisy:
-        raise InputError(
-            f"sampler method: {options.method!r} takes the law of the noise to be the same at all t, and that of "
-            f"{diffusion.noise.name!r} changes; use ddim with eta 0"
-        )
-    return annealed_ddim(diffusion.forward.carry)
+    return annealed_ddim(diffusion.forward.carry) if isinstance(diffusion.forward, AnnealedMarginal) else sampler
 
 
 class Generator:

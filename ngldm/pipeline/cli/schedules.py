@@ -107,7 +107,8 @@ def _draw(chosen: "dict[str, Diffusion]", out: Path) -> None:
         axes[2].plot(t, 2.0 * lambdas.clamp(min=LOWEST), **look)
         product = diffusion.emphasis()
         inside = product.isfinite() & (lambdas.abs() < -LOWEST)
-        axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
+        if bool(inside.any()):  # a schedule of one level has nothing to draw here
+            axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
     axes[1].set_yscale("log")
     titles = (
         "a^2 / (a^2 + b^2)",

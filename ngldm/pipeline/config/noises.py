@@ -1,30 +1,69 @@
-"""The check of the noises in params.yaml. It needs the registry of noises, and therefore torch."""
+"""The checks of params.yaml that need the noises themselves, the schedule's numbers, and therefore torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
-from ngldm.diffusion.forward import check_forward
+from ngldm.diffusion.process import Diffusion
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.sampling.best import resolve_sampler
+from ngldm.sampling.names import adds_noise
+from ngldm.sampling.stein import check_sampler
 
 
 def check_noises(params: Params) -> None:
-    """Check `noise_options` and the noises of the study by making each once.
+    """Check `noise_options` and the noises of the study, with the diffusions and samplers that they are used in.
 
     Raises:
-        InputError: an unknown distribution, an unknown or wrong parameter, a distribution without finite variance, or
-            one that the forward process is not for.
+        InputError: an unknown distribution, an unknown or wrong parameter, a distribution that noise cannot have, a
+            diffusion that is not for it or not for the schedule, or a sampler that is wrong for this diffusion.
     """
-    for label in params.noise_options:
-        forward = params.diffusion.forward if label in params.noises else "marginal"  # only the listed are trained
-        _check(f"noise_options.{label}", params.noise_options[label], forward)
+    samplers = {label: params.sampler_options[label] for label in _used(params)}
+    for label, options in params.noise_options.items():
+        if label in params.noises:  # only the listed are trained
+            settings = (params.schedule.model_dump(), params.diffusion.model_dump())
+            _check(
+                f"noise_options.{label}", options, settings, {f"sampler_options.{k}": s for k, s in samplers.items()}
+            )
+        else:
+            make_part(f"noise_options.{label}", options)
     for label, variant in params.study.variants.items():
-        _check(f"study.variants.{label}.noise", variant.noise, variant.forward or params.diffusion.forward)
+        schedule = {**params.schedule.model_dump(), **variant.schedule}
+        diffusion = {**params.diffusion.model_dump(), **variant.diffusion()}
+        chosen = {f"study.samplers.{k}": params.study.samplers[k] for k in variant.samplers or params.study.samplers}
+        _check(f"study.variants.{label}.noise", variant.noise, (schedule, diffusion), chosen)
 
 
-def _check(key: str, options: Mapping[str, object], forward: str) -> None:
+def _used(params: Params) -> list[str]:
+    """The samplers that will run."""
+    return [*params.samplers, *([params.curve.sampler] if params.train.snapshot_every else [])]
+
+
+def _check(
+    key: str,
+    options: Mapping[str, object],
+    settings: tuple[dict[str, Any], dict[str, Any]],
+    samplers: Mapping[str, SamplerOptions],
+) -> None:
+    """Check a noise with the settings of a schedule and of a diffusion, and with samplers by their key."""
     noise = make_part(key, options)
+    with _named(key):
+        schedule = make_schedule(**settings[0])
+        diffusion = Diffusion.make(noise, schedule, **settings[1])
+    for name, sampler in samplers.items():
+        chosen = resolve_sampler(sampler.settings(), noise.name, schedule.num_train_timesteps)
+        with _named(f"{name}, {key}"):
+            check_sampler(diffusion, chosen["method"], adds_noise(chosen))
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Errors with the key that they are about."""
     try:
-        check_forward(forward, noise)
+        yield
     except InputError as error:
         raise InputError(f"{key}: {error}") from None
