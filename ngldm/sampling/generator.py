@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io.device import free_memory, resolve_device
-from ngldm.io.errors import InputError, require_whole
+from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory

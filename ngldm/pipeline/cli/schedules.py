@@ -58,10 +58,13 @@ def show(
     It is abar_t for the schedules that have betas. The last of the curves is w(lambda) p(lambda), lambda = log(a / b):
     how much the loss counts the error of eps at each noise level. Two trainings with the same curve have the same loss.
     """
+    from ngldm.diffusion.objective import Objective
     from ngldm.diffusion.process import Diffusion
     from ngldm.diffusion.schedules import make_schedule
+    from ngldm.diffusion.time_density import TimeDensity
     from ngldm.noise import make_noise
 
+    Objective(objective, weighting), TimeDensity(time_density)  # they check the names, also without a picture
     shape: Shape = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho, "alpha": alpha}
     chosen = {
         name: make_schedule(name, num_train_timesteps, beta_start, beta_end, zero_terminal_snr, degree, **shape)
