@@ -4,6 +4,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from ngldm.io.errors import InputError
+
 
 def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
     """The noise of a batch, in the order that makes the sum of |x0_i - eps_i|^2 least.
@@ -16,7 +18,13 @@ def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
 
     Returns:
         The rows of eps in another order.
+
+    Raises:
+        InputError: there are NaN or infinite numbers, which have no distance.
     """
+    for key, values in (("x0", x0), ("eps", eps)):
+        if not bool(values.isfinite().all()):
+            raise InputError(f"{key}: NaN or infinite numbers; with coupling 'minibatch_ot' all must be finite")
     cost = torch.cdist(x0.flatten(1).double(), eps.flatten(1).double()).square()
     _, order = linear_sum_assignment(cost.cpu().numpy())
     return eps[torch.from_numpy(order).to(eps.device)]

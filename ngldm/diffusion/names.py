@@ -94,6 +94,9 @@ def check_shape(name: str, zero_terminal_snr: bool, given: Mapping[str, object])
         shape[key] = require_real(f"schedule.{key}", value)
         if not 0.0 < shape[key] < math.inf:
             raise InputError(f"schedule.{key}: {value} must be above 0 and finite")
+    for key in ("sigma_min", "sigma_max"):
+        if not 1e-15 <= shape[key] <= 1e15:  # the squares of x_t must lie within float32
+            raise InputError(f"schedule.{key}: {given[key]} must lie between 1e-15 and 1e15")
     if not shape["sigma_min"] < shape["sigma_max"]:
         raise InputError(f"schedule.sigma_min: {shape['sigma_min']} must be below sigma_max = {shape['sigma_max']}")
     if not 1.0 < shape["alpha"] <= 2.0:

@@ -111,9 +111,15 @@ class Objective:
         """Check that the network can learn the target with this schedule.
 
         Raises:
-            InputError: the target is "eps" and a_T = 0 (zero terminal SNR), where eps does not give x_0.
+            InputError: the target is "eps" and a_T = 0 (zero terminal SNR), where eps does not give x_0; or it is "u"
+                and a b' - a' b = 0 at T ("stable" with zero terminal SNR), where u does not.
         """
         require_signal(self.target, float(schedule.signal[-1]) == 0.0)
+        if self.target == "u" and not float(schedule.wronskian[-1]) > 0.0:
+            raise InputError(
+                "diffusion.objective: 'u' cannot be used with schedule.name 'stable' and schedule.zero_terminal_snr: "
+                "x_t does not change at T, so u does not give x_0; use 'v' or 'x0'"
+            )
 
     def weights(self, schedule: Schedule) -> Tensor:
         """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used."""

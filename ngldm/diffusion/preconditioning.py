@@ -1,6 +1,5 @@
 """What is done to a network's input and output so that both have variance 1 at every t (Karras et al. 2022, EDM)."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,8 +25,8 @@ class Preconditioning:
 
     Attributes:
         kind: "none" (the network is used as it is) or "edm".
-        data_std: root mean square of x_0, above 0.
-        noise_power: second moment of the noise per element, above 0 and finite.
+        data_std: root mean square of x_0, from 1e-15 to 1e15.
+        noise_power: second moment of the noise per element, in the same range.
 
     Raises:
         InputError: a number is out of range.
@@ -40,8 +39,8 @@ class Preconditioning:
     def __post_init__(self) -> None:
         for key in ("data_std", "noise_power"):
             value = require_real(f"diffusion.{key}", getattr(self, key))
-            if self.kind != "none" and not 0.0 < value < math.inf:
-                raise InputError(f"diffusion.{key}: {value} must be above 0 and finite")
+            if self.kind != "none" and not 1e-15 <= value <= 1e15:  # its square must lie within float32
+                raise InputError(f"diffusion.{key}: {value} must lie between 1e-15 and 1e15")
 
     def _coefficients(self, schedule: Schedule) -> Tensor:
         """c_in, c_skip, c_out: (3, T + 1) float64."""

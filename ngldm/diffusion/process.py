@@ -78,6 +78,14 @@ class Diffusion:
         Raises:
             InputError: on an unknown name, a gamma out of range, or settings that exclude each other.
         """
+        for name, value in {"noise": noise, "schedule": schedule}.items():
+            if isinstance(value, str):
+                raise InputError(f"{name}: {value!r} is a name; make it with ngldm.make_{name}({value!r})")
+        for key in options:
+            if key not in TrainingOptions.__annotations__:
+                raise InputError(
+                    f"diffusion.{key}: unknown option; known: {', '.join(TrainingOptions.__annotations__)}"
+                )
         coupling = options.get("coupling", "independent")
         process = make_forward(forward, noise, schedule)
         check_forward(forward, noise, coupling)

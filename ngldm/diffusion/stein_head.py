@@ -77,8 +77,11 @@ class SteinHead:
             return "none"
         return needs if self.fixed and needs in ("scalar", "element") else None
 
-    def require_k_bar(self) -> None:
+    def require_k_bar(self, key: str = "sampler method") -> None:
         """Check that K_bar is known, which the sampler `stein` needs.
+
+        Args:
+            key: the name of the setting that holds the method, for the error message.
 
         Raises:
             InputError: it is not: the law has no K, or the model has no head that learned K_bar.
@@ -92,9 +95,9 @@ class SteinHead:
                 if self.fixed
                 else f"none is known for {name!r} summed by diffusion.forward markov, or paired by diffusion.coupling"
             )
-            raise InputError(f"method: 'stein', but {why}; use {NOISELESS}")
+            raise InputError(f"{key}: 'stein', but {why}; use {NOISELESS}")
         raise InputError(
-            f"method: 'stein' needs K_bar of the noise {name!r}, which a head of the network must learn, and the model "
+            f"{key}: 'stein' needs K_bar of the noise {name!r}, which a head of the network must learn, and the model "
             f"has diffusion.stein_head none; train with {self.needed}, or use {NOISELESS}"
         )
 

@@ -44,8 +44,11 @@ def require_real(key: str, value: object) -> float:
     """`value` as a float. Numbers of NumPy count too; the range is left to the caller.
 
     Raises:
-        InputError: it is no number.
+        InputError: it is no number, or a whole number that no float can hold.
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{key}: {value!r} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise InputError(f"{key}: a number of {len(str(value))} digits is too large") from None

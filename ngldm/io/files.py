@@ -23,7 +23,13 @@ Row = TypeVar("Row")
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary file name beside `path`, with its suffix, renamed to `path` if the block succeeds."""
+    """A temporary file name beside `path`, with its suffix, renamed to `path` if the block succeeds.
+
+    Raises:
+        InputError: `path` is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

@@ -2,7 +2,7 @@
 
 import math
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_real
 
 
 def number(key: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
@@ -11,10 +11,12 @@ def number(key: str, value: object, low: float = -math.inf, high: float = math.i
     Raises:
         InputError: not a finite number strictly between `low` and `high`.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(require_real(key, value)):
         raise InputError(f"{key}: {value!r} is not a finite number")
     if not low < value < high:
-        allowed = f"above {low:g}" if high == math.inf else f"strictly between {low:g} and {high:g}"
+        allowed = f"strictly between {low:g} and {high:g}"
+        if math.inf in (high, -low):
+            allowed = f"above {low:g}" if high == math.inf else f"below {high:g}"
         raise InputError(f"{key}: {value!r} must be {allowed}")
     return float(value)
 

@@ -18,8 +18,8 @@ from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
-from ngldm.sampling.names import adds_noise, check_annealed, check_coupling
-from ngldm.sampling.options import SamplingOptions
+from ngldm.sampling.names import adds_noise
+from ngldm.sampling.options import SamplingOptions, check_sampler
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
@@ -69,15 +69,11 @@ def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[...
     Raises:
         InputError: on an unknown name, or a sampler that is wrong for this diffusion.
     """
-    sampler, noisy = get_sampler(options.method), adds_noise({"method": options.method, **options.own})
-    check_coupling(diffusion.coupling, options.method, noisy)
+    sampler = get_sampler(options.method)
+    check_sampler(diffusion, options.method, adds_noise({"method": options.method, **options.own}))
     if options.method == "stein":
-        diffusion.stein_head.require_k_bar()
         return stein_with(diffusion.noise.colour)
-    if not isinstance(diffusion.forward, AnnealedMarginal):
-        return sampler
-    check_annealed(diffusion.noise.name, options.method, noisy)
-    return annealed_ddim(diffusion.forward.carry)
+    return annealed_ddim(diffusion.forward.carry) if isinstance(diffusion.forward, AnnealedMarginal) else sampler
 
 
 class Generator:

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ngldm.diffusion.forward import AnnealedMarginal
+from ngldm.diffusion.process import Diffusion
 from ngldm.sampling.best import Option, best_sampler
-from ngldm.sampling.names import check_settings
+from ngldm.sampling.names import check_annealed, check_coupling, check_settings
 
 
 @dataclass(frozen=True)
@@ -62,3 +64,22 @@ class SamplingOptions:
         values: dict[str, Any] = {**best, **chosen}
         common = {key: values.pop(key) for key in {f.name for f in fields(cls)} & set(values) - {"own"}}
         return cls(**common, own=values)
+
+
+def check_sampler(diffusion: Diffusion, method: str, noisy: bool, key: str = "sampler method") -> None:
+    """Check that a sampler is right for a diffusion.
+
+    Args:
+        method: the sampler's name.
+        noisy: whether it adds noise at its steps (`ngldm.sampling.names.adds_noise`).
+        key: the name of the setting that holds the method, for the error message.
+
+    Raises:
+        InputError: it is wrong: it adds noise after training with a coupling, the law changes with t and the sampler
+            takes it to be the same, or it needs K_bar, which is not known.
+    """
+    check_coupling(diffusion.coupling, method, noisy, key)
+    if isinstance(diffusion.forward, AnnealedMarginal):
+        check_annealed(diffusion.noise.name, method, noisy, key)
+    if method == "stein":
+        diffusion.stein_head.require_k_bar(key)

@@ -47,3 +47,17 @@ def test_an_unknown_coupling_is_refused() -> None:
         InputError, match=r"unknown diffusion.coupling 'sinkhorn'; choose one of: independent, minibatch"
     ):
         Diffusion.make(make_noise("gaussian"), make_schedule("linear", 10), coupling="sinkhorn")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_without_a_distance_are_named(bad: float) -> None:
+    x = torch.zeros(3, 2)
+    with pytest.raises(InputError, match="eps: NaN or infinite numbers"):
+        pair_by_transport(x, torch.full((3, 2), bad))
+    with pytest.raises(InputError, match="x0: NaN or infinite numbers"):
+        pair_by_transport(torch.full((3, 2), bad), x)
+
+
+def test_a_batch_of_one_has_one_pairing() -> None:
+    eps = torch.randn(1, 4, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(pair_by_transport(torch.zeros(1, 4), eps), eps)

@@ -309,3 +309,11 @@ def test_weights_reach_the_loss() -> None:
 def test_bad_objectives_are_named(arguments: tuple, words: str) -> None:
     with pytest.raises(InputError, match=words):
         Objective(*arguments)
+
+
+def test_u_needs_a_flow_at_the_last_t() -> None:
+    """d/dt of (cos^2)^(1/alpha) and of (1 - cos^2)^(1/alpha) is 0 where the cosine is 0, so u would be 0 there."""
+    with pytest.raises(InputError, match=r"diffusion\.objective: 'u' cannot be used with schedule\.name 'stable'"):
+        Objective("u").check(make_schedule("stable", 10, zero_terminal_snr=True))
+    Objective("u").check(make_schedule("stable", 10))
+    Objective("v").check(make_schedule("stable", 10, zero_terminal_snr=True))

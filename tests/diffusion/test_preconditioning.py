@@ -95,8 +95,10 @@ def test_none_is_the_network_itself() -> None:
     [
         ({"preconditioning": "vp"}, "unknown diffusion.preconditioning 'vp'; choose one of: edm, none"),
         ({"preconditioning": "edm", "objective": "eps"}, "use diffusion.objective 'x0', not 'eps'"),
-        ({"preconditioning": "edm", "data_std": 0.0}, "diffusion.data_std: 0.0 must be above 0 and finite"),
-        ({"preconditioning": "edm", "data_std": math.nan}, "diffusion.data_std: nan must be above 0 and finite"),
+        ({"preconditioning": "edm", "data_std": 0.0}, "diffusion.data_std: 0.0 must lie between 1e-15 and 1e15"),
+        ({"preconditioning": "edm", "data_std": 1e200}, "diffusion.data_std: 1e+200 must lie between 1e-15 and 1e15"),
+        ({"preconditionings": "edm"}, "diffusion.preconditionings: unknown option; known: coupling, stein_head"),
+        ({"preconditioning": "edm", "data_std": math.nan}, "diffusion.data_std: nan must lie between 1e-15 and 1e15"),
     ],
 )
 def test_bad_settings_are_named(options, words: str) -> None:

@@ -113,3 +113,10 @@ def test_data_may_be_one_number_per_item() -> None:
     diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 20), objective="x0")
     loss = diffusion.loss(lambda x, t: torch.zeros_like(x), torch.tensor([1.0, 2.0, 3.0]))
     torch.testing.assert_close(loss, torch.tensor([1.0, 4.0, 9.0]))
+
+
+def test_a_name_instead_of_a_noise_or_a_schedule_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^noise: 'laplace' is a name; make it with ngldm\.make_noise\('laplace'\)$"):
+        Diffusion.make("laplace", make_schedule("linear", 10))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"^schedule: 'linear' is a name"):
+        Diffusion.make(make_noise("laplace"), "linear")  # type: ignore[arg-type]

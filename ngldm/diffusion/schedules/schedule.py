@@ -209,6 +209,8 @@ def make_schedule(
         InputError: on an unknown name or a value out of range.
     """
     num_train_timesteps = require_whole("schedule.num_train_timesteps", num_train_timesteps, 1)
+    if not isinstance(zero_terminal_snr, bool):
+        raise InputError(f"schedule.zero_terminal_snr: {zero_terminal_snr!r} must be true or false")
     degree = require_whole("schedule.degree", degree, 0)
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
@@ -216,9 +218,7 @@ def make_schedule(
     if name == "rectified_flow":
         return Schedule(*rectified_flow(num_train_timesteps))
     if name == "edm_ve":
-        return Schedule(
-            *variance_exploding(num_train_timesteps, *(chosen[k] for k in ("sigma_min", "sigma_max", "rho")))
-        )
+        return Schedule(*_edm_ve(num_train_timesteps, chosen))
     if name in POLYNOMIALS or name == "polynomial":
         for key, value in (("beta_start", beta_start), ("beta_end", beta_end)):
             if not 0.0 < require_real(f"schedule.{key}", value) < 1.0:
@@ -232,6 +232,21 @@ def make_schedule(
         schedule = Schedule.from_betas((1.0 - abar[1:] / abar[:-1]).clamp(max=0.999))
     schedule = schedule.with_zero_terminal_snr() if zero_terminal_snr else schedule
     return Schedule(*_stable(schedule, chosen["alpha"])) if name == "stable" else schedule
+
+
+def _edm_ve(num_train_timesteps: int, options: dict[str, float]) -> Coefficients:
+    """The coefficients of "edm_ve", if float64 can tell its levels apart."""
+    try:
+        made = variance_exploding(num_train_timesteps, options["sigma_min"], options["sigma_max"], options["rho"])
+    except OverflowError:
+        made = None
+    if made is None or not (bool((made.noise.diff() > 0.0).all()) and bool(made.noise_rate[1:].isfinite().all())):
+        raise InputError(
+            f"schedule.rho: {options['rho']}: float64 is not precise enough for {num_train_timesteps} different levels "
+            f"from sigma_min = {options['sigma_min']} to sigma_max = {options['sigma_max']}; use a rho nearer to 7, "
+            "fewer steps, or a wider range"
+        )
+    return made
 
 
 def _stable(schedule: Schedule, alpha: float) -> Coefficients:

@@ -27,6 +27,8 @@ class Annealed(JointLaw):
 
     def __init__(self, first: Law, second: Law, centre: float, width: float) -> None:
         for key, law in (("first", first), ("second", second)):
+            if isinstance(law, Annealed):
+                raise InputError(f"{key}: the law of {law.name!r} changes with t itself; choose one that does not")
             if not law.traits.gaussian:
                 raise InputError(
                     f"{key}: {law.name!r} is not Gaussian; only for Gaussian noise does the predicted noise at one t "

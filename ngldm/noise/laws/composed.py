@@ -9,6 +9,7 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import uniform_draw
 from ngldm.noise.law import JointLaw, Law, draw_with_stein
+from ngldm.noise.laws.annealed import Annealed
 from ngldm.noise.laws.filtered import Filtered, spectrum_of
 from ngldm.noise.parameters import number
 from ngldm.noise.registry import make_part, register
@@ -121,6 +122,8 @@ def _parts(laws: object, weights: object) -> tuple[list[Law], list[float]]:
     for i, part in enumerate(parts):
         if abs(part.mean) > 1e-9:
             raise InputError(f"laws[{i}]: {part.name!r} has mean {part.mean:g}; it must have mean 0")
+        if isinstance(part, Annealed):
+            raise InputError(f"laws[{i}]: the law of {part.name!r} changes with t; it must be the same at all t")
     return parts, [number(f"weights[{i}]", weight, 0.0) for i, weight in enumerate(weights)]
 
 
@@ -144,7 +147,7 @@ def sum_of_laws(
     for i, part in enumerate(parts):
         if not math.isfinite(part.second_moment):
             raise InputError(f"laws[{i}]: {part.name!r} has infinite variance; a sum of unit energy needs a finite one")
-    total = math.sqrt(math.fsum(a**2 for a in amplitudes))
+    total = math.hypot(*amplitudes)
     amplitudes = [a / total for a in amplitudes]
     if all(part.traits.gaussian for part in parts):  # a Gaussian, whose spectrum is the weighted sum
 

@@ -56,7 +56,10 @@ class Filtered(JointLaw):
         """
         h, w = item[-2:]
         if (h, w) not in self.powers:
-            self.powers[h, w] = unit_power(self.spectrum, h, w)
+            try:
+                self.powers[h, w] = unit_power(self.spectrum, h, w)
+            except InputError as error:
+                raise InputError(f"noise {self.name!r}: {error}") from None
         return self.powers[h, w]
 
     def draw(
@@ -135,7 +138,9 @@ def flicker(eta: float = 0.2, base: Mapping[str, object] = GAUSSIAN) -> JointLaw
 @register("band")
 def band(low: float = 0.0, high: float = 0.25, floor: float = 0.1, base: Mapping[str, object] = GAUSSIAN) -> JointLaw:
     """Frequencies from `low` to `high` cycles per pixel with full power, the others with `floor` > 0 of it."""
-    low, high = number("low", low, -1e-9), number("high", high, 0.0)
+    low, high = number("low", low), number("high", high)
+    if not 0.0 <= low <= spectra.HIGHEST:
+        raise InputError(f"low: {low:g} must lie between 0 and {spectra.HIGHEST:.4f}, the highest frequency of images")
     if not low < high:
         raise InputError(f"high: {high:g} must be above low, {low:g}")
     return Filtered(spectra.band(low, high, number("floor", floor, 0.0, 1.0)), make_part("base", base))

@@ -93,6 +93,7 @@ def radial(radius: Mapping[str, object] = GAMMA) -> JointLaw:
     law = make_iid_part("radius", radius)
     if not law.base.support[0] >= 0.0:
         raise InputError(
-            f"radius: {law.name!r} may be negative; choose a positive one: exponential, gamma, weibull, lognormal, beta"
+            f"radius: {law.name!r} is not known to be positive; choose one of: exponential, gamma, weibull, lognormal, "
+            "beta"
         )
     return Radial(law)

@@ -122,7 +122,7 @@ def _yaml(fault: str, text: str) -> Any:
     try:
         return YAML(typ="safe").load(text)
     except YAMLError as error:
-        raise InputError(f"{fault} ({error})") from error
+        raise InputError(f"{fault} ({' '.join(str(error).split())})") from error
 
 
 def _histogram(x: Any) -> list[tuple[float, float, float, float]]:

@@ -58,10 +58,13 @@ def show(
     It is abar_t for the schedules that have betas. The last of the curves is w(lambda) p(lambda), lambda = log(a / b):
     how much the loss counts the error of eps at each noise level. Two trainings with the same curve have the same loss.
     """
+    from ngldm.diffusion.objective import Objective
     from ngldm.diffusion.process import Diffusion
     from ngldm.diffusion.schedules import make_schedule
+    from ngldm.diffusion.time_density import TimeDensity
     from ngldm.noise import make_noise
 
+    Objective(objective, weighting), TimeDensity(time_density)  # they check the names, also without a picture
     shape: Shape = {"sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho, "alpha": alpha}
     chosen = {
         name: make_schedule(name, num_train_timesteps, beta_start, beta_end, zero_terminal_snr, degree, **shape)
@@ -107,7 +110,8 @@ def _draw(chosen: "dict[str, Diffusion]", out: Path) -> None:
         axes[2].plot(t, 2.0 * lambdas.clamp(min=LOWEST), **look)
         product = diffusion.emphasis()
         inside = product.isfinite() & (lambdas.abs() < -LOWEST)
-        axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
+        if bool(inside.any()):  # a schedule of one level has nothing to draw here
+            axes[3].plot(lambdas[inside], product[inside] / product[inside].max(), **look)
     axes[1].set_yscale("log")
     titles = (
         "a^2 / (a^2 + b^2)",

@@ -228,7 +228,8 @@ def _describe(fault: Any) -> str:
     kind, value = fault["type"], fault["input"]
     message = fault["msg"].removeprefix("Value error, ")
     if kind == "value_error":  # from our own checks, which name the key and the value themselves
-        return f"{path}.{message}" if path else message
+        own = f"{path}." if path and not message.startswith((f"{path}.", f"unknown {path}.")) else ""
+        return own + message
     if kind == "extra_forbidden":
         return f"{path}: unknown key; {_siblings(fault['loc'])}"
     if kind == "missing":

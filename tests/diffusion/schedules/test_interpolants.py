@@ -124,6 +124,9 @@ def test_what_needs_betas_says_which_schedules_have_them(name: str) -> None:
     [
         ({"alpha": 1.0}, "schedule.alpha: 1.0 must be above 1 and at most 2"),
         ({"alpha": 2.5}, "schedule.alpha: 2.5 must be above 1 and at most 2"),
+        ({"sigma_max": 1e300}, "schedule.sigma_max: 1e+300 must lie between 1e-15 and 1e15"),
+        ({"sigma_min": 10**400}, "schedule.sigma_min: a number of 401 digits is too large"),
+        ({"zero_terminal_snr": "no"}, "schedule.zero_terminal_snr: 'no' must be true or false"),
         ({"alpha": math.nan}, "schedule.alpha: nan must be above 0 and finite"),
         ({"sigma_min": 0.0}, "schedule.sigma_min: 0.0 must be above 0"),
         ({"sigma_max": math.inf}, "schedule.sigma_max: inf must be above 0 and finite"),
@@ -136,6 +139,14 @@ def test_an_option_out_of_range_is_named(options: dict[str, float], words: str) 
     with pytest.raises(InputError) as caught:
         make_schedule("stable", 10, **options)  # type: ignore[arg-type]
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "rho"), [({"rho": 1e-3}, "0.001"), ({"sigma_min": 1.0, "sigma_max": 1.0 + 1e-15}, "7.0")]
+)
+def test_levels_of_edm_ve_that_float64_cannot_tell_apart_are_refused(options: dict[str, float], rho: str) -> None:
+    with pytest.raises(InputError, match=rf"schedule\.rho: {rho}: float64 is not precise enough for 10 different"):
+        make_schedule("edm_ve", 10, **options)  # type: ignore[arg-type]
 
 
 def test_edm_ve_has_no_zero_terminal_snr() -> None:

@@ -57,6 +57,7 @@ def test_pure_noise_is_the_first() -> None:
 def test_bad_input() -> None:
     for params, words in (
         ({"second": {"distribution": "laplace"}}, "second: 'laplace' is not Gaussian"),
+        ({"first": {"distribution": "annealed"}}, "first: the law of 'annealed' changes with t itself"),
         ({"width": 0.0}, "width: 0.0 must be above 0"),
         ({"centre": "low"}, "centre: 'low' is not a finite number"),
     ):

@@ -95,12 +95,26 @@ def test_correlated_parts_that_differ_have_neither_k_nor_one_colour() -> None:
         ("sum", {"laws": [GAUSSIAN, STUDENT], "weights": [1.0, 0.0]}, r"weights\[1\]: 0.0 must be above 0"),
         ("sum", {"laws": [GAUSSIAN, {"distribution": "isotropic_stable"}]}, r"laws\[1\]: .* infinite variance"),
         ("choice", {"laws": [GAUSSIAN, {"distribution": "exponential_uncentred"}]}, r"laws\[1\]: .* must have mean 0"),
+        ("choice", {"laws": [GAUSSIAN, {"distribution": "annealed"}]}, r"laws\[1\]: .* 'annealed' changes with t"),
+        ("sum", {"laws": [{"distribution": "annealed"}, GAUSSIAN]}, r"laws\[0\]: .* 'annealed' changes with t"),
         ("choice", {"laws": [GAUSSIAN, "pink"]}, r"laws\[1\]: 'pink' must be a mapping"),
     ],
 )
 def test_bad_parameters(name: str, params: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make_noise(name, params)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_only_the_ratio_of_amplitudes_counts(size: float) -> None:
+    laws = [STUDENT, GAUSSIAN]
+    x, y = (
+        make_noise("sum", {"laws": laws, "weights": [3.0 * w, 4.0 * w]}).sample(
+            (9, 4), torch.Generator().manual_seed(0)
+        )
+        for w in (1.0, size)
+    )
+    torch.testing.assert_close(x, y)
 
 
 def test_items_must_fit_every_part() -> None:

@@ -138,6 +138,8 @@ def test_the_spectrum_of_white_and_of_other_noise() -> None:
         ("flicker", {"eta": 0.0}, "eta: 0.0 must be strictly between 0 and 100"),
         ("band", {"low": 0.3, "high": 0.2}, "high: 0.2 must be above low, 0.3"),
         ("band", {"floor": 0.0}, "floor: 0.0 must be"),
+        ("band", {"low": 0.71, "high": 0.8}, "low: 0.71 must lie between 0 and 0.7071"),
+        ("band", {"low": -0.1}, "low: -0.1 must lie between 0 and 0.7071"),
         ("spectrum", {"powers": [1.0, 0.0]}, r"powers\[1\]: 0.0 must be above 0"),
         ("spectrum", {"powers": []}, r"powers: \[\] must be a list"),
         ("offset", {"strength": -1.0}, "strength: -1.0 must be"),

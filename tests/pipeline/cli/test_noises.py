@@ -88,3 +88,17 @@ def test_spectrum_prints_a_file_for_conf(ngldm: Ngldm, tmp_path: Path, monkeypat
     options = yaml.safe_load(out)["noise_options"]["latent_spectrum"]
     assert options["powers"] == pytest.approx([1.0] * 3, abs=5 * math.sqrt(2 / (1000 * 9)))
     assert make_noise(options.pop("distribution"), options).second_moment == 1.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("gallery", "gaussian", "--out", "."), "is a folder; give the name of a file"),
+        (("show", "student_t", "-p", "df=[3"), "--param: 'df=[3' is not key=<YAML>"),
+    ],
+)
+def test_bad_arguments_give_one_line(ngldm: Ngldm, arguments: tuple[str, ...], words: str) -> None:
+    code, _, err = ngldm("noise", *arguments)
+    assert code == 2
+    assert words in err
+    assert len(err.strip().splitlines()) == 1

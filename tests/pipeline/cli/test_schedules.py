@@ -45,3 +45,18 @@ def test_bad_input_is_one_message(ngldm: Ngldm, arguments: tuple[str, ...], word
     assert code == 2
     assert words in err
     assert "Traceback" not in err
+
+
+def test_a_schedule_of_one_level_is_drawn(ngldm: Ngldm, tmp_path: Path) -> None:
+    picture = tmp_path / "one.png"
+    code, _, err = ngldm("schedule", "show", "rectified_flow", "--num-train-timesteps", 1, "--out", picture)
+    assert code == 0, err
+    assert Image.open(picture).width > 0
+
+
+@pytest.mark.parametrize("option", ["--objective", "--weighting", "--time-density"])
+def test_a_name_is_checked_without_a_picture_too(ngldm: Ngldm, option: str) -> None:
+    code, out, err = ngldm("schedule", "show", "linear", option, "foo")
+    assert code == 2
+    assert not out
+    assert "'foo'; choose one of" in err

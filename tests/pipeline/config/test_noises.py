@@ -133,3 +133,47 @@ def test_every_file_of_conf_noise_is_a_noise_and_every_law_of_whole_images_has_o
     check_noises(parse_params(content))
     named = {options["distribution"] for options in found.values()}
     assert {name for name in noise_names() if isinstance(make_noise(name), JointLaw)} <= named
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "words"),
+    [
+        ({"distribution": "sphere"}, {"samplers": ["stein"]}, r"sampler_options\.stein\.method: .*no Stein kernel is known"),
+        ({"distribution": "multivariate_t"}, {"samplers": ["stein"]}, r"sampler_options\.stein\.method: .*train with scalar"),
+        ({"distribution": "annealed"}, {"samplers": ["heun"]}, r"sampler_options\.heun\.method: .*'annealed' changes"),
+        (
+            {"distribution": "laplace"},
+            {"diffusion": {"stein_head": "scalar"}},
+            r"noise_options\.laplace: diffusion\.stein_head: 'scalar'",
+        ),
+        (
+            {"distribution": "laplace"},
+            {"diffusion": {"time_density": "logit_normal", "time_mean": 1000.0}},
+            r"diffusion\.time_density: 'logit_normal' with mean 1000\.0",
+        ),
+        (
+            {"distribution": "laplace"},
+            {"schedule": {"name": "stable", "zero_terminal_snr": True}, "diffusion": {"objective": "u"}},
+            r"diffusion\.objective: 'u' cannot be used",
+        ),
+        (
+            {"distribution": "laplace"},
+            {"schedule": {"name": "edm_ve", "rho": 0.001}},
+            r"schedule\.rho: 0\.001",
+        ),
+    ],
+)
+def test_what_would_stop_a_later_stage_is_refused_before_any_work(content, options, changes, words):
+    content["noise_options"]["laplace"], content["noises"], content["samplers"] = options, ["laplace"], ["ddim"]
+    content["curve"]["sampler"] = "ddim"
+    check_noises(parse_params(content))
+    for key, value in changes.items():
+        content[key] = {**content[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(InputError, match=words):
+        check_noises(parse_params(content))
+
+
+def test_a_head_makes_stein_possible(content):
+    content["noise_options"]["laplace"], content["noises"] = {"distribution": "multivariate_t"}, ["laplace"]
+    content["samplers"], content["diffusion"]["stein_head"] = ["stein"], "scalar"
+    check_noises(parse_params(content))

@@ -255,3 +255,18 @@ def test_points_are_neither_encoded_nor_classified(content: dict[str, Any]) -> N
         points_params(content, {}, evaluate={**content["evaluate"], "extractor": "classifier"})
     with pytest.raises(InputError, match=r"evaluate.extractor: 'points' does not fit the data set 'digits'"):
         parse_params({**content, "evaluate": {**content["evaluate"], "extractor": "points"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "line"),
+    [
+        ("diffusion", {"preconditioning": "edm", "objective": "v"}, "  diffusion.preconditioning: 'edm' turns"),
+        ("diffusion", {"time_mean": 0.5}, "  diffusion.time_mean: 0.5 has no effect"),
+        ("schedule", {"sigma_min": 100.0}, "  schedule.sigma_min: 100.0 must be below"),
+    ],
+)
+def test_a_key_is_named_once(content, section, changes, line):
+    content[section].update(changes)
+    with pytest.raises(InputError) as caught:
+        parse_params(content)
+    assert str(caught.value).splitlines()[1].startswith(line)

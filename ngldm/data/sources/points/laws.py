@@ -56,10 +56,12 @@ class MixtureLaw:
                 raise InputError(f"dataset.law.{key}: not an option of the tails {self.tails!r}")
             if self.tails == owner and not 0.0 < require_real(f"dataset.law.{key}", value) < below:
                 raise InputError(f"dataset.law.{key}: {value} must lie between 0 and {below}, both excluded")
-        if not self.weights or not all(0.0 < weight < math.inf for weight in self.weights):
-            raise InputError(f"dataset.law.weights: {list(self.weights)} must be one or more numbers above 0")
-        if not 0.0 <= self.radius < math.inf or not 0.0 < self.scale < math.inf:
-            raise InputError(f"dataset.law: radius {self.radius} must be at least 0, scale {self.scale} above 0")
+        weights = [require_real(f"dataset.law.weights[{i}]", weight) for i, weight in enumerate(self.weights)]
+        if not weights or not min(weights) > 0.0 or not math.isfinite(sum(weights)):
+            raise InputError(f"dataset.law.weights: {weights} must be one or more numbers above 0, with a finite sum")
+        radius, scale = (require_real(f"dataset.law.{key}", getattr(self, key)) for key in ("radius", "scale"))
+        if not 0.0 <= radius < math.inf or not 0.0 < scale < math.inf:
+            raise InputError(f"dataset.law: radius {radius} must be at least 0, scale {scale} above 0")
 
     @property
     def centres(self) -> FloatArray:

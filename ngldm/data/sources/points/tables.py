@@ -45,7 +45,12 @@ def _read_columns(path: Path) -> tuple[NDArray[np.float64], list[str]]:
         table = csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a whole {path.suffix} table ({error})") from error
-    names = [str(name) for name in table.column_names]
+    try:
+        names = [str(name) for name in table.column_names]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: the names of the columns are not UTF-8 text ({error})") from error
+    if path.suffix == ".csv" and len(names) == 1 and any(mark in names[0] for mark in ";\t"):
+        raise InputError(f"{path}: one column {names[0]!r}; columns must be separated by commas")
     if path.suffix == ".csv" and names and all(_is_number(name) for name in names):
         raise InputError(f"{path}: the first line holds numbers; it must hold the names of the columns")
     columns = [_numbers(path, name, table.column(index).to_pylist()) for index, name in enumerate(names)]

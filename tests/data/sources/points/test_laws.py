@@ -88,6 +88,9 @@ def test_centres_are_evenly_spaced():
     ("options", "named"),
     [
         ({"dim": 0, "tails": "gaussian"}, "dataset.law.dim: 0"),
+        ({"dim": 2, "tails": "gaussian", "weights": [1e308, 1e308]}, "dataset.law.weights: .*with a finite sum"),
+        ({"dim": 2, "tails": "gaussian", "weights": ["1"]}, r"dataset.law.weights\[0\]: '1' is not a number"),
+        ({"dim": 2, "tails": "gaussian", "scale": True}, "dataset.law.scale: True is not a number"),
         ({"dim": 2, "tails": "cauchy"}, "dataset.law.tails 'cauchy'"),
         ({"dim": 2, "tails": "student_t"}, "dataset.law.df: None"),
         ({"dim": 2, "tails": "student_t", "df": 0.0}, "dataset.law.df: 0.0"),

@@ -69,3 +69,17 @@ def test_unknown_formats_and_missing_files_are_refused(tmp_path):
         read_table(tmp_path / "table.xlsx")
     with pytest.raises(InputError, match="no such file"):
         read_table(tmp_path / "none.csv")
+
+
+def test_names_of_columns_that_are_not_utf8_are_refused(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_bytes("größe,y\n1,2\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"table\.csv: the names of the columns are not UTF-8"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators_are_refused(tmp_path, mark):
+    pandas.DataFrame(VALUES, columns=["a", "b", "c"]).to_csv(tmp_path / "table.csv", sep=mark, index=False)
+    with pytest.raises(InputError, match="columns must be separated by commas"):
+        read_table(tmp_path / "table.csv")
