@@ -1,7 +1,6 @@
 """How images and noise of a batch are paired in training."""
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ngldm.io.errors import InputError
@@ -26,5 +25,7 @@ def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
         if not bool(values.isfinite().all()):
             raise InputError(f"{key}: NaN or infinite numbers; with coupling 'minibatch_ot' all must be finite")
     cost = torch.cdist(x0.flatten(1).double(), eps.flatten(1).double()).square()
+    from scipy.optimize import linear_sum_assignment  # not at the top: it would slow the start of every stage
+
     _, order = linear_sum_assignment(cost.cpu().numpy())
     return eps[torch.from_numpy(order).to(eps.device)]

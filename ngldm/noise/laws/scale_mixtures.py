@@ -9,8 +9,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
-from scipy.special import stdtrit
 from torch import Tensor
 
 from ngldm.io.errors import InputError
@@ -66,6 +64,8 @@ def _degrees(key: str, value: object) -> float:
 
 def _student(df: float) -> ScaleMixture:
     """One chi^2 for each image: variance 1 for df above 2, else the Gaussian's median of |n_i|."""
+    from scipy.special import stdtrit  # not at the top: it would slow the start of every stage
+
     scale2 = (df - 2.0) / df if df > 2.0 else (GAUSSIAN_QUARTILE / float(stdtrit(df, 0.75))) ** 2
 
     def mixing(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -120,6 +120,8 @@ def stable_quartile(alpha: float) -> float:
     node, weight = np.polynomial.legendre.leggauss(500)
     u = 25.0 * (node + 1.0)  # exp(-50) is nothing beside 1
     damped = 25.0 * weight * np.exp(-(u**alpha)) / (math.pi * u)
+    from scipy.optimize import brentq  # not at the top: it would slow the start of every stage
+
     return float(brentq(lambda q: float((damped * np.sin(u * q)).sum()) - 0.25, 0.1, 3.0, xtol=1e-13))
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import wasserstein_distance
 
 FloatArray = NDArray[np.float64]
 DIRECTIONS = 64
@@ -21,6 +20,8 @@ def sliced_wasserstein(points: NDArray[np.floating], real: NDArray[np.floating],
     normal = np.random.default_rng(seed).standard_normal((real.shape[1], DIRECTIONS))
     directions = normal / np.linalg.norm(normal, axis=0)
     mine, theirs = (values[:MOST].clip(low, high) @ directions for values in (points, real))
+    from scipy.stats import wasserstein_distance  # not at the top: it would slow the start of every stage
+
     return float(np.mean([wasserstein_distance(mine[:, i], theirs[:, i]) for i in range(DIRECTIONS)]))
 
 

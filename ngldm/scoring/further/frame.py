@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 FloatArray = NDArray[np.float64]
 
@@ -40,5 +39,7 @@ class Frame:
 
     def distances(self, points: NDArray[np.floating]) -> FloatArray:
         """(N, K) distances of points (N, d) to the centres."""
+        from scipy.spatial.distance import cdist  # not at the top: it would slow the start of every stage
+
         found: FloatArray = cdist(self.scaled(points), self.scaled(self.centres))
         return found

@@ -138,8 +138,16 @@ def test_every_file_of_conf_noise_is_a_noise_and_every_law_of_whole_images_has_o
 @pytest.mark.parametrize(
     ("options", "changes", "words"),
     [
-        ({"distribution": "sphere"}, {"samplers": ["stein"]}, r"sampler_options\.stein\.method: .*no Stein kernel is known"),
-        ({"distribution": "multivariate_t"}, {"samplers": ["stein"]}, r"sampler_options\.stein\.method: .*train with scalar"),
+        (
+            {"distribution": "sphere"},
+            {"samplers": ["stein"]},
+            r"sampler_options\.stein\.method: .*no Stein kernel is known",
+        ),
+        (
+            {"distribution": "multivariate_t"},
+            {"samplers": ["stein"]},
+            r"sampler_options\.stein\.method: .*train with scalar",
+        ),
         ({"distribution": "annealed"}, {"samplers": ["heun"]}, r"sampler_options\.heun\.method: .*'annealed' changes"),
         (
             {"distribution": "laplace"},

@@ -172,7 +172,9 @@ def test_a_model_that_stein_cannot_sample_is_named_before_any_training() -> None
     samplers: dict[str, SamplerSettings] = {"s": {"method": "stein", "num_inference_steps": 3}}
     settings = {**CONFIG, "diffusion": {"objective": "x0"}}
     job = Job("a", 0, settings, samplers, FIT, {"sample_seeds": [0], "num_images": 4, "batch_size": 4})
-    with pytest.raises(InputError, match=r"study\.variants\.a: sampler method: 'stein' needs K_bar of the noise 'laplace'"):
+    with pytest.raises(
+        InputError, match=r"study\.variants\.a: sampler method: 'stein' needs K_bar of the noise 'laplace'"
+    ):
         run_jobs([job], "cpu", 1, lambda done: None)
 
 
