@@ -88,5 +88,5 @@ def _comment(file: Path) -> str:
 
 def _sentence(text: str) -> str:
     """The first sentence, cut if it is longer than a line."""
-    first = re.split(r"\.(?=\s+[A-Z])", " ".join(text.split()))[0]
+    first = re.split(r"(?<=[.?])\s+(?=[A-Z])", " ".join(text.split()))[0]
     return shorten(first.rstrip("."), WIDTH, placeholder=" ...")

@@ -71,6 +71,7 @@ def show(
         for name in names or (name for name in SCHEDULES if not (zero_terminal_snr and name == "edm_ve"))
     }
     steps = sorted({round(i * num_train_timesteps / (ROWS - 1)) for i in range(ROWS)})
+    print("a^2 / (a^2 + b^2): the share of x_0 in the variance of x_t")
     print("t".ljust(8) + "".join(f"{name:>16}" for name in chosen))
     for t in steps:
         print(f"{t:<8}" + "".join(f"{float(_share(schedule)[t]):>16.3g}" for schedule in chosen.values()))

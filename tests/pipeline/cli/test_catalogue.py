@@ -42,6 +42,13 @@ def test_noises_are_listed_with_their_parameters_and_defaults(ngldm: Ngldm) -> N
     assert "collections.abc" not in out
 
 
+def test_the_data_set_of_points_is_described_for_its_user(ngldm: Ngldm) -> None:
+    _, out, _ = ngldm("list", "datasets")
+    (line,) = [line for line in out.splitlines() if line.startswith("points")]
+    assert ".csv" in line  # what it reads
+    assert "folder" not in line  # an argument of the function
+
+
 def test_list_recipes_elsewhere_is_refused(ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     code, _, err = ngldm("list", "recipes")
@@ -56,10 +63,12 @@ def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(
     folder.mkdir(parents=True)
     (folder / "a.yaml").write_text("# @package _global_\n# Song et al. 2021\n# did. Then more.\nrecipe: a\n")
     (folder / "b.yaml").write_text("# " + "word " * 100)
+    (folder / "c.yaml").write_text("# Which noise? The protocol:\n# - Data: three modes.\n")
     monkeypatch.chdir(tmp_path)
     _, out, _ = ngldm("list", "recipes")
-    first, second = out.splitlines()
+    first, second, third = out.splitlines()
     assert first == "a  Song et al. 2021 did"
     assert second.startswith("b  word word")
     assert second.endswith(" ...")
     assert len(second) < 120
+    assert third == "c  Which noise?"

@@ -16,6 +16,7 @@ def test_schedule_list_and_show(ngldm: Ngldm, tmp_path: Path) -> None:
     picture = tmp_path / "s.png"
     code, out, err = ngldm("schedule", "show", "linear", "rectified_flow", "edm_ve", "stable", "--out", str(picture))
     assert code == 0, err
+    assert out.startswith("a^2 / (a^2 + b^2)")  # the figures say what they are
     last = out.splitlines()[-2].split()
     assert last[0] == "1000"
     assert float(last[1]) == pytest.approx(4.04e-5, rel=0.01)  # DDPM's

@@ -14,7 +14,9 @@ from ngldm.io.items import Points, require_points
 
 
 def points(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
-    """Write the arrays of a data set of points into `folder`.
+    """Rows of numbers instead of images: draws of a law with heavy tails, or your own .npy, .csv or .parquet.
+
+    Writes the arrays of both splits into `folder`.
 
     Args:
         config: source (the table), test_size, seed and transform; with a `law` (arguments of `MixtureLaw`) also
