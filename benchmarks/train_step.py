@@ -22,7 +22,7 @@ from ngldm.training.loop import Split, Task, fit
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
+def config(steps: int, batch: int, precision: str, compiled: bool = False) -> SimpleNamespace:
     """Settings of our loop, as in the recipes."""
     return SimpleNamespace(
         max_steps=steps,
@@ -34,20 +34,23 @@ def config(steps: int, batch: int, precision: str) -> SimpleNamespace:
         ema_decay=0.995,
         grad_clip=1.0,
         precision=precision,
-        compile=False,
+        compile=compiled,
         log_every=50,
         eval_every=10**9,
     )
 
 
-def ours(settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
+def ours(
+    settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str, compiled: bool = False
+) -> Callable[[], None]:
     """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step."""
     model = model_of(settings, tuple(data.shape[1:])).to(DEVICE)
     ema = EMA(model.network, 0.995)
     task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
+    settings_of_loop = config(steps, batch, precision, compiled)
 
     def run() -> None:
-        for _ in fit(model.network, ema, task, config(steps, batch, precision), seed=0, device=DEVICE):
+        for _ in fit(model.network, ema, task, settings_of_loop, seed=0, device=DEVICE):
             pass
 
     return run

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import breakdown, fid, latents, pipeline, sample, scaling, train_step
+from benchmarks import breakdown, fid, gpu, latents, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
 from ngldm.networks.unet import UNet, UNetSettings
@@ -114,3 +114,19 @@ def test_the_others_run_and_are_written(tmp_path: Path) -> None:
     assert written["results"].keys() == results.keys()
     assert written["machine"]["torch"]
     assert [row["files"] for row in written["results"]["folders"]] == [16, 32]
+
+
+def test_the_gpu_benchmark_runs_everywhere(tmp_path: Path) -> None:
+    gpu.main("smallest", tmp_path)
+    results = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert {row["contender"] for row in results["training"]} == {
+        f"{name}, {precision}" for name in ("ours", "diffusers") for precision in ("bf16", "fp32")
+    }
+    assert all(row["images/s"] > 0.0 for part in ("training", "sampling") for row in results[part])
+
+
+def test_the_operations_of_a_step_are_those_of_its_convolutions_and_products() -> None:
+    """A step's backward pass has twice the operations of the forward pass, less the first layer's input gradient."""
+    settings = ours_like(60_000, 4)
+    one, two = (gpu.step_flop(settings, (4, 8, 8), batch) for batch in (1, 2))
+    assert two == pytest.approx(2 * one, rel=1e-3)
