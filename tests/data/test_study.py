@@ -20,6 +20,7 @@ def row(variant: str, train_seed: int, value: float) -> StudyRow:
         network_calls=25,
         value=value,
         outliers=0.125,
+        further={},
     )
 
 

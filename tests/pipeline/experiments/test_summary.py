@@ -20,6 +20,7 @@ def row(variant: str, train_seed: int, sample_seed: int, value: float) -> StudyR
         network_calls=10,
         value=value,
         outliers=0.5,
+        further={},
     )
 
 
