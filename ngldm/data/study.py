@@ -20,7 +20,7 @@ class StudyRow(TypedDict):
         noise: name of the distribution.
         forward, objective: of the diffusion.
         network_calls: per image.
-        value: Frechet distance to the training images.
+        value: Frechet distance to the training images; NaN if generated images hold NaN or infinite numbers.
         outliers: fraction of images with a latent far outside the range of the training latents.
         further: other scores by name (`ngldm.scoring.further`).
     """

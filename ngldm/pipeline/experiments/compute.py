@@ -1,5 +1,6 @@
 """One job of the study: a training and its scores by many samplers and sampling seeds."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.study import StudyRow
+from ngldm.io.errors import InputError
 from ngldm.io.items import Items
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
@@ -42,7 +44,7 @@ class Score:
     Attributes:
         sampler: its label.
         network_calls: per image.
-        value: Frechet distance to the training images in the reference's features.
+        value: Frechet distance to the training images in the reference's features; NaN if images are not finite.
         outliers: fraction of images with a latent far outside the range of the training latents. The images do not
             show this, because pixels are clipped.
         further: other scores by name.
@@ -76,7 +78,11 @@ def score_samplers(
     scorer: Scorer,
     further: FurtherScores | None = None,
 ) -> list[Score]:
-    """A `Score` for every sampler and sampling seed. `further` gives further scores."""
+    """A `Score` for every sampler and sampling seed. `further` gives further scores.
+
+    A set that holds NaN or infinite numbers has diverged. Its score is NaN and it has no further scores: leaving such
+    images out would make a sampler look better than it is.
+    """
     scores = []
     for name, chosen in samplers.items():
         options = Generator(model).options(**chosen)
@@ -84,10 +90,32 @@ def score_samplers(
         for seed in sample_seeds:
             outliers: list[int] = []  # of each batch
             latents = _latent_batches(model, image_seeds(seed, 0, num_images), batch_size, options, outliers)
-            batches = (model.decode(batch) for batch in latents)
-            value, others = _scores(batches, batch_size, scorer, further)
+            try:
+                value, others = _scores(_decoded(model, latents), batch_size, scorer, further)
+            except _Diverged:
+                value, others = math.nan, {}
+                for _ in latents:  # so that the outliers are those of all images
+                    pass
             scores.append(Score(name, seed, calls, value, sum(outliers) / num_images, others))
     return scores
+
+
+class _Diverged(Exception):
+    """Images hold NaN or infinite numbers."""
+
+
+def _decoded(model: Model, latents: Iterable[torch.Tensor]) -> Iterator[Items]:
+    """Items of batches of latents.
+
+    Raises:
+        _Diverged: some are not finite.
+    """
+    for batch in latents:
+        try:
+            items = model.decode(batch)
+        except InputError as error:  # its only cause
+            raise _Diverged from error
+        yield items
 
 
 def _scores(
@@ -162,7 +190,7 @@ def compute_rows(job: Job, device: str) -> list[StudyRow]:
         further = _further(job, inputs, scorer)
         if job.settings is None:
             value, others = _scores([np.asarray(data.train)], job.scoring["batch_size"], scorer, further)
-            return [_row(job, Score(job.variant, 0, 0, value, 0.0, others))]
+            return [_row(job, Score(NOTHING, 0, 0, value, 0.0, others))]
         cache = open_cache(inputs.latents)
         model = fresh_model(job.settings, job.seed, data, cache, inputs.autoencoder).to(device)
         train_model(model, cache.train, job.train, job.seed, device)

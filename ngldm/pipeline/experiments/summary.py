@@ -16,7 +16,7 @@ class StudySummary(TypedDict):
     Attributes:
         noise: name of the variant's distribution.
         network_calls: per image.
-        mean: of all scores.
+        mean: of all scores; NaN if one is NaN, because its images are not finite.
         std: standard deviation of all scores; NaN if there is only one.
         std_error: standard error of the mean. It comes from the spread between trainings, because these are
             independent, while sampling seeds of one training are not. NaN if there is only one training.
@@ -43,7 +43,7 @@ class FurtherSummary(TypedDict):
     Attributes:
         score: its name.
         mean, std_error: as in `StudySummary`.
-        trainings: that have the score.
+        trainings: that have the score; one whose images are not finite has not.
     """
 
     variant: str
@@ -64,12 +64,12 @@ def summarise(rows: Sequence[StudyRow], data: Sequence[str] = ()) -> list[StudyS
     means = {key: statistics.fmean(row["value"] for row in group) for key, group in groups.items()}
     baselines: dict[str, float] = {}
     for key, group in groups.items():
-        if group[0]["noise"] == BASELINE:
+        if group[0]["noise"] == BASELINE and not math.isnan(means[key]):
             where = _data_of(key[0], data)
             baselines[where] = min(means[key], baselines.get(where, math.inf))
     order = {variant: i for i, variant in enumerate(dict.fromkeys(row["variant"] for row in rows))}
     summary = [_summary(group, baselines.get(_data_of(key[0], data), math.nan)) for key, group in groups.items()]
-    return sorted(summary, key=lambda row: (order[row["variant"]], row["mean"]))
+    return sorted(summary, key=lambda row: (order[row["variant"]], math.isnan(row["mean"]), row["mean"]))
 
 
 def summarise_further(rows: Sequence[StudyRow]) -> list[FurtherSummary]:
@@ -111,8 +111,12 @@ def _std_error(group: Sequence[StudyRow], values: Sequence[float]) -> tuple[floa
     for row, value in zip(group, values, strict=True):
         trainings.setdefault(row["train_seed"], []).append(value)
     means = [statistics.fmean(scores) for scores in trainings.values()]
-    error = statistics.stdev(means) / math.sqrt(len(means)) if len(means) > 1 else math.nan
-    return error, len(means)
+    return _deviation(means) / math.sqrt(len(means)), len(means)
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Standard deviation; NaN of a single value, and if one is NaN."""
+    return math.nan if len(values) < 2 or any(map(math.isnan, values)) else statistics.stdev(values)
 
 
 def _summary(group: Sequence[StudyRow], baseline: float) -> StudySummary:
@@ -125,7 +129,7 @@ def _summary(group: Sequence[StudyRow], baseline: float) -> StudySummary:
         sampler=group[0]["sampler"],
         network_calls=group[0]["network_calls"],
         mean=mean,
-        std=statistics.stdev(values) if len(values) > 1 else math.nan,
+        std=_deviation(values),
         std_error=error,
         ratio=mean / baseline,
         outliers=statistics.fmean(row["outliers"] for row in group),

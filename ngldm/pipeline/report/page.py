@@ -83,7 +83,8 @@ def draw_study(params: Params, folder: Path) -> Study:
     study = Study(summarise(rows, list(params.study.data)), further_study_rows(summarise_further(rows)))
     if study.scores:
         (folder / "study.md").write_text(markdown_table(study.scores, STUDY_COLUMNS))
-        figures.save_svg(figures.study([row for row in study.scores if row["network_calls"]]), folder / "study.svg")
+        drawn = [row for row in study.scores if row["network_calls"] and row["mean"] == row["mean"]]
+        figures.save_svg(figures.study(drawn), folder / "study.svg")
     if study.further:
         (folder / "study-further.md").write_text(markdown_table(study.further, list(study.further[0])))
     return study

@@ -106,3 +106,20 @@ def test_further_scores_are_of_the_whole_set_in_its_order_and_change_nothing_els
     assert [score.value for score in found] == [score.value for score in scores(0, batch_size=5)]
     for items, features in seen:
         np.testing.assert_array_equal(features, Pixels()(items))
+
+
+def test_a_set_with_an_image_that_is_not_finite_has_no_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of four batches holds a NaN; the other seed's set, and the outliers, are as they would be without."""
+    plain, model, batches = scores(0, batch_size=4), trained(0), iter(range(100))
+    decode = model.autoencoder.decode
+
+    def broken(z: torch.Tensor) -> torch.Tensor:
+        return decode(z) * (torch.nan if next(batches) == 1 else 1.0)
+
+    monkeypatch.setattr(model.autoencoder, "decode", broken)
+    scorer = Scorer(Pixels(), reference(), 16, (), 64, torch.device("cpu"))
+    found = score_samplers(model, SAMPLERS, [0, 1], 16, 4, scorer, lambda items, features: {"x": 1.0})
+    assert np.isnan(found[0].value)
+    assert found[0].further == {}
+    assert [score.value for score in found[1:]] == [score.value for score in plain[1:]]
+    assert [score.outliers for score in found] == [score.outliers for score in plain]
