@@ -81,6 +81,8 @@ class Model:
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(**parts["noise"])
         noise.check_item(autoencoder.latent_shape)
+        if parts["diffusion"].get("loss") == "squared":  # the default is not kept, so files are as they always were
+            parts["diffusion"] = {key: value for key, value in parts["diffusion"].items() if key != "loss"}
         if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
             parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])

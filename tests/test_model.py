@@ -53,6 +53,15 @@ def test_a_loaded_model_gives_the_same_images(
     assert expected.std() > 5  # not a blank, which would equal anything
 
 
+def test_the_loss_is_in_the_file_only_if_it_is_not_the_default(tmp_path: Path, make_model: MakeModel) -> None:
+    config, kept = make_model().config, {}
+    for loss in ("squared", "root"):
+        Model.build({**config, "diffusion": {"objective": "x0", "loss": loss}}).save(tmp_path / loss)
+        kept[loss] = load_model(tmp_path / loss)
+    assert "loss" not in kept["squared"].config["diffusion"]  # type: ignore[operator]
+    assert [model.diffusion.objective.loss for model in kept.values()] == ["squared", "root"]
+
+
 @pytest.mark.parametrize("schedule", ["rectified_flow", "edm_ve", "stable"])
 def test_a_preconditioned_model_keeps_what_was_measured(tmp_path: Path, schedule: str, make_model: MakeModel) -> None:
     """The data's deviation is in the file, and the loaded network is used with it."""

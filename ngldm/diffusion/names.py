@@ -14,6 +14,7 @@ SCHEDULES = (*VARIANCE_PRESERVING, "rectified_flow", "edm_ve", "stable")
 FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v", "u")
 WEIGHTINGS = ("none", "min_snr", "p2")
+LOSSES = ("squared", "root")
 STEIN_HEADS = ("none", "scalar", "element")
 COUPLINGS = ("independent", "minibatch_ot")
 PRECONDITIONINGS = ("none", "edm")
@@ -57,6 +58,7 @@ class TrainingOptions(TypedDict, total=False):
         stein_head: the network's extra output for the sampler `stein`: "none" (default), "scalar" or "element" (see
             `ngldm.diffusion.stein_head`). A noise that needs none gets none.
         preconditioning: "none" (default) or "edm" (see `ngldm.diffusion.preconditioning`).
+        loss: of an image's prediction: "squared" error (default) or its "root" (see `ngldm.diffusion.objective`).
         data_std: for preconditioning: root mean square of the data; 1 (default) for standardised latents.
         time_density, time_mean, time_std, time_shift: how often each t is trained (see `ngldm.diffusion.time_density`).
     """
@@ -64,6 +66,7 @@ class TrainingOptions(TypedDict, total=False):
     coupling: str
     stein_head: str
     preconditioning: str
+    loss: str
     data_std: float
     time_density: str
     time_mean: float | None

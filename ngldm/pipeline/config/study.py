@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
+from ngldm.pipeline.config.sections import Coupling, Forward, Label, Loss, Objective, Section, SteinHead, Weighting
 
 
 class StudyVariant(Section):
@@ -15,6 +15,7 @@ class StudyVariant(Section):
     forward: Forward | None = Field(default=None, description="replaces diffusion.forward")
     objective: Objective | None = Field(default=None, description="replaces diffusion.objective")
     weighting: Weighting | None = Field(default=None, description="replaces diffusion.weighting")
+    loss: Loss | None = Field(default=None, description="replaces diffusion.loss")
     coupling: Coupling | None = Field(default=None, description="replaces diffusion.coupling")
     stein_head: SteinHead | None = Field(default=None, description="replaces diffusion.stein_head")
     schedule: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of schedule")
@@ -22,7 +23,7 @@ class StudyVariant(Section):
 
     def diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-        keys = {"forward", "objective", "weighting", "coupling", "stein_head"}
+        keys = {"forward", "objective", "weighting", "loss", "coupling", "stein_head"}
         own = self.model_dump(exclude_none=True, include=keys)
         return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
 
