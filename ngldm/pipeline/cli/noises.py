@@ -1,4 +1,4 @@
-"""`ngldm noise`: moments and histogram of one law, a picture of several, a data set's spectrum."""
+"""`ngldm noise`: moments and histogram of one law, a picture of several, a data set's spectrum and covariance."""
 
 import math
 from pathlib import Path
@@ -33,7 +33,8 @@ def show(
     noise = make_noise(name, params)
     exact = exact_moments(noise)
     count = DRAWS if isinstance(noise, Noise) else JOINT_DRAWS
-    x = draw_elements(noise, count, ITEM, torch.Generator().manual_seed(0))
+    leading = getattr(noise, "leading", ())
+    x = draw_elements(noise, count, (*leading, *ITEM[len(leading) :]), torch.Generator().manual_seed(0))
     centred = x - noise.mean
     variance = exact["variance"] if math.isfinite(exact["variance"]) else float(centred.square().mean())
     z = centred / variance**0.5
@@ -90,6 +91,31 @@ def spectrum(
     print("noises: [latent_spectrum]")
     print("noise_options:")
     print(f"  latent_spectrum: {{distribution: spectrum, powers: {powers}}}")
+
+
+@app.command()
+def covariance(
+    out: Annotated[Path, typer.Option(help=".npy file to write, 4 d^2 bytes for latents of d elements.")],
+) -> None:
+    """Measure the covariance of the training latents, as a noise for a file in conf/noise/. Its root goes to a file."""
+    from ngldm.data.latents import open_cache
+    from ngldm.noise.laws.covariance import covariance_root, root_sha256, write_root
+    from ngldm.pipeline import workspace
+
+    latents = open_cache(workspace.LATENTS).train
+    try:
+        root, shrinkage = covariance_root(latents)
+    except InputError as error:
+        raise InputError(f"{workspace.LATENTS}: {error}") from error
+    write_root(root, out)
+    print("# @package _global_")
+    print(f"# the covariance of {len(latents)} latents, shrunk by {shrinkage:.3f} (Ledoit and Wolf 2004)")
+    print("noises: [latent_covariance]")
+    print("noise_options:")
+    print("  latent_covariance:")
+    print("    distribution: covariance")
+    print(f"    file: {out}")
+    print(f"    sha256: {root_sha256(root)}")
 
 
 def _describe(noise: Any) -> str:

@@ -57,6 +57,16 @@ def test_without_a_folder_no_output_of_a_stage_is_changed(ngldm: Ngldm, workspac
     assert (workspace / "theorem1" / "theorem1.csv").is_file()
 
 
+def test_all_are_those_that_fit_the_latents(ngldm: Ngldm, workspace: Path) -> None:
+    """The default of `covariance` is for 2 channels."""
+    latents = np.random.default_rng(0).standard_normal((64, 3, 4, 4)).astype(np.float32)
+    np.save(workspace / "data" / "latents" / "train.npy", latents)
+    code, out, err = ngldm("theorem1", "-n", "all", "-T", "1", "--num-latents", "4", "--draws", "1")
+    assert code == 0, err
+    assert "pyramid" in out
+    assert "covariance" not in out
+
+
 def test_of_few_latents_all_are_taken(ngldm: Ngldm, workspace: Path) -> None:
     tables = []
     for arguments in ((), ("--num-latents", "64")):
