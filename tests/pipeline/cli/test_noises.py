@@ -53,6 +53,22 @@ def test_show_says_what_a_law_of_whole_images_is_like(ngldm: Ngldm) -> None:
     assert "white control on 8 x 8 pixels: noise times 1.000" in out
 
 
+def test_show_says_what_a_file_of_conf_noise_means(ngldm: Ngldm) -> None:
+    code, out, err = ngldm("noise", "show", "pink_t")
+    assert code == 0, err
+    first, second = out.splitlines()[:2]
+    base = '{"distribution": "multivariate_t", "df": 5.0}'
+    file = Path("conf/noise/pink_t.yaml")
+    assert first == f"pink_t is the distribution power_law with -p 'beta=1.0' -p 'base={base}', by {file}"
+    assert second.startswith("power_law ")
+    written = ngldm("noise", "show", "power_law", "-p", "beta=1.0", "-p", f"base={base}")[1]
+    assert out.partition("\n")[2] == written
+    assert "power_law {'beta': -1.0}" in ngldm("noise", "show", "pink", "-p", "beta=-1.0")[1]
+    code, _, err = ngldm("noise", "show", "paper")
+    assert code == 2
+    assert "has 5 noises, of the distributions gaussian, laplace, exponential, uniform, gumbel" in err
+
+
 def test_gallery_draws_a_row_for_each_noise(ngldm: Ngldm, tmp_path: Path) -> None:
     one, two = tmp_path / "one.png", tmp_path / "two.png"
     assert ngldm("noise", "gallery", "sphere", "--out", str(one))[0] == 0
