@@ -133,6 +133,24 @@ def require_signal(objective: str, pure_noise: bool, key: str = "diffusion.objec
         )
 
 
+def require_bounded_velocity(objective: str, schedule: str, key: str = "diffusion.objective") -> None:
+    """Refuse to train the velocity where it is only the noise, times hundreds.
+
+    Args:
+        schedule: its name.
+        key: the name of the setting that holds the objective, for the error message.
+
+    Raises:
+        InputError: the objective is "u" and the schedule "edm_ve". There a = 1 and b = sigma, so u is eps times
+            dsigma / d(t / T): 440 at T with the usual sigma_max, and nearly 0 at t = 1.
+    """
+    if objective == "u" and schedule == "edm_ve":
+        raise InputError(
+            f"{key}: 'u' cannot be trained with schedule.name 'edm_ve': there u is eps times the change of sigma, from "
+            "about 0 to hundreds; use 'eps', or 'x0' with diffusion.preconditioning 'edm'"
+        )
+
+
 def needs_chain(who: str) -> InputError:
     """The error that `who` cannot be used with a schedule that is not variance preserving."""
     return InputError(

@@ -81,7 +81,8 @@ def test_every_schedule_ends_near_enough_to_the_image_for_its_detail(name: str) 
 )
 def test_what_few_steps_of_ddim_lose_is_the_length_of_the_steps_in_the_angle(name: str, errors: list[float]) -> None:
     """Data N(0, 1): E[x_0 | x_t] = a x and E[eps | x_t] = b x, so a step by the angle d, with tan(angle) = b / a,
-    multiplies by cos(d). The loss 1 - prod cos(d) falls as 1 / steps. With `laplace` it is 4 times that of `cosine`: see the docs."""
+    multiplies by cos(d). The loss 1 - prod cos(d) falls as 1 / steps. With `laplace` it is 4 times that of `cosine`.
+    """
     schedule = make_schedule(name, 1000)
     angles = torch.atan2(schedule.noise, schedule.signal)
     for count, error in zip((50, 100, 200, 400), errors, strict=True):
