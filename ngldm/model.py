@@ -1,6 +1,7 @@
 """The model file: one safetensors file that holds everything needed to generate images or points (`ngldm.load`).
 
-- Its tensors are the EMA weights of the network, the weights of the autoencoder, and the statistics of the latents.
+- Its tensors are the EMA weights of the network, the weights of the autoencoder, and the statistics of the latents; and
+  the root of the covariance of a noise that has one in a file.
 - Its metadata are the settings of the networks, the schedule, the forward process, what the network predicts, and the
   name and parameters of the noise. So a Laplace model cannot be sampled with Gaussian noise by accident.
 """
@@ -26,6 +27,7 @@ from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.mlp import MLP, MLPSettings
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
+from ngldm.noise.laws.covariance import remember, roots_in
 
 FORMAT = "ngldm-bundle-2"
 DenoiserNetwork = UNet | MLP
@@ -81,6 +83,8 @@ class Model:
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
         noise = make_noise(**parts["noise"])
         noise.check_item(autoencoder.latent_shape)
+        if parts["diffusion"].get("loss") == "squared":  # the default is not kept, so files are as they always were
+            parts["diffusion"] = {key: value for key, value in parts["diffusion"].items() if key != "loss"}
         if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
             parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
@@ -138,6 +142,7 @@ class Model:
         tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
         tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
+        tensors |= {f"noise.{sha256}": root for sha256, root in roots_in(self.diffusion.noise.params).items()}
         save_tensors(tensors, {"format": FORMAT, **self.config}, path)
 
 
@@ -157,6 +162,7 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     if isinstance(settings, dict) and settings.get("weighting") == "none" and "gamma" in settings:
         settings["gamma"] = None  # older versions wrote a number, which had no effect
     try:
+        remember(strip_prefix(tensors, "noise."))
         model = Model.build(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import breakdown, fid, gpu, latents, pipeline, sample, scaling, train_step
+from benchmarks import breakdown, fid, gpu, latents, laws, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
 from ngldm.networks.unet import UNet, UNetSettings
@@ -89,6 +89,16 @@ def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
     assert parts[-1]["part"] == "outside the work"
     assert sum(part["share, %"] for part in parts) == pytest.approx(100.0)
     assert 0 < parts[-1]["seconds"] < whole["seconds"] < 600
+
+
+def test_every_family_of_noise_is_trained_and_compared_with_the_gaussian_of_the_same_turn() -> None:
+    params = laws.composed("smoke")
+    for family in laws.FAMILIES:
+        laws.trainer(params, family, 1)()
+    first, second = laws.rows({"Gaussian": [1.0, 2.0, 4.0], "t": [1.1, 2.2, 4.4]}, 10)
+    assert (first["times Gaussian"], first["ms per step"]) == (1.0, 200.0)
+    assert second["times Gaussian"] == pytest.approx(1.1)
+    assert second["quartiles"] == "1.100 to 1.100"
 
 
 def test_peak_memory_is_that_of_the_call() -> None:

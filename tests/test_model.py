@@ -17,6 +17,7 @@ from ngldm.data.statistics import LatentExtent, LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import FORMAT, Model, load_model
+from ngldm.noise.laws.covariance import covariance_root, root_sha256, write_root
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.sampling.seeds import image_seeds
@@ -51,6 +52,15 @@ def test_a_loaded_model_gives_the_same_images(
     np.testing.assert_array_equal(images(loaded, method=method), expected)
     assert expected.shape == (3, *shape)
     assert expected.std() > 5  # not a blank, which would equal anything
+
+
+def test_the_loss_is_in_the_file_only_if_it_is_not_the_default(tmp_path: Path, make_model: MakeModel) -> None:
+    config, kept = make_model().config, {}
+    for loss in ("squared", "root"):
+        Model.build({**config, "diffusion": {"objective": "x0", "loss": loss}}).save(tmp_path / loss)
+        kept[loss] = load_model(tmp_path / loss)
+    assert "loss" not in kept["squared"].config["diffusion"]  # type: ignore[operator]
+    assert [model.diffusion.objective.loss for model in kept.values()] == ["squared", "root"]
 
 
 @pytest.mark.parametrize("schedule", ["rectified_flow", "edm_ve", "stable"])
@@ -118,6 +128,27 @@ def test_parameters_of_the_noise_survive(tmp_path: Path, make_model: MakeModel) 
     assert first.diffusion.noise.params == {"df": 5.5}
     assert first.diffusion.noise.excess_kurtosis == pytest.approx(4.0)
     assert not np.array_equal(images(first), images(second))
+
+
+def test_the_covariance_of_the_noise_is_in_the_file(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also inside other noise. The model is sampled without the file that the covariance came from."""
+    latents = np.random.default_rng(0).standard_normal((50, 2, 4, 3)).cumsum(3).astype(np.float32)
+    root, path = covariance_root(latents)[0], tmp_path / "root.npy"
+    write_root(root, path)
+    own = {"distribution": "covariance", "file": str(path), "sha256": root_sha256(root)}
+    params: Any = {"laws": [{"distribution": "gaussian"}, own], "weights": [0.5, 0.5]}
+    model = make_model("choice", params=params, head="none")
+    expected = images(model)
+    model.save(tmp_path / "model.safetensors")
+    path.unlink()
+    monkeypatch.setattr("ngldm.noise.laws.covariance.ROOTS", {})  # as in another process
+    np.testing.assert_array_equal(images(load_model(tmp_path / "model.safetensors")), expected)
+    key = f"noise.{own['sha256']}"
+    rewrite(tmp_path / "model.safetensors", {key: 1.5 * root})
+    with pytest.raises(InputError, match=r"the root with the SHA-256 .* is damaged"):
+        load_model(tmp_path / "model.safetensors")
 
 
 # --- bad files

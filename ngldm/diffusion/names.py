@@ -14,6 +14,7 @@ SCHEDULES = (*VARIANCE_PRESERVING, "rectified_flow", "edm_ve", "stable")
 FORWARDS = ("marginal", "markov")
 OBJECTIVES = ("eps", "x0", "v", "u")
 WEIGHTINGS = ("none", "min_snr", "p2")
+LOSSES = ("squared", "root")
 STEIN_HEADS = ("none", "scalar", "element")
 COUPLINGS = ("independent", "minibatch_ot")
 PRECONDITIONINGS = ("none", "edm")
@@ -57,6 +58,7 @@ class TrainingOptions(TypedDict, total=False):
         stein_head: the network's extra output for the sampler `stein`: "none" (default), "scalar" or "element" (see
             `ngldm.diffusion.stein_head`). A noise that needs none gets none.
         preconditioning: "none" (default) or "edm" (see `ngldm.diffusion.preconditioning`).
+        loss: of an image's prediction: "squared" error (default) or its "root" (see `ngldm.diffusion.objective`).
         data_std: for preconditioning: root mean square of the data; 1 (default) for standardised latents.
         time_density, time_mean, time_std, time_shift: how often each t is trained (see `ngldm.diffusion.time_density`).
     """
@@ -64,6 +66,7 @@ class TrainingOptions(TypedDict, total=False):
     coupling: str
     stein_head: str
     preconditioning: str
+    loss: str
     data_std: float
     time_density: str
     time_mean: float | None
@@ -127,6 +130,24 @@ def require_signal(objective: str, pure_noise: bool, key: str = "diffusion.objec
         raise InputError(
             f"{key}: 'eps' cannot be used with schedule.zero_terminal_snr or schedule.name 'rectified_flow': x_T is "
             "pure noise, so eps does not give x_0; use 'u', 'v' or 'x0'"
+        )
+
+
+def require_bounded_velocity(objective: str, schedule: str, key: str = "diffusion.objective") -> None:
+    """Refuse to train the velocity where it is only the noise, times hundreds.
+
+    Args:
+        schedule: its name.
+        key: the name of the setting that holds the objective, for the error message.
+
+    Raises:
+        InputError: the objective is "u" and the schedule "edm_ve". There a = 1 and b = sigma, so u is eps times
+            dsigma / d(t / T): 440 at T with the usual sigma_max, and nearly 0 at t = 1.
+    """
+    if objective == "u" and schedule == "edm_ve":
+        raise InputError(
+            f"{key}: 'u' cannot be trained with schedule.name 'edm_ve': there u is eps times the change of sigma, from "
+            "about 0 to hundreds; use 'eps', or 'x0' with diffusion.preconditioning 'edm'"
         )
 
 

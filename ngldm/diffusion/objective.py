@@ -3,15 +3,16 @@
 x_t = a x_0 + b eps, with the coefficients a and b of the schedule. The conversions are the same for every schedule and
 noise distribution: nothing here assumes that eps is Gaussian or that a^2 + b^2 = 1. The minimiser of each objective is
 the conditional mean of its target given x_t. All targets are linear in (x_t, x_0), so each conditional mean gives the
-others.
+others. With the loss "root" it is the spatial median instead, which no sampler here is exact with (`Objective`).
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from ngldm.diffusion.names import OBJECTIVES, WEIGHTINGS, require_gamma_used, require_signal
+from ngldm.diffusion.names import LOSSES, OBJECTIVES, WEIGHTINGS, require_gamma_used, require_signal
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError, require_real, unknown
 
@@ -92,17 +93,24 @@ class Objective:
             given x_t. SNR is a^2 / b^2. At SNR_T = 0 (zero terminal SNR) their weight would be 0; there the weight is
             1, as for "none".
         gamma: > 0. None means the authors' value: 5 for min_snr, 1 for p2. With "none" it must be None.
+        loss: "squared": the mean squared error of an image's elements, times the weight. "root": the root of that: the
+            Euclidean distance over the root of the number of elements (DLPM, Shariatian et al. 2025). It has a finite
+            mean also for noise of infinite variance. Its minimiser is the spatial median of the target given x_t, not
+            its mean. Where that law is symmetric about a point, both are that point.
     """
 
     target: str = "eps"
     weighting: str = "none"
     gamma: float | None = None
+    loss: str = "squared"
 
     def __post_init__(self) -> None:
         if self.target not in OBJECTIVES:
             raise unknown("diffusion.objective", self.target, OBJECTIVES)
         if self.weighting not in WEIGHTINGS:
             raise unknown("diffusion.weighting", self.weighting, WEIGHTINGS)
+        if self.loss not in LOSSES:
+            raise unknown("diffusion.loss", self.loss, LOSSES)
         if self.gamma is not None and not require_real("diffusion.gamma", self.gamma) > 0:
             raise InputError(f"diffusion.gamma: {self.gamma} must be above 0")
         require_gamma_used(self.weighting, self.gamma)
@@ -120,6 +128,15 @@ class Objective:
                 "diffusion.objective: 'u' cannot be used with schedule.name 'stable' and schedule.zero_terminal_snr: "
                 "x_t does not change at T, so u does not give x_0; use 'v' or 'x0'"
             )
+
+    def error(self, prediction: Tensor, wanted: Tensor) -> Tensor:
+        """The mean squared error of each image's elements, or its root: (B,) from (B, ...) and (B, ...)."""
+        if self.loss == "squared":
+            return F.mse_loss(prediction, wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)
+        difference = (prediction - wanted).unsqueeze(-1).flatten(1)
+        # The norm, unlike the root of a mean, has the gradient 0 at 0.
+        root: Tensor = torch.linalg.vector_norm(difference, dim=1) / difference.shape[1] ** 0.5
+        return root
 
     def weights(self, schedule: Schedule) -> Tensor:
         """The weight of the target's squared error at each t: (T + 1,) float64. Entry 0 is not used."""

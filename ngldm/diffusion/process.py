@@ -6,7 +6,6 @@ from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ngldm.diffusion.coupling import pair_by_transport
 from ngldm.diffusion.forward import Forward, check_forward, make_forward
@@ -98,7 +97,7 @@ class Diffusion:
             options.get("time_std"),
             options.get("time_shift", 1.0),
         )
-        target = Objective(objective, weighting, gamma)
+        target = Objective(objective, weighting, gamma, options.get("loss", "squared"))
         return cls(noise, schedule, process, target, head, coupling, preconditioning, density)
 
     def predictor(self, network: Network) -> Network:
@@ -124,7 +123,7 @@ class Diffusion:
         return density * (self.loss_weights() / self.objective.eps_error(self.schedule))[1:]
 
     def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The loss of a batch (algorithm 1): squared error, with eps from the forward process.
+        """The loss of a batch (algorithm 1): squared error or its root, with eps from the forward process.
 
         t has the time density: uniform on 1..T unless another is chosen.
 
@@ -151,9 +150,10 @@ class Diffusion:
         wanted = objective_target(schedule, x0, eps, t, target)
         if prediction.shape != wanted.shape:
             raise InputError(f"network: returned shape {tuple(prediction.shape)}, must be {tuple(wanted.shape)}, as x0")
-        loss = F.mse_loss(prediction.float(), wanted, reduction="none").unsqueeze(-1).flatten(1).mean(1)
+        loss = self.objective.error(prediction.float(), wanted)
         if not self.objective.weighting == self.preconditioning.kind == "none":
-            loss = loss * schedule.cached((self.objective, self.preconditioning), self.loss_weights, loss)[t]
+            weights = schedule.cached((self.objective, self.preconditioning), self.loss_weights, loss)[t]
+            loss = loss * (weights.sqrt() if self.objective.loss == "root" else weights)
         if raw is None:
             return loss
         x0_hat = predict_x0(schedule, x_t, prediction.detach().float(), t, target)

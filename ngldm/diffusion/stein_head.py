@@ -21,6 +21,7 @@ from ngldm.noise import Law, Noise
 
 WEIGHT = 0.01  # of its loss. The head has weights of its own, so it only matters to the clip of the total gradient norm
 LOWEST_PRIOR = 0.1  # K at the predicted noise can be 0, where K_bar is not
+HIGHEST_PRIOR = 1e12  # and can leave the range of float32, for tails that grow fast or a prediction far out
 LARGEST_OUTPUT = 10.0  # of the network: K_hat / prior is within exp(-10) and exp(10)
 NOISELESS = "ddim with eta 0, dpmpp_2m, heun"  # right for every noise with a mean
 
@@ -146,4 +147,4 @@ class SteinHead:
             prior = eps_hat.square().flatten(1).mean(1).reshape(-1, *[1] * (eps_hat.ndim - 1))
         else:
             prior = torch.ones_like(eps_hat)
-        return prior.float().clamp(min=LOWEST_PRIOR)
+        return prior.clamp(LOWEST_PRIOR, HIGHEST_PRIOR).float()

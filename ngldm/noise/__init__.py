@@ -15,7 +15,7 @@ A package of yours can add distributions by an entry point of the group `ngldm.n
 from ngldm.noise import combinators, discrete, families
 from ngldm.noise.distribution import Base, Draw, Noise
 from ngldm.noise.law import JointLaw, Law, draw_with_stein
-from ngldm.noise.laws import annealed, composed, filtered, scale_mixtures, spherical
+from ngldm.noise.laws import annealed, composed, covariance, filtered, scale_mixtures, spherical
 from ngldm.noise.registry import make_iid, make_noise, noise_factory, noise_names, register
 from ngldm.noise.traits import Traits
 
@@ -29,6 +29,7 @@ __all__ = [
     "annealed",
     "combinators",
     "composed",
+    "covariance",
     "discrete",
     "draw_with_stein",
     "families",

@@ -82,6 +82,7 @@ class JointLaw(ABC):
 
     Attributes:
         axes: the number of axes that an item must have: 3, (C, H, W), for noise filtered along rows and columns.
+        leading: the sizes that the first axes of an item must have.
     """
 
     name: str = ""
@@ -90,6 +91,7 @@ class JointLaw(ABC):
     second_moment: float = 1.0
     marginal: Noise | None = None
     axes: int = 0
+    leading: tuple[int, ...] = ()
     traits: Traits
 
     def named(self, name: str, params: Mapping[str, object]) -> "JointLaw":
@@ -108,6 +110,11 @@ class JointLaw(ABC):
             raise InputError(
                 f"noise {self.name!r} shares randomness over rows and columns, so an item must have the shape "
                 f"(C, H, W); these items have {tuple(item)}; choose another noise"
+            )
+        if tuple(item[: len(self.leading)]) != self.leading:
+            raise InputError(
+                f"noise {self.name!r} has a covariance of shape {self.leading}, so the first axes of an item must be "
+                f"that; these items have {tuple(item)}"
             )
 
     def sample(

@@ -1,12 +1,14 @@
 """The rules between settings of a diffusion."""
 
 import pytest
+import torch
 
 from ngldm.diffusion.names import (
     OBJECTIVES,
     SCHEDULES,
     check_preconditioning,
     ends_in_noise,
+    require_bounded_velocity,
     require_chain,
     require_signal,
 )
@@ -51,3 +53,15 @@ def test_preconditioning_is_of_x0(objective: str) -> None:
     if objective != "x0":
         with pytest.raises(InputError, match=f"use diffusion.objective 'x0', not '{objective}'"):
             check_preconditioning("edm", objective)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_velocity_is_refused_where_it_ends_in_hundreds(name: str, objective: str) -> None:
+    """The root mean square of u at T, for x_0 and noise of variance 1, is sqrt(a'^2 + b'^2)."""
+    schedule = make_schedule(name, 1000)
+    if objective == "u" and float(torch.hypot(schedule.signal_rate, schedule.noise_rate)[-1]) > 100.0:
+        with pytest.raises(InputError, match=r"'u' cannot be trained with schedule.name 'edm_ve'"):
+            require_bounded_velocity(objective, name)
+    else:
+        require_bounded_velocity(objective, name)

@@ -120,3 +120,65 @@ def test_a_name_instead_of_a_noise_or_a_schedule_is_refused() -> None:
         Diffusion.make("laplace", make_schedule("linear", 10))  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"^schedule: 'linear' is a name"):
         Diffusion.make(make_noise("laplace"), "linear")  # type: ignore[arg-type]
+
+
+# --- the root loss
+
+
+def constant_loss(loss: str, at: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean loss of a network that always predicts `at` (2,), for data of three points, and its gradient."""
+    points = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 3.0]])
+    at = at.clone().requires_grad_()
+    process = Diffusion.make(NOISE, SCHEDULE, objective="x0", loss=loss)
+    mean = process.loss(lambda x, t: at.expand(3, 2), points, seeded()).mean()
+    mean.backward()
+    assert at.grad is not None
+    return mean.detach(), at.grad
+
+
+def test_the_root_loss_is_least_at_the_spatial_median_and_the_squared_loss_at_the_mean() -> None:
+    """Fermat's point of the triangle (-1, 0), (1, 0), (0, h): (0, 1 / sqrt(3)), from which all sides look alike."""
+    median, mean = torch.tensor([0.0, 3**-0.5]), torch.tensor([0.0, 1.0])
+    least, slope = constant_loss("root", median)
+    # the distances are 2 / sqrt(3), twice, and 3 - 1 / sqrt(3); divided by sqrt(2), the root of the number of elements
+    assert float(least) == pytest.approx((4 / 3**0.5 + 3 - 3**-0.5) / 3 / 2**0.5, rel=1e-6)
+    torch.testing.assert_close(slope, torch.zeros(2), rtol=0, atol=1e-6)
+    assert constant_loss("root", mean)[1][1] > 0.05  # towards the median
+    torch.testing.assert_close(constant_loss("squared", mean)[1], torch.zeros(2), rtol=0, atol=1e-6)
+    assert constant_loss("squared", median)[1][1] < -0.2
+
+
+@pytest.mark.parametrize("options", [{}, {"weighting": "min_snr"}, {"preconditioning": "edm"}])
+def test_the_root_loss_is_the_root_of_the_squared_loss_of_each_image(options: dict) -> None:
+    squared, root = (
+        Diffusion.make(NOISE, SCHEDULE, objective="x0", loss=loss, **options).loss(lambda x, t: 0.5 * x, X0, seeded())
+        for loss in ("squared", "root")
+    )
+    torch.testing.assert_close(root, squared.sqrt())
+
+
+def test_the_root_loss_of_a_perfect_prediction_has_a_finite_gradient() -> None:
+    shift = torch.zeros(1, requires_grad=True)
+    process = Diffusion.make(NOISE, SCHEDULE, objective="x0", loss="root")
+    process.loss(lambda x, t: X0 + shift, X0, seeded()).sum().backward()
+    assert shift.grad is not None
+    assert shift.grad.isfinite().all()
+
+
+def test_the_root_loss_of_stable_noise_does_not_grow_with_the_largest_draw_squared() -> None:
+    """E |n| is finite for alpha > 1, E |n|^2 is not: a loss of 10^6 images is near that of 10^3, squared it is not."""
+    process = [
+        Diffusion.make(make_noise("isotropic_stable", {"alpha": 1.5}), SCHEDULE, objective="eps", loss=loss)
+        for loss in ("root", "squared")
+    ]
+    root, squared = (
+        [float(p.loss(lambda x, t: torch.zeros_like(x), torch.zeros(n, 1), seeded()).mean()) for n in (10**3, 10**6)]
+        for p in process
+    )
+    assert root[1] < 1.5 * root[0]
+    assert squared[1] > 10 * squared[0]
+
+
+def test_an_unknown_loss_is_named() -> None:
+    with pytest.raises(InputError, match=r"unknown diffusion\.loss 'huber'; choose one of: root, squared"):
+        Diffusion.make(NOISE, SCHEDULE, loss="huber")

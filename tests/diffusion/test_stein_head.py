@@ -92,6 +92,21 @@ def test_an_untrained_head_gives_k_at_the_predicted_noise(noise: str, n: float, 
     torch.testing.assert_close(head.k_bar(eps, raw), torch.full_like(eps, k))
 
 
+@pytest.mark.parametrize(("noise", "kind"), [("student_t", "element"), ("multivariate_t", "scalar")])
+def test_a_prediction_far_out_gives_a_finite_k_and_loss(noise: str, kind: str) -> None:
+    """K of t noise grows as n^2: at 10^25 it is beyond float32."""
+    head, eps = SteinHead(make_noise(noise), kind), torch.full((2, 1, 3, 3), 1e25)
+    raw = torch.full_like(eps, 8.0).requires_grad_()
+    found = head.k_bar(eps, raw)
+    assert found is not None
+    assert found.isfinite().all()
+    loss = head.loss(torch.ones_like(eps), eps, raw)
+    loss.sum().backward()
+    assert loss.isfinite().all()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+
+
 def test_without_a_head_nothing_changes() -> None:
     """The same draws and the same loss, whatever the law knows; a network that makes more is refused."""
     x0 = torch.randn(8, 1, 4, 4, generator=generator(1))

@@ -414,3 +414,32 @@ def test_annealed_ddim_keeps_the_spectrum_of_gaussian_data_and_ddim_does_not() -
     torch.testing.assert_close(found, data.sqrt(), rtol=0.02, atol=0.0)
     plain = torch.fft.fft2(ddim(denoise, schedule, x, None, steps)).abs()[0, 0]
     assert float((plain / data.sqrt() - 1.0).abs().max()) > 0.2
+
+
+def test_annealed_ddim_is_right_for_noise_of_one_scale_too() -> None:
+    """Two atoms and t noise that turns from pink to white: the exact posterior is that of L_t^-1 (x - a x_0) / b."""
+    schedule, item, df, count = make_schedule("cosine", 1000), (1, 4, 4), 5.0, 4000
+    base = {"distribution": "multivariate_t", "df": df}
+    first = {"distribution": "power_law", "beta": 2.0, "base": base}
+    forward = make_forward("marginal", make_noise("annealed", {"first": first, "second": base}), schedule)
+    assert isinstance(forward, AnnealedMarginal)
+    pink = spectrum_of(make_noise("power_law", {"beta": 2.0}), item)
+    assert pink is not None
+    atoms = torch.ones(2, *item, dtype=torch.float64) * torch.tensor([-0.4, 1.0], dtype=torch.float64).reshape(
+        2, 1, 1, 1
+    )
+    shares = torch.tensor([0.7, 0.3], dtype=torch.float64)
+
+    def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
+        abar = schedule.alphas_cumprod[t]
+        w = torch.sigmoid(0.5 * torch.logit(abar))
+        n = (x[:, None].double() - abar.sqrt() * atoms) / (1.0 - abar).sqrt()
+        m = torch.fft.ifft2(torch.fft.fft2(n) / ((1.0 - w) * pink + w).sqrt()).real.flatten(2)
+        logs = shares.log() - (df + 16) / 2 * torch.log1p(m.square().sum(2) / (df - 2))
+        x0 = torch.einsum("bk,kchw->bchw", logs.softmax(1), atoms)
+        return x0, (x - abar.sqrt() * x0) / (1.0 - abar).sqrt()
+
+    x = forward.sample((count, *item), torch.full((count,), 1000), torch.Generator().manual_seed(0)).double()
+    x = annealed_ddim(forward.carry)(denoise, schedule, x, None, list(range(1000, 0, -10)))
+    torch.testing.assert_close(x.std((1, 2, 3)), torch.zeros(count, dtype=torch.float64), rtol=0, atol=1e-3)  # atoms
+    assert float((x[:, 0, 0, 0] > 0.3).double().mean()) == pytest.approx(0.3, abs=4 * (0.21 / count) ** 0.5)

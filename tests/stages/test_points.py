@@ -23,7 +23,8 @@ download.download()
 for stage in (autoencoder.autoencoder, latents.latents, reference.reference, theory.theory):
     stage() if stage is theory.theory else stage("cpu")
 train.train("student_t", "cpu")
-sample.sample("student_t", "ddim", "cpu")
+for sampler in ("ddim", "stein"):
+    sample.sample("student_t", sampler, "cpu")
 evaluate.evaluate("student_t", "cpu")
 curve.curve("cpu")
 study.study("cpu")
@@ -34,6 +35,7 @@ OPTIONS = (
     *("dataset.train_size=null", "dataset.test_size=400", "dataset.transform=soft_log", "dataset.source=table.csv"),
     *("sample.num_images=300", "train.max_steps=200", "train.eval_every=100", "train.checkpoint_every=100"),
     *("train.snapshot_every=100", "train.lr=0.003", "mlp.width=32"),
+    *("diffusion.stein_head=element", "samplers=[ddim,stein]", "sampler_options.stein.num_inference_steps=10"),
 )
 STUDY = (
     "study.train_seeds=1",
@@ -73,15 +75,22 @@ def test_the_samples_are_points_of_the_datas_scale(workspace: Path) -> None:
     np.testing.assert_array_less(np.abs(np.log(spread[0] / spread[1])), np.log(3.0))
 
 
-def test_the_model_file_alone_gives_the_samples(workspace: Path) -> None:
+def test_the_model_file_alone_gives_the_samples_of_both_samplers(workspace: Path) -> None:
+    """`stein` needs the head that learned K_bar, which is in the file."""
     generator = ngldm.load(workspace / "models/student_t/model.safetensors", "cpu")
-    points = generator.sample(20, seed=0, method="ddim", num_inference_steps=5)
-    made = np.load(workspace / "samples/student_t/ddim/points.npy")[:20]
-    np.testing.assert_allclose(points, made, rtol=1e-3, atol=1e-3)
+    both = []
+    for method, steps in (("ddim", 5), ("stein", 10)):
+        both.append(generator.sample(20, seed=0, method=method, num_inference_steps=steps))
+        made = np.load(workspace / f"samples/student_t/{method}/points.npy")[:20]
+        np.testing.assert_allclose(both[-1], made, rtol=1e-3, atol=1e-3)
+    assert generator.model.diffusion.stein_head.kind == "element"
+    assert not np.allclose(*both, rtol=0.1)
 
 
 def test_the_scores_are_finite_and_have_a_floor(workspace: Path) -> None:
     content = json.loads((workspace / "metrics/evaluate/student_t.json").read_text())
+    assert list(content["samplers"]) == ["ddim", "stein"]
+    assert np.isfinite(content["samplers"]["stein"]["fd_points"])
     scores, floor = content["samplers"]["ddim"], content["further_floor"]
     assert {"fd_points", "fd_points_std", "msle", "beyond_0.99", "bulk_sw1"} <= set(scores)
     assert all(np.isfinite(value) for value in scores.values() if value is not None)
@@ -104,7 +113,7 @@ def test_the_report_shows_points(workspace: Path) -> None:
         assert said in page
     assert "Grid of images" not in page
     table = pandas.read_csv(workspace / "reports/further.csv")
-    assert list(table["noise"]) == ["training points", "student_t"]
+    assert list(table["noise"]) == ["training points", "student_t", "student_t"]
 
 
 def test_mlflow_has_the_scores_and_serves_points(workspace: Path) -> None:

@@ -15,6 +15,7 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
     "image_folder": {"test_size": False, "size": True, "channels": True, "min_side": True, "on_error": True},
     "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
+IMAGE_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W), where fixed
 TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
 

@@ -10,12 +10,12 @@ from ngldm.io.errors import InputError
 from ngldm.noise.distribution import uniform_draw
 from ngldm.noise.law import JointLaw, Law, draw_with_stein
 from ngldm.noise.laws.annealed import Annealed
+from ngldm.noise.laws.coloured import GAUSSIAN
 from ngldm.noise.laws.filtered import Filtered, spectrum_of
 from ngldm.noise.parameters import number
 from ngldm.noise.registry import make_part, register
 from ngldm.noise.traits import Needs, Traits
 
-GAUSSIAN: Mapping[str, object] = {"distribution": "gaussian"}
 STUDENT: Mapping[str, object] = {"distribution": "multivariate_t", "df": 5.0}
 OFFSET: Mapping[str, object] = {"distribution": "offset", "strength": 0.5}
 
@@ -149,7 +149,8 @@ def sum_of_laws(
             raise InputError(f"laws[{i}]: {part.name!r} has infinite variance; a sum of unit energy needs a finite one")
     total = math.hypot(*amplitudes)
     amplitudes = [a / total for a in amplitudes]
-    if all(part.traits.gaussian for part in parts):  # a Gaussian, whose spectrum is the weighted sum
+    if all(part.traits.gaussian and (isinstance(part, Filtered) or not part.traits.correlated) for part in parts):
+        # a Gaussian, whose spectrum is the weighted sum
 
         def spectrum(h: int, w: int) -> Tensor:
             powers = [spectrum_of(part, (1, h, w)) for part in parts]

@@ -7,24 +7,23 @@ compare a filtered noise with white noise whose schedule is moved (`white_shift`
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.noise.law import JointLaw, Law, draw_with_stein
+from ngldm.noise.law import JointLaw, Law
 from ngldm.noise.laws import spectra
+from ngldm.noise.laws.coloured import GAUSSIAN, Coloured
 from ngldm.noise.laws.scale_mixtures import ScaleMixture
 from ngldm.noise.laws.spectra import Spectrum, unit_power
 from ngldm.noise.parameters import number
 from ngldm.noise.registry import make_part, register
 
-GAUSSIAN: Mapping[str, object] = {"distribution": "gaussian"}
 LOW_BAND = 0.125  # cycles per pixel: structure of 8 pixels and more
 
 
-class Filtered(JointLaw):
+class Filtered(Coloured):
     """Noise of a law with uncorrelated elements, filtered to a spectrum.
 
     Args:
@@ -35,12 +34,9 @@ class Filtered(JointLaw):
     axes = 3
 
     def __init__(self, spectrum: Spectrum, base: Law) -> None:
-        if base.traits.correlated or abs(base.mean) > 1e-9:
-            raise InputError(f"base: {base.name!r} must have mean 0 and uncorrelated elements to be filtered")
-        self.spectrum, self.base = spectrum, base
-        self.second_moment = base.second_moment
+        super().__init__(base)
+        self.spectrum = spectrum
         self.marginal = base.marginal if base.traits.gaussian or isinstance(base, ScaleMixture) else None
-        self.traits = replace(base.traits, correlated=True)
         self.powers: dict[tuple[int, int], Tensor] = {}
         self.gains: dict[tuple[int, int, torch.device], Tensor] = {}
 
@@ -62,14 +58,6 @@ class Filtered(JointLaw):
                 raise InputError(f"noise {self.name!r}: {error}") from None
         return self.powers[h, w]
 
-    def draw(
-        self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        if not stein:
-            return self.colour(self.base.sample(shape, generator, device)), None
-        m, k = draw_with_stein(self.base, shape, generator, device)
-        return self.colour(m), k
-
     def colour(self, z: Tensor) -> Tensor:
         """L z: (B, *item), in the type of z (at least float32)."""
         return self._filter(z, 1.0)
@@ -87,16 +75,12 @@ class Filtered(JointLaw):
         filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=(h, w))
         return filtered
 
-    def k_bar(self, eps_hat: Tensor) -> Tensor:
-        """K_bar of the noise before it is filtered, from the predicted filtered noise."""
-        return self.base.k_bar(self.whiten(eps_hat))
-
 
 def spectrum_of(law: Law, item: Sequence[int]) -> Tensor | None:
-    """The power spectrum of Gaussian noise of items (..., h, w), (h, w) of mean 1; None for another law."""
-    if isinstance(law, Filtered) and law.traits.gaussian:
+    """The power spectrum of filtered or uncorrelated noise of items (..., h, w), (h, w) of mean 1; None for others."""
+    if isinstance(law, Filtered):
         return law.power(item)
-    return torch.ones(item[-2], item[-1], dtype=torch.float64) if law.traits.gaussian else None
+    return None if law.traits.correlated else torch.ones(item[-2], item[-1], dtype=torch.float64)
 
 
 def white_shift(law: Filtered, item: Sequence[int], highest: float = LOW_BAND) -> float:

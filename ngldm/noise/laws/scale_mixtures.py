@@ -30,13 +30,27 @@ class ScaleMixture(JointLaw):
         marginal: the law of one element, where it is registered.
         finite: whether E[A] is finite.
         stable: whether sums of such noise are such noise.
+        gaussian: whether A is always 1.
     """
 
-    def __init__(self, mixing: Mixing, marginal: Noise | None, *, finite: bool = True, stable: bool = False) -> None:
+    def __init__(
+        self,
+        mixing: Mixing,
+        marginal: Noise | None,
+        *,
+        finite: bool = True,
+        stable: bool = False,
+        gaussian: bool = False,
+    ) -> None:
         self.mixing, self.marginal = mixing, marginal
         self.second_moment = 1.0 if finite else math.inf
         self.traits = Traits(
-            shared=True, correlated=False, symmetric=True, gaussian=False, closed_under_sums=stable, needs="scalar"
+            shared=not gaussian,
+            correlated=False,
+            symmetric=True,
+            gaussian=gaussian,
+            closed_under_sums=stable,
+            needs="nothing" if gaussian else "scalar",
         )
 
     def draw(
@@ -141,4 +155,6 @@ def isotropic_stable(alpha: float = 1.8) -> JointLaw:
     def mixing(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         return 2.0 * scale2 * positive_stable(alpha / 2.0, count, generator, device)
 
-    return ScaleMixture(mixing, make_iid("gaussian") if alpha == 2.0 else None, finite=alpha == 2.0, stable=True)
+    gaussian = alpha == 2.0
+    marginal = make_iid("gaussian") if gaussian else None
+    return ScaleMixture(mixing, marginal, finite=gaussian, stable=True, gaussian=gaussian)

@@ -11,6 +11,7 @@ import typer
 from ngldm.io.errors import InputError
 
 CONF, WIDTH = Path("conf"), 110
+LINE, LEAST = 120, 50  # of a line of `list noises`: all of it, and what the meaning has at least
 app = typer.Typer(help="List the choices, with a line for each.", no_args_is_help=True)
 
 
@@ -23,7 +24,8 @@ def noises() -> None:
     from ngldm.noise import noise_factory, noise_names
 
     factories = {name: noise_factory(name) for name in noise_names()}
-    _print({name: f"{_first_line(factory)}{_parameters(factory)}" for name, factory in factories.items()})
+    width = LINE - 2 - max(map(len, factories))  # what is left for the meaning and the parameters
+    _print({name: _fitted(_first_line(factory), _parameters(factory), width) for name, factory in factories.items()})
 
 
 @app.command()
@@ -58,15 +60,22 @@ def _print(entries: dict[str, str]) -> None:
         print(f"{name:<{width}}  {meaning}")
 
 
+def _fitted(meaning: str, parameters: str, width: int) -> str:
+    """The meaning and the parameters on a line; the meaning is cut first, then the parameters."""
+    parameters = shorten(parameters, width - min(len(meaning), LEAST), placeholder=" ...)") if parameters else ""
+    room = width - len(parameters) - bool(parameters)
+    return f"{shorten(meaning, room, placeholder=' ...')} {parameters}".rstrip()
+
+
 def _parameters(function: Callable[..., Any]) -> str:
-    """The parameters in brackets, as they are written in params.yaml: ` (df: 5.0)`. Nothing if there are none."""
+    """The parameters in brackets, as they are written in params.yaml: `(df: 5.0)`. Nothing if there are none."""
     import inspect
 
     parts = []
     for parameter in inspect.signature(function).parameters.values():
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         parts.append(parameter.name if default is inspect.Parameter.empty else f"{parameter.name}: {default}")
-    return f" ({', '.join(parts)})" if parts else ""
+    return f"({', '.join(parts)})" if parts else ""
 
 
 def _first_line(function: Callable[..., Any]) -> str:

@@ -1,4 +1,4 @@
-"""`ngldm noise`: moments and histogram of one law, a picture of several, a data set's spectrum."""
+"""`ngldm noise`: moments and histogram of one law, a picture of several, a data set's spectrum and covariance."""
 
 import math
 from pathlib import Path
@@ -11,12 +11,15 @@ from ngldm.io.errors import InputError
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
 ITEM, JOINT_DRAWS = (1, 8, 8), 50_000  # of a law of whole items, one element is taken from each of so many items
+CONF = Path("conf/noise")
 SPECTRUM_ITEMS = 4096  # latents whose power is measured
 
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A registered distribution; `ngldm list noises` shows them.")],
+    name: Annotated[
+        str, typer.Argument(help="A distribution of `ngldm list noises`, or a file of conf/noise/ that has one.")
+    ],
     param: Annotated[
         list[str] | None,
         typer.Option("--param", "-p", help="A parameter, key=value in YAML, for example -p df=5. May be repeated."),
@@ -25,6 +28,10 @@ def show(
 ) -> None:
     """Show the exact moments and those of a sample, and a histogram with the Gaussian for comparison."""
     params = _parse(param or [])
+    own = _in_conf(name)
+    if own is not None:
+        print(f"{name} is the distribution {own[0]} with {_shown(own[1])}, by {CONF / name}.yaml")
+        name, params = own[0], {**own[1], **params}
     import torch
 
     from ngldm.noise import Noise, make_noise
@@ -33,7 +40,8 @@ def show(
     noise = make_noise(name, params)
     exact = exact_moments(noise)
     count = DRAWS if isinstance(noise, Noise) else JOINT_DRAWS
-    x = draw_elements(noise, count, ITEM, torch.Generator().manual_seed(0))
+    leading = getattr(noise, "leading", ())
+    x = draw_elements(noise, count, (*leading, *ITEM[len(leading) :]), torch.Generator().manual_seed(0))
     centred = x - noise.mean
     variance = exact["variance"] if math.isfinite(exact["variance"]) else float(centred.square().mean())
     z = centred / variance**0.5
@@ -92,6 +100,31 @@ def spectrum(
     print(f"  latent_spectrum: {{distribution: spectrum, powers: {powers}}}")
 
 
+@app.command()
+def covariance(
+    out: Annotated[Path, typer.Option(help=".npy file to write, 4 d^2 bytes for latents of d elements.")],
+) -> None:
+    """Measure the covariance of the training latents, as a noise for a file in conf/noise/. Its root goes to a file."""
+    from ngldm.data.latents import open_cache
+    from ngldm.noise.laws.covariance import covariance_root, root_sha256, write_root
+    from ngldm.pipeline import workspace
+
+    latents = open_cache(workspace.LATENTS).train
+    try:
+        root, shrinkage = covariance_root(latents)
+    except InputError as error:
+        raise InputError(f"{workspace.LATENTS}: {error}") from error
+    write_root(root, out)
+    print("# @package _global_")
+    print(f"# the covariance of {len(latents)} latents, shrunk by {shrinkage:.3f} (Ledoit and Wolf 2004)")
+    print("noises: [latent_covariance]")
+    print("noise_options:")
+    print("  latent_covariance:")
+    print("    distribution: covariance")
+    print(f"    file: {out}")
+    print(f"    sha256: {root_sha256(root)}")
+
+
 def _describe(noise: Any) -> str:
     """A line on what the law is like, beside its moments."""
     from ngldm.noise.laws.filtered import Filtered, white_shift
@@ -104,6 +137,34 @@ def _describe(noise: Any) -> str:
     if isinstance(noise, Filtered):
         parts.append(f"white control on {ITEM[1]} x {ITEM[2]} pixels: noise times {white_shift(noise, ITEM):.3f}")
     return "; ".join(parts)
+
+
+def _in_conf(name: str) -> tuple[str, dict[str, Any]] | None:
+    """The distribution and the parameters that a file of conf/noise/ means; None if `name` is a distribution.
+
+    Raises:
+        InputError: the file has several noises.
+    """
+    from ngldm.noise import noise_names
+
+    file = CONF / f"{name}.yaml"
+    if name in noise_names() or not file.is_file():
+        return None
+    entries = (_yaml(str(file), file.read_text(encoding="utf-8")) or {}).get("noise_options") or {}
+    meant = [(entry.pop("distribution", "?"), entry) for entry in entries.values()]
+    if len(meant) != 1:
+        each = ", ".join(distribution for distribution, _ in meant)
+        raise InputError(
+            f"noise {name!r}: {file} has {len(meant)} noises, of the distributions {each}; show one of them"
+        )
+    return meant[0]
+
+
+def _shown(params: dict[str, Any]) -> str:
+    """Parameters as options of `show`."""
+    import json
+
+    return " ".join(f"-p '{key}={json.dumps(value)}'" for key, value in params.items()) or "no parameters"
 
 
 def _parse(pairs: list[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def theorem1(
         typer.Option(
             "--noise",
             "-n",
-            help="A registered distribution, or all. May be repeated.",
+            help="A registered distribution, or all that fit the latents. May be repeated.",
             show_default="the paper's without gaussian",
         ),
     ] = None,
@@ -54,6 +54,8 @@ def theorem1(
     names = noise_names() if noise == ["all"] else list(dict.fromkeys(noise or papers))
     chosen = {name: make_noise(name) for name in names}
     latents = _latents(open_cache(workspace.LATENTS), num_latents).repeat(draws, 1, 1, 1)
+    if noise == ["all"]:
+        chosen = {name: law for name, law in chosen.items() if _fits(law, latents.shape[1:])}
     counts = sorted(set(steps or THEOREM_STEPS))
     with progress(
         "theorem 1", len(chosen) * len(possible_forwards(schedule(counts[0]))) * len(counts), "ratios"
@@ -67,6 +69,15 @@ def theorem1(
             f"{row['rms_ratio']:>11.4f}{row['rms_std_error']:>9.4f}"
         )
     print(f"{out / 'theorem1.csv'}, {out / 'theorem1.png'}")
+
+
+def _fits(law: Any, item: Sequence[int]) -> bool:
+    """Whether the law can make noise for latents of that shape."""
+    try:
+        law.check_item(item)
+    except InputError:
+        return False
+    return True
 
 
 def _latents(cache: Any, count: int | None) -> Any:

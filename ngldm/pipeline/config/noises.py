@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
+from ngldm.data.sources.names import IMAGE_SHAPES
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
+from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.samplers import SamplerOptions
@@ -19,17 +23,23 @@ def check_noises(params: Params) -> None:
     """Check `noise_options` and the noises of the study, with the diffusions and samplers that they are used in.
 
     Raises:
-        InputError: an unknown distribution, an unknown or wrong parameter, a distribution that noise cannot have, a
-            diffusion that is not for it or not for the schedule, or a sampler that is wrong for this diffusion.
+        InputError: an unknown distribution, an unknown or wrong parameter, a distribution that noise cannot have, a law
+            that does not fit the shape of the latents, a diffusion that is not for it or not for the schedule, or a
+            sampler that is wrong for this diffusion.
     """
+<<<<<<< HEAD
     points = _columns(params.dataset)
+=======
+    item = latent_shape(params)
+>>>>>>> laws18
     samplers = {f"sampler_options.{label}": params.sampler_options[label] for label in _used(params)}
     settings = (params.schedule.model_dump(), params.diffusion.model_dump())
     for label, options in params.noise_options.items():
         if label in params.noises:  # only the listed are trained
-            _check(f"noise_options.{label}", options, points, settings, samplers)
+            _check(f"noise_options.{label}", options, item, settings, samplers)
         else:
             make_part(f"noise_options.{label}", options)
+<<<<<<< HEAD
     for model in params.study_models():
         own = _columns(model.dataset or params.dataset)
         composed = (model.schedule.model_dump(), model.diffusion.model_dump())
@@ -42,6 +52,28 @@ def _columns(dataset: DatasetParams) -> int:
     if dataset.name != "points":
         return 0
     return dataset.law.dim if dataset.law else 1
+=======
+    for label, variant in params.study.variants.items():
+        schedule = {**params.schedule.model_dump(), **variant.schedule}
+        diffusion = {**params.diffusion.model_dump(), **variant.diffusion()}
+        chosen = {f"study.samplers.{k}": params.study.samplers[k] for k in variant.samplers or params.study.samplers}
+        _check(f"study.variants.{label}.noise", variant.noise, item, (schedule, diffusion), chosen)
+
+
+def latent_shape(params: Params) -> tuple[int, ...] | None:
+    """(c, h, w) of the latents of images, (d,) of points. None for a table of points, which is not read yet.
+
+    Raises:
+        InputError: the autoencoder does not fit the images.
+    """
+    dataset = params.dataset
+    if dataset.name == "points":
+        return (dataset.law.dim,) if dataset.law else None
+    side = dataset.size or 0
+    image = IMAGE_SHAPES.get(dataset.name, (dataset.channels or 0, side, side))
+    with torch.device("meta"):  # no weights are made
+        return build_autoencoder(params.autoencoder.model_dump(exclude={"fit"}), image).latent_shape
+>>>>>>> laws18
 
 
 def _used(params: Params) -> list[str]:
@@ -52,7 +84,7 @@ def _used(params: Params) -> list[str]:
 def _check(
     key: str,
     options: Mapping[str, object],
-    points: int,
+    item: tuple[int, ...] | None,
     settings: tuple[dict[str, Any], dict[str, Any]],
     samplers: Mapping[str, SamplerOptions],
 ) -> None:
@@ -60,14 +92,13 @@ def _check(
 
     Args:
         key: of the noise, for the error message.
-        points: columns of the items if they are points, else 0.
+        item: the shape of a latent; None for points of an unknown number of columns.
         settings: of the schedule and of the diffusion.
         samplers: by the key of the setting.
     """
     noise = make_part(key, options)
     try:
-        if points:
-            noise.check_item((points,))
+        noise.check_item(item or getattr(noise, "leading", ())[:1] or (1,))
         schedule = make_schedule(**settings[0])
         diffusion = Diffusion.make(noise, schedule, **settings[1])
         for name, sampler in samplers.items():

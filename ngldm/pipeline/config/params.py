@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
-from ngldm.diffusion.names import ends_in_noise, require_chain, require_signal
+from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
@@ -116,6 +116,7 @@ class Params(Section):
     def _diffusion_fits_schedule(self) -> "Params":
         schedule, diffusion = self.schedule, self.diffusion
         require_signal(diffusion.objective, ends_in_noise(schedule.name, schedule.zero_terminal_snr))
+        require_bounded_velocity(diffusion.objective, schedule.name)
         if diffusion.forward == "markov":
             require_chain("diffusion.forward: 'markov'", schedule.name)
         used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
@@ -129,12 +130,23 @@ class Params(Section):
         for model in self.study_models():
             schedule, diffusion = model.schedule, model.diffusion
             pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
+<<<<<<< HEAD
             require_signal(diffusion.objective, pure_noise, f"{model.key}.objective")
             if diffusion.forward == "markov":
                 require_chain(f"{model.key}.forward: 'markov'", schedule.name)
             _require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
             _require_right(model.samplers, "study.samplers", diffusion.coupling)
             _require_chain(model.samplers, "study.samplers", schedule)
+=======
+            require_signal(objective, pure_noise, f"study.variants.{label}.objective")
+            require_bounded_velocity(objective, schedule.name, f"study.variants.{label}.objective")
+            if (variant.forward or self.diffusion.forward) == "markov":
+                require_chain(f"study.variants.{label}.forward: 'markov'", schedule.name)
+            used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
+            _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
+            _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
+            _require_chain(used, "study.samplers", schedule)
+>>>>>>> laws18
         return self
 
     @model_validator(mode="after")

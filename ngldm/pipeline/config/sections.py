@@ -10,6 +10,7 @@ from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
+    LOSSES,
     OBJECTIVES,
     PRECONDITIONINGS,
     SCHEDULES,
@@ -42,6 +43,7 @@ class OneOf:
 Forward = Annotated[str, OneOf(FORWARDS)]
 Objective = Annotated[str, OneOf(OBJECTIVES)]
 Weighting = Annotated[str, OneOf(WEIGHTINGS)]
+Loss = Annotated[str, OneOf(LOSSES)]
 Coupling = Annotated[str, OneOf(COUPLINGS)]
 SteinHead = Annotated[str, OneOf(STEIN_HEADS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -220,6 +222,10 @@ class DiffusionParams(Section):
     )
     objective: Objective = Field(description="what the network predicts")
     weighting: Weighting = Field(description="weight of each t in the loss")
+    loss: Loss = Field(
+        default="squared",
+        description="of an image: squared error, or its root, for noise of infinite variance (it learns a median)",
+    )
     coupling: Coupling = Field(
         default="independent",
         description="images and noise of a batch in training: independent, or paired by optimal transport "

@@ -1,6 +1,7 @@
 """Schedules and weights where they end: the image at t = 0, and pure noise at T."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy.integrate import quad
 from ngldm.diffusion.names import SCHEDULES, VARIANCE_PRESERVING
 from ngldm.diffusion.objective import Objective
 from ngldm.diffusion.schedules import Schedule, make_schedule
-from ngldm.sampling.samplers import heun
+from ngldm.sampling.samplers import ddim, heun
 from ngldm.sampling.timesteps import inference_timesteps
 from ngldm.theory.theorem1 import kurtosis_left
 
@@ -54,7 +55,7 @@ def test_laplace_is_the_laplace_law_but_for_a_uniform_share() -> None:
         assert above == pytest.approx(t / 1000, abs=1e-6)
 
 
-def deviation(schedule: Schedule, s: float, timesteps: list[int]) -> float:
+def deviation(schedule: Schedule, s: float, timesteps: list[int], sampler: Callable[..., torch.Tensor] = heun) -> float:
     """Of the sampled N(0, s^2), relative to s, with the exact conditional mean; the flow is linear."""
 
     def denoise(x: torch.Tensor, t: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -64,7 +65,7 @@ def deviation(schedule: Schedule, s: float, timesteps: list[int]) -> float:
 
     a, b = float(schedule.signal[-1]), float(schedule.noise[-1])
     start = torch.tensor([math.hypot(a * s, b)], dtype=torch.float64)
-    return float(heun(denoise, schedule, start, lambda: start, timesteps)) / s
+    return float(sampler(denoise, schedule, start, lambda: start, timesteps)) / s
 
 
 @pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "constant"])
@@ -73,6 +74,22 @@ def test_every_schedule_ends_near_enough_to_the_image_for_its_detail(name: str) 
     whose noise is 0.2 there, loses 57 %. Not "constant", whose first step is as large as its last."""
     schedule = make_schedule(name, 1000)
     assert deviation(schedule, 0.1, inference_timesteps(schedule, 1000)) == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "errors"), [("laplace", [0.096, 0.062, 0.032, 0.017]), ("cosine", [0.024, 0.012, 0.006, 0.003])]
+)
+def test_what_few_steps_of_ddim_lose_is_the_length_of_the_steps_in_the_angle(name: str, errors: list[float]) -> None:
+    """Data N(0, 1): E[x_0 | x_t] = a x and E[eps | x_t] = b x, so a step by the angle d, with tan(angle) = b / a,
+    multiplies by cos(d). The loss 1 - prod cos(d) falls as 1 / steps. With `laplace` it is 4 times that of `cosine`.
+    """
+    schedule = make_schedule(name, 1000)
+    angles = torch.atan2(schedule.noise, schedule.signal)
+    for count, error in zip((50, 100, 200, 400), errors, strict=True):
+        timesteps = inference_timesteps(schedule, count)
+        expected = float((-angles[[*timesteps, 0]].diff()).cos().prod())
+        assert deviation(schedule, 1.0, timesteps, ddim) == pytest.approx(expected, rel=1e-9)
+        assert 1.0 - expected == pytest.approx(error, abs=6e-4)
 
 
 @pytest.mark.parametrize("total", [1, 2, 10, 1000])

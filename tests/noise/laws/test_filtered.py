@@ -128,7 +128,8 @@ def test_the_spectrum_of_white_and_of_other_noise() -> None:
     white = spectrum_of(make_noise("gaussian"), (1, 4, 4))
     assert white is not None
     assert torch.equal(white, torch.ones(4, 4, dtype=torch.float64))
-    assert spectrum_of(make_noise("laplace"), (1, 4, 4)) is None
+    assert torch.equal(spectrum_of(make_noise("laplace"), (1, 4, 4)), white)
+    assert spectrum_of(make_noise("covariance"), (2, 4, 4)) is None
 
 
 @pytest.mark.parametrize(

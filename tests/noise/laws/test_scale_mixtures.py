@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
+from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import draw_with_stein, make_noise
 from ngldm.noise.laws.scale_mixtures import positive_stable, stable_quartile
@@ -76,6 +77,20 @@ def test_the_positive_stable_law_has_its_laplace_transform(k: float) -> None:
     for rate in (0.3, 1.0, 4.0):
         values = (-rate * s).exp()
         assert float(values.mean()) == pytest.approx(math.exp(-(rate**k)), abs=5 * float(values.std()) / SIZE**0.5)
+
+
+def test_stable_noise_of_index_2_says_that_it_is_gaussian() -> None:
+    """Its draws are those of the Gaussian, its K is 1, and the sampler `stein` needs no head for it."""
+    law = make_noise("isotropic_stable", {"alpha": 2.0})
+    assert (law.traits, law.second_moment) == (make_noise("gaussian").traits, 1.0)
+    _, k = draw_with_stein(law, (5, 1, 4, 4), torch.Generator().manual_seed(0))
+    torch.testing.assert_close(k, torch.ones_like(k), rtol=1e-5, atol=0.0)
+    assert torch.equal(law.k_bar(torch.full((2, 3), 7.0)), torch.ones(2, 3))
+    SteinHead(law).require_k_bar()
+    mixed = make_noise(
+        "sum", {"laws": [{"distribution": "isotropic_stable", "alpha": 2.0}, {"distribution": "offset"}]}
+    )
+    assert mixed.traits.gaussian
 
 
 @pytest.mark.parametrize(("name", "params"), [("isotropic_stable", {"alpha": 1.5}), ("multivariate_t", {"df": 1.5})])

@@ -42,6 +42,12 @@ def test_noises_are_listed_with_their_parameters_and_defaults(ngldm: Ngldm) -> N
     assert "collections.abc" not in out
 
 
+def test_a_line_of_the_noises_is_at_most_120_columns_and_says_what_the_noise_is(ngldm: Ngldm) -> None:
+    lines = ngldm("list", "noises")[1].splitlines()
+    assert max(map(len, lines)) <= 120
+    assert "band                   Frequencies from `low` to `high` cycles per" in "\n".join(lines)
+
+
 def test_the_data_set_of_points_is_described_for_its_user(ngldm: Ngldm) -> None:
     _, out, _ = ngldm("list", "datasets")
     (line,) = [line for line in out.splitlines() if line.startswith("points")]

@@ -1,6 +1,7 @@
 """`ngldm theorem1`: what it prints and draws, and what it refuses."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,14 +18,19 @@ ROOT = Path(__file__).parents[3]
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-    latents = tmp_path / "data" / "latents"
-    latents.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for split in ("train", "test"):
-        np.save(latents / f"{split}.npy", rng.standard_normal((64, 2, 4, 4)).astype(np.float32))
-    (latents / "statistics.json").write_text('{"mean": [0.0, 0.0], "std": [1.0, 1.0], "latent_shape": [2, 4, 4]}')
+    write_latents(tmp_path, channels=2)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def write_latents(folder: Path, channels: int) -> None:
+    latents = folder / "data" / "latents"
+    latents.mkdir(parents=True, exist_ok=True)
+    rng, shape = np.random.default_rng(0), (channels, 4, 4)
+    for split in ("train", "test"):
+        np.save(latents / f"{split}.npy", rng.standard_normal((64, *shape)).astype(np.float32))
+    statistics = {"mean": [0.0] * channels, "std": [1.0] * channels, "latent_shape": shape}
+    (latents / "statistics.json").write_text(json.dumps(statistics))
 
 
 def test_theorem1_writes_table_and_figure(ngldm: Ngldm, workspace: Path) -> None:
@@ -55,6 +61,15 @@ def test_without_a_folder_no_output_of_a_stage_is_changed(ngldm: Ngldm, workspac
     assert code == 0, err
     assert list((workspace / "reports").iterdir()) == []
     assert (workspace / "theorem1" / "theorem1.csv").is_file()
+
+
+def test_all_are_those_that_fit_the_latents(ngldm: Ngldm, workspace: Path) -> None:
+    """The default of `covariance` is for 2 channels."""
+    write_latents(workspace, channels=3)
+    code, out, err = ngldm("theorem1", "-n", "all", "-T", "1", "--num-latents", "4", "--draws", "1")
+    assert code == 0, err
+    assert "pyramid" in out
+    assert "covariance" not in out
 
 
 def test_of_few_latents_all_are_taken(ngldm: Ngldm, workspace: Path) -> None:

@@ -5,7 +5,7 @@ import yaml
 
 from ngldm.io.errors import InputError
 from ngldm.noise import JointLaw, make_noise, noise_names
-from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.noises import check_noises, latent_shape
 from ngldm.pipeline.config.params import parse_params
 
 
@@ -88,6 +88,45 @@ def test_data_samplers_head_and_coupling_are_checked_with_the_noise(content, cha
     content["noise_options"]["n"] = {"distribution": changes["noise"]}
     with pytest.raises(InputError, match=r"noise_options\.n: .*" + words):
         check_noises(parse_params(content))
+
+
+@pytest.mark.parametrize(
+    ("noise", "words"),
+    [
+        ({"distribution": "covariance", "matrix": [[2, 1, 0], [1, 2, 0], [0, 0, 1]]}, r"covariance of shape \(3,\)"),
+        ({"distribution": "band", "high": 0.01, "low": 0.005}, "of the frequencies of 4 x 4 pixels none lie in"),
+        (
+            {"distribution": "flicker", "eta": 0.01, "base": {"distribution": "gaussian"}},
+            "power of noise of 4 x 4 pixels",
+        ),
+    ],
+)
+def test_a_law_that_does_not_fit_the_latents_is_refused_before_any_work(content, noise, words):
+    """The default's latents are 2 x 4 x 4, as the autoencoder makes them of images of 8 x 8."""
+    content["noises"], content["noise_options"], content["samplers"] = ["n"], {"n": noise}, ["auto"]
+    with pytest.raises(InputError, match=rf"noise_options\.n: .*{words}"):
+        check_noises(parse_params(content))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "autoencoder", "shape"),
+    [
+        ({"name": "digits", "test_size": 297}, {"kind": "kl", "levels": 2, "latent_channels": 3}, (3, 2, 2)),
+        ({"name": "cifar10"}, {"kind": "paper", "latent_size": 24, "latent_channels": 4}, (4, 24, 24)),
+        ({"name": "fashion_mnist"}, {"kind": "identity"}, (1, 28, 28)),
+        (
+            {"name": "image_folder", "size": 16, "channels": 3, "min_side": 8, "on_error": "fail"},
+            {"kind": "kl", "levels": 1, "latent_channels": 4},
+            (4, 8, 8),
+        ),
+        ({**POINTS, "train_size": None}, {"kind": "identity"}, None),
+        ({**POINTS, "law": LAW, "train_size": 10}, {"kind": "identity"}, (LAW["dim"],)),
+    ],
+)
+def test_the_shape_of_the_latents_is_known_before_any_work(content, dataset, autoencoder, shape):
+    content["dataset"] = {"source": "a", **dataset}
+    content["autoencoder"] |= autoencoder
+    assert latent_shape(parse_params(content)) == shape
 
 
 def test_the_head_that_stein_needs_is_enough(content):

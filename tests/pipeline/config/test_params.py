@@ -154,6 +154,18 @@ def test_describe_lists_every_leaf(content):
     assert any(line.startswith("sampler_options.ddim.eta: 0.0") for line in lines)
 
 
+def test_the_velocity_is_refused_with_edm_ve_also_in_the_study(content):
+    content["samplers"], content["diffusion"]["objective"] = ["auto"], "u"
+    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}, "samplers": []}}
+    parse_params(content)
+    content["study"]["variants"]["v"]["schedule"] = {"name": "edm_ve"}
+    with pytest.raises(InputError, match=r"study\.variants\.v\.objective: 'u' cannot be trained"):
+        parse_params(content)
+    content["schedule"]["name"] = "edm_ve"
+    with pytest.raises(InputError, match=r"diffusion\.objective: 'u' cannot be trained.* use 'eps'"):
+        parse_params(content)
+
+
 @pytest.mark.parametrize("name", ["rectified_flow", "edm_ve", "stable"])
 @pytest.mark.parametrize(
     ("path", "value", "words"),
