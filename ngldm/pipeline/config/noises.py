@@ -27,11 +27,7 @@ def check_noises(params: Params) -> None:
             that does not fit the shape of the latents, a diffusion that is not for it or not for the schedule, or a
             sampler that is wrong for this diffusion.
     """
-<<<<<<< HEAD
-    points = _columns(params.dataset)
-=======
     item = latent_shape(params)
->>>>>>> laws18
     samplers = {f"sampler_options.{label}": params.sampler_options[label] for label in _used(params)}
     settings = (params.schedule.model_dump(), params.diffusion.model_dump())
     for label, options in params.noise_options.items():
@@ -39,41 +35,29 @@ def check_noises(params: Params) -> None:
             _check(f"noise_options.{label}", options, item, settings, samplers)
         else:
             make_part(f"noise_options.{label}", options)
-<<<<<<< HEAD
     for model in params.study_models():
-        own = _columns(model.dataset or params.dataset)
+        own = latent_shape(params, model.dataset)
         composed = (model.schedule.model_dump(), model.diffusion.model_dump())
         chosen = {f"study.samplers.{label}": options for label, options in model.samplers.items()}
         _check(f"{model.key}.noise", model.variant.noise, own, composed, chosen)
 
 
-def _columns(dataset: DatasetParams) -> int:
-    """Columns of points, 0 for images. Of a table, which is not read here, one."""
-    if dataset.name != "points":
-        return 0
-    return dataset.law.dim if dataset.law else 1
-=======
-    for label, variant in params.study.variants.items():
-        schedule = {**params.schedule.model_dump(), **variant.schedule}
-        diffusion = {**params.diffusion.model_dump(), **variant.diffusion()}
-        chosen = {f"study.samplers.{k}": params.study.samplers[k] for k in variant.samplers or params.study.samplers}
-        _check(f"study.variants.{label}.noise", variant.noise, item, (schedule, diffusion), chosen)
-
-
-def latent_shape(params: Params) -> tuple[int, ...] | None:
+def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[int, ...] | None:
     """(c, h, w) of the latents of images, (d,) of points. None for a table of points, which is not read yet.
+
+    Args:
+        dataset: a variant's own; None takes that of the params.
 
     Raises:
         InputError: the autoencoder does not fit the images.
     """
-    dataset = params.dataset
+    dataset = dataset or params.dataset
     if dataset.name == "points":
         return (dataset.law.dim,) if dataset.law else None
     side = dataset.size or 0
     image = IMAGE_SHAPES.get(dataset.name, (dataset.channels or 0, side, side))
     with torch.device("meta"):  # no weights are made
         return build_autoencoder(params.autoencoder.model_dump(exclude={"fit"}), image).latent_shape
->>>>>>> laws18
 
 
 def _used(params: Params) -> list[str]:

@@ -130,23 +130,13 @@ class Params(Section):
         for model in self.study_models():
             schedule, diffusion = model.schedule, model.diffusion
             pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
-<<<<<<< HEAD
             require_signal(diffusion.objective, pure_noise, f"{model.key}.objective")
+            require_bounded_velocity(diffusion.objective, schedule.name, f"{model.key}.objective")
             if diffusion.forward == "markov":
                 require_chain(f"{model.key}.forward: 'markov'", schedule.name)
             _require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
             _require_right(model.samplers, "study.samplers", diffusion.coupling)
             _require_chain(model.samplers, "study.samplers", schedule)
-=======
-            require_signal(objective, pure_noise, f"study.variants.{label}.objective")
-            require_bounded_velocity(objective, schedule.name, f"study.variants.{label}.objective")
-            if (variant.forward or self.diffusion.forward) == "markov":
-                require_chain(f"study.variants.{label}.forward: 'markov'", schedule.name)
-            used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
-            _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
-            _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
-            _require_chain(used, "study.samplers", schedule)
->>>>>>> laws18
         return self
 
     @model_validator(mode="after")

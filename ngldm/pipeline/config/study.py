@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import Coupling, Forward, Label, Loss, Objective, Section, SteinHead, Weighting
+from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
 
 SHORT = ("forward", "objective", "weighting", "coupling", "stein_head")  # keys of `diffusion` beside the others
 TRAIN_SET = "train_set"  # the label of the training points themselves
@@ -18,7 +18,6 @@ class StudyVariant(Section):
     forward: Forward | None = Field(default=None, description="replaces diffusion.forward")
     objective: Objective | None = Field(default=None, description="replaces diffusion.objective")
     weighting: Weighting | None = Field(default=None, description="replaces diffusion.weighting")
-    loss: Loss | None = Field(default=None, description="replaces diffusion.loss")
     coupling: Coupling | None = Field(default=None, description="replaces diffusion.coupling")
     stein_head: SteinHead | None = Field(default=None, description="replaces diffusion.stein_head")
     diffusion: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of diffusion, any of them")
@@ -45,14 +44,8 @@ class StudyVariant(Section):
 
     def replaced_diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-<<<<<<< HEAD
         own = {**self.model_dump(exclude_none=True, include=set(SHORT)), **self.diffusion}
         return {"gamma": None, **own} if own.get("weighting") == "none" else own  # gamma belongs to the other weighting
-=======
-        keys = {"forward", "objective", "weighting", "loss", "coupling", "stein_head"}
-        own = self.model_dump(exclude_none=True, include=keys)
-        return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
->>>>>>> laws18
 
 
 class StudyParams(Section):
