@@ -12,7 +12,7 @@ A package of yours can add distributions by an entry point of the group `ngldm.n
 `register`.
 """
 
-from ngldm.noise import combinators, discrete, families
+from ngldm.noise import bounded, combinators, discrete, families
 from ngldm.noise.distribution import Base, Draw, Noise
 from ngldm.noise.law import JointLaw, Law, draw_with_stein
 from ngldm.noise.laws import annealed, composed, covariance, filtered, scale_mixtures, spherical
@@ -27,6 +27,7 @@ __all__ = [
     "Noise",
     "Traits",
     "annealed",
+    "bounded",
     "combinators",
     "composed",
     "covariance",

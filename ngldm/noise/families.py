@@ -1,4 +1,4 @@
-"""The distributions that have a density, each with its exact moments.
+"""The distributions that have a density, each with its exact moments; `bounded` has further ones.
 
 Sources of the formulas: Johnson, Kotz and Balakrishnan, Continuous Univariate Distributions (1994, 1995).
 """
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.distributions import (
-    Beta,
     Categorical,
     Exponential,
     Gamma,
@@ -35,7 +34,9 @@ def _normal_draw(shape: Sequence[int], generator: torch.Generator | None, device
     return torch.randn(tuple(shape), generator=generator, device=device)
 
 
-def _gamma_draw(concentration: float) -> Draw:
+def gamma_draw(concentration: float) -> Draw:
+    """Draws of Gamma(concentration), float64; very small ones may be 0."""
+
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         alpha = torch.full(tuple(shape), concentration, dtype=torch.float64, device=device)
         # What torch's Gamma draws with; Gamma itself takes no generator.
@@ -115,7 +116,7 @@ def student_t(df: float = 5.0) -> Base:
     df = number("df", df, high=1e100)
     if df <= 2.0:
         raise InputError(f"df: {df:g} must be above 2: with 2 or fewer degrees of freedom the variance is infinite")
-    chi2, half = _gamma_draw(df / 2.0), df / 2.0
+    chi2, half = gamma_draw(df / 2.0), df / 2.0
     # lgamma(half + 1/2) - lgamma(half); for large df by its asymptotic series, where the difference has no digits left
     ratio = 0.5 * math.log(half) - 1.0 / (8.0 * half) + 1.0 / (192.0 * half**3) if df > 1e3 else None
     constant = (math.lgamma(half + 0.5) - math.lgamma(half) if ratio is None else ratio) - 0.5 * math.log(math.pi * df)
@@ -140,7 +141,7 @@ def generalized_normal(beta: float = 1.5) -> Base:
     """Density ~ exp(-|x|^beta), beta > 0: 1 is Laplace, 2 Gaussian, infinity uniform."""
     beta = number("beta", beta, 0.05, 1000.0)
     # |x|^beta is gamma distributed of shape 1 / beta, as is U^beta times one of 1 + 1 / beta, never near 0.
-    magnitude, g = _gamma_draw(1.0 + 1.0 / beta), [math.lgamma(k / beta) for k in (1, 3, 5)]
+    magnitude, g = gamma_draw(1.0 + 1.0 / beta), [math.lgamma(k / beta) for k in (1, 3, 5)]
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         sides = 2.0 * uniform_draw(shape, generator, device) - 1.0
@@ -170,7 +171,7 @@ def gamma(concentration: float = 2.0) -> Base:
         law,
         skewness=2.0 / math.sqrt(k),
         excess_kurtosis=6.0 / k,
-        draw=_gamma_draw(k),
+        draw=gamma_draw(k),
         stein=lambda x: x,
         support=(0.0, math.inf),
     )
@@ -209,63 +210,6 @@ def lognormal(sigma: float = 0.5) -> Base:
         excess_kurtosis=more * (16.0 + more * (15.0 + more * (6.0 + more))),  # w^4 + 2 w^3 + 3 w^2 - 6
         stein=lambda x: stein_kernel.lognormal(x, sigma),
         support=(0.0, math.inf),
-    )
-
-
-@register("triangular")
-def triangular() -> Base:
-    """Symmetric triangle: the sum of two uniforms."""
-    return Base(
-        mean=0.0,
-        variance=1.0 / 6.0,
-        skewness=0.0,
-        excess_kurtosis=-0.6,
-        icdf=lambda u: torch.where(u < 0.5, (2.0 * u).sqrt() - 1.0, 1.0 - (2.0 * (1.0 - u)).sqrt()),
-        log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: torch.log1p(-y.abs()), 0.0),
-        stein=lambda x: (1.0 - x.abs()) * (1.0 + 2.0 * x.abs()) / 6.0,
-        support=(-1.0, 1.0),
-    )
-
-
-@register("arcsine")
-def arcsine() -> Base:
-    """The distribution of sin of a random angle: bounded, most mass at its ends."""
-    return Base(
-        mean=0.0,
-        variance=0.5,
-        skewness=0.0,
-        excess_kurtosis=-1.5,
-        icdf=lambda u: torch.sin(math.pi * (u - 0.5)),
-        log_prob=lambda x: inside(x, x.abs() < 1.0, lambda y: -math.log(math.pi) - 0.5 * torch.log1p(-(y**2)), 0.0),
-        stein=lambda x: 1.0 - x**2,
-        support=(-1.0, 1.0),
-    )
-
-
-@register("beta")
-def beta(a: float = 2.0, b: float = 2.0) -> Base:
-    """Beta(a, b), a and b > 0: bounded; (1, 1) is uniform, (1/2, 1/2) arcsine."""
-    a, b = number("a", a, 1e-100, 1e9), number("b", b, 1e-100, 1e9)  # beyond, float64 loses density or moments
-    total = a + b
-    law = Beta(real(a), real(b), validate_args=False)
-
-    def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        # The ratio of two gamma draws of shapes a and b, by logarithms: for small shapes the draws themselves are 0.
-        logs = [
-            _gamma_draw(k + 1.0)(shape, generator, device).log() + uniform_draw(shape, generator, device).log() / k
-            for k in (a, b)
-        ]
-        return torch.sigmoid(logs[0] - logs[1])
-
-    return Base(
-        law,
-        skewness=2.0 * (b - a) * math.sqrt(total + 1.0) / ((total + 2.0) * math.sqrt(a * b)),
-        excess_kurtosis=6.0
-        * ((a - b) ** 2 * (total + 1.0) - a * b * (total + 2.0))
-        / (a * b * (total + 2.0) * (total + 3.0)),
-        draw=draw,
-        stein=lambda x: x * (1.0 - x) / total,
-        support=(0.0, 1.0),
     )
 
 

@@ -2,7 +2,7 @@
 
 It is the function with E[(x - m) f(x)] = E[K(x) f'(x)] for smooth f (Stein 1986, lecture VI), and E[K] is the variance.
 A sampler that adds noise needs it (`ngldm.sampling.stein`). For Pearson's family, which has the normal, gamma,
-beta and Student's t, K is a polynomial of degree 2 at most; those one-line forms stand in `ngldm.noise.families`. Here
+beta and Student's t, K is a polynomial of degree 2 at most; those one-line forms stand beside the distributions. Here
 are the longer ones, and a table by quadrature for all other densities. All work in float64.
 """
 

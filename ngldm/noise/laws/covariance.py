@@ -57,7 +57,8 @@ class Covariance(Coloured):
             matrix = self.root if which == "root" else torch.linalg.inv(self.root.double())
             self.roots[key] = matrix.to(x.device, x.dtype)
         rows = x.reshape(len(x), len(self.root), -1).transpose(1, 2)
-        return (rows @ self.roots[key]).transpose(1, 2).reshape(x.shape)
+        with torch.autocast(x.device.type, enabled=False):  # a training in bfloat16 must not round the noise
+            return (rows @ self.roots[key]).transpose(1, 2).reshape(x.shape)
 
 
 def symmetric_root(covariance: Tensor) -> Tensor:

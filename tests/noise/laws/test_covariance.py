@@ -78,6 +78,13 @@ def test_colouring_is_linear_symmetric_and_invertible(file: dict[str, object]) -
     torch.testing.assert_close((law.colour(x) * y).sum(), (x * law.colour(y)).sum())
 
 
+def test_a_training_in_bfloat16_does_not_round_the_noise(file: dict[str, object]) -> None:
+    law = make_noise("covariance", file)
+    exact = law.sample((3, *ITEM), torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(law.sample((3, *ITEM), torch.Generator().manual_seed(0)), exact)
+
+
 def test_the_estimate_is_ledoit_and_wolfs() -> None:
     root, shrinkage = covariance_root(latents(40))
     other = LedoitWolf().fit(latents(40).reshape(-1, D))
