@@ -127,7 +127,7 @@ def further_reference(data: Dataset, test_features: Tensor, extractor: Extractor
 
 
 def _class_head(extractor: Extractor) -> dict[str, NDArray[np.generic]]:
-    """The weights (K, D) and biases (K,) that find the class of a label in features; K is 0 if nothing knows classes."""
+    """Weights (K, D) and biases (K,) that find classes in features; K is 0 if the extractor knows no classes."""
     if isinstance(extractor, ClassifierExtractor) and extractor.name == "classifier":
         weight, bias = extractor.model.class_head()
     else:

@@ -17,7 +17,7 @@ from ngldm.scoring.precision_recall import inside
 
 @dataclass(frozen=True)
 class ClassHead:
-    """What finds the class of an image in its features: the largest of `weight` (K, D) times features plus `bias` (K,)."""
+    """Finds the class of an image in its features: the largest of `weight` (K, D) times features plus `bias` (K,)."""
 
     weight: Tensor
     bias: Tensor

@@ -1,8 +1,8 @@
 """The further scores of generated items, by their kind, against the file further.npz of the stage `reference`.
 
 For images it holds `test_features`, `test_labels`, the `spectrum` of the training images, and `class_weight` and
-`class_bias`, which find the class in features (no rows if nothing knows classes); for points `train` and `test`, and the
-`centres` of the modes.
+`class_bias`, which find classes in features (no rows if the extractor knows no classes); for points `train` and `test`,
+and the `centres` of the modes.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -17,9 +17,9 @@ TRAINING = 0.8  # share of a photograph's width, from the left
 def photographs(config: Mapping[str, object]) -> Dataset:
     """Grey crops of scikit-learn's two photographs of 640 x 427 pixels; no labels, nothing is downloaded.
 
-    Real photographs have much more power at low frequencies than at high ones, as digits have not: with them noise of a
-    colour can be studied. Training crops lie in the left 80 % of a photograph, test crops in the right 20 %, so no pixel
-    is in both. Half of the crops are of each photograph, at random places, and may overlap.
+    Real photographs have much more power at low frequencies than at high ones, digits less so: noise of a colour can be
+    studied with them. Training crops lie in the left 80 % of a photograph, test crops in the right 20 %, so no pixel is
+    in both. Half of the crops are of each photograph, at random places, and may overlap.
 
     Args:
         config: train_size and test_size (crops), size (side of a crop in pixels) and seed (of the places).
@@ -39,9 +39,7 @@ def photographs(config: Mapping[str, object]) -> Dataset:
     for number, split in enumerate(("train", "test")):
         count = entry(config, f"{split}_size", int)
         if count < len(NAMES):
-            raise InputError(
-                f"dataset.{split}_size: {count} must be at least {len(NAMES)}, one crop of each photograph"
-            )
+            raise InputError(f"dataset.{split}_size: {count} must be at least {len(NAMES)}, one of each")
         drawn[split] = _crops(parts[split], count, size, np.random.default_rng([seed, number]))
     none = [np.zeros(len(drawn[split]), np.int64) for split in ("train", "test")]
     return Dataset("photographs", drawn["train"], drawn["test"], none[0], none[1])
