@@ -76,8 +76,8 @@ def behind_classifier(params: Params, name: str) -> dict[str, Any]:
     """Everything that the network of the extractor `name` depends on."""
     config = params.reference
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
-    files = ("dataset.json", "train_labels.npy") if name == "classifier" else ("dataset.json",)
-    inputs = [workspace.DATASET / file for file in files]
+    files = ("dataset.json", "train_labels.npy", "held_out_labels.npy") if name == "classifier" else ("dataset.json",)
+    inputs = [path for path in (workspace.DATASET / file for file in files) if path.exists()]
     return made_from(settings, inputs, Path(__file__))
 
 

@@ -1,7 +1,8 @@
 """Data sets, all in one form: images, uint8 (N, H, W, C), or points, float32 (N, d), with integer labels.
 
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256). A data
-set of points also has points.json (`AboutPoints`).
+set of points also has points.json (`AboutPoints`). One with a long tail of classes also has held_out.npy and
+held_out_labels.npy, the training images that were left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from ngldm.io.images import open_array, require_images
 from ngldm.io.items import Items, as_images, as_points, item_shape, open_items, require_points
 
 SPLITS = ("train", "test")
+HELD_OUT = "held_out"
 Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
@@ -49,6 +51,8 @@ class Dataset:
         train, test: (N, H, W, C) uint8 or (N, d) float32.
         train_labels, test_labels: (N,) int64 class indices from 0.
         points: what is known of points; None for images.
+        held_out, held_out_labels: training images that generative models do not see (`dataset.long_tail`), for the
+            network that measures; None in most data sets.
     """
 
     name: str
@@ -57,6 +61,13 @@ class Dataset:
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
     points: AboutPoints | None = None
+    held_out: Items | None = None
+    held_out_labels: NDArray[np.int64] | None = None
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits that there are."""
+        return SPLITS if self.held_out is None else (*SPLITS, HELD_OUT)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -81,10 +92,10 @@ class Dataset:
 
 
 def write_arrays(dataset: Dataset, folder: Path) -> None:
-    """Write a data set's four arrays, and what is known of points, into an existing folder."""
+    """Write a data set's arrays, and what is known of points, into an existing folder."""
     if dataset.points is not None:
         write_json(folder / ABOUT, asdict(dataset.points))
-    for split in SPLITS:
+    for split in dataset.splits:
         np.save(folder / f"{split}.npy", getattr(dataset, split))
         np.save(folder / f"{split}_labels.npy", getattr(dataset, f"{split}_labels"))
 
@@ -100,7 +111,7 @@ def finish_dataset(name: str, folder: Path) -> None:
         "name": name,
         **shape,
         **_counts(dataset),
-        "sha256": {split: sha256_file(folder / f"{split}.npy") for split in SPLITS},
+        "sha256": {split: sha256_file(folder / f"{split}.npy") for split in dataset.splits},
     }
     write_json(folder / "dataset.json", summary)
 
@@ -129,7 +140,7 @@ def open_dataset(path: Path) -> Dataset:
 
 def _counts(dataset: Dataset) -> dict[str, int]:
     """What dataset.json says of the arrays."""
-    return {"num_classes": dataset.num_classes, **{split: len(getattr(dataset, split)) for split in SPLITS}}
+    return {"num_classes": dataset.num_classes, **{split: len(getattr(dataset, split)) for split in dataset.splits}}
 
 
 def require_dataset(path: Path, dataset: Dataset) -> None:
@@ -138,7 +149,7 @@ def require_dataset(path: Path, dataset: Dataset) -> None:
     Raises:
         InputError: what is wrong, and in which file.
     """
-    for split in SPLITS:
+    for split in dataset.splits:
         items, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
         if dataset.points is None:
             require_images(path / f"{split}.npy", as_images(items))
@@ -158,9 +169,14 @@ def require_dataset(path: Path, dataset: Dataset) -> None:
 
 def _open_arrays(name: str, path: Path) -> Dataset:
     points = _read_about(path / ABOUT) if (path / ABOUT).is_file() else None
-    train, test = (open_items(path / f"{split}.npy", points is not None, MADE_BY) for split in SPLITS)
-    train_labels, test_labels = (open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in SPLITS)
-    dataset = Dataset(name, train, test, train_labels, test_labels, points)
+    splits = (*SPLITS, HELD_OUT) if (path / f"{HELD_OUT}.npy").is_file() else SPLITS
+    items = {split: open_items(path / f"{split}.npy", points is not None, MADE_BY) for split in splits}
+    labels = {split: open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in splits}
+    dataset = Dataset(
+        *(name, items["train"], items["test"], labels["train"], labels["test"], points),
+        held_out=items.get(HELD_OUT),
+        held_out_labels=labels.get(HELD_OUT),
+    )
     require_dataset(path, dataset)
     return dataset
 

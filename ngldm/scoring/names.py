@@ -12,7 +12,7 @@ PER_CLASS = "_class_"  # in the names of the scores of one class, before its lab
 POINT_SCORES = ("msle", "beyond_*", "tail_log10", "joint_tail", "bulk_sw1", "mode_*")
 IMAGE_SCORES = (
     *("density", "coverage", "memorised", "memorised_expected", "spectrum_log10"),
-    *(f"coverage{PER_CLASS}*", f"recall{PER_CLASS}*"),
+    *(f"coverage{PER_CLASS}*", f"recall{PER_CLASS}*", f"share{PER_CLASS}*", f"memorised{PER_CLASS}*"),
 )
 
 

@@ -8,7 +8,7 @@ from ngldm.scoring.further.images import image_score_names
 from ngldm.scoring.further.points import point_score_names
 from ngldm.scoring.names import check_names
 
-POINTS, IMAGES = point_score_names(2, 3), image_score_names(np.arange(10))
+POINTS, IMAGES = point_score_names(2, 3), image_score_names(np.arange(10), head=True)
 
 
 @pytest.mark.parametrize(("names", "points"), [(POINTS, True), (IMAGES, False)])

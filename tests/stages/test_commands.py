@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ngldm.data.dataset import save_dataset
-from ngldm.data.sources.digits import digits
+from ngldm.data.sources.bundled.digits import digits
 from ngldm.io.errors import InputError
 from ngldm.pipeline import terminal as command
 from ngldm.pipeline import workspace as paths

@@ -201,7 +201,7 @@ EDITS = {
     "ngldm/training/loop.py": ALL - {"download"},
     "ngldm/io/device.py": ALL - {"download"},
     "ngldm/data/snapshots.py": TRAIN | SCORE,
-    "ngldm/data/sources/digits.py": ALL,
+    "ngldm/data/sources/bundled/digits.py": ALL,
     "ngldm/sampling/samplers.py": SCORE | {"study"},
     "ngldm/scoring/frechet.py": EVALUATE | {"reference", "curve", "study", "report"},
     "ngldm/scoring/kid.py": EVALUATE | {"report"},

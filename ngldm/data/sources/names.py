@@ -9,10 +9,14 @@ from ngldm.io.errors import InputError, unknown
 
 # Data set -> option -> whether it is required. All data sets also have `source` and `seed`.
 SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
-    "digits": {"test_size": True},
-    "cifar10": {"mirror": False},
-    "fashion_mnist": {"mirror": False},
-    "image_folder": {"test_size": False, "size": True, "channels": True, "min_side": True, "on_error": True},
+    "digits": {"test_size": True, "long_tail": False},
+    "cifar10": {"mirror": False, "long_tail": False},
+    "fashion_mnist": {"mirror": False, "long_tail": False},
+    "image_folder": {
+        **{"size": True, "channels": True, "min_side": True, "on_error": True},
+        **{"test_size": False, "long_tail": False},
+    },
+    "photographs": {"train_size": True, "test_size": True, "size": True},
     "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
 IMAGE_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W), where fixed

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ngldm.data.dataset import Dataset, Progress, Start, finish_dataset, open_dataset, write_arrays
-from ngldm.data.sources.digits import digits
+from ngldm.data.sources.bundled.digits import digits
+from ngldm.data.sources.bundled.photographs import photographs
 from ngldm.data.sources.downloads import cifar10, fashion_mnist
 from ngldm.data.sources.image_folder import image_folder
+from ngldm.data.sources.long_tail import long_tail
 from ngldm.data.sources.names import check_source
 from ngldm.data.sources.points.source import points
 from ngldm.io.files import atomic_directory, entry
@@ -22,11 +24,18 @@ def _digits(config: Mapping[str, object], folder: Path, raw: Path, start: Start)
     return "digits"
 
 
+def _photographs(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
+    """Grey crops of scikit-learn's two photographs, no labels: nothing to download."""
+    write_arrays(photographs(config), folder)
+    return "photographs"
+
+
 SOURCES: dict[str, Source] = {
     "digits": _digits,
     "cifar10": cifar10,
     "fashion_mnist": fashion_mnist,
     "image_folder": image_folder,
+    "photographs": _photographs,
     "points": points,
 }
 
@@ -50,5 +59,8 @@ def make_dataset(config: Mapping[str, object], path: Path, raw: Path, start: Sta
     chosen = entry(config, "name", str)
     check_source(chosen, {key: config[key] for key in config if key not in ("name", "source", "seed")})
     with atomic_directory(path) as folder:
-        finish_dataset(SOURCES[chosen](config, folder, raw, start), folder)
+        made = SOURCES[chosen](config, folder, raw, start)
+        if config.get("long_tail") is not None:
+            long_tail(folder, entry(config, "long_tail", float), entry(config, "seed", int))
+        finish_dataset(made, folder)
     return open_dataset(path)

@@ -126,13 +126,16 @@ class DatasetParams(Section):
     )
     test_size: PositiveInt | None = Field(
         default=None,
-        description="number of test images (digits; image_folder without train/ and test/) or test points (points)",
+        description="number of test images (digits, photographs; image_folder without train/ and test/) or test points "
+        "(points)",
     )
     seed: int = Field(default=0, ge=0, description="seed of the split")
     mirror: str | None = Field(
         default=None, description="address to use instead of the authors' server; ends in / (cifar10, fashion_mnist)"
     )
-    size: PositiveInt | None = Field(default=None, description="side of the square images, in pixels (image_folder)")
+    size: PositiveInt | None = Field(
+        default=None, description="side of the square images, in pixels (image_folder, photographs)"
+    )
     channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
     min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
     on_error: Literal["fail", "skip"] | None = Field(
@@ -140,10 +143,17 @@ class DatasetParams(Section):
         description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
     )
 
+    long_tail: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="class c keeps n_0 long_tail^c training images, n_0 those of class 0; the others are held out, for "
+        "the extractor only (images with labels)",
+    )
     transform: Annotated[str, OneOf(TRANSFORMS)] | None = Field(
         default=None, description="what is applied before training and undone after sampling (points)"
     )
-    train_size: PositiveInt | None = Field(default=None, description="training points of a law (points)")
+    train_size: PositiveInt | None = Field(
+        default=None, description="training points of a law, or training crops (points, photographs)"
+    )
     law: LawParams | None = Field(default=None, description="draw points of this law; null: read the table in source")
 
     @model_validator(mode="before")

@@ -15,7 +15,7 @@ from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
-from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
+from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, accuracy, classifier_loss
 from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
@@ -27,10 +27,17 @@ from ngldm.training.seeds import stream_seed
 
 
 def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Tensor]]]:
-    """The number of classes, and images with their classes: labels for the classifier, else rotations."""
+    """The number of classes, and images with their classes: labels for the classifier, else rotations.
+
+    The images are those of the training split. The classifier also learns from those that are held out of it
+    (`dataset.long_tail`): it must know the rare classes better than the models that it measures.
+    """
     if name == "classifier":
-        size, images, labels = len(data.train), as_images(data.train), data.train_labels
-        return data.num_classes, Split(size, lambda i: (to_float(images[i]), torch.from_numpy(labels[i])))
+        images, labels = as_images(data.train), data.train_labels
+        if data.held_out is not None and data.held_out_labels is not None:
+            images = np.concatenate([images, as_images(data.held_out)])
+            labels = np.concatenate([labels, data.held_out_labels])
+        return data.num_classes, Split(len(images), lambda i: (to_float(images[i]), torch.from_numpy(labels[i])))
     turns = quarter_turns(data.image_shape)
 
     def fetch(index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -88,7 +95,8 @@ def write_reference(
         What reference.json says of them.
     """
     floor, test_features = measure_real(extractor, data, folder, batch_size, advance)
-    np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
+    further = further_reference(data, test_features, extractor)
+    np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further)
     return {
         "extractor": extractor.name,
         "metric": extractor.metric,
@@ -99,11 +107,12 @@ def write_reference(
     }
 
 
-def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
+def further_reference(data: Dataset, test_features: Tensor, extractor: Extractor) -> dict[str, NDArray[np.generic]]:
     """The arrays of further.npz (`ngldm.scoring.further.scores`).
 
     Args:
         test_features: (T, D) of the test images; at most `MAX_FEATURES` of them are kept, a random subset.
+        extractor: gave the features. One that knows the classes of the labels also gives what finds them in features.
     """
     if data.points is not None:
         centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
@@ -113,4 +122,14 @@ def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray
         "test_features": test_features.numpy()[kept],
         "test_labels": data.test_labels[kept],
         "spectrum": radial_spectrum(as_images(data.train)),
+        **_class_head(extractor),
     }
+
+
+def _class_head(extractor: Extractor) -> dict[str, NDArray[np.generic]]:
+    """Weights (K, D) and biases (K,) that find classes in features; K is 0 if the extractor knows no classes."""
+    if isinstance(extractor, ClassifierExtractor) and extractor.name == "classifier":
+        weight, bias = extractor.model.class_head()
+    else:
+        weight, bias = torch.zeros(0, extractor.dim), torch.zeros(0)
+    return {"class_weight": weight.cpu().numpy(), "class_bias": bias.cpu().numpy()}

@@ -67,6 +67,12 @@ class Classifier(nn.Module):
         return features
 
     @torch.no_grad()
+    def class_head(self) -> tuple[Tensor, Tensor]:
+        """Weights (K, dim) and biases (K,) that turn standardised `features` into logits."""
+        weight = self.head.weight * self.feature_std
+        return weight, self.head.bias + self.head.weight @ self.feature_mean
+
+    @torch.no_grad()
     def standardise(self, images: UInt8Array, batch_size: int = 512) -> None:
         """Scale the features so that on `images` (N, H, W, C) they have mean 0 and variance 1.
 

@@ -6,20 +6,20 @@ from torch import Tensor
 from ngldm.scoring.precision_recall import distances
 
 
-def memorised(generated: Tensor, train: Tensor, test: Tensor, chunk: int = 1024) -> float:
-    """The share of generated vectors that are nearer to a training vector than to any test vector.
+def memorised(generated: Tensor, train: Tensor, test: Tensor, chunk: int = 1024) -> Tensor:
+    """(M,) for each generated vector, whether it is nearer to a training vector than to any test vector.
 
-    A generator of the true distribution is expected to reach N / (N + T). More means that it copies.
+    A generator of the true distribution is expected to reach N / (N + T) of them. More means that it copies.
 
     Args:
         generated, train, test: (M, D), (N, D) and (T, D) features.
         chunk: rows of the distance matrix that are in memory at the same time.
     """
-    nearer = 0
+    nearer = []
     for part in generated.float().split(chunk):
         nearest = [_nearest(part, real.float(), chunk) for real in (train, test)]
-        nearer += int((nearest[0] < nearest[1]).sum())
-    return nearer / len(generated)
+        nearer.append(nearest[0] < nearest[1])
+    return torch.cat(nearer)
 
 
 def _nearest(points: Tensor, real: Tensor, chunk: int) -> Tensor:

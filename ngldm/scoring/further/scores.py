@@ -1,7 +1,8 @@
 """The further scores of generated items, by their kind, against the file further.npz of the stage `reference`.
 
-For images it holds `test_features`, `test_labels` and the `spectrum` of the training images; for points `train` and
-`test`, and the `centres` of the modes.
+For images it holds `test_features`, `test_labels`, the `spectrum` of the training images, and `class_weight` and
+`class_bias`, which find classes in features (no rows if the extractor knows no classes); for points `train` and `test`,
+and the `centres` of the modes.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +17,7 @@ from ngldm.data.reference import MADE_BY
 from ngldm.io.errors import InputError
 from ngldm.io.images import load_arrays
 from ngldm.io.items import Items, are_points, as_images, as_points
-from ngldm.scoring.further.images import RealImages, image_score_names, image_scores
+from ngldm.scoring.further.images import ClassHead, RealImages, image_score_names, image_scores
 from ngldm.scoring.further.points import SHARES, point_score_names, point_scores, tail_radii
 
 
@@ -29,7 +30,8 @@ def available_scores(path: Path, points: bool) -> list[str]:
     if points:
         real = load_arrays(path, ("test", "centres"), MADE_BY)
         return point_score_names(real["test"].shape[1], len(real["centres"]))
-    return image_score_names(load_arrays(path, ("test_labels",), MADE_BY)["test_labels"])
+    real = load_arrays(path, ("test_labels", "class_bias"), MADE_BY)
+    return image_score_names(real["test_labels"], len(real["class_bias"]) > 0)
 
 
 def choose_scores(wanted: Sequence[str], available: Sequence[str], key: str) -> tuple[str, ...]:
@@ -71,9 +73,12 @@ def further_scores(
     if are_points(items):
         real = load_arrays(path, ("test", "centres"), MADE_BY)
         return point_scores(as_points(items), real["test"], real["centres"], wanted)
-    real = load_arrays(path, ("test_features", "test_labels", "spectrum"), MADE_BY)
-    test, labels = torch.from_numpy(real["test_features"]), torch.from_numpy(real["test_labels"])
-    compared = RealImages(train_features, test, labels, real["spectrum"])
+    real = load_arrays(path, ("test_features", "test_labels", "spectrum", "class_weight", "class_bias"), MADE_BY)
+    test, labels, *head = (
+        torch.from_numpy(real[key]) for key in ("test_features", "test_labels", "class_weight", "class_bias")
+    )
+    classes = ClassHead(*head) if len(real["class_bias"]) else None
+    compared = RealImages(train_features, test, labels, real["spectrum"], classes)
     return image_scores(as_images(items), features, compared, k, wanted)
 
 

@@ -23,7 +23,7 @@ def test_an_unknown_data_set_is_refused_with_the_choices():
 
 def test_an_option_of_another_data_set_is_named():
     with pytest.raises(
-        InputError, match=r"^mirror: not an option of data set 'digits'; its options are \['test_size'\]$"
+        InputError, match=r"^mirror: not an option of data set 'digits'; its options are \['long_tail', 'test_size'\]$"
     ):
         check_source("digits", {"test_size": 297, "mirror": "x/"})
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.sources.digits import digits as make_digits
+from ngldm.data.sources.bundled.digits import digits as make_digits
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.tensors import save_tensors, to_float

@@ -9,6 +9,7 @@ from ngldm.scoring.further.scores import available_scores, beside_points, choose
 
 POINTS = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
+NO_HEAD = {"class_weight": np.zeros((0, 3), np.float32), "class_bias": np.zeros(0, np.float32)}
 FEATURES = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -44,7 +45,7 @@ def test_nothing_stands_beside_images(tmp_path):
 
 def test_images_are_scored_against_test_features(tmp_path):
     path = tmp_path / "further.npz"
-    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.zeros(50, np.int64), spectrum=np.ones(4))
+    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.zeros(50, np.int64), spectrum=np.ones(4), **NO_HEAD)
     found = further_scores(path, IMAGES, FEATURES, FEATURES + 9.0, 3)
     assert (found["coverage"], found["memorised"]) == (1.0, 0.0)
 
@@ -61,8 +62,19 @@ def test_the_available_scores_are_those_that_are_found(kept, tmp_path):
     found = further_scores(kept, POINTS, FEATURES, FEATURES, 3)  # no two coordinates are large together
     assert [name for name in available_scores(kept, points=True) if name != "joint_tail"] == list(found)
     path = tmp_path / "images.npz"
-    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.arange(50) % 2, spectrum=np.ones(4))
+    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.arange(50) % 2, spectrum=np.ones(4), **NO_HEAD)
     assert available_scores(path, points=False) == list(further_scores(path, IMAGES, FEATURES, FEATURES, 3))
+
+
+def test_a_head_that_was_kept_gives_the_shares_of_the_classes(tmp_path):
+    """Of the signs of the first feature: all generated images have class 1, half of the training images."""
+    path, balanced = tmp_path / "further.npz", torch.cat([FEATURES.abs(), -FEATURES.abs()])
+    head = {"class_weight": np.array([[-1, 0, 0], [1, 0, 0]], np.float32), "class_bias": np.zeros(2, np.float32)}
+    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.arange(50) % 2, spectrum=np.ones(4), **head)
+    wanted = ["share_class_0", "share_class_1"]
+    assert set(wanted) < set(available_scores(path, points=False))
+    found = further_scores(path, IMAGES, FEATURES.abs(), balanced, 3, wanted)
+    assert found == {"share_class_0": 0.0, "share_class_1": 2.0}
 
 
 def test_scores_are_chosen_by_name_or_by_a_beginning():

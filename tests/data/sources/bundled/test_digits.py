@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.sources.digits import digits as load_split
+from ngldm.data.sources.bundled.digits import digits as load_split
 from ngldm.io.errors import InputError
 
 ARRAYS = ("train", "test", "train_labels", "test_labels")

@@ -1,0 +1,1 @@
+"""Data sets that come with scikit-learn, so that nothing is downloaded."""
