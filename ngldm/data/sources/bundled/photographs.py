@@ -21,8 +21,8 @@ def photographs(config: Mapping[str, object]) -> Dataset:
 
     Real photographs have much more power at low frequencies than at high ones, digits less so: noise of a colour can be
     studied with them. Training crops lie in the left 80 % of a photograph, test crops in the right 20 %, so no pixel is
-    in both. Half of the crops are of each photograph, at random places, and may overlap. The label says which photograph
-    (0 or 1) and in which of four bands the middle of the crop lies: 4 * photograph + band.
+    in both. Half of the crops are of each photograph, at random places, and may overlap. The label says which picture
+    (0 or 1) and in which of four bands the middle of the crop lies: 4 * picture + band.
 
     Args:
         config: train_size and test_size (crops), size (side of a crop in pixels) and seed (of the places).
