@@ -19,9 +19,15 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
     "photographs": {"train_size": True, "test_size": True, "size": True},
     "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
-IMAGE_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W), where fixed
+FIXED_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W)
 TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
+
+
+def image_shape(name: str, size: int | None, channels: int | None) -> tuple[int, int, int]:
+    """(C, H, W) of the images of a data set with these options."""
+    side = size or 0
+    return FIXED_SHAPES.get(name, (1 if name == "photographs" else channels or 0, side, side))
 
 
 def check_source(name: str, options: Mapping[str, object]) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ngldm.data.sources.names import IMAGE_SHAPES
+from ngldm.data.sources.names import image_shape
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
@@ -54,8 +54,7 @@ def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[
     dataset = dataset or params.dataset
     if dataset.name == "points":
         return (dataset.law.dim,) if dataset.law else None
-    side = dataset.size or 0
-    image = IMAGE_SHAPES.get(dataset.name, (dataset.channels or 0, side, side))
+    image = image_shape(dataset.name, dataset.size, dataset.channels)
     with torch.device("meta"):  # no weights are made
         return build_autoencoder(params.autoencoder.model_dump(exclude={"fit"}), image).latent_shape
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, check_source
-from ngldm.data.sources.registry import SOURCES
+from ngldm.data.sources.names import SOURCE_OPTIONS, check_source, image_shape
+from ngldm.data.sources.registry import SOURCES, make_dataset
 from ngldm.io.errors import InputError
 
 
@@ -31,3 +31,17 @@ def test_an_option_of_another_data_set_is_named():
 def test_a_missing_option_is_named():
     with pytest.raises(InputError, match=r"^test_size: missing; data set 'digits' needs it$"):
         check_source("digits", {"test_size": None})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("digits", {"test_size": 297}), ("photographs", {"train_size": 4, "test_size": 4, "size": 12})],
+)
+def test_the_shape_is_that_of_the_images_that_are_made(name, options, tmp_path):
+    made = make_dataset({"name": name, "seed": 0, **options}, tmp_path, tmp_path, lambda total: lambda count: None)
+    _, height, width, channels = made.train.shape
+    assert image_shape(name, options.get("size"), None) == (channels, height, width)
+
+
+def test_the_shape_of_a_folder_of_images_follows_from_its_options():
+    assert image_shape("image_folder", 32, 3) == (3, 32, 32)
