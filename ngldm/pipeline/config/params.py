@@ -126,7 +126,7 @@ class Params(Section):
             try:
                 schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
             except ValidationError as error:
-                raise ValueError(f"study.variants.{label}.schedule.{_describe(error.errors()[0])}") from None
+                raise ValueError(f"study.variants.{label}.schedule.{describe_fault(error.errors()[0])}") from None
             objective = variant.objective or self.diffusion.objective
             pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
             require_signal(objective, pure_noise, f"study.variants.{label}.objective")
@@ -199,8 +199,34 @@ def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Par
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [_describe(fault) for fault in error.errors()]
+        lines = [describe_fault(fault) for fault in error.errors()]
         raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def value_faults(content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with single values of a params file: keys, types, ranges. Rules between keys do not count."""
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        return [describe_fault(fault) for fault in error.errors() if fault["type"] != "value_error"]
+    return []
+
+
+def load_raw(path: Path) -> dict[str, Any]:
+    """The content of a YAML file, unchecked.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or holds no mapping.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; run from the repository's root")
+    try:
+        content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
+    except YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    return content
 
 
 def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
@@ -212,18 +238,17 @@ def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
     Raises:
         InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; run from the repository's root")
-    try:
-        content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
-    except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    content = load_raw(path)
     return parse_params(content, shown or str(path))
 
 
-def _describe(fault: Any) -> str:
+def describe_fault(fault: Any, model: type[BaseModel] = Params) -> str:
+    """One fault that pydantic found, with the key, the value and what is allowed.
+
+    Args:
+        fault: an entry of `ValidationError.errors()`.
+        model: what was checked.
+    """
     path = ".".join(str(part) for part in fault["loc"])
     kind, value = fault["type"], fault["input"]
     message = fault["msg"].removeprefix("Value error, ")
@@ -231,14 +256,13 @@ def _describe(fault: Any) -> str:
         own = f"{path}." if path and not message.startswith((f"{path}.", f"unknown {path}.")) else ""
         return own + message
     if kind == "extra_forbidden":
-        return f"{path}: unknown key; {_siblings(fault['loc'])}"
+        return f"{path}: unknown key; {_siblings(fault['loc'], model)}"
     if kind == "missing":
         return f"{path}: missing"
     return f"{path}: {value!r} is not allowed: {message[0].lower()}{message[1:]}"
 
 
-def _siblings(loc: tuple[Any, ...]) -> str:
-    model: Any = Params
+def _siblings(loc: tuple[Any, ...], model: Any) -> str:
     for part in loc[:-1]:
         annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
         if annotation is None:  # the part is a label in a mapping such as sampler_options
