@@ -141,12 +141,13 @@ def _print_best(plan: "Plan") -> "dict[str, Study]":
     from ngldm.pipeline.search.results import summary_row
 
     studies = _studies(plan)
-    columns = [column for column in SUMMARY_COLUMNS if column != "search"]
-    rows = []
-    for label, study in studies.items():
-        row = summary_row(plan, label, study)
-        rows.append([f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in columns])
+    columns = [column for column in SUMMARY_COLUMNS if column not in ("search", "sampler", "settings")]
+    found = [summary_row(plan, label, study) for label, study in studies.items()]
+    rows = [[f"{row[key]:.4g}" if isinstance(row[key], float) else str(row[key]) for key in columns] for row in found]
     print_table(columns, rows, f"search {plan.name}: the best of each noise")
+    for row in found:
+        if row["settings"]:
+            print(f"{row['noise']}: {row['settings']}\n  sampler: {row['sampler']}")
     return studies
 
 

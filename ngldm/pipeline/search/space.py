@@ -1,7 +1,7 @@
 """The space of a search: its checks, what a trial draws from it, and the params that this makes."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -191,9 +191,8 @@ def present(space: Space, read: Callable[[str], Any]) -> Values:
         if not is_asked(dimension, values):
             continue
         if dimension.choices is not None:
-            inside: Iterable[Any] = (choice for choice in dimension.choices if _agrees(choice, value))
-            if (found := next(iter(inside), None)) is not None:
-                values[key] = choice_name(found)
+            if inside := [choice for choice in dimension.choices if _agrees(choice, value)]:
+                values[key] = choice_name(inside[0])
         elif value is not None and dimension.ends()[0] <= value <= dimension.ends()[1]:
             values[key] = value
     return values
