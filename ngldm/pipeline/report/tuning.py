@@ -11,6 +11,7 @@ SUMMARY_COLUMNS = (
     *("best", "value", "sampler", "settings"),
 )
 SHOWN_COLUMNS = ("noise", "trials", "steps", "scored", "value", "sampler", "settings")
+CONFIRMED_COLUMNS = ("noise", "mean", "std", "std_error", "ratio", "outliers", "seeds")
 IMPORTANCE_COLUMNS = ("noise", "setting", "share")
 MADE_BY = "`ngldm search show --write`"
 

@@ -55,23 +55,28 @@ def open_storage(storage: str, grace: int = GRACE) -> "BaseStorage":
     Raises:
         InputError: it cannot be reached, or its driver is not installed.
     """
-    import optuna
-    from optuna.storages import journal
+    from optuna.storages import JournalStorage, RDBStorage, journal
 
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeat, and groups of TPE
+    quiet_optuna()
     try:
         if not is_url(storage):
             file = Path(storage).resolve()  # else Optuna cannot release the lock of a worker that was killed
             file.parent.mkdir(parents=True, exist_ok=True)
-            return optuna.storages.JournalStorage(journal.JournalFileBackend(str(file)))
+            return JournalStorage(journal.JournalFileBackend(str(file)))
         waits = {"connect_args": {"connect_timeout": 10}} if storage.startswith("postgresql") else {}
-        return optuna.storages.RDBStorage(
-            storage, engine_kwargs=waits, heartbeat_interval=max(1, grace // 3), grace_period=grace
-        )
+        options: dict[str, Any] = {"heartbeat_interval": max(1, grace // 3), "grace_period": grace}
+        return RDBStorage(storage, engine_kwargs=waits, **options)
     except Exception as error:  # each driver has its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"--storage: {without_password(storage)} cannot be reached ({reason})") from error
+
+
+def quiet_optuna() -> None:
+    """Let Optuna print errors only: the worker says what has become of a trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeat, and groups of TPE
 
 
 def without_password(storage: str) -> str:

@@ -65,5 +65,5 @@ def test_a_wrong_file_is_refused_in_one_line(
 
 
 def test_an_unknown_search_is_named_with_those_that_exist(write_search: Callable[..., None]) -> None:
-    with pytest.raises(InputError, match="unknown search 'none'; choose one of: .*digits"):
+    with pytest.raises(InputError, match=r"unknown search 'none'; choose one of: .*digits"):
         load_search("none")

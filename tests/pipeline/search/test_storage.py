@@ -1,7 +1,6 @@
-"""Slots: whatever fails, dies or is added twice, each slot ends with one good trial. Optuna itself says what is there."""
+"""Slots: whatever fails, dies or is added twice, each slot ends with one good trial. Optuna says what is there."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,8 +128,8 @@ def test_a_trial_whose_worker_died_before_it_wrote_its_name(study: optuna.Study,
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[optuna.Study]:
-    yield optuna.create_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", grace=3))
+def database(tmp_path: Path) -> optuna.Study:
+    return optuna.create_study(study_name="s", storage=open_storage(f"sqlite:///{tmp_path}/s.db", grace=3))
 
 
 def test_in_a_database_a_trial_without_heartbeats_is_put_back(database: optuna.Study, tmp_path: Path) -> None:

@@ -193,12 +193,17 @@ def test_every_trial_is_a_run_below_that_of_its_study(write_search: Callable[...
 @pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_once(name: signal.Signals) -> None:
     before = signal.getsignal(name)
-    with pytest.raises(SystemExit) as ended, stopped_once():
-        try:
-            os.kill(os.getpid(), name)
-            time.sleep(5)
-        finally:
-            os.kill(os.getpid(), name)  # is ignored, so that a trial can be put back
+
+    def stopped_twice() -> None:
+        with stopped_once():
+            try:
+                os.kill(os.getpid(), name)
+                time.sleep(5)
+            finally:
+                os.kill(os.getpid(), name)  # is ignored, so that a trial can be put back
+
+    with pytest.raises(SystemExit) as ended:
+        stopped_twice()
     assert ended.value.code == 130
     assert signal.getsignal(name) is before
 
