@@ -9,7 +9,7 @@ from ngldm.pipeline.terminal import Device, print_table, progress
 if TYPE_CHECKING:
     from optuna import Study
 
-    from ngldm.pipeline.search.worker import Plan
+    from ngldm.pipeline.search.studies import Plan
 
 app = typer.Typer(help="Search the best settings of each noise (docs/tuning.md).", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A file of conf/search, without .yaml.")]
@@ -41,15 +41,16 @@ def run(
 
     Ctrl-C stops it at any time, and the same command continues it. Trainings go on from their checkpoints.
     """
-    from ngldm.pipeline.search.worker import make_plan, prepare, stopped_once, work, work_together
+    from ngldm.pipeline.search.studies import make_plan, prepare
+    from ngldm.pipeline.search.worker import stopped_once, work, work_together
 
     plan = make_plan(name, storage, noise)
     prepare(plan, grace)
-    if workers == 1:
-        with stopped_once():
+    with stopped_once():
+        if workers == 1:
             work(plan, device, grace, lambda line: print(line, flush=True))
-    else:
-        work_together(plan, device, grace, workers)
+        else:
+            work_together(plan, device, grace, workers)
     _print_best(plan)
 
 
@@ -62,7 +63,7 @@ def show(
 ) -> None:
     """Show the best trial of each noise, what its scores depend on, and the scores on fresh seeds if there are some."""
     from ngldm.pipeline.search.results import importances, write_summary
-    from ngldm.pipeline.search.worker import make_plan
+    from ngldm.pipeline.search.studies import make_plan
 
     plan = make_plan(name, storage, noise)
     studies = _print_best(plan)
@@ -95,9 +96,10 @@ def confirm(
     from ngldm.io.device import resolve_device
     from ngldm.io.errors import InputError
     from ngldm.pipeline import workspace
-    from ngldm.pipeline.search.results import best_trial, confirm_jobs
     from ngldm.pipeline.search.results import confirm as run_confirmation
-    from ngldm.pipeline.search.worker import make_plan
+    from ngldm.pipeline.search.results import confirm_jobs
+    from ngldm.pipeline.search.storage import best_trial
+    from ngldm.pipeline.search.studies import make_plan
 
     plan = make_plan(name, storage, None)
     shape, jobs = open_dataset(workspace.DATASET).item_shape, []
@@ -117,8 +119,9 @@ def confirm(
 def apply(name: Name, storage: Storage = None, noise: Noises = None) -> None:
     """Write the best settings of each noise as conf/tuned/<noise>.yaml, for `dvc exp run -S noise=... -S tuned=...`."""
     from ngldm.io.errors import InputError
-    from ngldm.pipeline.search.results import best_trial, write_tuned
-    from ngldm.pipeline.search.worker import make_plan
+    from ngldm.pipeline.search.results import write_tuned
+    from ngldm.pipeline.search.storage import best_trial
+    from ngldm.pipeline.search.studies import make_plan
 
     plan = make_plan(name, storage, noise)
     found = {label: best_trial(study) for label, study in _studies(plan).items()}
@@ -131,7 +134,7 @@ def apply(name: Name, storage: Storage = None, noise: Noises = None) -> None:
 
 def _studies(plan: "Plan") -> "dict[str, Study]":
     from ngldm.pipeline.search.storage import open_storage
-    from ngldm.pipeline.search.worker import open_studies
+    from ngldm.pipeline.search.studies import open_studies
 
     return open_studies(plan, open_storage(plan.storage), create=False)
 

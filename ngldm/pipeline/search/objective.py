@@ -20,7 +20,7 @@ from ngldm.sampling.samplers import network_calls
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 RUN, SCORES, STEPS, SECONDS, ERROR = (
     "mlflow_run",
@@ -195,13 +195,11 @@ class Objective:
 
 def best_settings(study: "Study") -> list[dict[str, Any]]:
     """The sampler settings of the best trial so far, in a list; an empty one if no trial is complete."""
-    complete = [trial for trial in storage.good_trials(study) if trial.state.name == "COMPLETE"]
-    if not complete:
-        return []
-    return [winner(min(complete, key=lambda trial: trial.value or 0.0))["settings"]]
+    best = storage.best_trial(study)
+    return [] if best is None else [winner(best)["settings"]]
 
 
-def winner(trial: Any) -> dict[str, Any]:
+def winner(trial: "FrozenTrial") -> dict[str, Any]:
     """The best sampler settings of a complete trial: settings, value, calls."""
     best: dict[str, Any] = min(trial.user_attrs[SCORES], key=lambda score: score["value"])
     return best

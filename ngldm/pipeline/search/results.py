@@ -18,7 +18,7 @@ from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.config import FOLDER
 from ngldm.pipeline.search.objective import SCORES, SECONDS, STEPS, winner
 from ngldm.pipeline.search.space import TUNED, Values, made_params, put, suggest, trial_space
-from ngldm.pipeline.search.worker import Plan
+from ngldm.pipeline.search.studies import Plan
 from ngldm.pipeline.workspace import TUNING
 
 if TYPE_CHECKING:
@@ -28,16 +28,10 @@ if TYPE_CHECKING:
 TUNED_FOLDER = FOLDER.parent / "tuned"
 
 
-def best_trial(study: "Study") -> "FrozenTrial | None":
-    """The complete trial with the lowest score; None if there is none."""
-    complete = [trial for trial in storage.good_trials(study) if trial.state.name == "COMPLETE"]
-    return min(complete, key=lambda trial: trial.value or math.inf, default=None)
-
-
 def summary_row(plan: Plan, label: str, study: "Study") -> dict[str, Any]:
     """What was done for a noise, and its best trial. The columns are `SUMMARY_COLUMNS`."""
     good, every = storage.good_trials(study), study.get_trials(deepcopy=False)
-    best = best_trial(study)
+    best = storage.best_trial(study)
     row: dict[str, Any] = {
         "search": plan.name,
         "noise": label,

@@ -97,7 +97,7 @@ def check_space(content: Mapping[str, Any], search: Search) -> None:
         space = trial_space(search, label)
         _check_when(space, "space")
         _check_values(base, space)
-        parse_params(base, "params.yaml with the search's overrides")
+        check_noises(parse_params(base, "params.yaml with the search's overrides"))
         _check_rungs(search, base)
     _check_when(search.sampling.space, "sampling.space")
     for key, dimension in search.sampling.space.items():

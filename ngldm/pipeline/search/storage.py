@@ -100,6 +100,12 @@ def good_trials(study: "Study") -> "list[FrozenTrial]":
     return list({slot_of(trial): trial for trial in reversed(done)}.values())[::-1]
 
 
+def best_trial(study: "Study") -> "FrozenTrial | None":
+    """The complete trial with the lowest score; None if there is none."""
+    complete = [trial for trial in good_trials(study) if trial.state.name == "COMPLETE"]
+    return min(complete, key=lambda trial: trial.values[0], default=None)
+
+
 def may_run(trials: "Sequence[FrozenTrial]", number: int) -> bool:
     """Whether the trial with this number is the first of its slot that is alive."""
     slot = slot_of(trials[number])

@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline.experiments.trial import Bench
-from ngldm.pipeline.search.worker import make_plan, prepare, work
+from ngldm.pipeline.search.studies import make_plan, prepare
+from ngldm.pipeline.search.worker import work
 
 SAMPLING = {
     "settings": 4,

@@ -16,7 +16,6 @@ from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments import study as jobs
 from ngldm.pipeline.search.results import (
-    best_trial,
     confirm,
     confirm_jobs,
     importances,
@@ -25,7 +24,8 @@ from ngldm.pipeline.search.results import (
     write_summary,
     write_tuned,
 )
-from ngldm.pipeline.search.worker import Plan, make_plan
+from ngldm.pipeline.search.storage import best_trial
+from ngldm.pipeline.search.studies import Plan, make_plan
 
 NOISES = {"student_t": {"df": {"low": 3.0, "high": 9.0}}, "gaussian": {}}
 SAMPLER = {"method": "heun", "num_inference_steps": 2}

@@ -101,6 +101,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"noises": {"laplase": {}}}, "unknown noise 'laplase'; choose one of: .*laplace"),
     ({"noises": {"student_t": {"nu": {"low": 3.0, "high": 4.0}}}}, "student_t.*nu"),
     ({"noises": {"student_t": {"df": {"low": 1.0, "high": 4.0}}}}, "student_t.*df"),
+    ({"noises": {"annealed": {}}}, "annealed.*use ddim with eta 0"),
     ({"halving": {"first": 7, "reduction": 2}}, "halving.first: 7 must be a multiple of train.log_every = 5"),
     (
         {"space": {"train.lr": {"low": 0.1, "high": 0.2, "when": {"schedule.name": ["cosine"]}}}},

@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline.experiments.trial import Bench
-from ngldm.pipeline.search.worker import first_values, make_plan, prepare, stopped_once, work
+from ngldm.pipeline.search.studies import make_plan, prepare
+from ngldm.pipeline.search.worker import stopped_once, work
 
 ROOT = Path(__file__).parents[3]
 # NGLDM_SEARCH_TRIALS=30 NGLDM_SEARCH_KILLS=3 is the check of docs/tuning.md; CI has a smaller one.
@@ -57,19 +58,6 @@ def test_each_noise_gets_its_trials_in_turn_and_no_more(write_search: Callable[.
     assert run() == [], "nothing is left to do"
     write_search(noises={"laplace": {}, "gaussian": {}}, halving=None, trials=4)
     assert len(run()) == 2, "a greater budget continues"
-
-
-def test_the_first_trials_have_the_params_and_then_the_same_draws_for_all_noises(
-    write_search: Callable[..., None], content: dict[str, Any]
-) -> None:
-    noises = {"laplace": {}, "student_t": {"df": {"low": 3.0, "high": 9.0}}}
-    write_search(startup=3, noises=noises)
-    plan = make_plan("tiny", None, None)
-    one, other = first_values(plan, "laplace"), first_values(plan, "student_t")
-    assert one[0]["train.lr"] == plan.content["train"]["lr"]
-    assert other[0]["noise_options.student_t.df"] == 5.0  # conf/noise/student_t.yaml
-    assert [values["train.lr"] for values in one] == [values["train.lr"] for values in other]
-    assert len({values["train.lr"] for values in one}) == 3
 
 
 def test_trials_end_at_a_rung_when_others_were_better(
@@ -158,18 +146,6 @@ def test_cma_es_runs_too(write_search: Callable[..., None]) -> None:
     run()
     assert sorted(slots()) == list(range(5))
     assert any(key.startswith("cma:") for trial in trials() for key in trial.system_attrs), "CMA-ES kept its state"
-
-
-def test_a_search_is_not_continued_with_other_settings_or_data(write_search: Callable[..., None]) -> None:
-    write_search(trials=1)
-    run()
-    write_search(trials=1, space={"train.lr": {"low": 1e-4, "high": 2e-2, "log": True}})
-    with pytest.raises(InputError, match=r"begun with other settings\.space\.train\.lr\.high"):
-        run()
-    write_search(trials=1)
-    (Path("data/latents") / "train.npy").write_bytes(b"other")
-    with pytest.raises(InputError, match=r"begun with other inputs\.data/latents/train\.npy"):
-        prepare(make_plan("tiny", None, None), 60)
 
 
 def test_every_trial_is_a_run_below_that_of_its_study(write_search: Callable[..., None]) -> None:
