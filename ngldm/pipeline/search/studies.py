@@ -1,6 +1,6 @@
 """A search that has been checked, and its Optuna studies, one for each noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
