@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
 from ngldm.io.device import be_deterministic, resolve_device
@@ -16,14 +14,13 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, train_classifier
+from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier, write_reference
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.protocol import shortfall
-from ngldm.scoring.scorer import measure_real
 from ngldm.training.checkpoint import decisive
 
 
@@ -53,23 +50,13 @@ def reference(device: Device = "auto") -> None:
         trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
         extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
-            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
-        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
+            found = write_reference(extractor, data, folder, scoring.batch_size, advance)
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
-        metrics[f"floor_{extractor.metric}"] = floor
-        about = {
-            "extractor": extractor.name,
-            "metric": extractor.metric,
-            "weights_sha256": extractor.weights_sha256,
-            "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
-            "num_images": len(data.train),
-            "floor": floor,
-            "floor_num_images": len(data.test),
-            **metrics,
-            **damaged,
-        }
+        metrics[f"floor_{extractor.metric}"] = entry(found, "floor", float)
+        made_of_data = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
+        about = {**found, "dataset_sha256": made_of_data, **metrics, **damaged}
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})

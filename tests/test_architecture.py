@@ -67,7 +67,11 @@ def params_read(stage: str) -> set[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     }
-    return {{"noise_arguments": "noise_options"}.get(key, key) for key in read} - NOT_INPUTS
+    methods = {
+        "noise_arguments": {"noise_options"},
+        "study_models": {"study", "schedule", "diffusion", "train", "dataset"},
+    }
+    return {key for name in read for key in methods.get(name, {name})} - NOT_INPUTS
 
 
 @pytest.mark.parametrize("stage", [stage for stage in PIPELINE if stage != "report"])

@@ -1,10 +1,13 @@
-"""The scores of the study, on disk: study/scores.csv."""
+"""The scores of the study, on disk: study/scores.csv, and study/further.csv where further scores were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
+from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_csv, write_csv
+
+MADE_BY = "the stage `study`"
 
 
 class StudyRow(TypedDict):
@@ -17,8 +20,9 @@ class StudyRow(TypedDict):
         noise: name of the distribution.
         forward, objective: of the diffusion.
         network_calls: per image.
-        value: Frechet distance to the training images.
+        value: Frechet distance to the training images; NaN if generated images hold NaN or infinite numbers.
         outliers: fraction of images with a latent far outside the range of the training latents.
+        further: other scores by name (`ngldm.scoring.further`).
     """
 
     variant: str
@@ -31,16 +35,25 @@ class StudyRow(TypedDict):
     network_calls: int
     value: float
     outliers: float
+    further: dict[str, float]
 
 
-COLUMNS = tuple(StudyRow.__annotations__)
+COLUMNS = tuple(key for key in StudyRow.__annotations__ if key != "further")
+KEY = ("variant", "train_seed", "sampler", "sample_seed")
+FURTHER_COLUMNS = (*KEY, "score", "value")
 
 
 def write_scores(rows: Sequence[StudyRow], path: Path) -> None:
-    """Write the folder with its table, sorted by variant, seeds and sampler. It appears complete or not at all."""
+    """Write the folder with its tables, sorted by variant, seeds and sampler. It appears complete or not at all.
+
+    further.csv has a line for each further score; without any there is no such file.
+    """
     ordered: list[StudyRow] = sorted(rows, key=_order)
+    further = [{**row, "score": score, "value": value} for row in ordered for score, value in row["further"].items()]
     with atomic_directory(path) as folder:
         write_csv(folder / "scores.csv", COLUMNS, ordered)
+        if further:
+            write_csv(folder / "further.csv", FURTHER_COLUMNS, further)
 
 
 def _order(row: StudyRow) -> tuple[str, str, str, str]:
@@ -48,12 +61,27 @@ def _order(row: StudyRow) -> tuple[str, str, str, str]:
 
 
 def read_scores(path: Path) -> list[StudyRow]:
-    """The rows of the folder's table; none if the study had no variants.
+    """The rows of the folder's tables; none if the study had no variants.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: a file is missing or damaged.
     """
-    return read_csv(path / "scores.csv", "the stage `study`", _row, COLUMNS)
+    rows = read_csv(path / "scores.csv", MADE_BY, _row, COLUMNS)
+    if (path / "further.csv").is_file():
+        by_key = {_key(row): row["further"] for row in rows}
+        for key, score, value in read_csv(path / "further.csv", MADE_BY, _further, FURTHER_COLUMNS):
+            if key not in by_key:
+                raise InputError(f"{path / 'further.csv'}: scores.csv has no line for {', '.join(key)}")
+            by_key[key][score] = value
+    return rows
+
+
+def _key(row: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(str(row[key]) for key in KEY)
+
+
+def _further(row: dict[str, str]) -> tuple[tuple[str, ...], str, float]:
+    return _key(row), row["score"], float(row["value"])
 
 
 def _row(row: dict[str, str]) -> StudyRow:
@@ -68,4 +96,5 @@ def _row(row: dict[str, str]) -> StudyRow:
         network_calls=int(row["network_calls"]),
         value=float(row["value"]),
         outliers=float(row["outliers"]),
+        further={},
     )

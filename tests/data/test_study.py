@@ -20,6 +20,7 @@ def row(variant: str, train_seed: int, value: float) -> StudyRow:
         network_calls=25,
         value=value,
         outliers=0.125,
+        further={},
     )
 
 
@@ -38,3 +39,30 @@ def test_a_study_without_variants_has_no_rows(tmp_path: Path) -> None:
 def test_a_missing_table_is_named_with_its_stage(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"scores\.csv: no such file .* the stage `study`"):
         read_scores(tmp_path / "none")
+
+
+def test_further_scores_have_a_line_each_and_come_back_with_their_rows(tmp_path: Path) -> None:
+    with_two = StudyRow(**{**row("a", 0, 1.0), "further": {"msle": 0.1 + 0.2, "beyond_0.99": 0.0}})
+    without, broken = row("a", 1, 2.0), row("b", 0, float("nan"))
+    write_scores([broken, without, with_two], tmp_path / "study")
+    assert (tmp_path / "study/further.csv").read_text().splitlines() == [
+        "variant,train_seed,sampler,sample_seed,score,value",
+        "a,0,heun,0,msle,0.30000000000000004",
+        "a,0,heun,0,beyond_0.99,0.0",
+    ]
+    first, second, third = read_scores(tmp_path / "study")
+    assert (first, second) == (with_two, without)
+    assert third["value"] != third["value"]
+
+
+def test_without_further_scores_there_is_no_second_table(tmp_path: Path) -> None:
+    write_scores([row("a", 0, 1.0)], tmp_path / "study")
+    assert [file.name for file in (tmp_path / "study").iterdir()] == ["scores.csv"]
+
+
+def test_a_further_score_of_no_row_is_refused(tmp_path: Path) -> None:
+    write_scores([StudyRow(**{**row("a", 0, 1.0), "further": {"msle": 0.5}})], tmp_path / "study")
+    text = (tmp_path / "study/further.csv").read_text()
+    (tmp_path / "study/further.csv").write_text(text.replace("a,0", "a,3"))
+    with pytest.raises(InputError, match=r"further\.csv: scores\.csv has no line for a, 3, heun, 0"):
+        read_scores(tmp_path / "study")

@@ -9,6 +9,7 @@ from ngldm.io.errors import InputError
 from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.sections import DatasetParams
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import check_sampler
@@ -21,7 +22,7 @@ def check_noises(params: Params) -> None:
         InputError: an unknown distribution, an unknown or wrong parameter, a distribution that noise cannot have, a
             diffusion that is not for it or not for the schedule, or a sampler that is wrong for this diffusion.
     """
-    points = (params.dataset.law.dim if params.dataset.law else 1) if params.dataset.name == "points" else 0
+    points = _columns(params.dataset)
     samplers = {f"sampler_options.{label}": params.sampler_options[label] for label in _used(params)}
     settings = (params.schedule.model_dump(), params.diffusion.model_dump())
     for label, options in params.noise_options.items():
@@ -29,11 +30,18 @@ def check_noises(params: Params) -> None:
             _check(f"noise_options.{label}", options, points, settings, samplers)
         else:
             make_part(f"noise_options.{label}", options)
-    for label, variant in params.study.variants.items():
-        schedule = {**params.schedule.model_dump(), **variant.schedule}
-        diffusion = {**params.diffusion.model_dump(), **variant.diffusion()}
-        chosen = {f"study.samplers.{k}": params.study.samplers[k] for k in variant.samplers or params.study.samplers}
-        _check(f"study.variants.{label}.noise", variant.noise, points, (schedule, diffusion), chosen)
+    for model in params.study_models():
+        own = _columns(model.dataset or params.dataset)
+        composed = (model.schedule.model_dump(), model.diffusion.model_dump())
+        chosen = {f"study.samplers.{label}": options for label, options in model.samplers.items()}
+        _check(f"{model.key}.noise", model.variant.noise, own, composed, chosen)
+
+
+def _columns(dataset: DatasetParams) -> int:
+    """Columns of points, 0 for images. Of a table, which is not read here, one."""
+    if dataset.name != "points":
+        return 0
+    return dataset.law.dim if dataset.law else 1
 
 
 def _used(params: Params) -> list[str]:

@@ -1,7 +1,7 @@
 """params.yaml with types. The whole file is checked before any work starts.
 
 Hydra writes the file from conf/, and the stages read it. The modules `sections`, `samplers` and `study` describe each
-key with its unit and range. This module checks the rules between keys.
+key with its unit and range, `variants` composes the models of the study. This module checks the rules between keys.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     AutoencoderParams,
@@ -31,7 +32,9 @@ from ngldm.pipeline.config.sections import (
     UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
+from ngldm.pipeline.config.variants import Base, StudyModel, study_models
 from ngldm.sampling.names import CHAIN_SAMPLERS, adds_noise, check_coupling
+from ngldm.scoring.names import check_names
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -122,26 +125,26 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _variants_compose(self) -> "Params":
-        for label, variant in self.study.variants.items():
-            try:
-                schedule = ScheduleParams(**{**self.schedule.model_dump(), **variant.schedule})
-            except ValidationError as error:
-                raise ValueError(f"study.variants.{label}.schedule.{describe_fault(error.errors()[0])}") from None
-            objective = variant.objective or self.diffusion.objective
+        check_names(self.study.scores, self.dataset.name == "points", "study.scores")
+        for model in self.study_models():
+            schedule, diffusion = model.schedule, model.diffusion
             pure_noise = ends_in_noise(schedule.name, schedule.zero_terminal_snr)
-            require_signal(objective, pure_noise, f"study.variants.{label}.objective")
-            if (variant.forward or self.diffusion.forward) == "markov":
-                require_chain(f"study.variants.{label}.forward: 'markov'", schedule.name)
-            used = {name: self.study.samplers[name] for name in variant.samplers or self.study.samplers}
-            _require_steps(used, "study.samplers", schedule, f" of study.variants.{label}")
-            _require_right(used, "study.samplers", variant.coupling or self.diffusion.coupling)
-            _require_chain(used, "study.samplers", schedule)
+            require_signal(diffusion.objective, pure_noise, f"{model.key}.objective")
+            if diffusion.forward == "markov":
+                require_chain(f"{model.key}.forward: 'markov'", schedule.name)
+            _require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
+            _require_right(model.samplers, "study.samplers", diffusion.coupling)
+            _require_chain(model.samplers, "study.samplers", schedule)
         return self
 
     @model_validator(mode="after")
     def _steps_within_t(self) -> "Params":
         _require_steps(self.sampler_options, "sampler_options", self.schedule)
         return self
+
+    def study_models(self) -> list[StudyModel]:
+        """The models of the study, each with all its settings."""
+        return study_models(self.study, Base(self.schedule, self.diffusion, self.train, self.dataset))
 
     def noise_arguments(self, label: str) -> dict[str, Any]:
         """`name` and `params` for `ngldm.noise.make_noise`."""
@@ -199,7 +202,7 @@ def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Par
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        lines = [describe_fault(fault) for fault in error.errors()]
+        lines = [describe_fault(fault, Params) for fault in error.errors()]
         raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
 
@@ -208,7 +211,7 @@ def value_faults(content: Mapping[str, Any]) -> list[str]:
     try:
         Params.model_validate(content)
     except ValidationError as error:
-        return [describe_fault(fault) for fault in error.errors() if fault["type"] != "value_error"]
+        return [describe_fault(fault, Params) for fault in error.errors() if fault["type"] != "value_error"]
     return []
 
 
@@ -240,36 +243,6 @@ def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
     """
     content = load_raw(path)
     return parse_params(content, shown or str(path))
-
-
-def describe_fault(fault: Any, model: type[BaseModel] = Params) -> str:
-    """One fault that pydantic found, with the key, the value and what is allowed.
-
-    Args:
-        fault: an entry of `ValidationError.errors()`.
-        model: what was checked.
-    """
-    path = ".".join(str(part) for part in fault["loc"])
-    kind, value = fault["type"], fault["input"]
-    message = fault["msg"].removeprefix("Value error, ")
-    if kind == "value_error":  # from our own checks, which name the key and the value themselves
-        own = f"{path}." if path and not message.startswith((f"{path}.", f"unknown {path}.")) else ""
-        return own + message
-    if kind == "extra_forbidden":
-        return f"{path}: unknown key; {_siblings(fault['loc'], model)}"
-    if kind == "missing":
-        return f"{path}: missing"
-    return f"{path}: {value!r} is not allowed: {message[0].lower()}{message[1:]}"
-
-
-def _siblings(loc: tuple[Any, ...], model: Any) -> str:
-    for part in loc[:-1]:
-        annotation = model.model_fields[part].annotation if part in getattr(model, "model_fields", {}) else None
-        if annotation is None:  # the part is a label in a mapping such as sampler_options
-            continue
-        options = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, Section)]
-        model = options[0] if options else annotation
-    return f"known here: {', '.join(getattr(model, 'model_fields', {}))}"
 
 
 def describe(section: BaseModel, prefix: str = "") -> list[str]:

@@ -1,11 +1,14 @@
 """The params of the study."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
+
+SHORT = ("forward", "objective", "weighting", "coupling", "stein_head")  # keys of `diffusion` beside the others
+TRAIN_SET = "train_set"  # the label of the training points themselves
 
 
 class StudyVariant(Section):
@@ -17,21 +20,48 @@ class StudyVariant(Section):
     weighting: Weighting | None = Field(default=None, description="replaces diffusion.weighting")
     coupling: Coupling | None = Field(default=None, description="replaces diffusion.coupling")
     stein_head: SteinHead | None = Field(default=None, description="replaces diffusion.stein_head")
+    diffusion: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of diffusion, any of them")
     schedule: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of schedule")
+    train: dict[str, Any] = Field(
+        default_factory=dict,
+        description="replaces these keys of train; not checkpoint_every, export and snapshot_every, which the study "
+        "does not use",
+    )
+    dataset: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the variant makes points of its own: replaces law (or some of its keys), transform, train_size, "
+        "test_size and seed of dataset; seed: train draws other points for each training (points of a law)",
+    )
+    data: list[Label] | None = Field(default=None, description="labels in study.data; default: all")
     samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; default: all")
 
-    def diffusion(self) -> dict[str, Any]:
+    @model_validator(mode="after")
+    def _said_once(self) -> "StudyVariant":
+        for key in SHORT:
+            if getattr(self, key) is not None and key in self.diffusion:
+                raise ValueError(f"{key}: given twice, also in diffusion.{key}")
+        return self
+
+    def replaced_diffusion(self) -> dict[str, Any]:
         """The settings that replace those of the section `diffusion`."""
-        keys = {"forward", "objective", "weighting", "coupling", "stein_head"}
-        own = self.model_dump(exclude_none=True, include=keys)
-        return {**own, "gamma": None} if self.weighting == "none" else own  # gamma belongs to the other weighting
+        own = {**self.model_dump(exclude_none=True, include=set(SHORT)), **self.diffusion}
+        return {"gamma": None, **own} if own.get("weighting") == "none" else own  # gamma belongs to the other weighting
 
 
 class StudyParams(Section):
     """The stage `study`. Without variants it does nothing; recipe=study has some."""
 
     variants: dict[Label, StudyVariant] = Field(description="label to a model to train")
+    data: dict[Label, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="label to the key dataset of a variant: every variant is trained on each of them, with the label "
+        "<data>_<variant>; the variant's own dataset replaces keys of it (points of a law)",
+    )
     samplers: dict[Label, SamplerOptions] = Field(description="label to a sampler")
+    scores: list[Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=list,
+        description="further scores beside the Frechet distance, by name; a * at the end stands for the rest of names",
+    )
     train_seeds: PositiveInt = Field(description="trainings of each variant")
     sample_seeds: PositiveInt = Field(description="sets of images of each training and sampler")
     num_images: PositiveInt = Field(description="images per set")
@@ -39,13 +69,14 @@ class StudyParams(Section):
     workers: PositiveInt = Field(description="parallel processes, with one thread each")
 
     @model_validator(mode="after")
-    def _samplers_exist(self) -> "StudyParams":
+    def _labels_exist(self) -> "StudyParams":
         for label, variant in self.variants.items():
             if not isinstance(variant.noise.get("distribution"), str):
                 raise ValueError(f"variants.{label}.noise.distribution: missing; it names a registered noise")
-            for name in variant.samplers or ():
-                if name not in self.samplers:
-                    raise ValueError(f"variants.{label}.samplers: {name!r} is none of {sorted(self.samplers)}")
+            for key, known in (("samplers", self.samplers), ("data", self.data)):
+                for name in getattr(variant, key) or ():
+                    if name not in known:
+                        raise ValueError(f"variants.{label}.{key}: {name!r} is none of {sorted(known)}")
         return self
 
     def scoring(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 there are no labels, and what the further scores compare with."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ from ngldm.data.dataset import Dataset
 from ngldm.data.reference import MAX_FEATURES
 from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
+from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.scoring.features.classifier import Classifier, accuracy, classifier_loss
+from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
+from ngldm.scoring.scorer import measure_real
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
@@ -68,6 +72,31 @@ def train_classifier(
     trained = ema.model.to("cpu")
     trained.standardise(as_images(data.train))
     return trained
+
+
+def write_reference(
+    extractor: Extractor, data: Dataset, folder: Path, batch_size: int, advance: Callable[[int], None] = lambda n: None
+) -> dict[str, object]:
+    """Write what generated items are compared with into an existing folder: statistics, features and further.npz.
+
+    Args:
+        extractor: its own file, if it has one, is in the folder already.
+        batch_size: items per call of the extractor.
+        advance: called with the number of items of each batch, of both splits.
+
+    Returns:
+        What reference.json says of them.
+    """
+    floor, test_features = measure_real(extractor, data, folder, batch_size, advance)
+    np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
+    return {
+        "extractor": extractor.name,
+        "metric": extractor.metric,
+        "weights_sha256": extractor.weights_sha256,
+        "num_images": len(data.train),
+        "floor": floor,
+        "floor_num_images": len(data.test),
+    }
 
 
 def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:

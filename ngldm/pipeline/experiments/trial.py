@@ -1,5 +1,6 @@
 """One training of a search: it stops at some steps, where a caller scores the model so far and may end it."""
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -8,13 +9,15 @@ from typing import Any
 
 from ngldm.data.dataset import Dataset, open_dataset
 from ngldm.data.latents import Latents, open_cache
+from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import TrainParams
+from ngldm.pipeline.experiments.compute import score_samplers
+from ngldm.pipeline.experiments.inputs import Inputs
 from ngldm.pipeline.experiments.models import fresh_model
-from ngldm.pipeline.experiments.study import score_samplers
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.scorer import Scorer
@@ -22,11 +25,7 @@ from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 
-INPUTS = (
-    *(workspace.LATENTS / name for name in ("train.npy", "statistics.json")),
-    workspace.AUTOENCODER,
-    *(workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")),
-)
+INPUTS = tuple(Inputs().files())
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,13 @@ class Bench:
         """Frechet distance of a set of images.
 
         Raises:
-            InputError: latents or images are NaN or infinite.
+            InputError: images are NaN or infinite.
         """
         sets = score_samplers(
             model, {"": sampler}, [self.sample_seed], self.scorer.count, self.batch_size, scorer=self.scorer
         )
+        if math.isnan(sets[0].value):
+            raise InputError("images hold NaN or infinite numbers")
         return sets[0].value
 
     @contextmanager

@@ -1,5 +1,6 @@
 """The second table, of the further scores, and the figures of points."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.experiments.summary import FurtherSummary
 from ngldm.pipeline.report.figures import styled, subplots
 from ngldm.pipeline.report.table import ScoreRow
 
@@ -41,6 +43,18 @@ def further_keys(scores: Mapping[str, object]) -> list[str]:
     metric = {key for key in scores if f"{key}_std" in scores}
     first = {*ScoreRow.__annotations__, *metric, *(f"{key}_std" for key in metric), "kid", "kid_std"}
     return [key for key in scores if key not in first]
+
+
+def further_study_rows(summary: Sequence[FurtherSummary]) -> list[Row]:
+    """A row for each variant and sampler, a column for each score: mean ± standard error. What it has not is None."""
+    columns = ["variant", "sampler", *(row["score"] for row in summary)]
+    rows: dict[tuple[str, str], dict[str, object]] = {}
+    for row in summary:
+        key: dict[str, object] = {"variant": row["variant"], "sampler": row["sampler"]}
+        cells = rows.setdefault((row["variant"], row["sampler"]), {**dict.fromkeys(columns), **key})
+        error = "" if math.isnan(row["std_error"]) else f" ± {row['std_error']:.2g}"
+        cells[row["score"]] = f"{row['mean']:.4g}{error}"
+    return [*rows.values()]
 
 
 def tail_errors(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, object]]]:

@@ -5,7 +5,8 @@ It only shows what the stages wrote, and computes no result of its own. It does 
 
 import base64
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from ngldm.io.images import load_arrays, save_png
 from ngldm.io.items import are_points, picture, trajectory_picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.experiments.summary import StudySummary, summarise
+from ngldm.pipeline.experiments.summary import StudySummary, summarise, summarise_further
 from ngldm.pipeline.report import figures, provenance, tuning
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.further import further_rows, scatter, tails
+from ngldm.pipeline.report.further import further_rows, further_study_rows, scatter, tails
 from ngldm.pipeline.report.table import (
     COLUMNS,
     ScoreRow,
@@ -39,6 +40,20 @@ from ngldm.pipeline.report.table import (
     winners,
 )
 from ngldm.theory.tables import MomentRow, Theory, read_theory
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of the study; empty if it has no variants.
+
+    Attributes:
+        scores: Frechet distances.
+        further: the further scores, by variant and sampler.
+    """
+
+    scores: Sequence[StudySummary]
+    further: Sequence[Mapping[str, object]]
+
 
 STEPS = 5  # of `write_report`, for a progress bar
 STUDY_COLUMNS = ("variant", "sampler", "network_calls", "mean", "std", "std_error", "ratio", "outliers", "seeds")
@@ -62,12 +77,16 @@ def draw_figures(params: Params, rows: list[ScoreRow], theory: Theory, folder: P
         figures.save_svg(figures.theorem(theory.theorem, theory.latent_shape), folder / "theorem1.svg")
 
 
-def draw_study(folder: Path) -> list[StudySummary]:
-    """Write the study's table and figure, if it has scores. Returns its summary."""
-    study = summarise(read_scores(workspace.STUDY))
-    if study:
-        (folder / "study.md").write_text(markdown_table(study, STUDY_COLUMNS))
-        figures.save_svg(figures.study(study), folder / "study.svg")
+def draw_study(params: Params, folder: Path) -> Study:
+    """Write the study's tables and figure, if it has scores."""
+    rows = read_scores(workspace.STUDY)
+    study = Study(summarise(rows, list(params.study.data)), further_study_rows(summarise_further(rows)))
+    if study.scores:
+        (folder / "study.md").write_text(markdown_table(study.scores, STUDY_COLUMNS))
+        drawn = [row for row in study.scores if row["network_calls"] and row["mean"] == row["mean"]]
+        figures.save_svg(figures.study(drawn), folder / "study.svg")
+    if study.further:
+        (folder / "study-further.md").write_text(markdown_table(study.further, list(study.further[0])))
     return study
 
 
@@ -111,7 +130,7 @@ def moment_cells(moments: Sequence[MomentRow]) -> list[dict[str, Any]]:
     return list(rows.values())
 
 
-def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary], theory: Theory, folder: Path) -> str:
+def render_html(params: Params, rows: list[ScoreRow], study: Study, theory: Theory, folder: Path) -> str:
     """The page. The pictures of `folder` that it shows are part of it."""
     environment = Environment(
         loader=PackageLoader("ngldm.pipeline.report", "."),
@@ -132,12 +151,13 @@ def render_html(params: Params, rows: list[ScoreRow], study: list[StudySummary],
         columns=COLUMNS,
         further=further_rows(params),
         points=params.dataset.name == "points",
-        study=study,
+        study=study.scores,
         study_columns=STUDY_COLUMNS,
         search=tuning.search_summary(),
         search_columns=tuning.SHOWN_COLUMNS,
         confirmed=tuning.confirmed_summary(),
         confirmed_columns=tuning.CONFIRMED_COLUMNS,
+        study_further=study.further,
         moments=moment_cells(theory.moments),
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
         paper=paper_rows(rows) if beside_paper(params) else [],
@@ -175,7 +195,7 @@ def write_report(
         theory = read_theory(workspace.THEORY)
         draw_figures(params, rows, theory, folder)
         advance(1, "study")
-        study = draw_study(folder)
+        study = draw_study(params, folder)
         advance(1, "page")
         (folder / "index.html").write_text(render_html(params, rows, study, theory, folder), encoding="utf-8")
         advance(1)

@@ -16,7 +16,8 @@ from ngldm.data.study import StudyRow
 from ngldm.io.files import fingerprint
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.experiments.summary import summarise
+from ngldm.pipeline.config.variants import StudyModel
+from ngldm.pipeline.experiments.summary import summarise, summarise_further
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
@@ -129,27 +130,39 @@ def scored_against(about: Mapping[str, object]) -> dict[str, str]:
 
 
 def record_study(store: Store, params: Params, rows: Sequence[StudyRow], about: Mapping[str, object]) -> None:
-    """Write the study: a finished run for each variant, with its settings and its mean score by sampler, in one parent.
+    """Write the study: a finished run for each model, with its settings and its mean scores by sampler, in one parent.
 
     Args:
-        rows: the rows of study/scores.csv.
+        rows: of `ngldm.data.study.read_scores`.
         about: reference.json.
     """
-    summary = summarise(rows)
-    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **commit_tags(), **scored_against(about)}
+    summary, further = summarise(rows, list(params.study.data)), summarise_further(rows)
+    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **commit_tags()}
     scoring = {"sample.num_images": params.study.num_images, **flatten({"evaluate": params.evaluate.model_dump()})}
-    parent = Run(store, store.create_run("study", origin))
-    for label, variant in params.study.variants.items():
-        run = Run(store, store.create_run(label, {**origin, PARENT_ID: parent.id or ""}))
-        settings = {**flatten(params.diffusion.model_dump()), **flatten(variant.model_dump(exclude_none=True))}
-        run.params({**settings, **scoring})
+    parent = Run(store, store.create_run("study", {**origin, **scored_against(about)}))
+    models = {model.label: model for model in params.study_models()}
+    for label in dict.fromkeys([*models, *(row["variant"] for row in summary)]):
+        model = models.get(label)  # the training points have none
+        against = scored_against(about) if model is not None and model.dataset is None else {}
+        run = Run(store, store.create_run(label, {**origin, **against, PARENT_ID: parent.id or ""}))
+        run.params({**(_study_params(model) if model is not None else {}), **scoring})
         for row in (row for row in summary if row["variant"] == label):
             values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
             run.metrics(
                 {f"{k}.{row['sampler']}": v for k, v in values.items()}
             )  # the error is NaN, and left out, if there is one seed
+        for other in (row for row in further if row["variant"] == label):
+            values = {other["score"]: other["mean"], f"{other['score']}_std_error": other["std_error"]}
+            run.metrics({f"{k}.{other['sampler']}": v for k, v in values.items()})
         run.finish()
     parent.finish()
+
+
+def _study_params(model: StudyModel) -> dict[str, Any]:
+    """The settings of a model of the study: all of its diffusion and own data, else those that the variant replaces."""
+    own = flatten({"dataset": model.dataset.model_dump(exclude_none=True)}) if model.dataset is not None else {}
+    variant = model.variant.model_dump(exclude_none=True, exclude={"dataset", "diffusion"})
+    return {**flatten(model.diffusion.model_dump()), **flatten(variant), **own}
 
 
 def training_params(params: Params, noise: str) -> dict[str, Any]:

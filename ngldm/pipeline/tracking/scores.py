@@ -12,7 +12,7 @@ from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.further.images import PER_CLASS
+from ngldm.scoring.names import PER_CLASS
 from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import Scores
 

@@ -4,7 +4,7 @@ For images it holds `test_features`, `test_labels` and the `spectrum` of the tra
 `test`, and the `centres` of the modes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,48 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.reference import MADE_BY
+from ngldm.io.errors import InputError
 from ngldm.io.images import load_arrays
 from ngldm.io.items import Items, are_points, as_images, as_points
-from ngldm.scoring.further.images import RealImages, image_scores
-from ngldm.scoring.further.points import SHARES, point_scores, tail_radii
+from ngldm.scoring.further.images import RealImages, image_score_names, image_scores
+from ngldm.scoring.further.points import SHARES, point_score_names, point_scores, tail_radii
 
 
-def further_scores(path: Path, items: Items, features: Tensor, train_features: Tensor, k: int) -> dict[str, float]:
+def available_scores(path: Path, points: bool) -> list[str]:
+    """The names of all further scores that can be taken against a file further.npz.
+
+    Raises:
+        InputError: the file lacks what is needed.
+    """
+    if points:
+        real = load_arrays(path, ("test", "centres"), MADE_BY)
+        return point_score_names(real["test"].shape[1], len(real["centres"]))
+    return image_score_names(load_arrays(path, ("test_labels",), MADE_BY)["test_labels"])
+
+
+def choose_scores(wanted: Sequence[str], available: Sequence[str], key: str) -> tuple[str, ...]:
+    """The available scores that are wanted, in their own order.
+
+    Args:
+        wanted: names; a * at the end stands for the rest of names.
+        key: of the names in the settings, for the message.
+
+    Raises:
+        InputError: a name fits no available score.
+    """
+    chosen: set[str] = set()
+    for name in wanted:
+        start = name.removesuffix("*")
+        fits = {score for score in available if score == name or (start != name and score.startswith(start))}
+        if not fits:
+            raise InputError(f"{key}: {name!r} is none of the scores of these data: {', '.join(available)}")
+        chosen |= fits
+    return tuple(score for score in available if score in chosen)
+
+
+def further_scores(
+    path: Path, items: Items, features: Tensor, train_features: Tensor, k: int, wanted: Collection[str] | None = None
+) -> dict[str, float]:
     """`image_scores` of generated images, or `point_scores` of generated points.
 
     Args:
@@ -28,16 +63,18 @@ def further_scores(path: Path, items: Items, features: Tensor, train_features: T
         features: (M, D) theirs.
         train_features: (N, D) of training items.
         k: neighbours of the recall.
+        wanted: names of the scores; None takes all.
 
     Raises:
         InputError: the file lacks what is needed.
     """
     if are_points(items):
         real = load_arrays(path, ("test", "centres"), MADE_BY)
-        return point_scores(as_points(items), real["test"], real["centres"])
+        return point_scores(as_points(items), real["test"], real["centres"], wanted)
     real = load_arrays(path, ("test_features", "test_labels", "spectrum"), MADE_BY)
     test, labels = torch.from_numpy(real["test_features"]), torch.from_numpy(real["test_labels"])
-    return image_scores(as_images(items), features, RealImages(train_features, test, labels, real["spectrum"]), k)
+    compared = RealImages(train_features, test, labels, real["spectrum"])
+    return image_scores(as_images(items), features, compared, k, wanted)
 
 
 def beside_points(path: Path, sets: Mapping[str, Items]) -> dict[str, object]:

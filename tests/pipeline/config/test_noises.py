@@ -116,7 +116,7 @@ def test_a_variant_with_a_coupling_is_for_deterministic_samplers(content):
     content["study"]["samplers"] = {**noisy, "ddim": {"method": "ddim", "num_inference_steps": 5}}
     variant = {"noise": {"distribution": "gaussian"}, "coupling": "minibatch_ot", "samplers": ["ddim"]}
     content["study"]["variants"] = {"v": variant}
-    assert parse_params(content).study.variants["v"].diffusion() == {"coupling": "minibatch_ot"}
+    assert parse_params(content).study.variants["v"].replaced_diffusion() == {"coupling": "minibatch_ot"}
     variant["samplers"] = ["ddim", "ancestral"]
     with pytest.raises(InputError, match=r"study\.samplers\.ancestral\.method: 'ancestral' adds fresh noise"):
         parse_params(content)

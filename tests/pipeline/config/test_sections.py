@@ -111,5 +111,5 @@ def test_a_gamma_without_effect_is_refused() -> None:
 
 def test_a_variant_without_a_weighting_has_no_gamma_of_another() -> None:
     shared = {"weighting": "min_snr", "gamma": 2.0}
-    assert {**shared, **StudyVariant(noise={}, weighting="none").diffusion()}["gamma"] is None
-    assert {**shared, **StudyVariant(noise={}).diffusion()}["gamma"] == 2.0
+    assert {**shared, **StudyVariant(noise={}, weighting="none").replaced_diffusion()}["gamma"] is None
+    assert {**shared, **StudyVariant(noise={}).replaced_diffusion()}["gamma"] == 2.0

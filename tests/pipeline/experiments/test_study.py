@@ -1,4 +1,4 @@
-"""The study: what is averaged over what, and that a training and its scores follow from their seeds."""
+"""The study's jobs: which are computed again, and what is refused before them."""
 
 import csv
 import json
@@ -9,40 +9,23 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 from ruamel.yaml import YAML
 
-from ngldm.data.reference import Reference
-from ngldm.data.statistics import latent_extent
 from ngldm.io.errors import InputError
-from ngldm.io.images import UInt8Array
-from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments import study as jobs
-from ngldm.pipeline.experiments.study import Job, Score, run_jobs, score_samplers, train_model
+from ngldm.pipeline.experiments.compute import Job
+from ngldm.pipeline.experiments.study import run_jobs
 from ngldm.sampling.best import SamplerSettings
-from ngldm.scoring.frechet import Moments
-from ngldm.scoring.scorer import Scorer
 from stages.curve import curve
 from stages.study import study
 
-CONFIG = {
+SETTINGS = {
     "noise": {"name": "laplace", "params": {}},
     "schedule": {"name": "cosine", "num_train_timesteps": 20},
-    "diffusion": {"forward": "markov", "objective": "x0", "weighting": "min_snr", "gamma": None},
-    "unet": {
-        "widths": [8],
-        "blocks_per_level": 1,
-        "attention_levels": [],
-        "attention_head_dim": 8,
-        "time_embedding": "sinusoidal",
-        "dropout": 0.0,
-    },
-    "autoencoder": {"kind": "identity"},
-    "image_shape": (1, 4, 4),
+    "diffusion": {"objective": "x0"},
 }
 FIT = Fit(
     max_steps=5,
@@ -58,54 +41,6 @@ FIT = Fit(
     log_every=5,
     eval_every=5,
 )
-LATENTS = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
-SAMPLERS: dict[str, SamplerSettings] = {
-    "heun": {"method": "heun", "num_inference_steps": 3},
-    "ancestral": {"method": "ancestral", "num_inference_steps": 4},
-}
-
-
-class Pixels:
-    """Extractor of the mean and the first pixel."""
-
-    name, metric, dim, weights_sha256 = "pixels", "fd", 2, "0"
-
-    def __call__(self, images: UInt8Array) -> torch.Tensor:
-        flat = torch.from_numpy(images).flatten(1).float()
-        return torch.stack([flat.mean(1), flat[:, 0]], dim=1) / 50.0
-
-
-def reference() -> Reference:
-    features = torch.randn(64, 2, generator=torch.Generator().manual_seed(0))
-    moments = Moments(2).update(features)
-    return Reference(moments.mean, moments.cov, features, {})
-
-
-def trained(seed: int) -> Model:
-    torch.manual_seed(seed)
-    model = Model.build(CONFIG, None, None, latent_extent(LATENTS))
-    train_model(model, LATENTS, FIT, seed, "cpu")
-    return model
-
-
-def scores(seed: int, batch_size: int = 8) -> list[Score]:
-    scorer = Scorer(Pixels(), reference(), 16, (), 64, torch.device("cpu"))
-    return score_samplers(trained(seed), SAMPLERS, [0, 1], 16, batch_size, scorer)
-
-
-def test_scores_follow_from_the_seeds() -> None:
-    first = scores(0)
-    assert first == scores(0)
-    assert [(s.sampler, s.sample_seed, s.network_calls) for s in first] == [
-        ("heun", 0, 5),
-        ("heun", 1, 5),
-        ("ancestral", 0, 4),
-        ("ancestral", 1, 4),
-    ]
-    assert len({s.value for s in [*first, *scores(1)]}) == 8
-    assert all(0.0 <= s.outliers <= 1.0 for s in first)
-    for one, other in zip(first, scores(0, batch_size=5), strict=True):  # up to rounding of the network
-        assert one.value == pytest.approx(other.value, rel=1e-2)
 
 
 @pytest.fixture
@@ -170,8 +105,7 @@ def test_a_finished_job_is_computed_again_only_when_what_decides_it_changes(
 def test_a_model_that_stein_cannot_sample_is_named_before_any_training() -> None:
     """In an empty folder: it would fail later for want of latents."""
     samplers: dict[str, SamplerSettings] = {"s": {"method": "stein", "num_inference_steps": 3}}
-    settings = {**CONFIG, "diffusion": {"objective": "x0"}}
-    job = Job("a", 0, settings, samplers, FIT, {"sample_seeds": [0], "num_images": 4, "batch_size": 4})
+    job = Job("a", 0, SETTINGS, samplers, FIT, {"sample_seeds": [0], "num_images": 4, "batch_size": 4})
     with pytest.raises(
         InputError, match=r"study\.variants\.a: sampler method: 'stein' needs K_bar of the noise 'laplace'"
     ):

@@ -43,6 +43,7 @@ def row(variant: str, value: float, seed: int) -> StudyRow:
         network_calls=20,
         value=value,
         outliers=0.0,
+        further={},
     )
 
 

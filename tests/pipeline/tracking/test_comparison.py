@@ -155,7 +155,7 @@ def test_the_study_is_a_parent_with_a_run_for_each_variant(store, content):
             "b": {"noise": {"distribution": "gaussian"}},
         },
     }
-    about = {"sampler": "s", "sample_seed": 0, "network_calls": 9, "outliers": 0.0}
+    about = {"sampler": "s", "sample_seed": 0, "network_calls": 9, "outliers": 0.0, "further": {}}
     rows = [
         {"variant": v, "noise": n, "train_seed": seed, "value": 1.0 + seed, **about}
         for v, n, seeds in (("a", "laplace", 2), ("b", "gaussian", 1))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from ngldm.scoring.further.images import RealImages, image_scores
+from ngldm.scoring.further import images as further_images
+from ngldm.scoring.further.images import RealImages, image_score_names, image_scores
 from ngldm.scoring.further.spectrum import radial_spectrum
 
 GENERATOR = np.random.default_rng(0)
@@ -43,3 +44,17 @@ def test_copies_are_told():
 def test_without_classes_there_are_no_shares_of_classes():
     real = RealImages(REAL.train, REAL.test, torch.zeros(300), REAL.spectrum)
     assert not [key for key in image_scores(IMAGES, features(2), real, neighbours=3) if "class" in key]
+
+
+def test_the_wanted_scores_are_those_of_all_and_the_names_are_known_beforehand():
+    every = image_scores(IMAGES, features(2), REAL, 3)
+    assert list(every) == image_score_names(LABELS.numpy())
+    for few in (["coverage"], ["memorised", "recall_class_1"], ["coverage_class_0", "spectrum_log10"]):
+        assert image_scores(IMAGES, features(2), REAL, 3, few) == {name: every[name] for name in few}
+
+
+def test_what_is_not_wanted_is_not_computed(monkeypatch):
+    """Density, coverage, memorisation and recall compare all pairs of images, which costs minutes."""
+    for costly in ("coverage", "memorised", "inside"):
+        monkeypatch.setattr(further_images, costly, None)
+    assert set(image_scores(IMAGES, features(2), REAL, 3, ["spectrum_log10"])) == {"spectrum_log10"}

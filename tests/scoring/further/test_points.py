@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ngldm.data.sources.points.laws import MixtureLaw
-from ngldm.scoring.further.points import point_scores
+from ngldm.scoring.further.points import point_score_names, point_scores
 
 COUNT = 100_000
 OPTIONS = {"dim": 4, "weights": [0.6, 0.37, 0.03], "radius": 4.0, "scale": 0.5}
@@ -47,3 +47,12 @@ def test_without_centres_no_mode_is_scored():
     found = point_scores(REAL, REAL, np.empty((0, 4)))
     assert not [key for key in found if key.startswith("mode")]
     assert (found["msle"], found["joint_tail"], found["bulk_sw1"]) == (0.0, 1.0, 0.0)
+
+
+def test_the_wanted_scores_are_those_of_all_and_the_names_are_known_beforehand():
+    points = LAW.draw(2000, np.random.default_rng(1))[0]
+    every = point_scores(points, REAL, LAW.centres)
+    assert list(every) == point_score_names(4, 3)
+    few = ["beyond_0.99", "bulk_sw1", "mode_2"]
+    assert point_scores(points, REAL, LAW.centres, few) == {name: every[name] for name in few}
+    assert set(point_score_names(1, 1)) == {"msle", "tail_log10", "bulk_sw1", *(n for n in every if "beyond" in n)}

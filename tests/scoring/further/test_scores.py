@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.further.scores import beside_points, further_scores
+from ngldm.scoring.further.scores import available_scores, beside_points, choose_scores, further_scores
 
 POINTS = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
@@ -55,3 +55,20 @@ def test_a_reference_of_the_other_kind_or_without_the_file_is_refused(kept):
     kept.unlink()
     with pytest.raises(InputError, match=r"further\.npz: no such file or folder; it comes from the stage `reference`"):
         further_scores(kept, POINTS, FEATURES, FEATURES, 3)
+
+
+def test_the_available_scores_are_those_that_are_found(kept, tmp_path):
+    found = further_scores(kept, POINTS, FEATURES, FEATURES, 3)  # no two coordinates are large together
+    assert [name for name in available_scores(kept, points=True) if name != "joint_tail"] == list(found)
+    path = tmp_path / "images.npz"
+    np.savez(path, test_features=FEATURES.numpy(), test_labels=np.arange(50) % 2, spectrum=np.ones(4))
+    assert available_scores(path, points=False) == list(further_scores(path, IMAGES, FEATURES, FEATURES, 3))
+
+
+def test_scores_are_chosen_by_name_or_by_a_beginning():
+    available = ["msle", "beyond_0.99", "beyond_0.999", "mode_1"]
+    assert choose_scores(["mode_*", "beyond_0.99"], available, "key") == ("beyond_0.99", "mode_1")
+    assert choose_scores(["*"], available, "key") == tuple(available)
+    for name in ("mode_2", "joint*", "beyond_"):
+        with pytest.raises(InputError, match=rf"^key: '{name.replace('*', '.')}' is none of .*msle, beyond_0.99"):
+            choose_scores(["msle", name], available, "key")

@@ -1,0 +1,31 @@
+"""What pydantic found wrong, in words with key and value."""
+
+import pytest
+from pydantic import ValidationError
+
+from ngldm.pipeline.config.faults import composed, describe_fault
+from ngldm.pipeline.config.sections import Fit, MLPParams
+
+BASE = MLPParams(width=8, depth=2)
+
+
+def test_a_section_keeps_what_is_not_replaced() -> None:
+    assert composed(MLPParams, BASE, {"depth": 5}, "here") == MLPParams(width=8, depth=5)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"depht": 5}, "^here.depht: unknown key; known here: width, depth$"),
+        ({"depth": 0}, "^here.depth: 0 is not allowed: "),
+    ],
+)
+def test_a_replaced_key_that_is_wrong_is_named(own: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        composed(MLPParams, BASE, own, "here")
+
+
+def test_a_missing_key_is_named() -> None:
+    with pytest.raises(ValidationError) as error:
+        Fit.model_validate({})
+    assert describe_fault(error.value.errors()[0], Fit) == "max_steps: missing"
