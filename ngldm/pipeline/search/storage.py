@@ -8,6 +8,7 @@ So no slot is left out and none is counted twice, on any storage and without a l
 
 import os
 import socket
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -55,20 +56,30 @@ def open_storage(storage: str, grace: int = GRACE) -> "BaseStorage":
     Raises:
         InputError: it cannot be reached, or its driver is not installed.
     """
-    from optuna.storages import JournalStorage, RDBStorage, journal
-
     quiet_optuna()
     try:
-        if not is_url(storage):
-            file = Path(storage).resolve()  # else Optuna cannot release the lock of a worker that was killed
-            file.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(journal.JournalFileBackend(str(file)))
-        waits = {"connect_args": {"connect_timeout": 10}} if storage.startswith("postgresql") else {}
-        options: dict[str, Any] = {"heartbeat_interval": max(1, grace // 3), "grace_period": grace}
-        return RDBStorage(storage, engine_kwargs=waits, **options)
+        try:
+            return _connect(storage, grace)
+        except Exception:
+            if not is_url(storage):
+                raise
+            time.sleep(1.0)  # another worker may have been making the tables
+            return _connect(storage, grace)
     except Exception as error:  # each driver has its own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"--storage: {without_password(storage)} cannot be reached ({reason})") from error
+
+
+def _connect(storage: str, grace: int) -> "BaseStorage":
+    from optuna.storages import JournalStorage, RDBStorage, journal
+
+    if not is_url(storage):
+        file = Path(storage).resolve()  # else Optuna cannot release the lock of a worker that was killed
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(journal.JournalFileBackend(str(file)))
+    waits = {"connect_args": {"connect_timeout": 10}} if storage.startswith("postgresql") else {}
+    options: dict[str, Any] = {"heartbeat_interval": max(1, grace // 3), "grace_period": grace}
+    return RDBStorage(storage, engine_kwargs=waits, **options)
 
 
 def quiet_optuna() -> None:

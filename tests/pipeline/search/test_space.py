@@ -1,6 +1,7 @@
 """The space: what it draws, what it makes of params.yaml, and what is refused before any work."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -8,6 +9,7 @@ import pytest
 from optuna.trial import FixedTrial
 
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import PARAMS_FILE, load_raw
 from ngldm.pipeline.search.config import Dimension, Search, load_search
 from ngldm.pipeline.search.space import base_content, check_space, get, made_params, present, put, rungs, suggest
@@ -87,6 +89,16 @@ def test_rungs_are_those_at_which_optuna_prunes(write_search: Callable[..., None
     assert rungs(search, 45) == [5, 15]
     write_search(halving=None)
     assert rungs(load_search("tiny"), 100) == []
+
+
+@pytest.mark.parametrize(("name", "recipe"), [("digits", "mini"), ("cifar10", "best"), ("smoke", "smoke")])
+def test_the_tracked_searches_fit_their_recipes(workspace: Path, name: str, recipe: str) -> None:
+    compose_params(PARAMS_FILE, [f"recipe={recipe}"])
+    content, search = load_raw(PARAMS_FILE), load_search(name)
+    check_space(content, search)
+    stops = rungs(search, search.overrides["train.max_steps"])
+    assert stops
+    assert all(step % search.overrides["train.checkpoint_every"] == 0 for step in stops), "a rung loses no steps"
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
