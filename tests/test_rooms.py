@@ -19,8 +19,8 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text()
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 MAX_LINES, MAX_ARGUMENTS, MAX_MODULES = 60, 7, 11
 ABOVE_THE_WALL = {
-    *("click", "dvc", "hydra", "jinja2", "matplotlib", "mlflow", "omegaconf", "pandas", "pydantic", "rich", "ruamel"),
-    *("typer", "yaml"),
+    *("click", "dvc", "hydra", "jinja2", "matplotlib", "mlflow", "omegaconf", "optuna", "pandas", "pydantic", "rich"),
+    *("ruamel", "typer", "yaml"),
 }
 STRICT = {
     *("check_untyped_defs", "disallow_any_generics", "disallow_incomplete_defs", "disallow_subclassing_any"),

@@ -21,6 +21,7 @@ REFERENCE = Path("data/reference")
 FURTHER = REFERENCE / "further.npz"
 THEORY = Path("metrics/theory")
 STUDY = Path("study")
+TUNING = Path("tuning")  # results of `ngldm search`, which no stage writes
 CURVE = Path("plots/curve")
 REPORTS = Path("reports")
 SCORES = Path("metrics/scores.json")

@@ -89,7 +89,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository in which the whole default pipeline has run once, with stand-ins."""
     folder = tmp_path_factory.mktemp("pipeline") / "repo"
     folder.mkdir()
-    for name in ("ngldm", "stages", "conf"):
+    for name in ("ngldm", "stages", "conf", "tuning"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("params.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)

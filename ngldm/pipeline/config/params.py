@@ -208,14 +208,20 @@ def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Par
         raise InputError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
 
-def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
-    """Read and check a params file.
+def value_faults(content: Mapping[str, Any]) -> list[str]:
+    """What is wrong with single values of a params file: keys, types, ranges. Rules between keys do not count."""
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        return [describe_fault(fault, Params) for fault in error.errors() if fault["type"] != "value_error"]
+    return []
 
-    Args:
-        shown: name of the file in messages; None is `path`.
+
+def load_raw(path: Path) -> dict[str, Any]:
+    """The content of a YAML file, unchecked.
 
     Raises:
-        InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
+        InputError: the file is missing, is not YAML, or holds no mapping.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; run from the repository's root")
@@ -225,6 +231,19 @@ def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    return content
+
+
+def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
+    """Read and check a params file.
+
+    Args:
+        shown: name of the file in messages; None is `path`.
+
+    Raises:
+        InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
+    """
+    content = load_raw(path)
     return parse_params(content, shown or str(path))
 
 

@@ -55,10 +55,11 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
 
 def worker_pool(workers: int) -> ProcessPoolExecutor:
     """Processes for jobs. They end when this process ends, also if it is killed: a job may need many minutes."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Let this process, which multiprocessing started, end when its parent does."""
     parent = parent_process()
     assert parent is not None
 

@@ -23,7 +23,7 @@ from ngldm.io.items import are_points, picture, trajectory_picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise, summarise_further
-from ngldm.pipeline.report import figures, provenance
+from ngldm.pipeline.report import figures, provenance, tuning
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.further import further_rows, further_study_rows, scatter, tails
 from ngldm.pipeline.report.table import (
@@ -153,6 +153,10 @@ def render_html(params: Params, rows: list[ScoreRow], study: Study, theory: Theo
         points=params.dataset.name == "points",
         study=study.scores,
         study_columns=STUDY_COLUMNS,
+        search=tuning.search_summary(),
+        search_columns=tuning.SHOWN_COLUMNS,
+        confirmed=tuning.confirmed_summary(),
+        confirmed_columns=tuning.CONFIRMED_COLUMNS,
         study_further=study.further,
         moments=moment_cells(theory.moments),
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),

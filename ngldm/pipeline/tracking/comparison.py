@@ -53,7 +53,7 @@ def comparison(store: Store, params: Params) -> Run:
                 client.update_run(found[0].info.run_id, status="RUNNING")
                 existing: str = found[0].info.run_id
                 return existing
-            tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
+            tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **commit_tags()}
             name = sweep or f"{params.recipe} {params.dataset.name} {key[:6]}"
             run_id = store.create_run(name, tags)
             if not sweep:
@@ -137,7 +137,7 @@ def record_study(store: Store, params: Params, rows: Sequence[StudyRow], about: 
         about: reference.json.
     """
     summary, further = summarise(rows, list(params.study.data)), summarise_further(rows)
-    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **_commit_tags()}
+    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **commit_tags()}
     scoring = {"sample.num_images": params.study.num_images, **flatten({"evaluate": params.evaluate.model_dump()})}
     parent = Run(store, store.create_run("study", {**origin, **scored_against(about)}))
     models = {model.label: model for model in params.study_models()}
@@ -174,10 +174,11 @@ def training_params(params: Params, noise: str) -> dict[str, Any]:
 def _origin_tags(params: Params, noise: str) -> dict[str, str]:
     colour = style(noise, [*params.noises, noise])["color"]
     origin = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
-    return {**origin, "mlflow.runColor": colour, **_commit_tags()}
+    return {**origin, "mlflow.runColor": colour, **commit_tags()}
 
 
-def _commit_tags() -> dict[str, str]:
+def commit_tags() -> dict[str, str]:
+    """Tags that say which commit and which experiment of DVC a run is of."""
     tags: dict[str, str] = {}
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     if commit:

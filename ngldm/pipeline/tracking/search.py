@@ -1,0 +1,45 @@
+"""The MLflow runs of a search: a parent for each noise, and in it a run for each trial."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ngldm.pipeline.tracking.comparison import PARENT_TAG, commit_tags
+from ngldm.pipeline.tracking.runs import PARENT_ID, Run
+from ngldm.pipeline.tracking.store import Store, one_at_a_time
+
+
+def study_run(store: Store, name: str, key: str, tags: Mapping[str, str]) -> Run:
+    """The parent of the trials of one noise. It is made if there is none.
+
+    Args:
+        name: of the study.
+        key: says which study it is: another one of the same name has another.
+        tags: of a new run.
+    """
+
+    def find_or_make(client: Any) -> str | None:
+        with one_at_a_time():
+            found = client.search_runs([store.experiment_id], f"tags.`{PARENT_TAG}` = '{key}'", max_results=1)
+            if found:
+                existing: str = found[0].info.run_id
+                return existing
+            return store.create_run(name, {PARENT_TAG: key, **tags, **commit_tags()})
+
+    return Run(store, store.ask(find_or_make))
+
+
+def trial_run(store: Store, parent: Run, name: str, run_id: str | None, values: Mapping[str, Any]) -> Run:
+    """The run of a trial. A trial that is tried again keeps its run.
+
+    Args:
+        run_id: of the earlier attempt; None if there was none.
+        values: what the trial has drawn.
+    """
+    if parent.id is not None:
+        store.ask(lambda client: client.update_run(parent.id, status="RUNNING"))
+    if run_id is not None:
+        store.ask(lambda client: client.update_run(run_id, status="RUNNING"))
+        return Run(store, run_id, parent)
+    run = Run(store, store.create_run(name, {PARENT_ID: parent.id or ""}), parent)
+    run.params(values)
+    return run

@@ -1,0 +1,69 @@
+"""The file of a search: what is refused, with the key and what is allowed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.search.config import Dimension, load_search
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf" / "search").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_tracked_searches_are_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert load_search(file.stem).trials > 0
+
+
+def test_whole_numbers_make_a_whole_range_and_others_a_real_one() -> None:
+    assert Dimension(low=1, high=4).ends() == [1, 4]
+    assert Dimension(low=1, high=4).is_whole
+    assert not Dimension(low=1, high=4.5).is_whole
+    assert [type(end) for end in Dimension(low=1, high=4.5).ends()] == [float, float]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"low": 3, "high": 3}, "low: 3 to high: 3 is an empty range"),
+        ({"low": 3.0, "high": 1.0}, "empty range"),
+        ({"choices": []}, "empty range"),
+        ({"low": 0.0, "high": 1.0, "log": True}, "above 0 with log"),
+        ({"low": 1}, "missing"),
+        ({}, "missing"),
+        ({"choices": [1], "low": 0}, "not together"),
+    ],
+)
+def test_a_dimension_without_values_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Dimension(**fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimiser": "grid"}, "optimiser: 'grid' is not allowed"),
+        ({"trials": 0}, "trials: 0 is not allowed"),
+        ({"trails": 3}, "trails: unknown key; known here: trials, "),
+        ({"halving": {"first": 5, "reduction": 1}}, "halving.reduction: 1 is not allowed"),
+        ({"noises": {}}, "noises"),
+        ({"space": {"train.lr": {"low": 2, "high": 1}}}, r"space.train.lr.*low: 2 to high: 1 is an empty range"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line(
+    write_search: Callable[..., None], changes: dict[str, Any], message: str
+) -> None:
+    write_search(**changes)
+    with pytest.raises(InputError, match=message) as error:
+        load_search("tiny")
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith("conf/search/tiny.yaml: ")
+
+
+def test_an_unknown_search_is_named_with_those_that_exist(write_search: Callable[..., None]) -> None:
+    with pytest.raises(InputError, match=r"unknown search 'none'; choose one of: .*digits"):
+        load_search("none")
