@@ -9,6 +9,7 @@ import numpy as np
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.items import Items, as_images, as_points
@@ -48,12 +49,16 @@ def reference(device: Device = "auto") -> None:
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
             trained = train_classifier(data, params, name, target, checkpointer, follow)
-            metrics["accuracy"] = heldout_accuracy(trained, data, name)
+            if processes.is_main():
+                metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
         trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
         extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
-            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
+            measured = measure_real(extractor, data, folder, scoring.batch_size, advance)
+        if measured is None:
+            return
+        floor, test_features = measured
         np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
@@ -61,14 +66,10 @@ def reference(device: Device = "auto") -> None:
         metrics[f"floor_{extractor.metric}"] = floor
         about = {
             "extractor": extractor.name,
-            "metric": extractor.metric,
-            "weights_sha256": extractor.weights_sha256,
+            **{"metric": extractor.metric, "weights_sha256": extractor.weights_sha256},
             "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
-            "floor": floor,
-            "floor_num_images": len(data.test),
-            **metrics,
-            **damaged,
+            **{"floor": floor, "floor_num_images": len(data.test), **metrics, **damaged},
         }
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
@@ -90,10 +91,9 @@ def behind_classifier(params: Params, name: str) -> dict[str, Any]:
     config = params.reference
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     files = ("dataset.json", "train_labels.npy") if name == "classifier" else ("dataset.json",)
-    inputs = [workspace.DATASET / file for file in files]
-    return made_from(settings, inputs, Path(__file__))
+    return made_from(settings, [workspace.DATASET / file for file in files], Path(__file__))
 
 
-main = command(reference)
+main = command(reference, many=True)
 if __name__ == "__main__":
     main()
