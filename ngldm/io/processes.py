@@ -8,6 +8,7 @@ are others to speak to.
 """
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def start(seconds: float) -> None:
 
     Raises:
         InputError: not all of them came in this time.
+        LostProcess: the same, where torch's launcher starts them, which can do so again.
     """
     import torch
     import torch.distributed as dist
@@ -59,14 +61,20 @@ def start(seconds: float) -> None:
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     try:
         store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=seconds)))
+        if (
+            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+        ):  # else a restart would meet the addresses of the dead
+            store = dist.PrefixStore(f"restart {os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
         limit = timedelta(seconds=seconds + GPU_GRACE * gpu)
         dist.init_process_group(backend, timeout=limit, store=store, rank=rank, world_size=size)
         control = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=timedelta(seconds=seconds)))
     except RuntimeError as error:  # DistStoreError, DistNetworkError, DistBackendError
-        raise InputError(
+        fault = (
             f"WORLD_SIZE: {os.environ['WORLD_SIZE']} processes must meet at {came}, but not all of them came within "
-            f"{seconds:g} s (NGLDM_TIMEOUT): {str(error).splitlines()[0]}"
-        ) from error
+            f"{seconds:g} s (NGLDM_TIMEOUT): {_first_line(error)}"
+        )
+        # torch's launcher has started all of them, so that one is missing only if it died on the way.
+        raise (LostProcess if "TORCHELASTIC_RUN_ID" in os.environ else InputError)(fault) from error
     _group.rank, _group.size, _group.control, _group.store = rank, size, control, store
     _group.seconds = seconds
 
@@ -111,19 +119,20 @@ def _answered() -> Iterator[None]:
     Raises:
         LostProcess: another process hangs or was killed.
     """
-    import torch.distributed as dist
-
     try:
         yield
     except RuntimeError as error:
-        missing = "another process was lost"
-        try:
-            dist.monitored_barrier(_group.control, timedelta(seconds=ROLL_CALL), wait_all_ranks=True)
-        except RuntimeError as call:
-            missing = str(call).splitlines()[0]
+        say(f"here {rank()}")
+        end = time.monotonic() + ROLL_CALL
+        silent = [str(other) for other in range(size()) if not heard(f"here {other}", max(0.1, end - time.monotonic()))]
+        who = f"process {', '.join(silent)} of {size()} hangs or was lost" if silent else "the connection was lost"
         raise LostProcess(
-            f"no answer within {_group.seconds:g} s (NGLDM_TIMEOUT) or the connection was lost: {missing}"
+            f"no answer from another process within {_group.seconds:g} s (NGLDM_TIMEOUT): {who}; {_first_line(error)}"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
 
 
 def say(word: str) -> None:

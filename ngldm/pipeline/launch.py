@@ -105,6 +105,7 @@ def launch(count: int, nodes: int) -> int:
     if ":" not in place:
         raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
     os.environ[PARENT] = str(os.getpid())
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
     def refused(*_: object) -> None:
@@ -153,11 +154,11 @@ def _ending(code: int) -> str:
 def _join(work: Callable[[], Any], file: Path) -> Any:
     """Do the work as one of the processes that the environment names. Exits with 2 if the input is bad."""
     _end_with_parent()
-    processes.start(_number("NGLDM_TIMEOUT", 600, 1))
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    if again and processes.is_main():
-        print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
     try:
+        processes.start(_number("NGLDM_TIMEOUT", 600, 1))
+        if again and processes.is_main():
+            print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
         _require_same(file)
         result = work()
     except InputError as error:
