@@ -40,7 +40,7 @@ from stages.reference import reference
 from stages.sample import sample
 from stages.train import train
 
-ATTEMPT = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+ATTEMPT = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 STEPS_TO_LIVE, BATCHES_TO_LIVE = {0: 7, 1: 15}.get(ATTEMPT), {2: 2}.get(ATTEMPT)
 MODEL = Path("models/laplace/model.safetensors")
 
