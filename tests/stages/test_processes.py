@@ -162,7 +162,7 @@ def test_the_autoencoder_and_the_extractor_are_those_of_one_process(both) -> Non
     one, two, _ = both
     images = to_tensor(open_dataset(one / paths.DATASET).test)
     mine, theirs = (load_autoencoder(path, (1, 8, 8)) for path in (one / paths.AUTOENCODER, two / "autoencoder"))
-    # Not the weights: of biases in front of a norm of single channels the gradient is rounding alone, which Adam enlarges.
+    # Not the weights: the gradient of a bias before a norm of single channels is rounding alone, which Adam enlarges.
     torch.testing.assert_close(theirs.encode(images), mine.encode(images), rtol=1e-5, atol=1e-5)
     assert relative(one / paths.REFERENCE / "classifier.safetensors", two / "reference/classifier.safetensors") < 1e-4
     features = [np.load(folder / "features.npy") for folder in (one / paths.REFERENCE, two / "reference")]
