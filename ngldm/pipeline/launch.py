@@ -12,6 +12,7 @@ None of them is a parameter, because none of them changes a result: DVC does not
 """
 
 import inspect
+import logging
 import os
 import signal
 import socket
@@ -94,12 +95,13 @@ def launch(count: int, nodes: int) -> int:
     Raises:
         InputError: the machines did not meet.
     """
-    os.environ.setdefault("LOGLEVEL", "ERROR")  # of torch's launcher
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    # That it ends the other processes is no news.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
     seconds, restarts = _number("NGLDM_TIMEOUT", 600, 1), _number("NGLDM_RESTARTS", 3, 0)
     place = os.environ.get("NGLDM_RENDEZVOUS", "localhost:0" if nodes == 1 else "")
     if ":" not in place:
