@@ -7,6 +7,7 @@ import torch
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.history import write_history
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json
 from ngldm.io.images import save_png
@@ -46,12 +47,14 @@ def autoencoder(device: Device = "auto") -> None:
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train
             task = Task(
-                lambda net, batch, generator: cast(Autoencoder, net).loss(batch, generator),
+                lambda net, batch, generator, part=None: cast(Autoencoder, net).loss(batch, generator, part),
                 Split(len(data.train), lambda index: to_tensor(data.train[index])),
                 heldout=Split(len(data.test), lambda index: to_tensor(data.test[index])),
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
             reports = follow("autoencoder", config.fit.max_steps, training)
+        if not processes.is_main():
+            return
         seconds = checkpointer.seconds()
         trained = ema.model.to("cpu")
         save_autoencoder(trained, workspace.AUTOENCODER)
@@ -68,6 +71,6 @@ def autoencoder(device: Device = "auto") -> None:
     summary(f"autoencoder {config.kind}", content)
 
 
-main = command(autoencoder)
+main = command(autoencoder, many=True)
 if __name__ == "__main__":
     main()

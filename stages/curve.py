@@ -5,6 +5,7 @@ from functools import partial
 
 from ngldm.data.curve import CurveRow, write_curves
 from ngldm.data.snapshots import snapshot_files
+from ngldm.io import processes
 from ngldm.io.device import resolve_device
 from ngldm.io.files import sha256_file, write_json
 from ngldm.pipeline import workspace
@@ -29,6 +30,8 @@ def curve(device: Device = "auto") -> None:
     found = {noise: snapshot_files(workspace.snapshots(noise)) if kept else [] for noise in params.noises}
     total = sum(map(len, found.values()))
     if not total:
+        if not processes.is_main():
+            return
         write_curves({noise: [] for noise in found}, workspace.CURVE)
         write_json(workspace.metrics("curve"), {"snapshots": 0})
         summary("curve", {"snapshots": "none, because train.snapshot_every is 0"})
@@ -44,6 +47,8 @@ def curve(device: Device = "auto") -> None:
             rows[noise] = scores.curve(noise, files, partial(record_snapshot, run), advance)
             record_curve(run, rows[noise])
             run.finish()
+    if not processes.is_main():
+        return
     write_curves(rows, workspace.CURVE)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("curve"), {"snapshots": total, "seconds": seconds})
@@ -51,6 +56,6 @@ def curve(device: Device = "auto") -> None:
     summary("curve", {"snapshots": total, "images each": config.num_images, **last, "time": duration(seconds)})
 
 
-main = command(curve)
+main = command(curve, many=True)
 if __name__ == "__main__":
     main()

@@ -2,20 +2,28 @@
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ngldm.data.samples import load_samples
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
+from ngldm.io.items import Items, noun
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import Parts, resumable
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.features.extractor import extract_spread
 from ngldm.scoring.further.scores import beside_points, further_scores
+from ngldm.scoring.scorer import Scorer
 from ngldm.scoring.scores import STEPS, score
 
 
@@ -29,10 +37,12 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
     scorer = stage_scorer(config, count, target)
+    all_features = measure(noise, {sampler: images for sampler, (images, _) in sets.items()}, scorer, config.batch_size)
+    if not processes.is_main():
+        return
     scores = {}
     for sampler, (images, _) in sets.items():
-        with progress(f"features {noise} {sampler}", scorer.count) as advance:
-            features = torch.cat(list(scorer.features(images[: scorer.count], config.batch_size, advance)))
+        features = all_features[sampler]
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
@@ -48,6 +58,21 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     summary(f"evaluate {noise}", {**distances, "images each": scorer.count, "time": duration(seconds)})
 
 
+def measure(noise: str, sets: dict[str, Items], scorer: Scorer, batch_size: int) -> dict[str, Tensor]:
+    """Features (N, D) of each sampler's images, for the main process. Several processes share the images."""
+    files = [workspace.samples(noise, sampler) / f"{noun(images)}.npy" for sampler, images in sets.items()]
+    settings = {"weights": scorer.extractor.weights_sha256, "count": scorer.count, "batch_size": batch_size}
+    behind = {**made_from(settings, files, Path(__file__)), "device": scorer.device.type}
+    found = {}
+    with resumable(f"evaluate {noise}", f"_evaluate-{noise}", behind, 1) as checkpointer:
+        for sampler, images in sets.items():
+            with progress(f"features {noise} {sampler}", scorer.count) as advance:
+                kept = Parts(checkpointer, sampler)
+                batches = extract_spread(scorer.extractor, images[: scorer.count], batch_size, advance, kept)
+                found[sampler] = list(batches)
+    return {sampler: torch.cat(batches) for sampler, batches in found.items() if batches}
+
+
 def same_number(counts: dict[str, int]) -> int:
     """The number of images that each sampler has.
 
@@ -59,6 +84,6 @@ def same_number(counts: dict[str, int]) -> int:
     return next(iter(counts.values()))
 
 
-main = command(evaluate)
+main = command(evaluate, many=True)
 if __name__ == "__main__":
     main()

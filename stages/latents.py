@@ -4,6 +4,7 @@ import time
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import build_cache, open_cache
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json
 from ngldm.networks.autoencoders.build import load_autoencoder
@@ -21,12 +22,14 @@ def latents(device: Device = "auto") -> None:
     autoencoder = load_autoencoder(workspace.AUTOENCODER, data.item_shape).to(target)
     with progress("latents", len(data.train) + len(data.test)) as advance:
         build_cache(autoencoder, data.train, data.test, workspace.LATENTS, params.latents.batch_size, target, advance)
+    if not processes.is_main():
+        return
     write_json(workspace.metrics("latents"), {"seconds": time.perf_counter() - start})
     cache = open_cache(workspace.LATENTS)
     counts = {"training latents": len(cache.train), "test latents": len(cache.test)}
     summary("latents", {**counts, "shape": cache.train.shape[1:], "folder": workspace.LATENTS})
 
 
-main = command(latents)
+main = command(latents, many=True)
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ from typing import Any
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, entry, read_json, write_json
 from ngldm.io.items import Items, as_images, as_points
@@ -45,12 +46,15 @@ def reference(device: Device = "auto") -> None:
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
             trained = train_classifier(data, params, name, target, checkpointer, follow)
-            metrics["accuracy"] = heldout_accuracy(trained, data, name)
+            if processes.is_main():
+                metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
         trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
         extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
             found = write_reference(extractor, data, folder, scoring.batch_size, advance)
+        if found is None:
+            return
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")
@@ -81,6 +85,6 @@ def behind_classifier(params: Params, name: str) -> dict[str, Any]:
     return made_from(settings, inputs, Path(__file__))
 
 
-main = command(reference)
+main = command(reference, many=True)
 if __name__ == "__main__":
     main()

@@ -1,15 +1,22 @@
 """Stage `sample@<noise>-<sampler>`: generate images or points with a trained model."""
 
 import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_json
-from ngldm.io.images import save_png
-from ngldm.io.items import noun, picture
+from ngldm.io.images import UInt8Array, save_png
+from ngldm.io.items import Items, noun, picture
 from ngldm.pipeline import workspace
+from ngldm.pipeline.checkpoints import Parts, resumable
+from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.generator import Generator, load
@@ -30,53 +37,62 @@ def sample(
     workspace.require_label("sampler", sampler, params.samplers)
     target = resolve_device(device)
     be_deterministic()
-    config = params.sample
-    generator = load(workspace.model(noise), target)
-    diffusion = generator.model.diffusion
+    config, file, title = params.sample, workspace.model(noise), f"sample {noise} {sampler}"
+    generator = load(file, target)
+    diffusion, empty = generator.model.diffusion, generator.model.no_items()
     settings = params.sampler_options[sampler].settings()
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
-    size = config.batch_size or generator.batch_size(config.num_images)
+    size = config.batch_size or generator.shared_batch_size(config.num_images)
+    decided_by = {
+        "sampler": options,
+        "batch_size": size,
+        **config.model_dump(include={"num_images", "seed", "compile"}),
+    }
+    behind = {**made_from(decided_by, [file], Path(__file__)), "device": target.type}
+    behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     if config.compile:
         generator = Generator(generator.model.compiled())
-    empty = generator.model.no_items()
-    with atomic_directory(workspace.samples(noise, sampler)) as folder:
-        shape = (config.num_images, *empty.shape[1:])
-        items = np.lib.format.open_memmap(folder / f"{noun(empty)}.npy", mode="w+", dtype=empty.dtype, shape=shape)
-        start, done = time.perf_counter(), 0
-        total = config.num_images * options["num_inference_steps"]
-        with progress(f"sample {noise} {sampler}", total, "steps") as advance:
-            for batch in generator.batches(
-                config.num_images, config.seed, batch_size=size, progress=advance, **options
-            ):
-                items[done : done + len(batch)] = batch
-                done += len(batch)
-        items.flush()
-        first = picture(np.array(items[:SHOWN]))
-        seconds = time.perf_counter() - start
-        frames = generator.trajectory(config.trajectory_images, config.trajectory_frames, config.seed, **options)
-        np.save(folder / "trajectory.npy", frames)
-        about = {
-            "noise": noise,
-            "sampler": options,
-            "start_noise": start_choice(options.get("start_noise"), diffusion.noise),
-            "network_calls": network_calls(options["method"], options["num_inference_steps"]),
-            "seed": config.seed,
-            "num_images": config.num_images,
-        }
-        write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(workspace.model(noise))})
+    with resumable(title, f"_sample-{noise}-{sampler}", behind, 1) as kept:
+        start, total = time.perf_counter(), config.num_images * options["num_inference_steps"]
+        with progress(title, total, "steps") as advance:
+            wanted = (config.num_images, config.seed, size)
+            batches = generator.spread(*wanted, kept=Parts(kept, "batches"), progress=advance, **options)
+            if not processes.is_main():
+                deque(batches, maxlen=0)
+                return
+            with atomic_directory(workspace.samples(noise, sampler)) as folder:
+                first = join_batches(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
+                seconds = time.perf_counter() - start
+                frames = generator.trajectory(
+                    config.trajectory_images, config.trajectory_frames, config.seed, **options
+                )
+                np.save(folder / "trajectory.npy", frames)
+                about = {
+                    "noise": noise,
+                    "sampler": options,
+                    "start_noise": start_choice(options.get("start_noise"), diffusion.noise),
+                    "network_calls": network_calls(options["method"], options["num_inference_steps"]),
+                    "seed": config.seed,
+                    "num_images": config.num_images,
+                }
+                write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
     save_png(first, workspace.sample_plot(noise, sampler))
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
-    summary(
-        f"sample {noise} {sampler}",
-        {
-            noun(empty): config.num_images,
-            "network calls per image": about["network_calls"],
-            "time": duration(seconds),
-            "folder": workspace.samples(noise, sampler),
-        },
-    )
+    shown = {noun(empty): config.num_images, "network calls per image": about["network_calls"]}
+    summary(title, {**shown, "time": duration(seconds), "folder": workspace.samples(noise, sampler)})
 
 
-main = command(sample)
+def join_batches(batches: Iterator[Items], count: int, path: Path, like: Items) -> UInt8Array:
+    """Write all batches into one array (count, ...) of the type of `like`. Returns the picture of the first items."""
+    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
+    done = 0
+    for batch in batches:
+        items[done : done + len(batch)] = batch
+        done += len(batch)
+    items.flush()
+    return picture(np.array(items[:SHOWN]))
+
+
+main = command(sample, many=True)
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ from ngldm.data.dataset import open_dataset
 from ngldm.data.history import write_history
 from ngldm.data.latents import open_cache
 from ngldm.data.snapshots import Snapshots
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import entry, read_json, write_json
 from ngldm.model import item_settings
@@ -61,12 +62,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         def on_report(report: Report) -> None:
             show(report)
             # A resumed training repeats its old reports, but the weights are those of a later step.
-            if report.step == ema.updates:
+            if report.step == ema.updates and processes.is_main():
                 snapshots.keep(report.step, replace(model, network=ema.model).save)
 
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
         training = fit(model.network, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
+        if not processes.is_main():
+            return
         seconds = checkpointer.seconds()
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.network.load_state_dict(best)
@@ -80,6 +83,6 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 
 
-main = command(train)
+main = command(train, many=True)
 if __name__ == "__main__":
     main()

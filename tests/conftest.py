@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -172,6 +173,39 @@ def server() -> Iterator[Server]:
     yield server
     server.server.shutdown()
     server.server.server_close()
+
+
+@pytest.fixture
+def together(tmp_path: Path) -> Callable[..., list[subprocess.CompletedProcess[str]]]:
+    """`together(code, count, ...)`: run Python code in processes that know of each other, as torchrun tells them.
+
+    Each has a folder of its own, `tmp_path/<rank>`, made if there is none.
+    """
+
+    def run(
+        code: str, count: int = 2, started: int | None = None, arguments: tuple[str, ...] = (), **variables: str
+    ) -> list[subprocess.CompletedProcess[str]]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        script = tmp_path / "together.py"
+        script.write_text(code)
+        running = []
+        for rank in range(count if started is None else started):
+            (tmp_path / str(rank)).mkdir(exist_ok=True)
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1"}
+            known = {key: str(value) for key, value in {**place, "MASTER_PORT": port}.items()}
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), **known, **variables}
+            call = {"env": environment, "cwd": tmp_path / str(rank), "text": True}
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+            running.append(subprocess.Popen([sys.executable, str(script), *arguments], **call, **pipes))
+        done = []
+        for process in running:
+            out, err = process.communicate(timeout=150)
+            done.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+        return done
+
+    return run
 
 
 SMOKE = """

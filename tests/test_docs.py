@@ -110,11 +110,19 @@ def of(program: str) -> list[str]:
 
 def test_every_command_is_of_a_known_program():
     """So that none is left unchecked."""
-    known = {"ngldm", "dvc", "python", "mlflow", "gto", "--with", "pytest"} | OTHERS
+    known = {"ngldm", "dvc", "python", "mlflow", "gto", "--with", "pytest", "torchrun"} | OTHERS
     assert {line.split()[0] for _, line in COMMANDS} <= known
     assert all(line.split()[1:3] == ["-m", "stages.train"] for line in of("python")), (
         "test_single_stages_run has no other"
     )
+
+
+@pytest.mark.parametrize("line", of("torchrun"))
+def test_torchrun_commands_parse(line):
+    from torch.distributed.run import parse_args
+
+    chosen = parse_args(shlex.split(line)[1:])
+    assert (chosen.module, chosen.training_script) == (True, "stages.train")
 
 
 @pytest.mark.parametrize("line", of("ngldm"))

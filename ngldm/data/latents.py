@@ -6,7 +6,8 @@ autoencoder's scale. `LatentStatistics` undoes it before decoding.
 On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json.
 """
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.statistics import LatentStatistics, channel_statistics
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
 from ngldm.io.images import open_array, require_finite
@@ -24,6 +26,8 @@ from ngldm.io.items import Items, noun
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
+Array = NDArray[np.float32]
+Progress = Callable[[int], None]  # called with the number of items of each batch
 
 
 @dataclass(frozen=True)
@@ -53,25 +57,35 @@ class Encoder(Protocol):
 
 
 @torch.no_grad()
-def _encode(
-    autoencoder: Encoder,
-    items: Items,
-    path: Path,
-    batch_size: int,
-    device: torch.device,
-    progress: Callable[[int], None],
-) -> NDArray[np.float32]:
-    shape = (len(items), *autoencoder.latent_shape)
-    out: NDArray[np.float32] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    for start in range(0, len(items), batch_size):
-        batch = to_tensor(items[start : start + batch_size]).to(device)
-        latents = autoencoder.encode(batch).float().cpu()
-        if not latents.isfinite().all():
-            raise InputError(
-                f"autoencoder: its latents of the {noun(items)} {start} to {start + len(batch) - 1} of {path.stem} "
-                "have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
-            )
-        out[start : start + len(batch)] = latents.numpy()
+def _encode(autoencoder: Encoder, items: Items, split: str, batch: slice, device: torch.device) -> Array:
+    images = to_tensor(items[batch]).to(device)
+    latents = autoencoder.encode(images).float().cpu()
+    if not latents.isfinite().all():
+        raise InputError(
+            f"autoencoder: its latents of the {noun(items)} {batch.start} to {batch.start + len(images) - 1} of "
+            f"{split} have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
+        )
+    found: Array = latents.numpy()
+    return found
+
+
+def _encode_all(
+    autoencoder: Encoder, items: Items, split: str, batch_size: int, device: torch.device
+) -> Iterator[Array]:
+    """The latents in batches, spread over the processes. Only the main one gets them."""
+
+    def make(part: int) -> Array:
+        return _encode(autoencoder, items, split, slice(part * batch_size, (part + 1) * batch_size), device)
+
+    return processes.spread(-(-len(items) // batch_size), make)
+
+
+def _write(path: Path, shape: tuple[int, ...], batches: Iterator[Array], progress: Progress) -> Array:
+    out: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    start = 0
+    for batch in batches:
+        out[start : start + len(batch)] = batch
+        start += len(batch)
         progress(len(batch))
     return out
 
@@ -83,9 +97,11 @@ def build_cache(
     path: Path,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Progress = lambda count: None,
 ) -> None:
     """Encode both splits, standardise them and write the cache's folder, whole or not at all.
+
+    Several processes share the batches. Only the main one writes.
 
     Args:
         train, test: uint8 images (N, H, W, C) or float32 points (N, d).
@@ -93,10 +109,19 @@ def build_cache(
         progress: called with the number of items of each batch.
     """
     autoencoder.eval()
+    splits = {"train": train, "test": test}
+    encoded = {
+        split: _encode_all(autoencoder, items, split, batch_size, torch.device(device))
+        for split, items in splits.items()
+    }
+    if not processes.is_main():
+        for batches in encoded.values():
+            deque(batches, maxlen=0)
+        return
     with atomic_directory(path) as folder:
         arrays = [
-            _encode(autoencoder, items, folder / f"{split}.npy", batch_size, torch.device(device), progress)
-            for split, items in (("train", train), ("test", test))
+            _write(folder / f"{split}.npy", (len(items), *autoencoder.latent_shape), encoded[split], progress)
+            for split, items in splits.items()
         ]
         statistics = channel_statistics(arrays[0], batch_size)
         for array in arrays:

@@ -122,7 +122,9 @@ class Diffusion:
         density = self.time_density.probabilities(self.schedule)[1:] / -cells(self.schedule).diff()
         return density * (self.loss_weights() / self.objective.eps_error(self.schedule))[1:]
 
-    def loss(self, network: Network, x0: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def loss(
+        self, network: Network, x0: Tensor, generator: torch.Generator | None = None, part: slice | None = None
+    ) -> Tensor:
         """The loss of a batch (algorithm 1): squared error or its root, with eps from the forward process.
 
         t has the time density: uniform on 1..T unless another is chosen.
@@ -131,9 +133,10 @@ class Diffusion:
             network: network(x_t, t), which predicts the target of the objective; with a head, channels more than x_t.
             x0: (B, ...) clean data of about mean 0 and variance 1, such as standardised latents.
             generator: source of t and eps. They are drawn on its device. This is fastest on the device of x0.
+            part: the images whose loss is wanted; None is all. t and eps are drawn, and paired with x0, for all.
 
         Returns:
-            (B,) weighted loss per image, float32.
+            (B,) weighted loss per image, float32; of the images x0[part] alone if there is a part.
 
         Raises:
             InputError: the network's output has another shape than x0. Broadcasting it would give a wrong loss.
@@ -145,6 +148,8 @@ class Diffusion:
         t = t.to(x0.device)
         if self.coupling == "minibatch_ot":
             eps = pair_by_transport(x0, eps)
+        if part is not None:
+            x0, eps, t, k = x0[part], eps[part], t[part], k[part] if k.ndim else k
         x_t = add_noise(schedule, x0, eps, t)
         prediction, raw = self.stein_head.split(self.predictor(network)(x_t, t), x0)
         wanted = objective_target(schedule, x0, eps, t, target)

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 
 if TYPE_CHECKING:
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 def resolve_device(name: str) -> "torch.device":
     """The torch device of that name; "auto" is a GPU where torch finds one, else the CPU.
 
+    With several processes on a machine, "auto" and "cuda" give each a GPU of its own.
+
     Raises:
         InputError: torch knows no such device, or this machine has none.
     """
@@ -19,6 +22,8 @@ def resolve_device(name: str) -> "torch.device":
 
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes.size() > 1:
+        name = f"cuda:{processes.local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

@@ -13,8 +13,10 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 
 Kind = TypeVar("Kind")
@@ -41,7 +43,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """A temporary directory beside `path` that takes its place, whole, if the block succeeds."""
+    """A temporary directory beside `path` that takes its place, whole, if the block succeeds.
+
+    Of several processes only the main one writes `path`: what the others put into their directories is thrown away.
+    """
+    if not processes.is_main():
+        with TemporaryDirectory() as scratch:
+            yield Path(scratch)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

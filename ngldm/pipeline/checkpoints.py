@@ -1,9 +1,18 @@
-"""The checkpoints of the stages that train: where they are kept, and what is printed about them."""
+"""The checkpoints of stages: where they are kept, and what is printed about them; of those that train, and of others.
+
+Of several processes only the main one reads and writes them.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ngldm.io import processes
+from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_path, differences
 from ngldm.pipeline.workspace import main_root
 from ngldm.training.checkpoint import Checkpointer
 
@@ -19,8 +28,17 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
     Args:
         title: what the printed line begins with.
         label, made_from, every: as in `Checkpointer`.
+
+    Raises:
+        InputError: another process has other settings, files or code.
     """
     checkpointer = Checkpointer(main_root() / "checkpoints", label, made_from, every)
+    for rank, other in enumerate(all_made_from := processes.gather(checkpointer.made_from)):
+        if changed := differences(all_made_from[0], other):
+            raise InputError(f"{title}: process {rank} differs from process 0 in: {', '.join(changed)}")
+    if not processes.is_main():
+        yield checkpointer
+        return
 
     def waits() -> None:
         print(f"{title}: waits for another process with the same training ({checkpointer.folder})", flush=True)
@@ -31,6 +49,30 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
         for folder in checkpointer.remove_stale(lambda old: _is_of_older_code(old, made_from)):
             print(f"{title}: removed {folder}, which no training will continue", flush=True)
         yield checkpointer
+
+
+class Parts:
+    """Arrays that are kept in the folder of a checkpoint as they are made; see `ngldm.io.processes.spread`.
+
+    Args:
+        checkpointer: of a block of `resumable`.
+        name: of these parts.
+    """
+
+    def __init__(self, checkpointer: Checkpointer, name: str) -> None:
+        self.checkpointer, self.folder = checkpointer, checkpointer.folder / name
+
+    def done(self) -> list[int]:
+        return [int(file.stem) for file in self.folder.glob("[0-9]*.npy")]
+
+    def read(self, part: int) -> NDArray[Any]:
+        found: NDArray[Any] = np.load(self.folder / f"{part}.npy", allow_pickle=False)
+        return found
+
+    def write(self, part: int, content: NDArray[Any]) -> None:
+        with atomic_path(self.folder / f"{part}.npy") as temporary:
+            np.save(temporary, content, allow_pickle=False)
+        self.checkpointer.note(part + 1)
 
 
 def _is_of_older_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Protocol, TypeVar
 import typer
 from rich.console import Console
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
+from ngldm.pipeline.launch import on_many
 
 Device = Annotated[
     str,
@@ -33,14 +35,19 @@ def run(app: Callable[[], Any]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
-        print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
+        if processes.is_main():
+            print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def command(function: Callable[..., Any]) -> Callable[[], None]:
-    """The entry point of a module with one command: `python -m stages.train --noise laplace`."""
+def command(function: Callable[..., Any], many: bool = False) -> Callable[[], None]:
+    """The entry point of a module with one command: `python -m stages.train --noise laplace`.
+
+    Args:
+        many: whether it can run on several processes (`ngldm.pipeline.launch`).
+    """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(quietable(function))
+    app.command()(on_many(quietable(function)) if many else quietable(function))
     return lambda: run(app)
 
 
@@ -50,6 +57,7 @@ def quietable(function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
     def wrapped(*args: Any, quiet: bool, **kwargs: Any) -> Any:
         global _quiet
+        quiet = quiet or not processes.is_main()
         _quiet = quiet
         if quiet or os.environ.get("CI") or not sys.stderr.isatty():
             os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of libraries that download

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
+from ngldm.io import processes
 from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
@@ -150,6 +151,47 @@ class Generator:
                 part = seeds[start : start + size]
                 latents = sample_latents(self.model, part, chosen, lambda step: tell(len(step.x)))
                 yield self.model.decode(latents)
+
+    def shared_batch_size(self, num_images: int) -> int:
+        """As `batch_size`, the same in all processes, and such that each has a batch to make."""
+        return processes.from_main(lambda: self.batch_size(-(-num_images // processes.size())))
+
+    def spread(
+        self,
+        num_images: int,
+        seed: int,
+        batch_size: int,
+        *,
+        kept: processes.Kept[Items] | None = None,
+        progress: Callable[[int], None] = lambda count: None,
+        **options: Option,
+    ) -> Iterator[Items]:
+        """As `batches`, spread over the processes. Only the main one gets them; the others must run through them too.
+
+        Args:
+            kept: where finished batches are kept; None keeps none.
+            progress: told the images of each step, of all processes.
+
+        Raises:
+            InputError: on a value that is not allowed.
+        """
+        steps, told, done = self.options(**options).num_inference_steps, 0, 0
+
+        def tell(count: int) -> None:
+            nonlocal told
+            told += count
+            progress(count)
+
+        def make(part: int) -> Items:
+            first = part * batch_size
+            count = min(batch_size, num_images - first)
+            return self.sample(count, seed, first=first, batch_size=batch_size, progress=tell, **options)
+
+        for batch in processes.spread(-(-num_images // batch_size), make, kept):
+            done += len(batch)
+            if done * steps > told:  # another process made it
+                tell(done * steps - told)
+            yield batch
 
     def trajectory(self, num_images: int, num_frames: int, seed: int = 0, **options: Option) -> Items:
         """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result, in one batch.

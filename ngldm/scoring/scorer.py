@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ngldm.data.dataset import Dataset
 from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
+from ngldm.io import processes
 from ngldm.io.files import entry
 from ngldm.io.items import Items
-from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
+from ngldm.scoring.features.extractor import Extractor, extract, extract_spread, make_extractor
 from ngldm.scoring.frechet import Moments, frechet_distance
 from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
@@ -102,8 +103,10 @@ def measure_real(
     folder: Path,
     batch_size: int,
     progress: Callable[[int], None] = lambda count: None,
-) -> tuple[float, Tensor]:
+) -> tuple[float, Tensor] | None:
     """Write features and statistics of the training images into `folder`, which must exist.
+
+    Several processes share the images. Only the main one writes.
 
     Args:
         extractor: gives the features.
@@ -113,15 +116,19 @@ def measure_real(
 
     Returns:
         The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
-        it with as many images. And the features (T, D) of the test images.
+        it with as many images. And the features (T, D) of the test images. None but for the main process.
     """
     moments = {}
     for split, images in (("train", data.train), ("test", data.test)):
-        features = list(extract(extractor, images, batch_size, progress))
+        features = list(extract_spread(extractor, images, batch_size, progress))
+        if not processes.is_main():
+            continue
         moments[split] = Moments(extractor.dim)
         for batch in features:
             moments[split].update(batch)
         if split == "train":
             save_reference(folder, moments[split].mean, moments[split].cov, torch.cat(features))
+    if not processes.is_main():
+        return None
     train, test = moments["train"], moments["test"]
     return frechet_distance(train.mean, train.cov, test.mean, test.cov), torch.cat(features)

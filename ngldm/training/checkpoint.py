@@ -15,9 +15,10 @@ A checkpoint is resumed only if the settings that decide the result are the same
 | snapshot_every | which models are kept during training | yes |
 | log_every | the steps of the rows in the history; a resumed history keeps its old rows | no |
 | checkpoint_every | how many steps a crash can lose | no |
+| accumulate_steps | in how many parts a batch is taken; the weights by rounding alone | no |
 
-The device and the number of threads are not settings of the loop. A training that is resumed on another device ends
-with weights that differ in their last bits.
+The device and the numbers of threads and processes are not settings of the loop. A training that is resumed on another
+device, or by another number of processes, ends with weights that differ in their last bits.
 """
 
 import json
@@ -32,12 +33,13 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, fingerprint, newest_first, read_json, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
-UNDECISIVE = ("log_every", "checkpoint_every")
+UNDECISIVE = ("log_every", "checkpoint_every", "accumulate_steps")
 KEPT = 4  # stopped trainings of a label whose checkpoints are kept beside that of the running one
 
 
@@ -141,16 +143,23 @@ class Checkpointer:
         save_tensors(tensors, content, self.folder / f"{name}.safetensors")
         write_json(self.folder / f"{name}.json", content)
 
+    def note(self, step: int) -> None:
+        """Say that something of `step` is kept in the folder, where there are no weights to save."""
+        write_json(self.folder / "last.json", {"step": step, "made_from": self.made_from})
+
     def resume(self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> State | None:
         """Load `last` into the modules and the optimiser and return its state. None if there is nothing to resume.
+
+        The main process reads the file and tells the others, whose disks need not have it.
 
         Raises:
             InputError: the file is damaged.
         """
         path = self.folder / "last.safetensors"
-        if not path.is_file():
+        found = processes.from_main(lambda: load_tensors(path) if path.is_file() else None)
+        if found is None:
             return None
-        tensors, state = load_tensors(path)
+        tensors, state = found
         if state.get("made_from") != self.made_from:
             return None
         self._before = entry(state, "seconds", float)

@@ -34,6 +34,8 @@ class FitSettings(Protocol):
     def log_every(self) -> int: ...
     @property
     def eval_every(self) -> int: ...
+    @property
+    def accumulate_steps(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class FitConfig:
         compile: whether to compile the network. This needs a C++ compiler and takes about a minute.
         log_every: steps between two reports, at least 1.
         eval_every: steps between two held-out losses, at least 1.
+        accumulate_steps: parts in which a process takes its share of a batch, one after another, at least 1. More need
+            less memory, and change the result only by rounding.
     """
 
     max_steps: int = 10_000
@@ -67,6 +71,7 @@ class FitConfig:
     compile: bool = False
     log_every: int = 50
     eval_every: int = 500
+    accumulate_steps: int = 1
 
 
 def check_fit(config: FitSettings) -> None:
@@ -75,8 +80,9 @@ def check_fit(config: FitSettings) -> None:
     Raises:
         InputError: names the first setting that is not, its value and what is allowed.
     """
-    for key, least in {"max_steps": 1, "batch_size": 1, "log_every": 1, "eval_every": 1, "warmup_steps": 0}.items():
-        require_whole(key, getattr(config, key), least)
+    for key in ("max_steps", "batch_size", "log_every", "eval_every", "accumulate_steps"):
+        require_whole(key, getattr(config, key), 1)
+    require_whole("warmup_steps", config.warmup_steps, 0)
     if not require_real("weight_decay", config.weight_decay) >= 0:
         raise InputError(f"weight_decay: {config.weight_decay} must be at least 0")
     for key in ("lr", "grad_clip"):

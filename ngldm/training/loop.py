@@ -2,6 +2,9 @@
 
 Everything random at step k depends on (seed, k) alone: batches, timesteps, noise, dropout. So the state of a training
 is its weights, its optimiser and its step, and a resumed training gives the same bits as one without interruption.
+
+Many processes (`ngldm.io.processes`) run the same loop, each with its part of every batch (`ngldm.training.parts`).
+They all hold the same weights. Only the main one saves checkpoints.
 """
 
 import math
@@ -15,17 +18,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
+from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, stream_seed
 
 LAYOUT = torch.channels_last  # the fastest layout for convolutions, on CPUs and on the tensor cores of GPUs
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)
-LossFunction = Callable[[nn.Module, Batch, torch.Generator], Tensor]  # -> () or (B,); all on one device
+LossFunction = Callable[..., Tensor]  # (network, batch, generator) -> () or (B,); all on one device; see `Task`
 Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
 
 
@@ -50,12 +55,13 @@ class Task(Generic[Batch]):
 
     Attributes:
         loss: loss(network, batch, generator) -> () or (B,), on the batch's device. It draws everything random from the
-            generator. `Diffusion.loss` is such a loss.
+            generator. `Diffusion.loss` is such a loss. Several processes, or `accumulate_steps` above 1, also give it a
+            `part`, a slice: it draws for the whole batch, and returns the loss of the items batch[part] alone.
         train: the training data.
         heldout: the data on which the averaged weights are evaluated; None evaluates nothing.
     """
 
-    loss: LossFunction[Batch]
+    loss: LossFunction
     train: Split[Batch]
     heldout: Split[Batch] | None = None
 
@@ -94,7 +100,7 @@ def lr_at(config: FitSettings, step: int) -> float:
 @torch.no_grad()
 def heldout_loss(
     network: nn.Module,
-    loss: LossFunction[Batch],
+    loss: LossFunction,
     heldout: Split[Batch],
     config: FitSettings,
     device: torch.device | str,
@@ -104,9 +110,12 @@ def heldout_loss(
     for start in range(0, heldout.size, config.batch_size):
         indices = np.arange(start, min(start + config.batch_size, heldout.size))
         generator = torch.Generator(device).manual_seed(stream_seed(0, "heldout", start))
-        value = loss(network, _send(heldout.fetch(indices), device), generator)
-        total += float(value.mean()) * len(indices)
-    return total / heldout.size
+        batch, own = _send(heldout.fetch(indices), device), processes.share(len(indices))
+        if (count := own.stop - own.start) == len(indices):
+            total += float(loss(network, batch, generator).mean()) * count
+        elif count:
+            total += float(loss(network, batch, generator, own).mean()) * count
+    return float(processes.total(torch.tensor(total, dtype=torch.float64))) / heldout.size
 
 
 def _send(batch: Batch, device: torch.device | str) -> Batch:
@@ -127,6 +136,7 @@ def fit(
 ) -> Iterator[Report]:
     """Train `network` and `ema` in place, and yield a report every `log_every` steps and at the end.
 
+    - With several processes each takes its part of a batch, and all end with the same weights.
     - The loop has AdamW, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
     - If `config.compile` is true, the network is compiled; the EMA network, which is evaluated rarely, is not.
     - With a checkpointer, the training continues from `last`, if that was made from the same things. It saves `last`
@@ -142,10 +152,13 @@ def fit(
         checkpointer: keeps and resumes the state; None keeps nothing.
 
     Raises:
-        InputError: a setting is out of range. While the training runs: the training has diverged.
+        InputError: a setting is out of range, or the batch cannot be split over the processes. While the training runs:
+            the training has diverged.
     """
     config = config or FitConfig()
     check_fit(config)
+    if len(own_parts(config.batch_size, config.accumulate_steps)) * processes.size() > 1:
+        check_takes_part(task.loss)
     return _Run(network, ema, task, config, seed, torch.device(device), checkpointer).reports()
 
 
@@ -189,6 +202,8 @@ class _Run(Generic[Network, Batch]):
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
         while self.step < config.max_steps:
             grad_norm = self._advance(network)
+            if self._due(config.log_every):
+                processes.meet()  # a GPU's work is only queued, so a process that hangs must be noticed here
             evaluated = self._evaluate()
             if self._due(config.log_every) or evaluated is not None:
                 now = time.perf_counter()
@@ -210,20 +225,33 @@ class _Run(Generic[Network, Batch]):
         config, train = self.config, self.task.train
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, self.step)
-        torch.manual_seed(stream_seed(self.seed, "dropout", self.step))
-        generator = torch.Generator(self.device).manual_seed(stream_seed(self.seed, "step", self.step))
         indices = batch_indices(train.size, config.batch_size, self.seed, self.step)
         batch = _send(train.fetch(indices), self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            loss = self.task.loss(network, batch, generator).mean()
-        loss.backward()
+        losses = [
+            self._backward(network, batch, part) for part in own_parts(config.batch_size, config.accumulate_steps)
+        ]
+        loss = add_up(network, torch.stack(losses).sum() if len(losses) > 1 else losses[0])
         grad_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(network)
-        self.losses.append(loss.detach())
+        self.losses.append(loss)
         self.step += 1
         return grad_norm
+
+    def _backward(self, network: Network, batch: Batch, part: slice) -> Tensor:
+        """Add the gradient of a part of the batch. Returns the part's share of the batch's mean loss, ()."""
+        size = self.config.batch_size
+        torch.manual_seed(stream_seed(self.seed, "dropout", self.step))
+        generator = torch.Generator(self.device).manual_seed(stream_seed(self.seed, "step", self.step))
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            if part == slice(0, size):
+                loss = self.task.loss(network, batch, generator).mean()
+            else:
+                with dropout_of(size, part):
+                    loss = self.task.loss(network, batch, generator, part).mean() * ((part.stop - part.start) / size)
+        loss.backward()
+        return loss.detach()
 
     def _evaluate(self) -> float | None:
         """The held-out loss, at the steps at which it is evaluated; None at the others."""
@@ -247,7 +275,7 @@ class _Run(Generic[Network, Batch]):
         return report
 
     def _save(self, name: str) -> None:
-        if self.checkpointer:
+        if self.checkpointer and processes.is_main():
             content: State = {
                 "step": self.step,
                 "best": self.best,

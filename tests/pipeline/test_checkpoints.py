@@ -5,10 +5,12 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 import pytest
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.pipeline.checkpoints import resumable
+from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.training.checkpoint import Checkpointer
 
 MADE_FROM = {"settings": {"lr": 0.1}}
@@ -117,3 +119,26 @@ def test_a_place_where_no_checkpoint_can_be_kept_is_bad_input(tmp_path: Path, mo
     (tmp_path / "checkpoints").write_text("a file")
     with pytest.raises(InputError, match="checkpoints: cannot"), resumable("train", "laplace", MADE_FROM, 5):
         pass
+
+
+def test_parts_that_were_made_before_a_stop_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made: list[int] = []
+
+    def make(part: int) -> np.ndarray:
+        made.append(part)
+        if made == [0, 1, 2]:
+            raise KeyboardInterrupt
+        return np.full(2, part)
+
+    def all_parts(**changed: object) -> list[int]:
+        with resumable("sample", "_sample", {**MADE_FROM, **changed}, 1) as keeper:
+            return [int(array[0]) for array in processes.spread(4, make, Parts(keeper, "batches"))]
+
+    with pytest.raises(KeyboardInterrupt):
+        all_parts()
+    assert all_parts() == [0, 1, 2, 3]
+    assert made == [0, 1, 2, 2, 3]
+    assert list(Path("checkpoints").iterdir()) == []
+    assert all_parts(settings={"lr": 0.2}) == [0, 1, 2, 3]
+    assert made == [0, 1, 2, 2, 3, 0, 1, 2, 3]

@@ -372,3 +372,14 @@ def test_stein_samples_laws_of_every_kind(noise: str, params: dict[str, float]) 
     alone = made.sample(1, first=2, batch_size=1, method="stein", num_inference_steps=6)
     assert images.std() > 0.0
     np.testing.assert_allclose(alone[0].astype(int), images[2].astype(int), atol=1)
+
+
+def test_spread_gives_the_batches_and_tells_all_steps(make_model: MakeModel) -> None:
+    generator, told = Generator(make_model()), list[int]()
+    options: dict[str, Any] = {"method": "ddim", "num_inference_steps": 4}
+    spread = list(generator.spread(5, 7, 2, progress=told.append, **options))
+    batches = list(generator.batches(5, 7, batch_size=2, **options))
+    assert [len(batch) for batch in spread] == [2, 2, 1]
+    np.testing.assert_array_equal(np.concatenate(spread), np.concatenate(batches))
+    assert sum(told) == 5 * 4
+    assert generator.shared_batch_size(5) == generator.batch_size(5)

@@ -28,9 +28,15 @@ class Autoencoder(nn.Module):
         """Latents (B, c, h, w) to images (B, C, H, W), nominally in [-1, 1] but not clipped."""
         raise TypeError(f"{type(self).__name__} does not decode")
 
-    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The training loss of a batch of images, a scalar. `generator` draws what a kind needs at random."""
-        return F.mse_loss(self.decode(self.encode(x)), x)
+    def loss(self, x: Tensor, generator: torch.Generator | None = None, part: slice | None = None) -> Tensor:
+        """The training loss of a batch of images, a scalar.
+
+        Args:
+            generator: draws what a kind needs at random.
+            part: the images x[part] whose loss is wanted; None is all. The draws are those for all images.
+        """
+        own = x if part is None else x[part]
+        return F.mse_loss(self.decode(self.encode(own)), own)
 
 
 class IdentityAutoencoder(Autoencoder):

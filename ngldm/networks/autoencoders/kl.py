@@ -72,9 +72,11 @@ class KLAutoencoder(Autoencoder):
         x: Tensor = self.decoder(z)
         return x
 
-    def loss(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def loss(self, x: Tensor, generator: torch.Generator | None = None, part: slice | None = None) -> Tensor:
+        count, part = len(x), part or slice(None)
+        x = x[part]
         mean, logvar = self.posterior(x)
-        eps = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        eps = torch.randn((count, *mean.shape[1:]), generator=generator, device=mean.device, dtype=mean.dtype)[part]
         reconstruction = F.mse_loss(self.decode(mean + (0.5 * logvar).exp() * eps), x)
         kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum() / x.numel()
         return reconstruction + self.kl_weight * kl

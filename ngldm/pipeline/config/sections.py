@@ -74,6 +74,9 @@ class Fit(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
+    accumulate_steps: PositiveInt = Field(
+        default=1, description="parts in which a process takes its share of a batch, to need less memory"
+    )
     log_every: PositiveInt = Field(description="steps between two reports")
     eval_every: PositiveInt = Field(description="steps between two held-out losses")
 

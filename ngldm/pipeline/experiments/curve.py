@@ -1,5 +1,6 @@
 """Scores of a training's snapshots. Each score is kept on disk as soon as it is done."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ngldm.data.curve import COLUMNS, CurveRow
+from ngldm.io import processes
 from ngldm.io.device import be_deterministic
 from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array
@@ -24,7 +26,7 @@ from ngldm.sampling.generator import load
 
 
 class SnapshotScores:
-    """Scores snapshots of all noises with one sampler and one scorer.
+    """Scores snapshots of all noises with one sampler and one scorer. Several processes share the images of each.
 
     Args:
         settings: the sections `curve` and `evaluate` of params.yaml, and the sampler that `curve.sampler` names.
@@ -58,7 +60,8 @@ class SnapshotScores:
         on_picture: Callable[[int, UInt8Array], None],
         advance: Callable[[int], None],
     ) -> list[CurveRow]:
-        """The score of each snapshot of one noise: read back if it was kept, else computed and kept.
+        """The score of each snapshot of one noise: read back if it was kept, else computed and kept. [] but on the main
+        process.
 
         Args:
             noise: label of the noise.
@@ -77,32 +80,41 @@ class SnapshotScores:
             inputs = {**self.behind["inputs"], "model": sha256_file(file)}
             behind = {**self.behind, "settings": settings, "inputs": inputs, **own}
             kept: KeptRows[CurveRow] = KeptRows("curve", f"{noise}-{file.stem}", COLUMNS, behind)
-            found = kept.read()
-            if found is None:
-                row, shown = self._score(file, sampler, advance)
+            found = processes.from_main(kept.read)
+            if found is not None:
+                advance(self.config.num_images)
+            elif scored := self._score(file, sampler, advance):
+                row, shown = scored
                 found = [row]
                 kept.write(found)
                 on_picture(row["step"], shown)
-            else:
-                advance(self.config.num_images)
-            rows += found
+            rows += found or []
         return rows
 
     def _score(
         self, file: Path, sampler: SamplerSettings, advance: Callable[[int], None]
-    ) -> tuple[CurveRow, UInt8Array]:
-        """One snapshot's row, and a picture of its first items."""
+    ) -> tuple[CurveRow, UInt8Array] | None:
+        """One snapshot's row, and a picture of its first items. None but on the main process."""
         config, scorer = self.config, self.scorer
         generator = load(file, scorer.device)
         pictures: list[UInt8Array] = []
 
-        def features() -> Iterator[Tensor]:
-            for images in generator.batches(scorer.count, batch_size=config.batch_size, **sampler):
-                if not pictures:
-                    pictures.append(picture(images))
-                yield from scorer.features(images, self.scoring.batch_size)
-                advance(len(images))
+        def make(part: int) -> tuple[Tensor, UInt8Array | None]:
+            first = part * config.batch_size
+            count = min(config.batch_size, scorer.count - first)
+            images = generator.sample(count, first=first, batch_size=config.batch_size, **sampler)
+            features = torch.cat(list(scorer.features(images, self.scoring.batch_size)))
+            return features, None if part else picture(images)
 
+        def features() -> Iterator[Tensor]:
+            for found, shown in processes.spread(-(-scorer.count // config.batch_size), make):
+                pictures.extend([] if shown is None else [shown])
+                yield from found.split(self.scoring.batch_size)
+                advance(len(found))
+
+        if not processes.is_main():
+            deque(features(), maxlen=0)
+            return None
         distance = scorer.distance(features())
         advance(config.num_images - scorer.count)
         step = int(file.stem)

@@ -83,7 +83,7 @@ def train_classifier(
 
 def write_reference(
     extractor: Extractor, data: Dataset, folder: Path, batch_size: int, advance: Callable[[int], None] = lambda n: None
-) -> dict[str, object]:
+) -> dict[str, object] | None:
     """Write what generated items are compared with into an existing folder: statistics, features and further.npz.
 
     Args:
@@ -92,9 +92,12 @@ def write_reference(
         advance: called with the number of items of each batch, of both splits.
 
     Returns:
-        What reference.json says of them.
+        What reference.json says of them. None but for the main process.
     """
-    floor, test_features = measure_real(extractor, data, folder, batch_size, advance)
+    measured = measure_real(extractor, data, folder, batch_size, advance)
+    if measured is None:
+        return None
+    floor, test_features = measured
     further = further_reference(data, test_features, extractor)
     np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further)
     return {

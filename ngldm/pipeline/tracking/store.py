@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from ngldm.io import processes
 from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
@@ -29,12 +30,16 @@ def one_at_a_time() -> Iterator[None]:
 
 
 class Store:
-    """A connection to the MLflow store. After the store has failed, the methods do nothing."""
+    """A connection to the MLflow store. After the store has failed, the methods do nothing.
+
+    Of several processes only the main one has a connection.
+    """
 
     def __init__(self, experiment: str) -> None:
         self.client: Any = None
         self.experiment_id = ""
-        self.attempt(lambda: self._connect(experiment), None)
+        if processes.is_main():
+            self.attempt(lambda: self._connect(experiment), None)
 
     def _connect(self, experiment: str) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
@@ -77,17 +78,29 @@ class Classifier(nn.Module):
         """Scale the features so that on `images` (N, H, W, C) they have mean 0 and variance 1.
 
         Without this, the scale of the features would depend on how long the classifier was trained, and so would the
-        distance.
+        distance. Several processes share the images.
         """
-        chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-        hidden = torch.cat([self.body(to_float(chunk)) for chunk in chunks]).double()
-        self.feature_mean.copy_(hidden.mean(0))
-        self.feature_std.copy_(hidden.std(0).clamp(min=1e-6))
+
+        def make(part: int) -> Tensor:
+            hidden: Tensor = self.body(to_float(images[part * batch_size : (part + 1) * batch_size]))
+            return hidden
+
+        parts = list(processes.spread(-(-len(images) // batch_size), make))
+
+        def moments() -> tuple[Tensor, Tensor]:
+            hidden = torch.cat(parts).double()
+            return hidden.mean(0), hidden.std(0).clamp(min=1e-6)
+
+        mean, std = processes.from_main(moments)
+        self.feature_mean.copy_(mean)
+        self.feature_std.copy_(std)
 
 
-def classifier_loss(model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:
+def classifier_loss(
+    model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator, part: slice | None = None
+) -> Tensor:
     """Cross-entropy (B,) of a batch of images and labels. It is a `loss` of `ngldm.training.loop.Task`."""
-    images, labels = batch
+    images, labels = (tensor[part or slice(None)] for tensor in batch)
     return F.cross_entropy(model(images), labels, reduction="none")
 
 

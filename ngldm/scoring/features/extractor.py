@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngldm.io import processes
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.items import Items
 from ngldm.scoring.features.classifier import ClassifierExtractor
@@ -125,3 +126,26 @@ def extract(
         batch = np.asarray(images[start : start + batch_size])
         yield finite_features(extractor, batch)
         progress(len(batch))
+
+
+def extract_spread(
+    extractor: Extractor,
+    images: Items,
+    batch_size: int,
+    progress: Callable[[int], None] = lambda count: None,
+    kept: processes.Kept[NDArray[np.float32]] | None = None,
+) -> Iterator[Tensor]:
+    """The batches of `extract`, spread over the processes. Only the main one gets them.
+
+    Args:
+        kept: where finished batches are kept; None keeps none.
+    """
+
+    def make(part: int) -> NDArray[np.float32]:
+        batch = np.asarray(images[part * batch_size : (part + 1) * batch_size])
+        found: NDArray[np.float32] = finite_features(extractor, batch).numpy()
+        return found
+
+    for features in processes.spread(-(-len(images) // batch_size), make, kept):
+        yield torch.from_numpy(features)
+        progress(len(features))

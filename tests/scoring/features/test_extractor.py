@@ -8,7 +8,7 @@ import torch
 
 from ngldm.io.errors import InputError
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, save_classifier
-from ngldm.scoring.features.extractor import extract, make_extractor
+from ngldm.scoring.features.extractor import extract, extract_spread, make_extractor
 
 
 @pytest.fixture
@@ -28,6 +28,8 @@ def test_batches_do_not_matter_in_extract(classifier_file: Path, batch_size: int
     assert sum(told) == 50
     assert max(told) <= batch_size
     torch.testing.assert_close(torch.cat(batches), extractor(images), rtol=1e-4, atol=1e-5)
+    assert torch.equal(torch.cat(list(extract_spread(extractor, images, batch_size, told.append))), torch.cat(batches))
+    assert sum(told) == 100
 
 
 def test_make_extractor_makes_the_named_one_or_lists_them(classifier_file: Path) -> None:

@@ -1,0 +1,221 @@
+"""A stage on several processes: started here by torch's own elastic launcher, or joined where torchrun started them.
+
+| variable | means | default |
+| --- | --- | --- |
+| NGLDM_PROCESSES | processes on this machine | one for each visible GPU; 1 on a CPU |
+| NGLDM_NODES | machines, on each of which the same command is started | 1 |
+| NGLDM_RENDEZVOUS | host:port at which they meet, on one of them | none; needed with several machines |
+| NGLDM_RESTARTS | how often all processes are started again after one has died | 3 |
+| NGLDM_TIMEOUT | seconds to wait for a process that does not come or does not answer | 600 |
+
+None of them is a parameter, because none of them changes a result: DVC does not see them.
+"""
+
+import inspect
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from ngldm.io import processes
+from ngldm.io.errors import InputError
+from ngldm.io.files import differences
+from ngldm.io.processes import LostProcess
+from ngldm.pipeline.closure import code_hash
+
+PARENT = "NGLDM_LAUNCHER"  # process id of the launcher of ours that started this process
+SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
+
+
+def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same command, which starts itself on as many processes as it should have, or joins those that exist.
+
+    A process prints only if it is the main one, and so does a fault that all of them have.
+
+    Args:
+        function: of a stage; it has an argument `device`.
+    """
+
+    @wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+            return _join(lambda: function(*args, **kwargs), Path(inspect.getfile(inspect.unwrap(function))))
+        count, nodes = wanted_processes(kwargs["device"]), _number("NGLDM_NODES", 1, 1)
+        if "RANK" in os.environ or count * nodes == 1:
+            return function(*args, **kwargs)
+        raise SystemExit(launch(count, nodes))
+
+    return wrapped
+
+
+def _number(variable: str, default: int, least: int) -> int:
+    """A whole number from the environment.
+
+    Raises:
+        InputError: it is none, or too small.
+    """
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or int(text) < least:
+        raise InputError(f"{variable}: {text!r} must be a whole number, at least {least}")
+    return int(text)
+
+
+def wanted_processes(device: str) -> int:
+    """How many processes this machine should have, by the environment and the option --device.
+
+    Raises:
+        InputError: more than one, but the device is a single GPU; or more than there are GPUs.
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    count = _number("NGLDM_PROCESSES", max(1, gpus), 1)
+    if count > 1 and device not in ("auto", "cuda", "cpu"):
+        raise InputError(f"NGLDM_PROCESSES: {count}, but the device {device!r} is a single one; use auto, cuda or cpu")
+    if gpus and count > gpus:
+        raise InputError(f"NGLDM_PROCESSES: {count}, but this machine shows {gpus} GPUs; each process needs its own")
+    return count
+
+
+class _Refused(Exception):
+    """A process says that the input is bad: starting it again would not help."""
+
+
+def launch(count: int, nodes: int) -> int:
+    """Run this command on `count` processes of each of `nodes` machines, and wait for them. Returns the exit code.
+
+    Raises:
+        InputError: the machines did not meet.
+    """
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous.api import RendezvousError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # That it ends the other processes is no news.
+    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
+    seconds, restarts = _number("NGLDM_TIMEOUT", 600, 1), _number("NGLDM_RESTARTS", 3, 0)
+    place = os.environ.get("NGLDM_RENDEZVOUS", "localhost:0" if nodes == 1 else "")
+    if ":" not in place:
+        raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
+    os.environ[PARENT] = str(os.getpid())
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+
+    def refused(*_: object) -> None:
+        raise _Refused
+
+    signal.signal(signal.SIGUSR1, refused)
+    with TemporaryDirectory(prefix="ngldm-") as logs:
+        config = LaunchConfig(
+            *(nodes, nodes, count),
+            run_id="ngldm",
+            rdzv_backend="c10d",
+            rdzv_endpoint=place,
+            rdzv_configs={"timeout": seconds, "join_timeout": seconds},
+            max_restarts=restarts,
+            logs_specs=DefaultLogsSpecs(log_dir=logs),
+            local_addr="localhost" if nodes == 1 else None,
+        )
+        try:
+            elastic_launch(config, sys.executable)("-u", *_this_command())
+        except _Refused:
+            return 2
+        except SignalException as error:
+            return 128 + int(error.sigval)
+        except ChildFailedError as error:
+            who, failure = error.get_first_failure()
+            print(f"error: process {who} ended ({_ending(failure.exitcode)}); {restarts} restarts", file=sys.stderr)
+            return 2 if failure.exitcode == 2 else 1
+        except (RendezvousError, RuntimeError) as error:
+            raise InputError(
+                f"NGLDM_RENDEZVOUS: {nodes} machines (NGLDM_NODES) must meet at {place}, but did not within "
+                f"{seconds} s (NGLDM_TIMEOUT): {type(error).__name__} {error}".splitlines()[0]
+            ) from error
+    return 0
+
+
+def _this_command() -> list[str]:
+    """What python was told to run: -m module, or a file; with its arguments."""
+    spec = sys.modules["__main__"].__spec__
+    return [*(["-m", spec.name] if spec else [sys.argv[0]]), *sys.argv[1:]]
+
+
+def _ending(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _join(work: Callable[[], Any], file: Path) -> Any:
+    """Do the work as one of the processes that the environment names. Exits with 2 if the input is bad."""
+    _end_with_parent()
+    again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    try:
+        processes.start(_number("NGLDM_TIMEOUT", 600, 1))
+        if again and processes.is_main():
+            print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
+        _require_same(file)
+        result = work()
+    except InputError as error:
+        _tell("refused", f"error: {error}", SHORT)
+        if (launcher := os.environ.get(PARENT)) and int(launcher) == os.getppid():
+            os.kill(int(launcher), signal.SIGUSR1)
+        raise SystemExit(2) from None
+    except LostProcess as error:
+        _tell("lost", f"error: {error}", processes.ROLL_CALL + SHORT)
+        os._exit(1)  # torch's own clean-up would wait for the lost one
+    processes.stop()
+    return result
+
+
+def _tell(word: str, message: str, seconds: float) -> None:
+    """Print a fault: on the main process, else only if the main process does not have it too."""
+    if not processes.is_main():
+        if processes.heard(word, seconds):
+            return
+        message = f"{message} (process {processes.rank()} on {socket.gethostname()})"
+    print(message, file=sys.stderr, flush=True)
+    processes.say(word)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it is gone, also if that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _require_same(file: Path) -> None:
+    """Check that all processes run the same command with the same parameters and the same code.
+
+    Raises:
+        InputError: one of them differs; the message says in what.
+    """
+    import torch
+    import yaml
+
+    params = Path("params.yaml")
+    try:
+        content = yaml.safe_load(params.read_text()) if params.is_file() else None
+    except yaml.YAMLError:
+        content = params.read_text()
+    own = {"arguments": sys.argv[1:], "params": content, "code": code_hash(file), "torch": torch.__version__}
+    all_own = processes.gather((socket.gethostname(), own))
+    for rank, (host, theirs) in enumerate(all_own):
+        if changed := differences(all_own[0][1], theirs):
+            raise InputError(
+                f"process {rank} on {host} differs from process 0 on {all_own[0][0]} in: {', '.join(changed)}; "
+                "all must have the same"
+            )

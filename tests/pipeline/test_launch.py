@@ -1,0 +1,154 @@
+"""How a command becomes several processes, what they check of each other, and how all of them end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from ngldm.io.errors import InputError
+from ngldm.pipeline.launch import wanted_processes
+
+ROOT = Path(__file__).parents[2]
+REPORTS = """
+import os, sys, time
+from ngldm.io import processes
+from ngldm.io.errors import InputError
+from ngldm.pipeline.terminal import Device, command
+
+def work(what: str = "well", device: Device = "cpu") -> None:
+    print(f"{what} {processes.size()}", flush=True)
+    if what == "refuse":
+        raise InputError("the table is empty")
+    if what == "one" and processes.rank() == 1:
+        raise InputError("no such disk")
+    if what in ("sleep", "one"):
+        time.sleep(60.0)
+
+command(work, many=True)()
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts the command of `REPORTS` with options and variables."""
+    (tmp_path / "work.py").write_text(REPORTS)
+
+    def run(*options: str, **variables: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "NGLDM_TIMEOUT": "60", **variables}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([sys.executable, "work.py", *options], cwd=tmp_path, env=environment, **pipes)
+
+    return run
+
+
+def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NGLDM_PROCESSES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert [wanted_processes(device) for device in ("auto", "cuda", "cuda:1", "cpu", "mps")] == [4, 4, 1, 1, 1]
+    monkeypatch.setenv("NGLDM_PROCESSES", "3")
+    assert [wanted_processes(device) for device in ("auto", "cpu")] == [3, 3]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert wanted_processes("auto") == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "device", "message"),
+    [
+        ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1"),
+        ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1"),
+        ("2", "cuda:1", "NGLDM_PROCESSES: 2, but the device 'cuda:1' is a single one; use auto, cuda or cpu"),
+        ("3", "auto", "NGLDM_PROCESSES: 3, but this machine shows 2 GPUs; each process needs its own"),
+    ],
+)
+def test_a_wrong_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, device: str, message: str) -> None:
+    monkeypatch.setenv("NGLDM_PROCESSES", text)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(InputError) as refused:
+        wanted_processes(device)
+    assert str(refused.value) == message
+
+
+def test_bad_input_is_said_once_and_not_tried_again(start: Callable[..., Any]) -> None:
+    out, err = (process := start("--what", "refuse", NGLDM_PROCESSES="2")).communicate(timeout=120)
+    assert (process.returncode, out) == (2, "refuse 2\n")
+    assert err.splitlines() == ["error: the table is empty"]
+
+
+def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> None:
+    out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
+    assert (process.returncode, out) == (2, "one 2\n")
+    assert f"error: no such disk (process 1 on {socket.gethostname()})" in err.splitlines()
+
+
+def test_the_processes_end_with_the_command(start: Callable[..., Any]) -> None:
+    process = start("--what", "sleep", NGLDM_PROCESSES="2")
+    assert process.stdout.readline() == "sleep 2\n"
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) == 2
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not any(child.is_running() for child in children)
+
+
+def test_the_processes_end_when_the_command_is_killed(start: Callable[..., Any]) -> None:
+    process = start("--what", "sleep", NGLDM_PROCESSES="2")
+    process.stdout.readline()
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    process.communicate()
+    assert (len(gone), alive) == (2, [])
+
+
+def test_a_machine_that_does_not_come_ends_the_wait(start: Callable[..., Any]) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = f"127.0.0.1:{free.getsockname()[1]}"
+    begin = time.monotonic()
+    process = start(NGLDM_NODES="2", NGLDM_RENDEZVOUS=place, NGLDM_TIMEOUT="3")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert line.startswith(
+        f"error: NGLDM_RENDEZVOUS: 2 machines (NGLDM_NODES) must meet at {place}, but did not within 3 s"
+    )
+    assert time.monotonic() - begin < 60.0
+
+
+def test_machines_need_a_place_to_meet(start: Callable[..., Any]) -> None:
+    _, err = (process := start(NGLDM_NODES="2")).communicate(timeout=60)
+    assert process.returncode == 2
+    assert "error: NGLDM_RENDEZVOUS: ''; 2 machines (NGLDM_NODES) need host:port of one of them" in err
+
+
+def test_processes_with_other_parameters_are_refused_by_name(
+    tmp_path: Path, together: Callable[..., list[subprocess.CompletedProcess[str]]]
+) -> None:
+    for rank, lr in enumerate((0.1, 0.2)):
+        (tmp_path / str(rank)).mkdir()
+        (tmp_path / str(rank) / "params.yaml").write_text(f"train: {{lr: {lr}, batch_size: 4}}\n")
+    main, other = together(REPORTS)
+    host = socket.gethostname()
+    message = f"error: process 1 on {host} differs from process 0 on {host} in: params.train.lr; all must have the same"
+    assert (main.returncode, other.returncode) == (2, 2)
+    assert message in main.stderr.splitlines()
+    assert "error" not in other.stderr
+    assert main.stdout == ""
+
+
+def test_under_torchrun_a_command_joins_what_it_finds(
+    together: Callable[..., list[subprocess.CompletedProcess[str]]],
+) -> None:
+    main, other = together(REPORTS, NGLDM_PROCESSES="7")  # not looked at
+    assert (main.returncode, main.stdout) == (0, "well 2\n"), main.stderr
+    assert (other.returncode, other.stdout) == (0, "")
