@@ -2,7 +2,7 @@
 
 python -m benchmarks.bookkeeping [--size smallest|small|full] [--out FOLDER]
 
-Each row is one number of runs or trials, added to those of the row before. `full` has 10^4.
+Each row is one number of runs or trials, added to those of the row before. `full` has 10^4. Needs the package optuna.
 """
 
 import os

@@ -30,6 +30,7 @@ from ngldm.noise import make_noise
 from ngldm.noise.laws.covariance import remember, roots_in
 
 FORMAT = "ngldm-bundle-2"
+SCALAR_HEAD = {"scalar_head": 2}  # in the file of a model with a scalar head: the form of K_hat (`SteinHead`)
 DenoiserNetwork = UNet | MLP
 
 
@@ -143,7 +144,8 @@ class Model:
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
         tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
         tensors |= {f"noise.{sha256}": root for sha256, root in roots_in(self.diffusion.noise.params).items()}
-        save_tensors(tensors, {"format": FORMAT, **self.config}, path)
+        form = SCALAR_HEAD if self.diffusion.stein_head.kind == "scalar" else {}
+        save_tensors(tensors, {"format": FORMAT, **self.config, **form}, path)
 
 
 def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") -> Model:
@@ -168,6 +170,8 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
         raise InputError(f"{path}: {error}") from error
     except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
         raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
+    if model.diffusion.stein_head.kind == "scalar" and not SCALAR_HEAD.items() <= config.items():
+        raise InputError(f"{path}: its scalar head was trained by an older version, to another form; train it again")
     _require_shapes(tensors, model, path)
     require_finite(tensors, Path(path), unbounded=("extent.low", "extent.high"))
     try:

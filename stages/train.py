@@ -42,7 +42,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         "diffusion": params.diffusion.model_dump(),
         **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
     }
-    model = fresh_model(settings, params.seed, data, cache)
+    model = fresh_model(settings, params.seed, data, cache, workspace.AUTOENCODER)
     ema = EMA(model.network, config.ema_decay)
     latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}

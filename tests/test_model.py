@@ -312,6 +312,10 @@ def test_a_model_of_points_with_a_head_is_sampled_by_stein(tmp_path: Path, noise
     alone = generator.sample(1, seed=1, first=4, method="stein", num_inference_steps=6)
     np.testing.assert_allclose(alone[0], expected[4], rtol=1e-3, atol=1e-4)
     assert np.unique(expected).size == expected.size
+    if head == "scalar":  # what an older version wrote: the output meant another K_hat
+        rewrite(tmp_path / "model.safetensors", scalar_head=None)
+        with pytest.raises(InputError, match="scalar head was trained by an older version"):
+            load_model(tmp_path / "model.safetensors")
 
 
 def test_noise_filtered_along_rows_is_refused_for_points() -> None:

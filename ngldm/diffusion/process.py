@@ -162,7 +162,9 @@ class Diffusion:
         if raw is None:
             return loss
         x0_hat = predict_x0(schedule, x_t, prediction.detach().float(), t, target)
-        return loss + self.stein_head.loss(k, predict_eps(schedule, x_t, x0_hat, t), raw)
+        signal, noise = (schedule.at(name, t, x_t) for name in ("signal", "noise"))
+        reach = self.stein_head.reach(x_t, signal, noise)
+        return loss + self.stein_head.loss(k, predict_eps(schedule, x_t, x0_hat, t), raw, reach)
 
     def _draw(self, x0: Tensor, t: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """eps of x_t and its K, which is 0 where nothing learns it."""

@@ -6,7 +6,7 @@ compared at equal energy; a law of infinite variance has the median of |n_i| tha
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import Protocol
 
@@ -16,6 +16,8 @@ from torch import Tensor
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Noise
 from ngldm.noise.traits import Traits
+
+LengthKernel = Callable[[Tensor, int], Tensor]  # |n|^2 (B,) and the number of elements of n -> K (B,), float64
 
 
 class Law(Protocol):
@@ -83,6 +85,8 @@ class JointLaw(ABC):
     Attributes:
         axes: the number of axes that an item must have: 3, (C, H, W), for noise filtered along rows and columns.
         leading: the sizes that the first axes of an item must have.
+        kernel: E[K | n] as a function of the length of n (before it is coloured), where it is known.
+        rising: `kernel` grows with the length, and is convex in n.
     """
 
     name: str = ""
@@ -92,6 +96,8 @@ class JointLaw(ABC):
     marginal: Noise | None = None
     axes: int = 0
     leading: tuple[int, ...] = ()
+    kernel: LengthKernel | None = None
+    rising: bool = False
     traits: Traits
 
     def named(self, name: str, params: Mapping[str, object]) -> "JointLaw":
@@ -164,6 +170,10 @@ class JointLaw(ABC):
     def colour(self, z: Tensor) -> Tensor:
         """Sigma^(1/2) z."""
         return z
+
+    def whiten(self, x: Tensor) -> Tensor:
+        """The inverse of `colour`."""
+        return x
 
 
 def draw_with_stein(

@@ -94,6 +94,9 @@ def make_denoiser(
             eps = predict_eps(schedule, x, x0, steps)
         else:
             eps = output if objective == "eps" else predict_eps(schedule, x, x0, steps)
-        return Prediction(x0, eps, None if stein_head is None else stein_head.k_bar(eps, raw))
+        if stein_head is None:
+            return Prediction(x0, eps)
+        reach = stein_head.reach(x, *(schedule.at(name, steps, x) for name in ("signal", "noise")))
+        return Prediction(x0, eps, stein_head.k_bar(eps, raw, reach))
 
     return denoise

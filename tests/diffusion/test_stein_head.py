@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy import stats
@@ -105,6 +106,48 @@ def test_a_prediction_far_out_gives_a_finite_k_and_loss(noise: str, kind: str) -
     assert loss.isfinite().all()
     assert raw.grad is not None
     assert raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("noise", ["multivariate_t", "multivariate_laplace", "radial"])
+def test_k_of_pure_noise_is_the_kernel(noise: str) -> None:
+    """Where a_t = 0 and b_t = 1, eps_hat = x_t = n and K_bar = K(n): whatever the output is, if n has one scale."""
+    head = SteinHead(make_noise(noise), "scalar")
+    n, k = draw_with_stein(head.law, (200, 4), generator())
+    reach = head.reach(n, torch.zeros(200, 1), torch.ones(200, 1))
+    raw = torch.zeros(200, 1) if noise == "radial" else 9.0 * torch.randn(200, 1, generator=generator())
+    found = head.k_bar(n, raw, reach)
+    assert found is not None
+    torch.testing.assert_close(found, k.clamp(min=0.1 if noise == "radial" else 0.01), rtol=1e-3, atol=0.0)
+
+
+PLACES = torch.tensor([[-1.5, 0.4], [0.3, -0.6], [1.1, 1.0]], dtype=torch.float64)
+DF = 3.0
+
+
+def noised_places(signal: float, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x_t of three atoms and t noise of unit variance, E[n | x_t] and E[K | x_t] by sums."""
+    noise, rng = math.sqrt(1.0 - signal**2), np.random.default_rng(0)
+    law = stats.multivariate_t(shape=np.eye(2) * (DF - 2.0) / DF, df=DF)
+    x = signal * PLACES[rng.integers(3, size=count)].numpy() + noise * law.rvs(count, random_state=rng)
+    n = (x[:, None] - signal * PLACES.numpy()) / noise
+    weights = law.pdf(n)[..., None] / law.pdf(n).sum(1)[:, None, None]
+    k = (weights * ((DF - 2.0 + (n**2).sum(2, keepdims=True)) / DF)).sum(1)
+    return torch.from_numpy(x), torch.from_numpy((weights * n).sum(1)), torch.from_numpy(k)
+
+
+@pytest.mark.parametrize("signal", [0.01, 0.3, 0.8, 0.99])
+def test_a_shared_scale_can_have_every_k_bar_that_occurs_and_little_more_far_out(signal: float) -> None:
+    head = SteinHead(make_noise("multivariate_t", {"df": DF}), "scalar")
+    x, eps, k = noised_places(signal, 20_000)
+    reach = head.reach(x, torch.tensor(signal), torch.tensor(math.sqrt(1.0 - signal**2)))
+    lowest, highest = (head.k_bar(eps, torch.full_like(k, raw), reach) for raw in (-50.0, 50.0))
+    assert lowest is not None
+    assert highest is not None
+    assert (lowest <= 1.0001 * k).all()
+    assert (k <= 1.0001 * highest).all()
+    far = x.norm(dim=1) > 40.0 * signal
+    assert far.any() == (signal < 0.5)
+    assert (highest / lowest)[far].le(1.3).all()
 
 
 def test_without_a_head_nothing_changes() -> None:

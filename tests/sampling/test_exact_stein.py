@@ -15,6 +15,8 @@ import torch
 from scipy import stats
 
 from ngldm.diffusion.schedules import Schedule, make_schedule
+from ngldm.diffusion.stein_head import SteinHead
+from ngldm.noise import make_noise
 from ngldm.sampling.denoiser import Denoise, Prediction
 from ngldm.sampling.samplers import ancestral
 from ngldm.sampling.stein import stein, stein_with
@@ -264,3 +266,36 @@ def test_correlated_gaussian_noise() -> None:
         for root in (np.linalg.cholesky(covariance), np.eye(2))
     )
     assert right < CHANCE + 1.5 / FINE < wrong
+
+
+@pytest.mark.parametrize("output", [-4.0, 0.0, 4.0])
+def test_a_head_that_has_learned_nothing_does_not_make_points_explode(output: float) -> None:
+    """t noise with 3 degrees of freedom in 16 dimensions: each step multiplies a far x_t by a random factor.
+
+    Exact x0_hat and a head of constant, wrong output. The quantile 0.999 of |x_t| is at most ten times that of the
+    forward process. With a factor exp(4) on the mean square of eps_hat it was 10^25 times that.
+    """
+    nu, dim, count = 3.0, 16, 2000
+    schedule, rng = make_schedule("cosine", TOTAL), np.random.default_rng(0)
+    law = stats.multivariate_t(shape=np.eye(dim) * (nu - 2.0) / nu, df=nu)
+    head = SteinHead(make_noise("multivariate_t", {"df": nu}), "scalar")
+    places = rng.standard_normal((3, dim))
+    x_0, n = places[rng.integers(3, size=count)], law.rvs(count, random_state=rng)
+    ratios = []
+
+    def denoise(x: torch.Tensor, t: int) -> Prediction:
+        a, b = coefficients(schedule, t)
+        radii = [np.quantile(np.linalg.norm(part, axis=1), 0.999) for part in (x.numpy(), a * x_0 + b * n)]
+        ratios.append(radii[0] / radii[1])
+        distances = x.numpy()[:, None] - a * places
+        weights = posterior(law.logpdf(distances / b), (distances**2).sum(2))
+        x0 = torch.from_numpy(weights @ places)
+        eps = (x - a * x0) / b
+        reach = head.reach(x, torch.tensor(a), torch.tensor(b))
+        return Prediction(x0, eps, head.k_bar(eps, torch.full((count, 1), output), reach))
+
+    a, b = coefficients(schedule, TOTAL)
+    normal = lambda: torch.from_numpy(rng.standard_normal((count, dim)))  # noqa: E731
+    stein(denoise, schedule, torch.from_numpy(a * x_0 + b * n), normal, inference_timesteps(schedule, 50))
+    assert len(ratios) == 50
+    assert max(ratios) < 10.0

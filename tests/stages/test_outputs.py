@@ -19,7 +19,13 @@ ROOT = Path(__file__).parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
-EXPERIMENTS = ("experiments.curve", "experiments.models", "experiments.scorer", "experiments.study")
+EXPERIMENTS = (
+    "experiments.curve",
+    "experiments.models",
+    "experiments.scorer",
+    "experiments.inputs",
+    "experiments.plan",
+)
 USERS = (
     *EXPERIMENTS,
     *("report.curve", "report.further", "report.page", "report.provenance", "report.table"),

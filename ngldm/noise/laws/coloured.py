@@ -28,6 +28,8 @@ class Coloured(JointLaw):
             raise InputError(f"base: {base.name!r} must have mean 0 and uncorrelated elements to be filtered")
         self.base = base
         self.second_moment = base.second_moment
+        if isinstance(base, JointLaw):
+            self.kernel, self.rising = base.kernel, base.rising
         self.traits = replace(base.traits, correlated=True)
 
     def check_item(self, item: Sequence[int]) -> None:

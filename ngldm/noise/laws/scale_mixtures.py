@@ -1,7 +1,9 @@
 """Gaussian noise with one random scale for each image: n = sqrt(A) z, with A > 0 shared by all elements of z.
 
-The elements are uncorrelated but dependent: an image has large noise or small noise. K = A, so K_bar is one number for
-each image. One element of n has the same law as in an image of any size.
+The elements are uncorrelated but dependent: an image has large noise or small noise. A can take the place of K, so
+K_bar is one number for each image. Where E[A | n], a function of |n|, is known, it is K: its conditional mean given x_t
+is that of A, and its variance is smaller (Rao and Blackwell). E[A | n] grows with |n|: the posterior of A does. One
+element of n has the same law as in an image of any size.
 """
 
 import math
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Noise, uniform_draw
-from ngldm.noise.law import JointLaw
+from ngldm.noise.law import JointLaw, LengthKernel
 from ngldm.noise.parameters import number
 from ngldm.noise.registry import make_iid, register
 from ngldm.noise.traits import Traits
@@ -28,6 +30,7 @@ class ScaleMixture(JointLaw):
     Args:
         mixing: draws A, of mean 1 or, for infinite variance, with the Gaussian's median of |n_i|.
         marginal: the law of one element, where it is registered.
+        kernel: E[A | n], convex in n, where it is known.
         finite: whether E[A] is finite.
         stable: whether sums of such noise are such noise.
         gaussian: whether A is always 1.
@@ -37,12 +40,14 @@ class ScaleMixture(JointLaw):
         self,
         mixing: Mixing,
         marginal: Noise | None,
+        kernel: LengthKernel | None = None,
         *,
         finite: bool = True,
         stable: bool = False,
         gaussian: bool = False,
     ) -> None:
         self.mixing, self.marginal = mixing, marginal
+        self.kernel, self.rising = kernel, kernel is not None
         self.second_moment = 1.0 if finite else math.inf
         self.traits = Traits(
             shared=not gaussian,
@@ -56,9 +61,13 @@ class ScaleMixture(JointLaw):
     def draw(
         self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
     ) -> tuple[Tensor, Tensor]:
-        a = self.mixing(shape[0], generator, device).reshape(-1, *[1] * (len(shape) - 1))
-        z = torch.randn(tuple(shape), generator=generator, device=device)
-        return a.sqrt().float() * z, a
+        ones = [1] * (len(shape) - 1)
+        a = self.mixing(shape[0], generator, device).reshape(-1, *ones)
+        n = a.sqrt().float() * torch.randn(tuple(shape), generator=generator, device=device)
+        if not stein or self.kernel is None:
+            return n, a
+        square = n.double().square().reshape(shape[0], -1).sum(1)
+        return n, self.kernel(square, math.prod(shape[1:])).reshape(-1, *ones)
 
 
 def gamma_draw(k: float, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -85,7 +94,11 @@ def _student(df: float) -> ScaleMixture:
     def mixing(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         return scale2 * (df / 2.0) / gamma_draw(df / 2.0, count, generator, device)
 
-    return ScaleMixture(mixing, make_iid("student_t", {"df": df}) if df > 2.0 else None, finite=df > 2.0)
+    def kernel(square: Tensor, size: int) -> Tensor:
+        """The posterior of A is inverse gamma with the shape (df + size) / 2."""
+        return (scale2 * df + square.double()) / (df + size - 2.0)
+
+    return ScaleMixture(mixing, make_iid("student_t", {"df": df}) if df > 2.0 else None, kernel, finite=df > 2.0)
 
 
 @register("multivariate_t")
@@ -116,7 +129,25 @@ def multivariate_laplace() -> JointLaw:
     def mixing(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
         return -uniform_draw((count,), generator, device).log()
 
-    return ScaleMixture(mixing, make_iid("laplace"))
+    return ScaleMixture(mixing, make_iid("laplace"), laplace_kernel)
+
+
+def laplace_kernel(square: Tensor, size: int) -> Tensor:
+    """E[A | n] for A of Exp(1): sqrt(q / 2) K_(p - 1)(z) / K_p(z), with q = |n|^2, z = sqrt(2 q), p = size / 2 - 1.
+
+    K_p is the modified Bessel function of the second kind: the posterior of A is a generalised inverse Gaussian. The
+    ratio follows from p = -1/2 or 0 by the recurrence of K_p (Abramowitz and Stegun 9.6.26), which is stable upwards.
+    """
+    z = (2.0 * square.double()).sqrt().clamp(min=1e-150)
+    if size % 2:
+        ratio = 1.0 + 1.0 / z
+    else:
+        ratio = torch.special.scaled_modified_bessel_k1(z) / torch.special.scaled_modified_bessel_k0(z)
+    order = -0.5 if size % 2 else 0.0
+    while order < size / 2.0 - 1.0:
+        ratio = 1.0 / (ratio + 2.0 * order / z)
+        order += 1.0
+    return 0.5 * z * ratio
 
 
 def positive_stable(k: float, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:

@@ -51,34 +51,41 @@ class Radial(JointLaw):
         self.radius = radius
         mean, variance = radius.mean / radius.scale + radius.shift, radius.variance / radius.scale**2
         self.second = mean**2 + variance  # E[R^2] before scaling
+        known = radius.base.function("log_prob") is not None
+        self.kernel = self._kernel if known else None
         self.traits = Traits(
             shared=True,
             correlated=False,
             symmetric=True,
             gaussian=False,
             closed_under_sums=False,
-            needs="scalar" if radius.base.function("log_prob") else "unknown",
+            needs="scalar" if known else "unknown",
         )
 
     def draw(
         self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
     ) -> tuple[Tensor, Tensor | None]:
         size = math.prod(shape[1:])
-        low, high = self.radius.base.support  # rounding may carry a draw to an end, where there is no density
-        r = self.radius.draw((shape[0],), generator, device).double()
-        r = r.clamp(low + torch.finfo(r.dtype).tiny, high * (1.0 - torch.finfo(r.dtype).eps))
+        r = self._inside(self.radius.draw((shape[0],), generator, device).double())
         ones, scale2 = [1] * (len(shape) - 1), size / self.second
         n = math.sqrt(scale2) * r.reshape(-1, *ones) * directions(shape, generator, device)
-        return n, scale2 * self._kernel(r, size).reshape(-1, *ones) if stein else None
+        return n, self._kernel(scale2 * r.square(), size).reshape(-1, *ones) if stein else None
 
-    def _kernel(self, r: Tensor, size: int) -> Tensor:
-        """K of a length r before scaling, (B,), by the trapezoidal rule in ln ln v."""
+    def _inside(self, r: Tensor) -> Tensor:
+        """Rounding may carry a length to an end of the support, where there is no density."""
+        low, high = self.radius.base.support
+        return r.clamp(low + torch.finfo(r.dtype).tiny, high * (1.0 - torch.finfo(r.dtype).eps))
+
+    def _kernel(self, square: Tensor, size: int) -> Tensor:
+        """K of the squared length |n|^2, (B,), by the trapezoidal rule in ln ln v."""
+        scale2 = size / self.second
+        r = self._inside((square.double() / scale2).sqrt())
         log_prob = self.radius.base.function("log_prob")
         assert log_prob is not None
         y = NODES.to(r.device)
         w = y.exp()
         logs = (3.0 - size) * w + log_prob(r[:, None] * w.exp()) - log_prob(r)[:, None] + y
-        return r.square() * logs.exp().sum(1) * (y[1] - y[0])
+        return scale2 * r.square() * logs.exp().sum(1) * (y[1] - y[0])
 
 
 @register("sphere")

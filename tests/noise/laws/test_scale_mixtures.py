@@ -79,6 +79,27 @@ def test_the_positive_stable_law_has_its_laplace_transform(k: float) -> None:
         assert float(values.mean()) == pytest.approx(math.exp(-(rate**k)), abs=5 * float(values.std()) / SIZE**0.5)
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 500])
+@pytest.mark.parametrize(
+    ("name", "params", "mixing"),
+    [
+        ("multivariate_t", {"df": 3.0}, stats.invgamma(1.5, scale=0.5)),
+        ("multivariate_laplace", {}, stats.expon()),
+    ],
+)
+def test_k_is_the_conditional_mean_of_the_scale(
+    name: str, params: dict, mixing: stats.rv_continuous, size: int
+) -> None:
+    """E[A | n] by the trapezoidal rule over ln A, with scipy's density of A."""
+    n, k = draw_with_stein(make_noise(name, params), (50, size), torch.Generator().manual_seed(0))
+    log_a = np.linspace(-40.0, 40.0, 16001)
+    a = np.exp(log_a)
+    square = n.double().square().sum(1, keepdim=True).numpy()
+    logs = mixing.logpdf(a) + log_a - 0.5 * size * log_a - 0.5 * square / a
+    weights = np.exp(logs - logs.max(1, keepdims=True))
+    np.testing.assert_allclose(k[:, 0].numpy(), (weights @ a) / weights.sum(1), rtol=1e-5)
+
+
 def test_stable_noise_of_index_2_says_that_it_is_gaussian() -> None:
     """Its draws are those of the Gaussian, its K is 1, and the sampler `stein` needs no head for it."""
     law = make_noise("isotropic_stable", {"alpha": 2.0})

@@ -32,6 +32,8 @@ def group_files() -> list[str]:
 
 ALSO_NEEDED = {
     "dataset=image_folder": ["dataset.source=photos"],
+    "recipe=ancestral_cifar": ["dataset.source=photos"],
+    "recipe=imbalance_cifar": ["dataset.source=photos"],
     "noise=annealed": ["samplers=[auto]"],  # ancestral takes the law to be the same at all t
     "sampler=stein": ["diffusion.stein_head=element"],  # the paper's noises need it
 }

@@ -9,11 +9,11 @@ from ngldm.data.statistics import latent_extent
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.model import Model
-from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.compute import FurtherScores, Score, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
+from tests.pipeline.experiments.test_study import FIT
 
 CONFIG = {
     "noise": {"name": "laplace", "params": {}},
@@ -30,20 +30,6 @@ CONFIG = {
     "autoencoder": {"kind": "identity"},
     "image_shape": (1, 4, 4),
 }
-FIT = Fit(
-    max_steps=5,
-    batch_size=8,
-    lr=1e-3,
-    weight_decay=0.0,
-    warmup_steps=0,
-    lr_schedule="constant",
-    ema_decay=0.5,
-    grad_clip=1.0,
-    precision="fp32",
-    compile=False,
-    log_every=5,
-    eval_every=5,
-)
 LATENTS = np.random.default_rng(0).normal(size=(32, 1, 4, 4)).astype(np.float32)
 SAMPLERS: dict[str, SamplerSettings] = {
     "heun": {"method": "heun", "num_inference_steps": 3},
