@@ -74,7 +74,7 @@ class Objective:
         try:
             params = made_params(self.base, values, None)
         except InputError as error:
-            trial.set_user_attr(storage.IMPOSSIBLE, str(error))
+            trial.set_user_attr(storage.IMPOSSIBLE, " ".join(str(error).split()))
             raise
         slot = trial.user_attrs[storage.SLOT]
         run = trial_run(self.parent.store, self.parent, f"trial {slot}", trial.user_attrs.get(RUN), values)

@@ -38,7 +38,7 @@ def summary_row(plan: Plan, label: str, study: "Study") -> dict[str, Any]:
         "noise": label,
         "trials": f"{len(good)}/{plan.search.trials}",
         "complete": sum(trial.state.name == "COMPLETE" for trial in good),
-        "failed": sum(trial.state.name == "FAIL" and storage.slot_of(trial) is not None for trial in every),
+        "failed": sum(len(storage.failures(every, slot)) for slot in range(plan.search.trials)),
         "steps": sum(trial.user_attrs.get(STEPS, 0) for trial in good),
         "scored": sum(len(trial.user_attrs.get(SCORES, ())) for trial in good),
         "cpu_seconds": round(sum(trial.user_attrs.get(SECONDS, 0.0) for trial in good)),

@@ -129,7 +129,7 @@ def stopped_once() -> Iterator[None]:
 
     def stop(number: int, frame: object) -> None:
         for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, signal.SIG_IGN)
+            signal.signal(name, lambda number, frame: None)  # Python complains of SIG_IGN if one is on its way
         raise KeyboardInterrupt
 
     before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}

@@ -51,7 +51,7 @@ def study(plan: Plan) -> optuna.Study:
         about = {"slot": slot, "steps": 10, "cpu_seconds": 1.5, "samplers": samplers}
         params = {"train.lr": lr, "noise_options.student_t.df": df}
         made.add_trial(optuna.create_trial(params=params, distributions=space, value=value, user_attrs=about))
-    for about in ({"slot": 2}, {"slot": 2, "dropped": True}):
+    for about in ({"slot": 2}, {"slot": 2, "dropped": True}, {"slot": 1, "interrupted": True}):
         made.add_trial(optuna.create_trial(state=TrialState.FAIL, user_attrs=about))
     return made
 
