@@ -6,7 +6,7 @@ from typing import cast
 import torch
 
 from ngldm.data.dataset import open_dataset
-from ngldm.data.history import write_history
+from ngldm.data.results.history import write_history
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json

@@ -3,7 +3,7 @@
 import time
 from functools import partial
 
-from ngldm.data.curve import CurveRow, write_curves
+from ngldm.data.results.curve import CurveRow, write_curves
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io import processes
 from ngldm.io.device import resolve_device

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngldm.data.samples import load_samples
+from ngldm.data.results.samples import load_samples
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
@@ -21,10 +21,10 @@ from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
 from ngldm.scoring.further.scores import beside_points, further_scores
 from ngldm.scoring.scorer import Scorer
-from ngldm.scoring.scores import STEPS, score
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:

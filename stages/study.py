@@ -6,14 +6,13 @@ Only some recipes have variants to compare, e.g. recipe=study; with the others t
 import time
 from typing import Any
 
-from ngldm.data.study import StudyRow, write_scores
+from ngldm.data.results.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
 from ngldm.io.files import read_json, write_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.plan import make_jobs
-from ngldm.pipeline.experiments.study import run_jobs
+from ngldm.pipeline.experiments.study.run import make_jobs, run_jobs
 from ngldm.pipeline.terminal import Device, command, progress, summary
 from ngldm.pipeline.tracking.comparison import record_study
 from ngldm.pipeline.tracking.store import Store

@@ -4,8 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ngldm.data.dataset import open_dataset
-from ngldm.data.history import write_history
 from ngldm.data.latents import open_cache
+from ngldm.data.results.history import write_history
 from ngldm.data.snapshots import Snapshots
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device

@@ -10,7 +10,7 @@ import torch
 from ngldm.data.dataset import Dataset, open_dataset, save_dataset
 from ngldm.data.latents import build_cache, open_cache
 from ngldm.data.reference import load_reference, read_statistics, save_reference
-from ngldm.data.samples import load_samples
+from ngldm.data.results.samples import load_samples
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.io.tensors import load_tensors, save_tensors

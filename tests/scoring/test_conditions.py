@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ngldm.io.errors import InputError
+from ngldm.scoring.evaluation.kid import kid
+from ngldm.scoring.evaluation.scores import Scores
 from ngldm.scoring.features.extractor import extract
-from ngldm.scoring.kid import kid
-from ngldm.scoring.scores import Scores
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ EXPERIMENTS = (
     "experiments.curve",
     "experiments.models",
     "experiments.scorer",
-    "experiments.inputs",
-    "experiments.plan",
+    "experiments.study.inputs",
+    "experiments.study.run",
 )
 USERS = (
     *EXPERIMENTS,

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from ngldm.noise import registry
 from ngldm.pipeline import workspace as paths
-from ngldm.pipeline.experiments import study as jobs
+from ngldm.pipeline.experiments.study import run as jobs
 from ngldm.training.ema import EMA
 from stages.curve import curve
 from stages.study import study

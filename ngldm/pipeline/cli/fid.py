@@ -40,9 +40,9 @@ def fid(
     """
     target = resolve_device(device)
     be_deterministic()
+    from ngldm.scoring.evaluation.kid import kid
     from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
     from ngldm.scoring.frechet import Moments, frechet_distance
-    from ngldm.scoring.kid import kid
 
     for source in (first, second):
         if not source.exists():

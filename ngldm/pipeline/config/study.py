@@ -80,7 +80,7 @@ class StudyParams(Section):
         return self
 
     def scoring(self) -> dict[str, Any]:
-        """Arguments for `ngldm.pipeline.experiments.study.score_samplers`."""
+        """Arguments for `ngldm.pipeline.experiments.study.compute.score_samplers`."""
         return {
             "sample_seeds": list(range(self.sample_seeds)),
             "num_images": self.num_images,

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngldm.data.curve import COLUMNS, CurveRow
+from ngldm.data.results.curve import COLUMNS, CurveRow
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic
 from ngldm.io.files import sha256_file

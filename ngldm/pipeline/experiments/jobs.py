@@ -17,7 +17,9 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences, fingerprint, newest_first, read_json, write_json
 from ngldm.pipeline.workspace import main_root
 
-Row = TypeVar("Row", bound=Mapping[str, object])  # a TypedDict, of `ngldm.data.curve` or `ngldm.data.study`
+Row = TypeVar(
+    "Row", bound=Mapping[str, object]
+)  # a TypedDict, of `ngldm.data.results.curve` or `ngldm.data.results.study`
 KEPT = 4
 
 

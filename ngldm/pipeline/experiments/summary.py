@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import TypedDict
 
-from ngldm.data.study import StudyRow
+from ngldm.data.results.study import StudyRow
 
 BASELINE = "gaussian"
 

@@ -15,9 +15,9 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import TrainParams
-from ngldm.pipeline.experiments.compute import score_samplers
-from ngldm.pipeline.experiments.inputs import Inputs
 from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.study.compute import score_samplers
+from ngldm.pipeline.experiments.study.inputs import Inputs
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.scorer import Scorer

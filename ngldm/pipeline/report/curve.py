@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from ngldm.data import curve
+from ngldm.data.results import curve
 from ngldm.io.files import read_csv
 from ngldm.pipeline import workspace
 from ngldm.pipeline.report.table import ScoreRow

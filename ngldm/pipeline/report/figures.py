@@ -10,7 +10,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ngldm.data.history import HistoryRow
+from ngldm.data.results.history import HistoryRow
 from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.experiments.summary import StudySummary
 from ngldm.pipeline.report.curve import CurvePoint

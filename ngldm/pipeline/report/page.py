@@ -14,9 +14,9 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
-from ngldm.data import history
-from ngldm.data.samples import load_samples
-from ngldm.data.study import read_scores
+from ngldm.data.results import history
+from ngldm.data.results.samples import load_samples
+from ngldm.data.results.study import read_scores
 from ngldm.io.files import atomic_directory, require, write_csv
 from ngldm.io.images import load_arrays, save_png
 from ngldm.io.items import are_points, picture, trajectory_picture

@@ -25,7 +25,7 @@ class ScoreRow(TypedDict):
         network_calls: per image.
         metric: name of the Frechet distance.
         value: that distance; lower is better.
-        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.spread`).
+        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.evaluation.spread`).
         kid: kernel distance; lower is better.
         precision, recall: in [0, 1]; higher is better.
         num_samples: generated images that were scored.

@@ -1,6 +1,6 @@
 """The search's results in the report: what was found for each noise, and its score on fresh seeds."""
 
-from ngldm.data.study import read_scores
+from ngldm.data.results.study import read_scores
 from ngldm.io.files import read_csv
 from ngldm.pipeline.experiments.summary import StudySummary, summarise
 from ngldm.pipeline.workspace import TUNING

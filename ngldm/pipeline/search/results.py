@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 
-from ngldm.data.study import StudyRow, write_scores
+from ngldm.data.results.study import StudyRow, write_scores
 from ngldm.io.files import atomic_path, write_csv
 from ngldm.model import item_settings
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.compute import Job
-from ngldm.pipeline.experiments.study import run_jobs
+from ngldm.pipeline.experiments.study.compute import Job
+from ngldm.pipeline.experiments.study.run import run_jobs
 from ngldm.pipeline.report.tuning import CONFIRMED, IMPORTANCE, IMPORTANCE_COLUMNS, SUMMARY, SUMMARY_COLUMNS
 from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.config import FOLDER

@@ -15,7 +15,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import fingerprint
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import parse_params
-from ngldm.pipeline.experiments.study import end_with_parent
+from ngldm.pipeline.experiments.study.run import end_with_parent
 from ngldm.pipeline.experiments.trial import Bench
 from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.objective import ERROR, Objective

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ngldm.data.study import StudyRow
+from ngldm.data.results.study import StudyRow
 from ngldm.io.files import fingerprint
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
@@ -133,7 +133,7 @@ def record_study(store: Store, params: Params, rows: Sequence[StudyRow], about: 
     """Write the study: a finished run for each model, with its settings and its mean scores by sampler, in one parent.
 
     Args:
-        rows: of `ngldm.data.study.read_scores`.
+        rows: of `ngldm.data.results.study.read_scores`.
         about: reference.json.
     """
     summary, further = summarise(rows, list(params.study.data)), summarise_further(rows)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from ngldm.pipeline.experiments import study as jobs
+from ngldm.pipeline.experiments.study import run as jobs
 
 ROOT = Path(__file__).parents[3]
 Call = Callable[..., tuple[int, str, str]]

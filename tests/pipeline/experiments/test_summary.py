@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from ngldm.data.study import StudyRow
+from ngldm.data.results.study import StudyRow
 from ngldm.pipeline.experiments.summary import summarise, summarise_further
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.study import StudyRow, write_scores
+from ngldm.data.results.study import StudyRow, write_scores
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.page import write_report

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments import study as jobs
+from ngldm.pipeline.experiments.study import run as jobs
 from ngldm.pipeline.search.results import (
     confirm,
     confirm_jobs,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.curve import CurveRow, read_curve, write_curves
+from ngldm.data.results.curve import CurveRow, read_curve, write_curves
 from ngldm.io.errors import InputError
 
 ROWS = [CurveRow(step=10, epoch=0.1 + 0.2, value=1e-300, metric="fid", num_images=32)]

@@ -9,8 +9,8 @@ import pytest
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import parse_params
-from ngldm.pipeline.experiments.compute import Job
-from ngldm.pipeline.experiments.plan import make_jobs
+from ngldm.pipeline.experiments.study.compute import Job
+from ngldm.pipeline.experiments.study.run import make_jobs
 
 GAUSSIAN = {"noise": {"distribution": "gaussian"}}
 LAW = {"dim": 2, "tails": "student_t", "shared": True, "df": 3.0, "weights": [0.6, 0.4], "radius": 4.0, "scale": 0.5}

@@ -15,9 +15,9 @@ from ruamel.yaml import YAML
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments import study as jobs
-from ngldm.pipeline.experiments.compute import Job
-from ngldm.pipeline.experiments.study import run_jobs
+from ngldm.pipeline.experiments.study import run as jobs
+from ngldm.pipeline.experiments.study.compute import Job
+from ngldm.pipeline.experiments.study.run import run_jobs
 from ngldm.sampling.best import SamplerSettings
 from stages.curve import curve
 from stages.study import study
@@ -146,7 +146,7 @@ def test_an_edit_of_the_distance_changes_both_tables(
 
 KILLED = """
 import os, time
-from ngldm.pipeline.experiments.study import worker_pool
+from ngldm.pipeline.experiments.study.run import worker_pool
 
 def work():
     print(os.getpid(), flush=True)
@@ -160,7 +160,7 @@ if __name__ == "__main__":
 
 def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     stage = subprocess.Popen(
         [sys.executable, "killed.py"],
         cwd=tmp_path,

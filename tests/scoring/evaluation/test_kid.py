@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.kid import kid
+from ngldm.scoring.evaluation.kid import kid
 
 
 def kernel(a: list[float], b: list[float]) -> float:

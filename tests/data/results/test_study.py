@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.study import StudyRow, read_scores, write_scores
+from ngldm.data.results.study import StudyRow, read_scores, write_scores
 from ngldm.io.errors import InputError
 
 

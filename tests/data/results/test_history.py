@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.history import COLUMNS, read_history, write_history
+from ngldm.data.results.history import COLUMNS, read_history, write_history
 from ngldm.io.errors import InputError
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
-from ngldm.data.study import StudyRow
+from ngldm.data.results.study import StudyRow
 from ngldm.io.errors import InputError
 from ngldm.io.items import Items
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.inputs import Inputs, job_inputs
 from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.study.inputs import Inputs, job_inputs
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions

@@ -1,7 +1,10 @@
-"""The study's jobs, in parallel processes. Kept ones are read back (`jobs.py`), the others computed (`compute.py`)."""
+"""The study's jobs: planned from the params, and run in parallel processes.
+
+Each model with each training seed is a job. Kept ones are read back (`jobs.py`), the others computed (`compute.py`).
+"""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -10,18 +13,98 @@ from typing import Any
 
 import torch
 
-from ngldm.data.study import COLUMNS, StudyRow
+from ngldm.data.dataset import open_dataset
+from ngldm.data.results.study import COLUMNS, StudyRow
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
 from ngldm.io.errors import InputError
+from ngldm.model import item_settings
 from ngldm.noise import make_noise
+from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
-from ngldm.pipeline.experiments.compute import Job, compute_rows
-from ngldm.pipeline.experiments.inputs import Inputs
+from ngldm.pipeline.config.sections import EvaluateParams
+from ngldm.pipeline.config.study import StudyParams
+from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.jobs import KeptRows
+from ngldm.pipeline.experiments.study.compute import Job, compute_rows
+from ngldm.pipeline.experiments.study.inputs import Inputs
 from ngldm.pipeline.own_noise import own_noise
+from ngldm.sampling.best import resolve_sampler
+from ngldm.scoring.further.points import point_score_names
+from ngldm.scoring.further.scores import available_scores, choose_scores
 from ngldm.training.checkpoint import decisive
+
+Settings = Mapping[str, object]
+
+
+def make_jobs(
+    study: StudyParams, models: Sequence[StudyModel], networks: tuple[Settings, Settings], evaluate: EvaluateParams
+) -> list[Job]:
+    """The jobs of the study. If points get further scores, the training points of each data set come first.
+
+    Args:
+        networks: settings of the U-Net and of the MLP.
+        evaluate: has the settings of scores.
+
+    Raises:
+        InputError: data are missing, or have no such score.
+    """
+    shapes = {model.label: _item_shape(model) for model in models}
+    scores = {model.label: _scores(study.scores, model, shapes[model.label]) for model in models}
+    first: dict[str, StudyModel] = {}  # of each data set
+    for model in models:
+        if study.scores and len(shapes[model.label]) == 1:
+            first.setdefault(model.train_set, model)
+    jobs = []
+    for seed in range(study.train_seeds):
+        for label, model in [*first.items(), *((model.label, model) for model in models)]:
+            trained = label not in first
+            job = Job(
+                variant=label,
+                seed=seed,
+                settings=_settings(model, shapes[model.label], networks) if trained else None,
+                samplers=_samplers(model) if trained else {},
+                train=model.train,
+                scoring=study.scoring(),
+                inception_weights=evaluate.inception_weights,
+                dataset=model.own_dataset(seed),
+                scores=scores[model.label],
+                neighbours=evaluate.neighbours,
+            )
+            jobs.append(job)
+    return jobs
+
+
+def _settings(model: StudyModel, item_shape: tuple[int, ...], networks: tuple[Settings, Settings]) -> dict[str, Any]:
+    return {
+        "noise": model.noise(),
+        "schedule": model.schedule.model_dump(),
+        "diffusion": model.diffusion.model_dump(),
+        **item_settings(item_shape, *networks),
+    }
+
+
+def _samplers(model: StudyModel) -> dict[str, Any]:
+    known = (model.noise()["name"], model.schedule.num_train_timesteps)
+    return {label: resolve_sampler(options.settings(), *known) for label, options in model.samplers.items()}
+
+
+def _item_shape(model: StudyModel) -> tuple[int, ...]:
+    if model.dataset is not None and model.dataset.law is not None:
+        return (model.dataset.law.dim,)
+    return open_dataset(workspace.DATASET).item_shape
+
+
+def _scores(wanted: Sequence[str], model: StudyModel, item_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of the further scores of a model. If none is wanted, the reference is not read."""
+    if not wanted:
+        return ()
+    if model.dataset is not None and model.dataset.law is not None:
+        available = point_score_names(model.dataset.law.dim, len(model.dataset.law.weights))
+    else:
+        available = available_scores(workspace.FURTHER, len(item_shape) == 1)
+    return choose_scores(wanted, available, "study.scores")
 
 
 def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[StudyRow]:

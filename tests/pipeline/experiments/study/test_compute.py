@@ -9,11 +9,11 @@ from ngldm.data.statistics import latent_extent
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.model import Model
-from ngldm.pipeline.experiments.compute import FurtherScores, Score, score_samplers, train_model
+from ngldm.pipeline.experiments.study.compute import FurtherScores, Score, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.frechet import Moments
 from ngldm.scoring.scorer import Scorer
-from tests.pipeline.experiments.test_study import FIT
+from tests.pipeline.experiments.study.test_run import FIT
 
 CONFIG = {
     "noise": {"name": "laplace", "params": {}},

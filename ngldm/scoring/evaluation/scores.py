@@ -7,10 +7,10 @@ from typing import Protocol
 from torch import Tensor
 
 from ngldm.data.reference import MAX_FEATURES
-from ngldm.scoring.kid import kid
+from ngldm.scoring.evaluation.kid import kid
+from ngldm.scoring.evaluation.spread import frechet_spread
 from ngldm.scoring.precision_recall import precision_recall
 from ngldm.scoring.scorer import Scorer
-from ngldm.scoring.spread import frechet_spread
 
 STEPS = 4  # of `score`, for a progress bar
 
@@ -35,7 +35,7 @@ class Scores:
     Attributes:
         metric: name of the Frechet distance.
         distance: Frechet distance to the real images.
-        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.spread`).
+        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.evaluation.spread`).
         kid, kid_std: kernel distance, and its standard deviation over subsets; that is None if there are fewer images
             than in two subsets.
         precision, recall: in [0, 1].

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.samples import load_samples
+from ngldm.data.results.samples import load_samples
 from ngldm.io.errors import InputError
 
 

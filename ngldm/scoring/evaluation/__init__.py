@@ -1,0 +1,1 @@
+"""All scores of one set of generated images, as the stage `evaluate` writes them."""
