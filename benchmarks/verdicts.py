@@ -99,14 +99,15 @@ def _tails_of(study: Study, data: str) -> None:
     controls = [min((p for p in pairs if p[0] in arms), key=lambda p: msle[p].mean) for arms in (TUNED, SOFT_LOG)]
     rows = []
     for arm, sampler in sorted(pairs, key=lambda pair: msle[pair].mean):
-        own, tail = msle[arm, sampler], study.of(f"{data}_{arm}", sampler, "tail_log10")
+        own = msle[arm, sampler]
+        tail, joint = (study.of(f"{data}_{arm}", sampler, score) for score in ("tail_log10", "joint_tail"))
         rival = arm not in (*TUNED, *SOFT_LOG, "train_set")
         beaten = [name for name, s in controls if rival and own.below(msle[name, s])]
         ratio = own.mean / msle[controls[0]].mean
-        cells = [own.text(2, 1000), tail.text(3), str(own.trainings), f"{ratio:.2f}", ", ".join(beaten)]
+        cells = [own.text(1, 1000), f"{ratio:.2f}", tail.text(2), joint.text(2), str(own.trainings), ", ".join(beaten)]
         rows.append([arm, sampler, *cells])
     print(f"**{data}**; the controls are {controls[0][0]} and {controls[1][0]}\n")
-    table(("arm", "sampler", "msle x 1000", "tail_log10", "trainings", "of the tuned Gaussian", "beats"), rows)
+    table(("arm", "sampler", "msle x 1000", "of tuned", "tail_log10", "joint_tail", "trainings", "beats"), rows)
 
 
 RARE, FREQUENT = range(6, 10), range(3)

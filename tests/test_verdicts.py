@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks.verdicts import Estimate, Study, main
+from benchmarks.study_figures import FIGURES
+from benchmarks.verdicts import STUDIES, Estimate, Study, main
 
 
 def write(folder: Path, rows: list[tuple[str, str, str, list[float]]]) -> Path:
@@ -125,3 +126,7 @@ def test_what_is_missing_or_unknown_is_refused(tmp_path: Path) -> None:
         main("heads", tmp_path)
     with pytest.raises(typer.BadParameter, match="does not exist"):
         main("tails", tmp_path)
+
+
+def test_each_study_has_a_picture() -> None:
+    assert FIGURES.keys() == STUDIES.keys()
