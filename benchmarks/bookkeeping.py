@@ -2,8 +2,8 @@
 
 python -m benchmarks.bookkeeping [--size smallest|small|full] [--out FOLDER]
 
-Each row is one number of runs or trials, added to those of the row before; `full` has 10^4. Trials are added with random
-values, as a search leaves them behind. Then TPE proposes `TIMED` more: 10^4 proposals would take hours.
+Each row is one number of runs or trials, added to those of the row before; `full` has 10^4. The trials are added with
+random values, as a search leaves them behind. Then TPE proposes `TIMED` more: 10^4 proposals would take hours.
 """
 
 import os
