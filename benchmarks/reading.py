@@ -1,0 +1,111 @@
+"""What reading costs as the data grows: the order of an epoch, batches of latents, and the passes before a training.
+
+python -m benchmarks.reading [--size smallest|small|full] [--out FOLDER]
+
+Latents are those of images of 256 x 256 pixels: (4, 32, 32) in float32, 16 KiB each.
+"""
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from benchmarks.common import Row, peak_mib, pick, publish
+from ngldm.data.statistics import latent_extent
+from ngldm.io.files import sha256_file
+from ngldm.io.images import require_finite
+from ngldm.training.loop import Split
+from ngldm.training.seeds import batch_indices
+
+SHAPE, BATCH = (4, 32, 32), 256
+
+
+def epochs(counts: tuple[int, ...]) -> list[Row]:
+    """The first batch of an epoch, for which the order of all items is drawn, and a later one; memory of the order."""
+    rows: list[Row] = []
+    for seed, count in enumerate(counts):
+        found: dict[str, float] = {}
+
+        def first(count: int = count, seed: int = seed, found: dict[str, float] = found) -> None:
+            found["first"] = _seconds(lambda: batch_indices(count, BATCH, seed, 0))
+
+        mib = peak_mib(first)
+        later = _seconds(lambda count=count, seed=seed: [batch_indices(count, BATCH, seed, k) for k in range(1, 4)]) / 3
+        rows.append({"items": count, "first batch, s": found["first"], "later batch, s": later, "peak MiB": mib})
+    return rows
+
+
+def batches(file: Path, steps: int) -> list[Row]:
+    """Images/s of random batches: of pages that the disk must read, and of pages in memory."""
+    latents = _opened(file)
+    split, rows = Split.of(latents), []
+    for label in ("from the disk", "from memory"):
+        indices = [batch_indices(len(latents), BATCH, 0, step) for step in range(steps)]
+        seconds = _seconds(lambda indices=indices: [split.fetch(index).sum() for index in indices])
+        rate = steps * BATCH / seconds
+        mib = rate * latents[0].nbytes / 2**20
+        rows.append({"batches": label, "items": len(latents), "items/s": rate, "MiB/s": mib})
+    return rows
+
+
+def passes(file: Path) -> list[Row]:
+    """MiB/s of the passes over all latents that every process makes when a training starts, and of DVC's hash."""
+    latents = _opened(file)
+    actions: dict[str, Callable[[], object]] = {
+        "read once, from the disk": lambda: latents.sum(dtype=np.float32),
+        "check that all are finite": lambda: require_finite(file, latents),
+        "SHA-256": lambda: sha256_file(file),
+        "mean and range at each position": lambda: latent_extent(latents),
+        "MD5 (DVC)": lambda: _md5(file),
+    }
+    return [{"pass": name, "MiB/s": file.stat().st_size / 2**20 / _seconds(run)} for name, run in actions.items()]
+
+
+def _opened(file: Path) -> NDArray[np.float32]:
+    """The latents, none of them in memory: the system drops pages of a file that nobody has mapped."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    found: NDArray[np.float32] = np.load(file, mmap_mode="r")
+    return found
+
+
+def _md5(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "md5").hexdigest()
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def main(
+    size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
+) -> None:
+    counts = pick(size, (1000, 2000), (10**5, 10**6, 10**7), (10**5, 10**6, 10**7, 10**8))
+    count, steps = pick(size, 512, 20_000, 100_000), pick(size, 2, 20, 100)
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "latents.npy"
+        written = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, *SHAPE))
+        generator = np.random.default_rng(0)
+        for start in range(0, count, BATCH):
+            part = written[start : start + BATCH]
+            part[:] = generator.standard_normal(part.shape, dtype=np.float32)
+        written.flush()
+        del written
+        results = {"batches": batches(file, steps), "passes": passes(file)}
+    publish("reading", {"order of an epoch": epochs(counts), **results}, out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
