@@ -103,8 +103,9 @@ def main(
             part[:] = generator.standard_normal(part.shape, dtype=np.float32)
         written.flush()
         del written
-        results = {"batches": batches(file, steps), "passes": passes(file)}
-    publish("reading", {"order of an epoch": epochs(counts), **results}, out)
+        # The order first: the other two draw one too, which is then kept.
+        results = {"order of an epoch": epochs(counts), "batches": batches(file, steps), "passes": passes(file)}
+    publish("reading", results, out)
 
 
 if __name__ == "__main__":
