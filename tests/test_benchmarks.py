@@ -146,9 +146,7 @@ def test_reading_is_measured_at_each_size(tmp_path: Path) -> None:
     reading.main("smallest", tmp_path)
     results = json.loads((tmp_path / "reading.json").read_text())["results"]
     assert [row["items"] for row in results["order of an epoch"]] == [1000, 2000]
-    rates = [row["MiB/s"] for name in ("batches", "passes") for row in results[name]]
-    assert len(rates) == 7
-    assert min(rates) > 0.0
+    assert all(row["MiB/s"] > 0.0 for row in results["latents in memory"])
 
 
 def test_the_stores_hold_what_was_written() -> None:
