@@ -8,8 +8,21 @@ import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import bookkeeping, breakdown, fid, gpu, latents, laws, pipeline, reading, sample, scaling, train_step
-from benchmarks.common import interleaved, peak_mib, publish, summary
+from benchmarks import (
+    bookkeeping,
+    breakdown,
+    fid,
+    gpu,
+    latents,
+    laws,
+    pipeline,
+    reading,
+    sample,
+    scale,
+    scaling,
+    train_step,
+)
+from benchmarks.common import interleaved, peak_mib, publish, summary, table
 from benchmarks.networks import ours_like, parameters
 from ngldm.networks.unet import UNet, UNetSettings
 
@@ -157,3 +170,10 @@ def test_the_stores_hold_what_was_written() -> None:
         (store, count) for store in ("journal file", "SQLite") for count in (5, 30)
     ]
     assert all(row["propose and add one, s"] > 0.0 for row in trials)
+
+
+def test_the_page_of_scale_has_the_tables_that_its_command_prints(root: Path) -> None:
+    page, tables = (root / "docs" / "scale.md").read_text(), scale.tables()
+    assert [name for name, rows in tables.items() if table(rows) not in page] == []
+    call, step, *_ = (row["GFLOP per image"] for row in tables["networks"])
+    assert step == pytest.approx(3 * call, rel=0.01)  # two products backward for each one forward
