@@ -16,7 +16,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, train_classifier
+from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, kept_tests, train_classifier
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
@@ -40,7 +40,7 @@ def reference(device: Device = "auto") -> None:
     scoring, data = params.evaluate, open_dataset(workspace.DATASET)
     name = "points" if data.points else choose_extractor(scoring.extractor, data.train_labels)
     metrics: dict[str, float] = {}
-    start = time.perf_counter()
+    start, tests = time.perf_counter(), kept_tests(len(data.test))
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if name == "points":
             save_scale(as_points(data.train), folder / SCALE)
@@ -53,8 +53,8 @@ def reference(device: Device = "auto") -> None:
         trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
         extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
-            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
-        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
+            floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, tests, advance)
+        np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, tests, test_features))
         damaged = {} if data.points else {"ladder": climb_ladder(extractor, data.test, folder, scoring.batch_size)}
         for note in shortfall("standard", extractor.dim, len(data.test), len(data.train)):
             print(f"note on the floor: {note}")

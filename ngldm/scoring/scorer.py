@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
+from ngldm.data.reference import CLASSIFIER, KeptRows, Reference, kept_rows, load_reference, save_reference
 from ngldm.io.files import entry
 from ngldm.io.items import Items
 from ngldm.scoring.features.extractor import Extractor, extract, make_extractor
@@ -101,27 +101,30 @@ def measure_real(
     data: Dataset,
     folder: Path,
     batch_size: int,
+    kept_tests: Tensor,
     progress: Callable[[int], None] = lambda count: None,
 ) -> tuple[float, Tensor]:
     """Write features and statistics of the training images into `folder`, which must exist.
+
+    The features pass in batches: their mean and covariance are updated, and only those that are kept stay in memory.
 
     Args:
         extractor: gives the features.
         data: training and test images.
         batch_size: images per call of the extractor.
+        kept_tests: (K,) numbers of the test images whose features are returned.
         progress: called with the number of images of each batch, of both splits.
 
     Returns:
         The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
-        it with as many images. And the features (T, D) of the test images.
+        it with as many images. And the features (K, D) of the chosen test images.
     """
-    moments = {}
-    for split, images in (("train", data.train), ("test", data.test)):
-        features = list(extract(extractor, images, batch_size, progress))
-        moments[split] = Moments(extractor.dim)
-        for batch in features:
+    moments, kept = {}, {}
+    for split, images, rows in (("train", data.train, kept_rows(len(data.train))), ("test", data.test, kept_tests)):
+        moments[split], kept[split] = Moments(extractor.dim), KeptRows(rows, extractor.dim)
+        for batch in extract(extractor, images, batch_size, progress):
             moments[split].update(batch)
-        if split == "train":
-            save_reference(folder, moments[split].mean, moments[split].cov, torch.cat(features))
+            kept[split].update(batch)
     train, test = moments["train"], moments["test"]
-    return frechet_distance(train.mean, train.cov, test.mean, test.cov), torch.cat(features)
+    save_reference(folder, train.mean, train.cov, kept["train"].features)
+    return frechet_distance(train.mean, train.cov, test.mean, test.cov), kept["test"].features

@@ -44,7 +44,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_classifier(classifier, folder / CLASSIFIER)
     extractor = make_extractor("classifier", classifier=folder / CLASSIFIER, inception=None)
     seen: list[int] = []
-    floor, _ = measure_real(extractor, DATA, folder, 64, seen.append)
+    floor, tests = measure_real(extractor, DATA, folder, 64, torch.tensor([59, 3, 40]), seen.append)
+    torch.testing.assert_close(tests, extractor(DATA.test)[[59, 3, 40]])
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(0)).numpy()
+    kept = np.load(folder / "features.npy")
+    np.testing.assert_allclose(kept, extractor(DATA.train)[order], rtol=1e-4, atol=1e-5)
     assert sum(seen) == 210
     about = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": extractor.weights_sha256}
     write_json(folder / "reference.json", {**about, "num_images": 150, "floor": floor})

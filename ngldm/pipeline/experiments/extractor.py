@@ -70,18 +70,23 @@ def train_classifier(
     return trained
 
 
-def further_reference(data: Dataset, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
+def kept_tests(count: int) -> Tensor:
+    """The numbers of the test images of `count` whose features are kept: at most `MAX_FEATURES`, a random subset."""
+    return torch.from_numpy(np.random.default_rng(0).permutation(count)[:MAX_FEATURES])
+
+
+def further_reference(data: Dataset, kept: Tensor, test_features: Tensor) -> dict[str, NDArray[np.generic]]:
     """The arrays of further.npz (`ngldm.scoring.further.scores`).
 
     Args:
-        test_features: (T, D) of the test images; at most `MAX_FEATURES` of them are kept, a random subset.
+        kept: (K,) numbers of test images (`kept_tests`).
+        test_features: (K, D) theirs.
     """
     if data.points is not None:
         centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
         return {"train": data.train, "test": data.test, "centres": centres}
-    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
     return {
-        "test_features": test_features.numpy()[kept],
-        "test_labels": data.test_labels[kept],
+        "test_features": test_features.numpy(),
+        "test_labels": data.test_labels[kept.numpy()],
         "spectrum": radial_spectrum(as_images(data.train)),
     }

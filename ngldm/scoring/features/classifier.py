@@ -13,6 +13,7 @@ from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_tensor
+from ngldm.scoring.frechet import Moments
 
 
 class Classifier(nn.Module):
@@ -73,10 +74,11 @@ class Classifier(nn.Module):
         Without this, the scale of the features would depend on how long the classifier was trained, and so would the
         distance.
         """
-        chunks = [images[i : i + batch_size] for i in range(0, len(images), batch_size)]
-        hidden = torch.cat([self.body(to_float(chunk)) for chunk in chunks]).double()
-        self.feature_mean.copy_(hidden.mean(0))
-        self.feature_std.copy_(hidden.std(0).clamp(min=1e-6))
+        moments = Moments(len(self.feature_mean))
+        for start in range(0, len(images), batch_size):
+            moments.update(self.body(to_float(images[start : start + batch_size])))
+        self.feature_mean.copy_(moments.mean)
+        self.feature_std.copy_(moments.cov.diagonal().sqrt().clamp(min=1e-6))
 
 
 def classifier_loss(model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ngldm.data.dataset import AboutPoints, Dataset
-from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, training_set
+from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, kept_tests, training_set
 from ngldm.scoring.further.spectrum import radial_spectrum
 
 RNG = np.random.default_rng(0)
@@ -45,8 +45,8 @@ def test_accuracy_is_the_share_of_right_labels_or_rotations() -> None:
 
 
 def test_of_images_features_labels_and_spectrum_are_kept_in_one_order() -> None:
-    features = torch.arange(len(DATA.test), dtype=torch.float32)[:, None]
-    kept = further_reference(DATA, features)
+    chosen = kept_tests(len(DATA.test))
+    kept = further_reference(DATA, chosen, chosen.float()[:, None])
     order = kept["test_features"][:, 0].astype(int)
     assert sorted(order) == list(range(len(DATA.test)))
     np.testing.assert_array_equal(kept["test_labels"], DATA.test_labels[order])
@@ -58,7 +58,7 @@ def test_of_points_the_points_are_kept_and_the_centres_of_their_modes() -> None:
     labels = np.zeros(60, np.int64)
     for centres, shape in (((), (0, 2)), (((1.0, 2.0), (3.0, 4.0)), (2, 2))):
         data = Dataset("points", train, test, labels, labels, AboutPoints("none", ["a", "b"], centres))
-        kept = further_reference(data, torch.zeros(60, 2))
+        kept = further_reference(data, torch.arange(60), torch.zeros(60, 2))
         assert kept["centres"].shape == shape
         assert np.array_equal(kept["train"], train)
         assert np.array_equal(kept["test"], test)
