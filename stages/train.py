@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.history import write_history
-from ngldm.data.latents import open_cache
+from ngldm.data.latents import input_files, open_cache
 from ngldm.data.snapshots import Snapshots
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import entry, read_json, write_json
@@ -43,7 +43,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     }
     model = fresh_model(settings, params.seed, data, cache)
     ema = EMA(model.network, config.ema_decay)
-    latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
+    latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
     behind |= own_noise(**params.noise_arguments(noise))

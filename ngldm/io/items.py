@@ -5,7 +5,7 @@ The type of the numbers tells the two apart, here and in `tensors.py` and nowher
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,22 @@ from ngldm.io.images import UInt8Array, grid, open_array, sample_grid, trajector
 
 Points = NDArray[np.float32]
 Items = NDArray[np.uint8 | np.float32]
+
+
+class Rows(Protocol):
+    """Rows of float32 numbers (N, ...): an array, which may be memory-mapped, or `ngldm.data.sharded.rows`."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def ndim(self) -> int: ...
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, index: NDArray[np.int64], /) -> NDArray[np.float32]: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> NDArray[np.float32]: ...
+
+
 MIN_ROWS = 50  # of points in each split; a distribution cannot be compared with fewer
 MIN_SPREAD = 1e-6  # standard deviation of a column; below it a column counts as constant
 SIDE = 192  # pixels of a picture of points

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-HELD = 2**18  # items whose permutation is held in memory, 2 MB; that of more is computed at the places that are asked for
+HELD = 2**18  # items whose permutation is held in memory, 2 MB; of more it is computed where it is asked for
 ROUNDS = 8  # of the Feistel network
 
 

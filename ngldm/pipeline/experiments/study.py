@@ -9,17 +9,16 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
+from ngldm.data.latents import input_files, open_cache
 from ngldm.data.study import COLUMNS, StudyRow
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
 from ngldm.io.errors import InputError
+from ngldm.io.items import Rows
 from ngldm.model import Model
 from ngldm.noise import make_noise
 from ngldm.pipeline import workspace
@@ -63,9 +62,7 @@ class Score:
     outliers: float
 
 
-def train_model(
-    model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
-) -> None:
+def train_model(model: Model, latents: Rows, config: FitSettings, seed: int, device: torch.device | str) -> None:
     """Train the model's untrained network in place. Afterwards it has the averaged weights."""
     ema = EMA(model.network, config.ema_decay)
     for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
@@ -148,9 +145,9 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     """
     for job in jobs:
         _require_sampled(job)
-    latents = [workspace.LATENTS / name for name in ("train.npy", "statistics.json")]
+    train_file, _, statistics = input_files(workspace.LATENTS)
     reference = [workspace.REFERENCE / name for name in ("statistics.npz", "reference.json")]
-    shared = made_from({}, [*latents, workspace.AUTOENCODER, *reference], Path(__file__))
+    shared = made_from({}, [train_file, statistics, workspace.AUTOENCODER, *reference], Path(__file__))
     shared["device"] = torch.device(device).type
     rows: list[StudyRow] = []
     todo = []
