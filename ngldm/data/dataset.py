@@ -1,7 +1,8 @@
 """Data sets, all in one form: images, uint8 (N, H, W, C), or points, float32 (N, d), with integer labels.
 
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256). A data
-set of points also has points.json (`AboutPoints`).
+set of points also has points.json (`AboutPoints`). If only a sample of the training images is kept as pixels, there is
+also shards.json (`ngldm.data.sources.shards.manifest`).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 ABOUT = "points.json"
+SHARDS = "shards.json"  # of a data set whose training images are not all kept as pixels
 MAX_CLASSES = 1_000_000  # the classifier has an output for each class
 
 
@@ -49,6 +51,7 @@ class Dataset:
         train, test: (N, H, W, C) uint8 or (N, d) float32.
         train_labels, test_labels: (N,) int64 class indices from 0.
         points: what is known of points; None for images.
+        total: number of training images if `train` is a sample of them, else None.
     """
 
     name: str
@@ -57,6 +60,12 @@ class Dataset:
     train_labels: NDArray[np.int64]
     test_labels: NDArray[np.int64]
     points: AboutPoints | None = None
+    total: int | None = None
+
+    @property
+    def num_train(self) -> int:
+        """Training images or points, those included that are not kept as pixels."""
+        return len(self.train) if self.total is None else self.total
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -160,7 +169,8 @@ def _open_arrays(name: str, path: Path) -> Dataset:
     points = _read_about(path / ABOUT) if (path / ABOUT).is_file() else None
     train, test = (open_items(path / f"{split}.npy", points is not None, MADE_BY) for split in SPLITS)
     train_labels, test_labels = (open_array(path / f"{split}_labels.npy", np.int64, MADE_BY) for split in SPLITS)
-    dataset = Dataset(name, train, test, train_labels, test_labels, points)
+    total = entry(read_json(path / SHARDS), "images", int, path / SHARDS) if (path / SHARDS).is_file() else None
+    dataset = Dataset(name, train, test, train_labels, test_labels, points, total)
     require_dataset(path, dataset)
     return dataset
 

@@ -12,11 +12,10 @@ from typing import BinaryIO, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from ngldm.data.sharded.names import LATENT_TYPES
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import entry, read_json, sha256_file, write_json
 from ngldm.io.images import open_array
-
-DTYPES = {"float32": np.float32, "float16": np.float16}
 
 
 class ShardedRows:
@@ -36,9 +35,9 @@ class ShardedRows:
     def __init__(
         self, files: Sequence[Path], counts: Sequence[int], row: Sequence[int], dtype: str, made_by: str
     ) -> None:
-        if dtype not in DTYPES:
-            raise unknown("latents.dtype", dtype, DTYPES)
-        self.files, self.row, self.dtype = list(files), tuple(row), np.dtype(DTYPES[dtype])
+        if dtype not in LATENT_TYPES:
+            raise unknown("latents.dtype", dtype, LATENT_TYPES)
+        self.files, self.row, self.dtype = list(files), tuple(row), np.dtype(dtype)
         self.ends = np.cumsum(counts, dtype=np.int64)
         self.offsets = [self._offset(file, count, made_by) for file, count in zip(files, counts, strict=True)]
 

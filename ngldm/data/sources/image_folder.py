@@ -96,7 +96,7 @@ def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Star
     skips = [*found.skips, *layout.skips]
     faults = [skip for skip in skips if skip.reason in FAULTS]
     if faults and on_error == "fail":
-        raise _refusal(faults)
+        raise refusal(faults)
     progress = start(sum(len(layout.names[split]) for split in SPLITS))
     seen: set[bytes] = set()
     used, first_frames = {}, 0
@@ -114,7 +114,12 @@ def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Star
     for split in SPLITS:
         np.save(folder / f"{split}_labels.npy", np.array([label_of[kind] for kind in used[split]], dtype=np.int64))
     write_json(folder / FILE, understood(layout, used, skips, first_frames))
-    with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
+    write_skips(folder / "skipped.csv", skips)
+
+
+def write_skips(path: Path, skips: Sequence[Skip]) -> None:
+    """Write a table of what was left out."""
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["name", "reason", "detail"])
         writer.writerows([printable(skip.name), skip.reason, skip.detail] for skip in skips)
@@ -140,7 +145,7 @@ def _write_split(
         for name, decoded in files:
             if isinstance(decoded.image, Skip):
                 if on_error == "fail":
-                    raise _refusal([decoded.image])
+                    raise refusal([decoded.image])
                 skips.append(decoded.image)
             elif decoded.digest in seen:
                 skips.append(Skip(name, "duplicate", "the same bytes as an earlier file"))
@@ -152,7 +157,8 @@ def _write_split(
     return classes, skips, more_frames
 
 
-def _refusal(skips: Sequence[Skip]) -> InputError:
+def refusal(skips: Sequence[Skip]) -> InputError:
+    """The error for files that cannot be used, with on_error "fail"."""
     shown = "; ".join(f"{printable(skip.name)}: {skip.reason} ({skip.detail})" for skip in skips[:SHOWN])
     more = f" and {len(skips) - SHOWN} more" if len(skips) > SHOWN else ""
     return InputError(f"dataset.source: {shown}{more}. To leave such files out: dataset.on_error: skip")
@@ -178,6 +184,11 @@ def decode(path: Path, name: str, settings: Settings) -> Decoded:
         content = path.read_bytes()
     except OSError as error:
         return Decoded(Skip(name, "damaged", f"cannot be read ({error.strerror or error})"), b"")
+    return decode_content(content, name, settings)
+
+
+def decode_content(content: bytes, name: str, settings: Settings) -> Decoded:
+    """The bytes of an image file as a square image, or why there is none."""
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
         picture = read_image(content, settings.min_side)
