@@ -34,8 +34,7 @@ def reference(device: Device = "auto") -> None:
     images to the training images is called the floor. A perfect generator can be expected to reach it with as many
     images. The stage also measures whether the distance grows if images are damaged.
     """
-    params = load_params()
-    target = resolve_device(device)
+    params, target = load_params(), resolve_device(device)
     be_deterministic()
     scoring, data = params.evaluate, open_dataset(workspace.DATASET)
     name = "points" if data.points else choose_extractor(scoring.extractor, data.train_labels)
@@ -65,6 +64,7 @@ def reference(device: Device = "auto") -> None:
             "weights_sha256": extractor.weights_sha256,
             "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
+            "train_images": data.num_train,
             "floor": floor,
             "floor_num_images": len(data.test),
             **metrics,

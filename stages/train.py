@@ -54,8 +54,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
         data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
-        run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
+        run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
+        latents_sha = behind["inputs"][str(latents[0])]
+        run.data_input(f"{data.name}-latents", latents[0], cache.train, latents_sha, "training")
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:

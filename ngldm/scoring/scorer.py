@@ -25,7 +25,7 @@ class Scorer:
         reference: features and statistics of the real images that the protocol compares with.
         count: how many images of each generated set are scored: always the first ones.
         notes: messages for the user if there are too few images for a reliable score.
-        num_real: number of training images. The protocol may compare with fewer.
+        num_train: number of training images. The reference may have seen only a sample of them.
         device: where the extractor computes.
     """
 
@@ -33,7 +33,7 @@ class Scorer:
     reference: Reference
     count: int
     notes: tuple[str, ...]
-    num_real: int
+    num_train: int
     device: torch.device
 
     @property
@@ -91,7 +91,7 @@ def open_scorer(
         reference=reference,
         count=compared(protocol, num_images, len(reference.features)),
         notes=tuple(shortfall(protocol, network.dim, num_images, num_real)),
-        num_real=num_real,
+        num_train=entry({"train_images": num_real, **whole.about}, "train_images", int),
         device=torch.device(device),
     )
 

@@ -60,7 +60,7 @@ def test_the_distance_is_pytorch_fids_whatever_the_batches(reference: Path) -> N
     generated = images(70, 2, highest=128)
     expected = of_features(reference / CLASSIFIER, DATA.train, generated)
     scorer = open_scorer(reference, len(generated))
-    assert (scorer.metric, scorer.count, scorer.num_real, scorer.notes) == ("fd_classifier", 70, 150, ())
+    assert (scorer.metric, scorer.count, scorer.num_train, scorer.notes) == ("fd_classifier", 70, 150, ())
     for batch_size in (70, 32):
         assert scorer.distance(scorer.features(generated, batch_size)) == pytest.approx(expected, rel=1e-4)
 
@@ -68,7 +68,7 @@ def test_the_distance_is_pytorch_fids_whatever_the_batches(reference: Path) -> N
 def test_the_papers_protocol_compares_equal_numbers_and_says_that_they_are_few(reference: Path) -> None:
     generated = images(40, 3)
     scorer = open_scorer(reference, len(generated), protocol="paper")
-    assert (scorer.metric, scorer.count, scorer.num_real) == ("fd_paper_protocol", 40, 150)
+    assert (scorer.metric, scorer.count, scorer.num_train) == ("fd_paper_protocol", 40, 150)
     assert len(scorer.reference.features) == 40
     assert "40 generated and 150 real ones" in scorer.notes[0]
     ours, theirs = (f.double().numpy() for f in (scorer.extractor(generated), scorer.reference.features))

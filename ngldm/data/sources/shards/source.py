@@ -65,7 +65,8 @@ def streamed(config: Mapping[str, object], folder: Path, start: Start) -> str:
     write_skips(folder / "skipped.csv", scan.skips)
     if not config.get("keep_pixels"):
         own = "test" in splits
-        manifest = Manifest(config, -1.0 if own else chosen["test"][-1].key, found["train"], found.get("test", []))
+        options = {key: value for key, value in config.items() if value is not None}
+        manifest = Manifest(options, -1.0 if own else chosen["test"][-1].key, found["train"], found.get("test", []))
         write_manifest(manifest, folder, 0 if own else len(chosen["test"]))
     return str(config.get("hub") or Path(entry(config, "source", str)).stem)
 
