@@ -235,6 +235,12 @@ def shards(tmp_path: Path) -> Shards:
     return Shards(tmp_path / "shards")
 
 
+@pytest.fixture(scope="session")
+def make_shards() -> type[Shards]:
+    """For fixtures of a module."""
+    return Shards
+
+
 SMOKE = """
 import sys
 from pathlib import Path
