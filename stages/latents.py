@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from ngldm.data.dataset import SHARDS, Dataset, open_dataset
+from ngldm.data.encoding import Encoding
 from ngldm.data.latents import build_cache, open_cache
-from ngldm.data.sharded.encoding import Encoding
 from ngldm.data.sources.shards.manifest import Manifest, read_manifest
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json

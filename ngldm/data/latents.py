@@ -4,7 +4,7 @@ Each channel has mean 0 and variance 1 over the training split. So noise of vari
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
 On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json. Of a data set that is not kept
-as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.data.sharded`).
+as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.io.items`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.data.sharded.rows import index_of, open_shards
 from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
 from ngldm.io.images import load_arrays, open_array, require_finite
-from ngldm.io.items import Items, Rows, noun
+from ngldm.io.items import Items, Rows, index_of, noun, open_shards
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"

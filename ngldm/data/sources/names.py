@@ -30,6 +30,7 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
     "webdataset": {"shards": True, "test_shards": False, **_STREAMED},
     "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
+LATENT_TYPES = ("float32", "float16")  # on disk, of data sets that pass by in shards
 TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
 

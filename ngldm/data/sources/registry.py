@@ -9,7 +9,7 @@ from ngldm.data.sources.downloads import cifar10, fashion_mnist
 from ngldm.data.sources.image_folder import image_folder
 from ngldm.data.sources.names import check_source
 from ngldm.data.sources.points.source import points
-from ngldm.data.sources.shards.source import huggingface, webdataset
+from ngldm.data.sources.streamed import huggingface, webdataset
 from ngldm.io.files import atomic_directory, entry
 
 # Called with config, folder, raw, start: writes train.npy, test.npy and their labels into `folder`, keeps downloads in

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from ngldm.data.sharded.names import LATENT_TYPES
-from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
+from ngldm.data.sources.names import LATENT_TYPES, SOURCE_OPTIONS, TAILS, check_source
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,

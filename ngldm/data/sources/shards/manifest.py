@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ngldm.data.dataset import MADE_BY, SHARDS
-from ngldm.data.sources.image_folder import Decoded
+from ngldm.data.sources.pixels.square import Decoded
 from ngldm.data.sources.shards.opening import Keyed, decoded, keyed, open_splits, settings_of
 from ngldm.data.sources.shards.records import ShardFault, Shards, Tally
 from ngldm.io.errors import InputError

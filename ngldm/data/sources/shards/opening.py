@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ngldm.data.sources.image_folder import Decoded, Settings, decode_content
+from ngldm.data.sources.pixels.square import Decoded, Settings, decode_content
 from ngldm.data.sources.shards.hub import open_hub
 from ngldm.data.sources.shards.records import Record, Shards
 from ngldm.data.sources.shards.tars import TarShards, expand

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ngldm.data.sources.finding import Skip
+from ngldm.data.sources.pixels.skips import Skip
 from ngldm.data.sources.shards import opening
 from ngldm.data.sources.shards.opening import decoded, keyed, open_splits, settings_of
 from ngldm.data.sources.shards.records import Record, Tally

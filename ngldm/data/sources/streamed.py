@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ngldm.data.dataset import Progress, Start
-from ngldm.data.sources.finding import Skip
-from ngldm.data.sources.image_folder import refusal, write_skips
+from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
+from ngldm.data.sources.sample import Kept, PixelSample
 from ngldm.data.sources.shards.manifest import Manifest, Shard, write_manifest
 from ngldm.data.sources.shards.opening import Keyed, decoded, keyed, open_splits, settings_of
 from ngldm.data.sources.shards.records import ShardFault, Shards, Tally
-from ngldm.data.sources.shards.sample import Kept, PixelSample
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ngldm.data.sources.npy import NpyAppender
+from ngldm.data.sources.pixels.npy import NpyAppender
 from ngldm.io.images import UInt8Array
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ngldm.data.dataset import Dataset
 from ngldm.data.sources.registry import make_dataset
-from ngldm.data.sources.shards.source import huggingface, streamed, webdataset
+from ngldm.data.sources.streamed import huggingface, streamed, webdataset
 from ngldm.io.errors import InputError
 
 

@@ -19,10 +19,9 @@ import torch
 from numpy.typing import NDArray
 
 from ngldm.data.latents import EXTENT, MADE_BY, Encoder, encode, encode_split, standardise, write_statistics
-from ngldm.data.sharded.rows import open_shards, write_index
-from ngldm.data.sources.finding import Skip
-from ngldm.data.sources.image_folder import Decoded, refusal, write_skips
-from ngldm.data.sources.npy import NpyAppender
+from ngldm.data.sources.pixels.npy import NpyAppender
+from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
+from ngldm.data.sources.pixels.square import Decoded
 from ngldm.data.sources.shards.manifest import Manifest, Shard
 from ngldm.data.sources.shards.opening import Keyed
 from ngldm.data.sources.shards.records import Shards
@@ -30,7 +29,7 @@ from ngldm.data.statistics import ChannelMoments, LatentExtent, LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry, read_json, write_json
 from ngldm.io.images import UInt8Array
-from ngldm.io.items import Items
+from ngldm.io.items import Items, open_shards, write_index
 
 BLOCK = 4096  # latents in memory at a time while they are standardised
 

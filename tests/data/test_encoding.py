@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from ngldm.data.encoding import Encoding
 from ngldm.data.latents import build_cache, input_files, open_cache
-from ngldm.data.sharded.encoding import Encoding
 from ngldm.data.sources.registry import make_dataset
 from ngldm.data.sources.shards.manifest import read_manifest
 from ngldm.data.statistics import latent_extent
@@ -115,7 +115,7 @@ def test_stopped_in_a_shard_only_that_one_is_begun_again(data: Path, tmp_path: P
 
 def test_stopped_while_finishing_it_goes_on_there(data: Path, tmp_path: Path, monkeypatch) -> None:
     encode(data, tmp_path / "whole", tmp_path / "expected")
-    module, seen = "ngldm.data.sharded.encoding", []
+    module, seen = "ngldm.data.encoding", []
     original = __import__(module, fromlist=["x"])._standardise_shard
 
     def stops(raw, target, statistics, dtype) -> None:

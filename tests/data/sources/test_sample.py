@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ngldm.data.sources.shards.sample import PixelSample
+from ngldm.data.sources.sample import PixelSample
 
 KEYS = np.random.default_rng(0).random(60)
 

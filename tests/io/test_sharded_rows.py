@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.sharded.rows import ShardedRows, open_shards, write_index
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
+from ngldm.io.items import ShardedRows, open_shards, write_index
 
 COUNTS = (5, 1, 12, 3)
 WHOLE = np.random.default_rng(0).normal(size=(sum(COUNTS), 2, 3)).astype(np.float32)
@@ -68,7 +68,10 @@ def test_the_index_has_the_hash_of_each_shard(tmp_path: Path) -> None:
         (lambda folder: np.save(folder / "00001.npy", WHOLE[:1].astype("f8")), r"00001.npy: holds float64"),
         (lambda folder: (folder / "00000.npy").write_bytes(b"abc"), r"00000.npy: not a complete .npy"),
         (lambda folder: folder.with_suffix(".json").write_text('{"dtype": "float32"}'), r"train.json: must hold"),
-        (lambda folder: change(folder, dtype="int8"), r"unknown latents.dtype 'int8'; choose one of: float16, float32"),
+        (
+            lambda folder: change(folder, dtype="int8"),
+            r"unknown dtype in .*train.json 'int8'; choose one of: float16, float32",
+        ),
         (lambda folder: change(folder, shards=[]), r"train.json: shards must be a list"),
     ],
 )
