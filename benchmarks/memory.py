@@ -23,6 +23,7 @@ from ngldm.pipeline.config.compose import compose_params
 
 ROOT = Path(__file__).parents[1]
 SHARD = 10_000  # images in a tar file, at most
+DIFFERENT = 1009  # images; to make and compress a million would take longer than the stages
 STAGES = {
     "download": ["stages.download"],
     "autoencoder": ["stages.autoencoder"],
@@ -33,21 +34,23 @@ STAGES = {
 
 
 def write_shards(folder: Path, count: int) -> int:
-    """Tar files of random images, PNG, with a class each; returns how many files."""
+    """Tar files of random images, PNG; returns how many files. The same `DIFFERENT` images come again and again."""
     from PIL import Image
 
     folder.mkdir()
-    rng, shards = np.random.default_rng(0), max(2, -(-count // SHARD))
+    rng, shards, contents = np.random.default_rng(0), max(2, -(-count // SHARD)), []
+    for image in rng.integers(0, 256, (DIFFERENT, 8, 8), dtype=np.uint8):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        contents.append(file.getvalue())
     for shard, numbers in enumerate(np.array_split(np.arange(count), shards)):
-        images = rng.integers(0, 256, (len(numbers), 8, 8), dtype=np.uint8)
         with tarfile.open(folder / f"train-{shard:04d}.tar", "w") as tar:
-            for number, image in zip(numbers, images, strict=True):
-                file = io.BytesIO()
-                Image.fromarray(image).save(file, "PNG")
-                for suffix, content in (("png", file.getvalue()), ("cls", f"{number % 10}".encode())):
-                    info = tarfile.TarInfo(f"{number:08d}.{suffix}")
-                    info.size = len(content)
-                    tar.addfile(info, io.BytesIO(content))
+            for number in numbers:
+                content = contents[number % DIFFERENT]
+                info = tarfile.TarInfo(f"{number:08d}.png")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+                tar.members.clear()  # else the list of all members grows
     return shards
 
 
@@ -70,7 +73,12 @@ def stages(count: int, steps: int) -> Row:
         shards = write_shards(folder / "shards", count)
         (folder / "conf").symlink_to(ROOT / "conf")
         dataset = {"source": "shards", "shards": f"'train-{{0000..{shards - 1:04d}}}.tar'", "size": 8, "channels": 1}
-        dataset |= {"test_size": min(1000, count // 10), "keep_images": min(5000, count // 2), "image": "png"}
+        dataset |= {
+            "test_size": min(1000, count // 10),
+            "keep_images": min(5000, count // 2),
+            "image": "png",
+            "label": "null",
+        }
         training = {"max_steps": steps, "log_every": 50, "eval_every": steps, "snapshot_every": 0, "batch_size": 128}
         overrides = ["recipe=smoke", "dataset=webdataset", "noises=[laplace]", "latents.dtype=float16"]
         overrides += [f"dataset.{key}={value}" for key, value in dataset.items()]

@@ -1,9 +1,9 @@
 """The shards that the options of a data set mean, with the images in them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 
 CHUNK = 256  # records in memory at a time
+PART = 16  # records that a thread decodes in one go: handing over small images one by one takes longer than decoding
 PACKAGES = {"huggingface": "datasets", "webdataset": "webdataset"}
 SPLIT_NUMBERS = {"train": 0, "test": 1}
 
@@ -75,7 +76,11 @@ def decoded(
     Args:
         done: called with the number of records of each chunk.
     """
+
+    def decode(part: Sequence[Keyed]) -> list[Decoded]:
+        return [decode_content(one.record.content, one.record.name, settings) for one in part]
+
     while chunk := list(islice(records, CHUNK)):
-        images = pool.map(lambda one: decode_content(one.record.content, one.record.name, settings), chunk)
-        yield from zip(chunk, images, strict=True)
+        parts = [chunk[first : first + PART] for first in range(0, len(chunk), PART)]
+        yield from zip(chunk, chain.from_iterable(pool.map(decode, parts)), strict=True)
         done(len(chunk))
