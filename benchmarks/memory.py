@@ -106,7 +106,8 @@ def draw(rows: list[Row], path: Path) -> None:
     axes = figure.subplots()
     for stage in STAGES:
         axes.plot([row["images"] for row in rows], [row[f"{stage}, MiB"] for row in rows], "o-", label=stage)
-    axes.set(xscale="log", ylim=(0, None), xlabel="training and test images", ylabel="peak memory in MiB")
+    highest = max(row[f"{stage}, MiB"] for row in rows for stage in STAGES)
+    axes.set(xscale="log", ylim=(0, 1.1 * highest), xlabel="training and test images", ylabel="peak memory in MiB")
     axes.legend(ncols=2)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)
