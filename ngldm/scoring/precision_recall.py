@@ -62,10 +62,10 @@ def radii(centres: Tensor, neighbours: int, chunk: int = 1024) -> Tensor:
 def distances(a: Tensor, b: Tensor) -> Tensor:
     """(N, M) Euclidean distances between the vectors of two sets (N, D) and (M, D), float32.
 
-    By a matrix product, |x|^2 + |y|^2 - 2 x.y, which is some nine times faster than summing squared differences of 2048
-    features. Rounding changes a squared distance by about 1e-15 of the squared lengths. So the product is in float64 and
-    about the mean of `b`, and what is below `SAME` of the lengths is given as 0: the distance of a vector to itself is
-    0. Equal distances are equal in float32, whatever the rounding in float64 was.
+    By a matrix product, |x|^2 + |y|^2 - 2 x.y, which is some nine times faster than summing squared differences of
+    2048 features. Rounding changes a squared distance by about 1e-15 of the squared lengths. So the product is in
+    float64 and about the mean of `b`, and what is below `SAME` of the lengths is given as 0: the distance of a vector
+    to itself is 0. Equal distances are equal in float32, whatever the rounding in float64 was.
     """
     middle = b.double().mean(0)
     x, y = a.double() - middle, b.double() - middle
