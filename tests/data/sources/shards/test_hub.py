@@ -158,3 +158,26 @@ def test_without_a_connection_the_message_says_what_to_do(tmp_path: Path) -> Non
     assert "dataset.hub: 'someone/flowers' cannot be loaded" in last
     assert f"hf download --repo-type dataset someone/flowers --revision {'0123456789' * 4}" in last
     assert "give it as dataset.source, with dataset.hub=null" in last
+
+
+def test_what_datasets_splits_itself_is_read_part_by_part(shards, tmp_path: Path) -> None:
+    """Its own builder of tar files: not parquet, three parts."""
+    shards.write(4, 5, 3)
+    part = open_hub(options(shards.folder, image="png", label="cls"))["train"]
+    assert [name.rsplit(" ", 1)[1] for name in part.names] == [f"train[{number}]" for number in range(3)]
+    assert all_of(part) == [(shards.png(number), number % 3) for number in range(12)]
+    assert [record.content for record in part.records(1, Tally())] == [shards.png(number) for number in range(4, 9)]
+
+
+def test_name_revision_and_subset_go_to_the_hub(shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    path = parquet(shards, tmp_path / "train-0.parquet", 0, 4)
+    asked, builder = [], datasets.load_dataset_builder("parquet", data_files={"train": str(path)})
+    monkeypatch.setattr(
+        datasets, "load_dataset_builder", lambda *names, **options: asked.append((names, options)) or builder
+    )
+    commit = "0123456789" * 4
+    found = open_hub(options(tmp_path, hub="someone/flowers", revision=commit, subset="small"))["train"]
+    assert asked == [(("someone/flowers", "small"), {"revision": commit})]
+    assert len(all_of(found)) == 4
