@@ -8,7 +8,7 @@ import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import breakdown, fid, gpu, latents, laws, pipeline, sample, scaling, train_step
+from benchmarks import breakdown, fid, gpu, latents, laws, memory, pipeline, sample, scaling, train_step
 from benchmarks.common import interleaved, peak_mib, publish, summary
 from benchmarks.networks import ours_like, parameters
 from ngldm.networks.unet import UNet, UNetSettings
@@ -109,6 +109,15 @@ def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
     assert len(fid.evaluation("smallest")) == 5
+
+
+def test_memory_of_the_stages_on_shards_is_measured_and_drawn(tmp_path: Path) -> None:
+    row = memory.stages(200, 10)
+    assert row["latents on disk, MiB"] > 180 * 2 * 4 * 4 * 2 / 2**20  # float16, and files' headers
+    peaks = [row[f"{stage}, MiB"] for stage in memory.STAGES]
+    assert all(100 < peak < 5000 for peak in peaks)  # torch alone needs more than the least
+    memory.draw([row, {**row, "images": 400}], tmp_path / "memory.png")
+    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_others_run_and_are_written(tmp_path: Path) -> None:

@@ -113,6 +113,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _latents_fit_the_data(self) -> "Params":
+        if self.latents.dtype != "float32" and self.dataset.keep_pixels is not False:
+            raise ValueError(f"latents.dtype: {self.latents.dtype!r} needs dataset.keep_pixels false")
+        return self
+
+    @model_validator(mode="after")
     def _diffusion_fits_schedule(self) -> "Params":
         schedule, diffusion = self.schedule, self.diffusion
         require_signal(diffusion.objective, ends_in_noise(schedule.name, schedule.zero_terminal_snr))

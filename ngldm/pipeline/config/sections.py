@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
+from ngldm.data.sources.names import LATENT_TYPES, SOURCE_OPTIONS, TAILS, check_source
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
@@ -125,25 +125,31 @@ class LawParams(Section):
 class DatasetParams(Section):
     name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
     source: str = Field(
-        description="path that DVC checks for changes: images (image_folder), table (points), or a file of conf"
+        description="path that DVC checks for changes: images (image_folder, huggingface), shards (webdataset), table "
+        "(points), or a file of conf"
     )
     test_size: PositiveInt | None = Field(
         default=None,
-        description="number of test images (digits, photographs; image_folder without train/ and test/) or test points "
-        "(points)",
+        description="number of test images (digits, photographs; image_folder without train/ and test/; huggingface "
+        "and webdataset, where with test shards it is the most that are used) or test points (points)",
     )
     seed: int = Field(default=0, ge=0, description="seed of the split")
     mirror: str | None = Field(
         default=None, description="address to use instead of the authors' server; ends in / (cifar10, fashion_mnist)"
     )
     size: PositiveInt | None = Field(
-        default=None, description="side of the square images, in pixels (image_folder, photographs)"
+        default=None,
+        description="side of the square images, in pixels (image_folder, huggingface, webdataset, photographs)",
     )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
-    min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1 is grey, 3 is RGB (image_folder, huggingface, webdataset)"
+    )
+    min_side: PositiveInt | None = Field(
+        default=None, description="smallest side of a usable file (image_folder, huggingface, webdataset)"
+    )
     on_error: Literal["fail", "skip"] | None = Field(
         default=None,
-        description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
+        description="on an unusable file or shard: fail stops, skip leaves it out and reports it (the same three)",
     )
 
     long_tail: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
@@ -151,6 +157,33 @@ class DatasetParams(Section):
         description="class c keeps n_0 long_tail^c training images, n_0 those of class 0; the others are held out, for "
         "the extractor only (images with labels)",
     )
+    keep_pixels: bool | None = Field(
+        default=None,
+        description="true: all images as arrays on disk; false: latents only, and a sample of images (huggingface, "
+        "webdataset)",
+    )
+    keep_images: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="with keep_pixels false: random training images kept as pixels, for the autoencoder and the scores",
+    )
+    image: str | None = Field(
+        default=None, description="column of the images (huggingface), or their suffixes such as jpg;png (webdataset)"
+    )
+    label: str | None = Field(
+        default=None, description="column (huggingface) or suffix (webdataset) of the classes; null: there are none"
+    )
+    hub: str | None = Field(default=None, description="name on the hub, user/name; null: read source (huggingface)")
+    revision: str | None = Field(default=None, description="commit on the hub, 40 hex digits (huggingface)")
+    subset: str | None = Field(default=None, description="configuration on the hub, if it has several (huggingface)")
+    train_split: str | None = Field(default=None, description="name of the training split (huggingface)")
+    test_split: str | None = Field(
+        default=None, description="name of the test split; null: test_size random images (huggingface)"
+    )
+    shards: str | None = Field(
+        default=None,
+        description="training shards: tar files by brace pattern, below source or with an address (webdataset)",
+    )
+    test_shards: str | None = Field(default=None, description="test shards; null: test_size random images (webdataset)")
     transform: Annotated[str, OneOf(TRANSFORMS)] | None = Field(
         default=None, description="what is applied before training and undone after sampling (points)"
     )
@@ -271,6 +304,9 @@ class DiffusionParams(Section):
 
 class LatentsParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the encoder")
+    dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
+        default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
+    )
 
 
 class SampleParams(Section):

@@ -31,6 +31,8 @@ BAD = [
     ("autoencoder.width", -8, ["autoencoder.width", "-8", "greater than 0"]),
     ("autoencoder.kl_weight", -1.0, ["autoencoder.kl_weight", "-1.0"]),
     ("autoencoder.fit.lr", 0.0, ["autoencoder.fit.lr", "0.0", "greater than 0"]),
+    ("latents.dtype", "float64", ["latents.dtype", "'float64'", "'float32'", "'float16'"]),
+    ("latents.dtype", "float16", ["latents.dtype: 'float16' needs dataset.keep_pixels false"]),
     ("schedule.name", "exponential", ["'exponential'", "'linear'", "'cosine'"]),
     ("schedule.beta_end", 1.0, ["schedule.beta_end", "1.0", "less than 1"]),
     ("schedule.alpha", 1.0, ["schedule.alpha", "1.0", "greater than 1"]),
