@@ -49,8 +49,7 @@ def encoding(data: Path, work: Path, model: Affine | None = None, batch_size: in
 
 
 def encode_all(work: Encoding) -> None:
-    for shard in work.manifest.train:
-        work.encode_shard(shard)
+    assert len(list(work.encode_all())) == len(work.manifest.train)
 
 
 def encode(data: Path, folder: Path, out: Path, dtype: str = "float32") -> None:
@@ -144,6 +143,42 @@ def test_shards_encoded_in_another_order_by_others_are_the_same(data: Path, tmp_
         work.encode_shard(work.manifest.train[number])
     work.finish(np.load(data / "test.npy"), tmp_path / "out", "float32")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "expected")
+
+
+TOGETHER = f"""
+import sys
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_encoding import Affine, encoding
+from ngldm.io import processes
+
+data, work, out = map(Path, sys.argv[1:])
+processes.start(60.0)
+model, told = Affine(), []
+shared = encoding(data, work, model)
+done = list(shared.encode_all(told.append))
+assert done == ([1, 2, 3] if processes.is_main() else []), done
+assert model.batches > 0
+shared.finish(np.load(data / "test.npy"), out, "float16")
+if processes.is_main():
+    assert sum(told) == 54, told
+assert not list(work.glob("*.word"))
+processes.stop()
+"""
+
+
+@pytest.mark.parametrize("disk", ["shared", "own"])
+def test_two_processes_write_the_files_of_one(data: Path, tmp_path: Path, together, disk: str) -> None:
+    """Also where each has a disk of its own: a relative path is another folder for each."""
+    encode(data, tmp_path / "whole", tmp_path / "expected", "float16")
+    work = str(tmp_path / "work") if disk == "shared" else "work"
+    for done in together(TOGETHER, arguments=(str(data), work, "out")):
+        assert done.returncode == 0, done.stderr
+    assert files_of(tmp_path / "0" / "out") == files_of(tmp_path / "expected")
+    assert not (tmp_path / "1" / "out").exists()
+    if disk == "own":
+        assert list((tmp_path / "1" / "work").iterdir()) == []
 
 
 def test_an_image_that_cannot_be_used_stops_or_is_left_out_and_named(shards, tmp_path: Path) -> None:

@@ -43,8 +43,9 @@ def test_the_shape_is_that_of_the_images_that_are_made(name, options, tmp_path):
     assert image_shape(name, options.get("size"), None) == (channels, height, width)
 
 
-def test_the_shape_of_a_folder_of_images_follows_from_its_options():
-    assert image_shape("image_folder", 32, 3) == (3, 32, 32)
+@pytest.mark.parametrize("name", ["image_folder", "huggingface", "webdataset"])
+def test_the_shape_of_images_that_are_read_follows_from_the_options(name):
+    assert image_shape(name, 32, 3) == (3, 32, 32)
 
 
 STREAMED = {
@@ -64,6 +65,7 @@ STREAMED = {
         ("huggingface", {"shards": None, "hub": "user/name"}, r"^revision: None; needed with hub, and only there$"),
         ("huggingface", {"shards": None, "revision": "a" * 40}, r"^revision: 'a+'; needed with hub, and only there$"),
         ("huggingface", {"shards": None, "hub": "u/n", "revision": "main"}, r"^revision: 'main' is no commit; .*move$"),
+        ("webdataset", {"long_tail": 0.5}, r"^long_tail: not an option of data set 'webdataset'; its options are \["),
         ("image_folder", {"shards": None, "image": None}, r"^keep_pixels: not an option of data set 'image_folder'"),
     ],
 )
