@@ -1,6 +1,7 @@
 """Stages on a data set in shards that is not kept as pixels: what is stopped goes on, and ends with the same bytes."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -121,6 +122,51 @@ def test_stopped_latents_go_on_after_the_last_whole_shard(
     shutil.rmtree(paths.LATENTS)
     latents("cpu")
     assert hashes(paths.LATENTS) == stopped
+
+
+ON_TWO = """
+import os
+import signal
+import time
+from pathlib import Path
+from ngldm.data.encoding import Encoding
+from ngldm.io import processes
+from ngldm.pipeline.terminal import command
+from stages.latents import latents
+
+ATTEMPT, encode_shard = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), Encoding.encode_shard
+
+
+def dies(self, shard, progress):
+    encode_shard(self, shard, progress)
+    Path(f"made-{ATTEMPT}-{shard.number}").write_text(str(processes.rank()))
+    if ATTEMPT == "0" and processes.rank() == 1:
+        while not Path("made-0-0").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+Encoding.encode_shard = dies
+command(latents, many=True)()
+"""
+
+
+def test_two_processes_of_which_one_is_killed_write_the_latents_of_one(workspace: Path) -> None:
+    shutil.rmtree(paths.LATENTS)
+    Path("on_two.py").write_text(ON_TWO)
+    variables = {"NGLDM_PROCESSES": "2", "NGLDM_TIMEOUT": "60", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    call = [sys.executable, "on_two.py", "--device", "cpu"]
+    done = subprocess.run(call, env={**os.environ, **variables}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert hashes(paths.LATENTS) == hashes(workspace / paths.LATENTS)
+    # The shards that were whole are not made again, also that of the process that was killed.
+    assert {path.name: path.read_text() for path in Path().glob("made-*")} == {
+        "made-0-0": "0",
+        "made-0-1": "1",
+        "made-1-2": "0",
+    }
+    assert done.stdout.count("latents: 2 of 3 shards are done already") == 1
+    assert list(Path("checkpoints").iterdir()) == []
 
 
 def change(**values: object) -> None:
