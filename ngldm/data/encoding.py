@@ -109,6 +109,8 @@ class Encoding:
         def make(part: int) -> _Encoded:
             own.add(part)
             shard = self.manifest.train[part]
+            if not seen:  # what this one has standardised, when it was the main process, cannot be sent
+                _target(self.work, shard).unlink(missing_ok=True)
             self.encode_shard(shard, progress)
             return self.read(part) if seen else _take(self.work, shard)
 

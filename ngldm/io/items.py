@@ -133,7 +133,7 @@ def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 class Rows(Protocol):
-    """Rows of float32 numbers (N, ...): an array, which may be memory-mapped, or `ngldm.io.items`."""
+    """Rows of float32 numbers (N, ...): an array, which may be memory-mapped, or `ShardedRows`."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

@@ -13,12 +13,12 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     AutoencoderParams,
     CurveParams,
-    DatasetParams,
     DiffusionParams,
     EvaluateParams,
     Label,
