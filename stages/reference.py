@@ -32,8 +32,7 @@ def reference(device: Device = "auto") -> None:
     images to the training images is called the floor. A perfect generator can be expected to reach it with as many
     images. The stage also measures whether the distance grows if images are damaged.
     """
-    params = load_params()
-    target = resolve_device(device)
+    params, target = load_params(), resolve_device(device)
     be_deterministic()
     scoring, data = params.evaluate, open_dataset(workspace.DATASET)
     name = "points" if data.points else choose_extractor(scoring.extractor, data.train_labels)

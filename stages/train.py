@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
+from ngldm.data.latents import input_files, open_cache
 from ngldm.data.results.history import write_history
 from ngldm.data.snapshots import Snapshots
 from ngldm.io import processes
@@ -44,7 +44,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     }
     model = fresh_model(settings, params.seed, data, cache, workspace.AUTOENCODER)
     ema = EMA(model.network, config.ema_decay)
-    latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
+    latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
     behind |= own_noise(**params.noise_arguments(noise))
@@ -55,8 +55,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
         data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
-        run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
+        run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
+        latents_sha = behind["inputs"][str(latents[0])]
+        run.data_input(f"{data.name}-latents", latents[0], cache.train, latents_sha, "training")
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:

@@ -1,10 +1,12 @@
 """Fixtures shared by all tests."""
 
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -206,6 +208,71 @@ def together(tmp_path: Path) -> Callable[..., list[subprocess.CompletedProcess[s
         return done
 
     return run
+
+
+class Shards:
+    """Shards of small grey images in a folder. Image `number` is always the same, its class is the number modulo 3."""
+
+    side = 8
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pixels(self, number: int) -> Any:
+        """(8, 8, 1) uint8."""
+        import numpy as np
+
+        return np.random.default_rng(number).integers(0, 256, (self.side, self.side, 1), dtype=np.uint8)
+
+    def png(self, number: int) -> bytes:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(self.pixels(number)[..., 0]).save(file, "PNG")
+        return file.getvalue()
+
+    def tar(self, files: dict[str, bytes], mode: str = "w") -> bytes:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as tar:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return file.getvalue()
+
+    def samples(self, first: int, count: int) -> dict[str, bytes]:
+        """Files of `count` images, from the number `first`: image and class, as WebDataset names them."""
+        numbers = range(first, first + count)
+        return {
+            f"{number:06d}.{suffix}": content
+            for number in numbers
+            for suffix, content in (("png", self.png(number)), ("cls", str(number % 3).encode()))
+        }
+
+    def write(self, *counts: int, stem: str = "train", first: int = 0) -> Path:
+        """Tar files <stem>-000.tar, ... with so many images each, numbered on; returns the folder."""
+        self.folder.mkdir(exist_ok=True)
+        for number, count in enumerate(counts):
+            (self.folder / f"{stem}-{number:03d}.tar").write_bytes(self.tar(self.samples(first, count)))
+            first += count
+        return self.folder
+
+    def options(self, **changed: object) -> dict[str, object]:
+        """Of the data set `webdataset`, without keeping pixels."""
+        usual = {"name": "webdataset", "source": str(self.folder), "shards": "train-{000..002}.tar", "seed": 0}
+        form = {"image": "png", "label": "cls", "size": self.side, "channels": 1, "min_side": 4, "on_error": "fail"}
+        return {**usual, **form, "test_size": 6, "keep_pixels": False, "keep_images": 10, **changed}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Shards:
+    return Shards(tmp_path / "shards")
+
+
+@pytest.fixture(scope="session")
+def make_shards() -> type[Shards]:
+    """For fixtures of a module."""
+    return Shards
 
 
 SMOKE = """

@@ -15,6 +15,7 @@ from benchmarks import (
     gpu,
     latents,
     laws,
+    memory,
     pipeline,
     reading,
     sample,
@@ -122,6 +123,15 @@ def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
     assert len(fid.evaluation("smallest")) == 5
+
+
+def test_memory_of_the_stages_on_shards_is_measured_and_drawn(tmp_path: Path) -> None:
+    row = memory.stages(200, 10)
+    assert row["latents on disk, MiB"] > 180 * 2 * 4 * 4 * 2 / 2**20  # float16, and files' headers
+    peaks = [row[f"{stage}, MiB"] for stage in memory.STAGES]
+    assert all(100 < peak < 5000 for peak in peaks)  # torch alone needs more than the least
+    memory.draw([row, {**row, "images": 400}], tmp_path / "memory.png")
+    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_others_run_and_are_written(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_reference
+from ngldm.data.reference import CLASSIFIER, KeptRows, Reference, kept_rows, load_reference, save_reference
 from ngldm.io import processes
 from ngldm.io.files import entry
 from ngldm.io.items import Items
@@ -26,7 +26,7 @@ class Scorer:
         reference: features and statistics of the real images that the protocol compares with.
         count: how many images of each generated set are scored: always the first ones.
         notes: messages for the user if there are too few images for a reliable score.
-        num_real: number of training images. The protocol may compare with fewer.
+        num_train: number of training images. The reference may have seen only a sample of them.
         device: where the extractor computes.
     """
 
@@ -34,7 +34,7 @@ class Scorer:
     reference: Reference
     count: int
     notes: tuple[str, ...]
-    num_real: int
+    num_train: int
     device: torch.device
 
     @property
@@ -92,7 +92,7 @@ def open_scorer(
         reference=reference,
         count=compared(protocol, num_images, len(reference.features)),
         notes=tuple(shortfall(protocol, network.dim, num_images, num_real)),
-        num_real=num_real,
+        num_train=entry({"train_images": num_real, **whole.about}, "train_images", int),
         device=torch.device(device),
     )
 
@@ -102,33 +102,33 @@ def measure_real(
     data: Dataset,
     folder: Path,
     batch_size: int,
+    kept_tests: Tensor,
     progress: Callable[[int], None] = lambda count: None,
 ) -> tuple[float, Tensor] | None:
     """Write features and statistics of the training images into `folder`, which must exist.
 
+    The features pass in batches: their mean and covariance are updated, and only those that are kept stay in memory.
     Several processes share the images. Only the main one writes.
 
     Args:
         extractor: gives the features.
         data: training and test images.
         batch_size: images per call of the extractor.
+        kept_tests: (K,) numbers of the test images whose features are returned.
         progress: called with the number of images of each batch, of both splits.
 
     Returns:
         The floor: the Frechet distance between test and training images. A perfect generator can be expected to reach
-        it with as many images. And the features (T, D) of the test images. None but for the main process.
+        it with as many images. And the features (K, D) of the chosen test images. None but for the main process.
     """
-    moments = {}
-    for split, images in (("train", data.train), ("test", data.test)):
-        features = list(extract_spread(extractor, images, batch_size, progress))
-        if not processes.is_main():
-            continue
-        moments[split] = Moments(extractor.dim)
-        for batch in features:
+    moments, kept = {}, {}
+    for split, images, rows in (("train", data.train, kept_rows(len(data.train))), ("test", data.test, kept_tests)):
+        moments[split], kept[split] = Moments(extractor.dim), KeptRows(rows, extractor.dim)
+        for batch in extract_spread(extractor, images, batch_size, progress):
             moments[split].update(batch)
-        if split == "train":
-            save_reference(folder, moments[split].mean, moments[split].cov, torch.cat(features))
+            kept[split].update(batch)
     if not processes.is_main():
         return None
     train, test = moments["train"], moments["test"]
-    return frechet_distance(train.mean, train.cov, test.mean, test.cov), torch.cat(features)
+    save_reference(folder, train.mean, train.cov, kept["train"].features)
+    return frechet_distance(train.mean, train.cov, test.mean, test.cov), kept["test"].features

@@ -44,7 +44,11 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_classifier(classifier, folder / CLASSIFIER)
     extractor = make_extractor("classifier", classifier=folder / CLASSIFIER, inception=None)
     seen: list[int] = []
-    floor, _ = measure_real(extractor, DATA, folder, 64, seen.append)
+    floor, tests = measure_real(extractor, DATA, folder, 64, torch.tensor([59, 3, 40]), seen.append)
+    torch.testing.assert_close(tests, extractor(DATA.test)[[59, 3, 40]])
+    order = torch.randperm(150, generator=torch.Generator().manual_seed(0)).numpy()
+    kept = np.load(folder / "features.npy")
+    np.testing.assert_allclose(kept, extractor(DATA.train)[order], rtol=1e-4, atol=1e-5)
     assert sum(seen) == 210
     about = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": extractor.weights_sha256}
     write_json(folder / "reference.json", {**about, "num_images": 150, "floor": floor})
@@ -56,7 +60,7 @@ def test_the_distance_is_pytorch_fids_whatever_the_batches(reference: Path) -> N
     generated = images(70, 2, highest=128)
     expected = of_features(reference / CLASSIFIER, DATA.train, generated)
     scorer = open_scorer(reference, len(generated))
-    assert (scorer.metric, scorer.count, scorer.num_real, scorer.notes) == ("fd_classifier", 70, 150, ())
+    assert (scorer.metric, scorer.count, scorer.num_train, scorer.notes) == ("fd_classifier", 70, 150, ())
     for batch_size in (70, 32):
         assert scorer.distance(scorer.features(generated, batch_size)) == pytest.approx(expected, rel=1e-4)
 
@@ -64,7 +68,7 @@ def test_the_distance_is_pytorch_fids_whatever_the_batches(reference: Path) -> N
 def test_the_papers_protocol_compares_equal_numbers_and_says_that_they_are_few(reference: Path) -> None:
     generated = images(40, 3)
     scorer = open_scorer(reference, len(generated), protocol="paper")
-    assert (scorer.metric, scorer.count, scorer.num_real) == ("fd_paper_protocol", 40, 150)
+    assert (scorer.metric, scorer.count, scorer.num_train) == ("fd_paper_protocol", 40, 150)
     assert len(scorer.reference.features) == 40
     assert "40 generated and 150 real ones" in scorer.notes[0]
     ours, theirs = (f.double().numpy() for f in (scorer.extractor(generated), scorer.reference.features))

@@ -145,7 +145,7 @@ def data_set(params: Params | None) -> Finding:
             data = open_dataset(workspace.DATASET)
         except InputError as error:
             return Finding("FAIL", str(error), f"remove {workspace.DATASET}; `dvc repro download` makes it again")
-        detail = f"{data.name}: {len(data.train)} training and {len(data.test)} test images in {workspace.DATASET}"
+        detail = f"{data.name}: {data.num_train} training and {len(data.test)} test images in {workspace.DATASET}"
         if config.name not in data.name and config.name != "image_folder":
             return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it again")
         return Finding("ok", detail)

@@ -172,8 +172,8 @@ def _files(folder: Path) -> list[Path]:
 def _decoded(files: list[Path], batch_size: int) -> Iterator[Any]:
     import numpy as np
 
-    from ngldm.data.sources.finding import printable
-    from ngldm.data.sources.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.skips import printable
 
     batch: list[Any] = []
     for file in files:

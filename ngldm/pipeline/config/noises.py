@@ -11,9 +11,9 @@ from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.noise.registry import make_part
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import DatasetParams
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import check_sampler

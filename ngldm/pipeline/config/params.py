@@ -13,12 +13,12 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     AutoencoderParams,
     CurveParams,
-    DatasetParams,
     DiffusionParams,
     EvaluateParams,
     Label,
@@ -110,6 +110,12 @@ class Params(Section):
             raise ValueError(f"autoencoder.kind: {kind!r} is for images; points need 'identity'")
         if extractor != "auto" and points != (extractor == "points"):
             raise ValueError(f"evaluate.extractor: {extractor!r} does not fit the data set {self.dataset.name!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _latents_fit_the_data(self) -> "Params":
+        if self.latents.dtype != "float32" and self.dataset.keep_pixels is not False:
+            raise ValueError(f"latents.dtype: {self.latents.dtype!r} needs dataset.keep_pixels false")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
+from ngldm.data.sources.names import LATENT_TYPES
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
@@ -23,8 +23,7 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS, TRANSFORMS
-from ngldm.pipeline.config.source import check_spelling
+from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
@@ -99,78 +98,6 @@ class TrainParams(Fit):
                 f"snapshot_every: {self.snapshot_every} makes {self.max_steps // self.snapshot_every} snapshots "
                 f"of each noise, at most {MAX_SNAPSHOTS} are kept; use {-(-self.max_steps // MAX_SNAPSHOTS)} or more"
             )
-        return self
-
-
-class LawParams(Section):
-    """A synthetic law of points: x = centre of a random mode + scale * z (`ngldm.data.sources.points.laws`)."""
-
-    dim: PositiveInt = Field(description="columns d")
-    tails: Annotated[str, OneOf(TAILS)] = Field(description="law of z")
-    shared: bool = Field(description="true: one random radius per point; false: independent coordinates")
-    df: Positive | None = Field(default=None, description="degrees of freedom (student_t)")
-    alpha: Annotated[float, Field(gt=0.0, lt=2.0)] | None = Field(default=None, description="index (stable)")
-    weights: Annotated[list[Positive], Field(min_length=1)] = Field(description="of the modes; divided by their sum")
-    radius: float = Field(ge=0.0, description="distance of the centres of the modes from the origin")
-    scale: Positive = Field(description="of z")
-
-    @model_validator(mode="after")
-    def _options_fit_tails(self) -> "LawParams":
-        for key, owner in (("df", "student_t"), ("alpha", "stable")):
-            if (getattr(self, key) is None) == (self.tails == owner):
-                raise ValueError(f"{key}: {getattr(self, key)}; needed with tails {owner!r}, and only there")
-        return self
-
-
-class DatasetParams(Section):
-    name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(
-        description="path that DVC checks for changes: images (image_folder), table (points), or a file of conf"
-    )
-    test_size: PositiveInt | None = Field(
-        default=None,
-        description="number of test images (digits, photographs; image_folder without train/ and test/) or test points "
-        "(points)",
-    )
-    seed: int = Field(default=0, ge=0, description="seed of the split")
-    mirror: str | None = Field(
-        default=None, description="address to use instead of the authors' server; ends in / (cifar10, fashion_mnist)"
-    )
-    size: PositiveInt | None = Field(
-        default=None, description="side of the square images, in pixels (image_folder, photographs)"
-    )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
-    min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
-    on_error: Literal["fail", "skip"] | None = Field(
-        default=None,
-        description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
-    )
-
-    long_tail: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        default=None,
-        description="class c keeps n_0 long_tail^c training images, n_0 those of class 0; the others are held out, for "
-        "the extractor only (images with labels)",
-    )
-    transform: Annotated[str, OneOf(TRANSFORMS)] | None = Field(
-        default=None, description="what is applied before training and undone after sampling (points)"
-    )
-    train_size: PositiveInt | None = Field(
-        default=None, description="training points of a law, or training crops (points, photographs)"
-    )
-    law: LawParams | None = Field(default=None, description="draw points of this law; null: read the table in source")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _source_is_a_path(cls, content: object) -> object:
-        if isinstance(content, dict) and "source" in content:
-            check_spelling(content["source"])
-        return content
-
-    @model_validator(mode="after")
-    def _options_fit_name(self) -> "DatasetParams":
-        check_source(self.name, self.model_dump(exclude={"name", "source", "seed"}))
-        if self.mirror is not None and not self.mirror.endswith("/"):
-            raise ValueError(f"mirror: {self.mirror!r} must end in /")
         return self
 
 
@@ -271,6 +198,9 @@ class DiffusionParams(Section):
 
 class LatentsParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the encoder")
+    dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
+        default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
+    )
 
 
 class SampleParams(Section):

@@ -120,7 +120,7 @@ class SnapshotScores:
         step = int(file.stem)
         row = CurveRow(
             step=step,
-            epoch=step * self.batch_size / scorer.num_real,
+            epoch=step * self.batch_size / scorer.num_train,
             value=distance,
             metric=scorer.metric,
             num_images=scorer.count,

@@ -25,7 +25,7 @@ from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 
-INPUTS = tuple(Inputs().files())
+INPUTS = Inputs()
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Bench:
         model = fresh_model(training.settings, training.seed, self.data, self.cache)
         ema = EMA(model.network, config.ema_decay)
         decided_by = {**model.config, "seed": training.seed, "train": decisive(config.model_dump())}
-        behind = made_from(decided_by, INPUTS, Path(__file__)) | own_noise(**training.settings["noise"])
+        behind = made_from(decided_by, INPUTS.files(), Path(__file__)) | own_noise(**training.settings["noise"])
         model = model.to(self.device)
         with resumable(training.label, training.label, behind, config.checkpoint_every) as checkpointer:
             task = Task(model.diffusion.loss, Split.of(self.cache.train))

@@ -16,6 +16,7 @@ from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
+from ngldm.pipeline.config import dataset as param_dataset
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config import sections as param_sections
@@ -80,7 +81,7 @@ def test_the_library_makes_every_choice_and_no_other(section, field, make):
 
 def test_methods_and_data_sets_are_those_of_the_registries():
     assert sorted(choices(param_samplers.SamplerOptions, "method")) == sorted(["auto", *SAMPLERS])
-    assert sorted(choices(param_sections.DatasetParams, "name")) == sorted(SOURCES)
+    assert sorted(choices(param_dataset.DatasetParams, "name")) == sorted(SOURCES)
 
 
 def test_fit_section_has_what_the_training_loop_reads():
@@ -88,7 +89,9 @@ def test_fit_section_has_what_the_training_loop_reads():
 
 
 def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
+    classes = [
+        c for module in (param_sections, param_dataset, param_samplers, params_module) for c in vars(module).values()
+    ]
     return list({c: None for c in classes if isinstance(c, type) and issubclass(c, model) and c is not model})
 
 

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.results.study import StudyRow
 from ngldm.io.errors import InputError
-from ngldm.io.items import Items
+from ngldm.io.items import Items, Rows
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.models import fresh_model
@@ -58,9 +57,7 @@ class Score:
     further: dict[str, float] = field(default_factory=dict)
 
 
-def train_model(
-    model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
-) -> None:
+def train_model(model: Model, latents: Rows, config: FitSettings, seed: int, device: torch.device | str) -> None:
     """Train the model's untrained network in place. Afterwards it has the averaged weights."""
     ema = EMA(model.network, config.ema_decay)
     for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):

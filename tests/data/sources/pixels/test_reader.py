@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ngldm.data.sources.image_folder import Settings, decode
-from ngldm.data.sources.reader import FORMATS, SUFFIXES, UnusableImage, read_image, to_pixels
+from ngldm.data.sources.image_folder import decode
+from ngldm.data.sources.pixels.reader import FORMATS, SUFFIXES, UnusableImage, read_image, to_pixels
+from ngldm.data.sources.pixels.square import Settings
 from ngldm.pipeline.cli.fid import read_batches
 
 RNG = np.random.default_rng(17)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ngldm.data.sources.npy import NpyAppender
+from ngldm.data.sources.pixels.npy import NpyAppender
 
 
 def test_appended_rows_are_an_ordinary_npy_file(tmp_path):
