@@ -112,7 +112,7 @@ def ddim_step(
     (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, u) for u in step)
     x0, eps = predicted
     new = eta**2 * (1.0 - (noise_s * signal_t / (noise_t * signal_s)) ** 2)
-    x = signal_s * x0 + noise_s * (1.0 - new) ** 0.5 * eps
+    x: Tensor = signal_s * x0 + noise_s * (1.0 - new) ** 0.5 * eps
     if new * noise_s > 0:
         x = x + noise_s * new**0.5 * source()
     return x

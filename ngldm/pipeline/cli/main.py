@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
+from ngldm.pipeline.cli.exchange import export
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
 from ngldm.pipeline.config.source import relative_note, require_source
@@ -88,6 +89,7 @@ app.add_typer(catalogue.app, name="list")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))
+app.command(name="export")(export.export)
 app.command(name="fid")(fid.fid)
 app.command(name="theorem1")(theorem1.theorem1)
 
