@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +20,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+# diffusers copies the code of a pipeline's folder there before it runs it. Before diffusers is imported.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 LONG = ("test_dvc.py", "test_fid.py", "test_benchmarks.py", "test_comparison.py", "test_browser.py")
 
 

@@ -72,8 +72,9 @@ def _about(law: Law) -> str:
     doc = (noise_factory(law.name).__doc__ or "").strip().split("\n")[0]
     params = f" with {dict(law.params)}" if law.params else ""
     return (
-        f"`{law.name}`{params}. {doc}\n\nIts mean is {law.mean:g} and its mean square {law.second_moment:g}. Training added "
-        "noise of this law, and x_T must be drawn from it too. This pipeline does so; diffusers' own draw Gaussian noise."
+        f"`{law.name}`{params}. {doc}\n\nIts mean is {law.mean:g} and its mean square {law.second_moment:g}. "
+        "Training added noise of this law, and x_T must be drawn from it too. This pipeline does so; diffusers' own "
+        "pipelines draw Gaussian noise."
     )
 
 

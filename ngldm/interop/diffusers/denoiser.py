@@ -42,7 +42,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @classmethod
     def of(cls, model: Model) -> "Denoiser":
         """A component with the weights of a model, which it shares."""
-        made = cls(dict(model.config))
+        made: Denoiser = cls(dict(model.config))
         made._take(model)
         made.eval()
         return made
