@@ -37,7 +37,7 @@ def images(pipeline: Pipeline, count: int = 4, **options: object) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["kl", "paper"])
 @pytest.mark.parametrize(("noise", "options"), CHOICES)
 def test_the_pipeline_gives_our_images(make_model, noise: str, options: dict, kind: str, tmp_path: Path) -> None:
-    head = {"multivariate_t": "scalar", "bernoulli": "none"}.get(noise, "element")
+    head = {"multivariate_t": "scalar", "bernoulli": "none", "annealed": "none"}.get(noise, "element")
     make_model(noise, kind, head=head).save(tmp_path / "model.safetensors")
     generator = ngldm.load(tmp_path / "model.safetensors", "cpu")
     wanted = generator.sample(4, seed=3, first=2, batch_size=4, **options)
