@@ -23,6 +23,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.own_network import own_autoencoder
 from ngldm.pipeline.terminal import Device, command, duration, follow, summary
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
@@ -36,12 +37,12 @@ def autoencoder(device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     data, config = open_dataset(workspace.DATASET), params.autoencoder
-    kind = {**config.model_dump(exclude={"fit"}), **data.encoding}
+    kind = {**config.settings(), **data.encoding}
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
     model = build_autoencoder(kind, data.item_shape)
     ema = EMA(model, config.fit.ema_decay)
     settings = {**kind, "seed": params.seed, "fit": decisive(config.fit.model_dump())}
-    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
+    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__)) | own_autoencoder(config.kind)
     reports = []
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
         if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train

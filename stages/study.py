@@ -34,7 +34,9 @@ def study(device: Device = "auto") -> None:
     network: dict[str, object] = {}
     if config.variants:
         item_shape = open_dataset(workspace.DATASET).item_shape
-        network = item_settings(item_shape, params.unet.model_dump(), params.mlp.model_dump())
+        network = item_settings(
+            item_shape, params.network.model_dump(), unet=params.unet.model_dump(), mlp=params.mlp.model_dump()
+        )
     for seed in range(config.train_seeds):
         for label, variant in config.variants.items():
             distribution = dict(variant.noise)

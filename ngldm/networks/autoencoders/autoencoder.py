@@ -15,9 +15,11 @@ class Autoencoder(nn.Module):
     Attributes:
         latent_shape: (c, h, w); for points (d,).
         settings: what `build_autoencoder` made it from; saved with the weights.
+        pretrained: whether its weights come with it, in a precision of their own, and are not trained.
     """
 
     latent_shape: tuple[int, ...]
+    pretrained: bool = False
     settings: Mapping[str, object]
 
     def encode(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.registry import Parameters, Registry
 
 CONF, WIDTH = Path("conf"), 110
 app = typer.Typer(help="List the choices, with a line for each.", no_args_is_help=True)
@@ -20,10 +21,33 @@ def noises() -> None:
 
     `ngldm noise show` says more about one.
     """
+    from inspect import signature
+
     from ngldm.noise import noise_factory, noise_names
 
     factories = {name: noise_factory(name) for name in noise_names()}
-    _print({name: f"{_first_line(factory)}{_parameters(factory)}" for name, factory in factories.items()})
+    _print(
+        {
+            name: f"{_first_line(factory)}{_parameters(signature(factory).parameters)}"
+            for name, factory in factories.items()
+        }
+    )
+
+
+@app.command()
+def networks() -> None:
+    """Kinds of networks, for network.kind, including those of installed packages."""
+    from ngldm.networks.build import NETWORKS
+
+    _print_registry(NETWORKS)
+
+
+@app.command()
+def autoencoders() -> None:
+    """Kinds of autoencoders, for autoencoder.kind, including those of installed packages."""
+    from ngldm.networks.autoencoders.build import AUTOENCODERS
+
+    _print_registry(AUTOENCODERS)
 
 
 @app.command()
@@ -52,18 +76,23 @@ def datasets() -> None:
     _print({name: _first_line(source) for name, source in SOURCES.items()})
 
 
+def _print_registry(registry: Registry[Any]) -> None:
+    found = {name: registry.find(name) for name in registry.names()}
+    _print({name: f"{_first_line(entry.function)}{_parameters(entry.parameters)}" for name, entry in found.items()})
+
+
 def _print(entries: dict[str, str]) -> None:
     width = max(map(len, entries))
     for name, meaning in entries.items():
         print(f"{name:<{width}}  {meaning}")
 
 
-def _parameters(function: Callable[..., Any]) -> str:
+def _parameters(parameters: Parameters) -> str:
     """The parameters in brackets, as they are written in params.yaml: ` (df: 5.0)`. Nothing if there are none."""
     import inspect
 
     parts = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters.values():
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         parts.append(parameter.name if default is inspect.Parameter.empty else f"{parameter.name}: {default}")
     return f" ({', '.join(parts)})" if parts else ""

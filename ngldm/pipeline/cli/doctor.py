@@ -118,10 +118,12 @@ def device(params: Params | None) -> Finding:
 
 
 def params_file(params: Params | None) -> Finding:
+    from ngldm.pipeline.config.networks import check_networks
     from ngldm.pipeline.config.noises import check_noises
 
     try:
         params = load_params()
+        check_networks(params)
         check_noises(params)
     except InputError as error:
         return Finding(

@@ -64,12 +64,14 @@ def params(
     ] = None,
 ) -> None:
     """Check params.yaml and show all params with their meaning."""
+    from ngldm.pipeline.config.networks import check_networks
     from ngldm.pipeline.config.noises import check_noises
 
     if overrides and not compose:
         raise InputError("--set: only together with --compose, which writes params.yaml again")
 
     def check(params: Params) -> None:
+        check_networks(params)
         check_noises(params)
         require_source(params.dataset.source)
 

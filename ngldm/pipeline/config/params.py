@@ -23,6 +23,7 @@ from ngldm.pipeline.config.sections import (
     Label,
     LatentsParams,
     MLPParams,
+    NetworkParams,
     ReferenceParams,
     SampleParams,
     ScheduleParams,
@@ -51,6 +52,7 @@ class Params(Section):
     latents: LatentsParams
     schedule: ScheduleParams
     diffusion: DiffusionParams
+    network: NetworkParams = NetworkParams()  # params of an older version have none
     unet: UNetParams
     mlp: MLPParams
     train: TrainParams

@@ -22,8 +22,10 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS, TRANSFORMS
+from ngldm.networks.autoencoders.names import AUTOENCODERS, OWN_KEYS, TRANSFORMS
+from ngldm.networks.names import AUTO, NETWORKS, OWN_SECTIONS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
+from ngldm.registry import require_known
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
@@ -160,13 +162,27 @@ class DatasetParams(Section):
 
 
 class AutoencoderParams(Section):
-    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity: latents are pixels")
+    kind: str = Field(
+        description=f"{', '.join(AUTOENCODERS)} (pretrained), or one of your own; identity: latents are pixels"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of diffusers and of your own kinds")
     latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
     latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
     levels: PositiveInt = Field(description="halvings of the side (kl)")
     width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
     kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
     fit: Fit
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "AutoencoderParams":
+        require_known("autoencoder.kind", self.kind, AUTOENCODERS, "ngldm.autoencoders")
+        if self.options and self.kind in OWN_KEYS:
+            raise ValueError(f"options: {self.options} has no effect with kind {self.kind!r}; its options are the keys")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The keys for `ngldm.networks.autoencoders.build.build_autoencoder`."""
+        return self.model_dump(exclude={"fit"} if self.options else {"fit", "options"})
 
 
 class ScheduleParams(Section):
@@ -186,6 +202,27 @@ class ScheduleParams(Section):
     @model_validator(mode="after")
     def _shape_is_possible(self) -> "ScheduleParams":
         check_shape(self.name, self.zero_terminal_snr, self.model_dump(include=set(SHAPE)))
+        return self
+
+
+class NetworkParams(Section):
+    """The network that is trained."""
+
+    kind: str = Field(
+        default=AUTO, description=f"{', '.join(NETWORKS)}, or one of your own; auto: unet for images, mlp for points"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the other kinds; unet and mlp have sections of these names"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "NetworkParams":
+        require_known("network.kind", self.kind, NETWORKS, "ngldm.networks")
+        if self.options and self.kind in (AUTO, *OWN_SECTIONS):
+            raise ValueError(
+                f"options: {self.options} has no effect with kind {self.kind!r}, whose options are the section of its "
+                f"name: {', '.join(OWN_SECTIONS)}"
+            )
         return self
 
 

@@ -20,13 +20,14 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
 from ngldm.io.errors import InputError
-from ngldm.model import Model
+from ngldm.model import Model, network_choice
 from ngldm.noise import make_noise
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
@@ -156,6 +157,7 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     todo = []
     for job in jobs:
         behind = {**shared, "settings": _decided_by(job), **own_noise(**job.settings["noise"])}
+        behind |= own_network(network_choice(job.settings)[0])
         kept: KeptRows[StudyRow] = KeptRows("study", f"{job.variant}-{job.seed}", COLUMNS, behind)
         found = kept.read()
         if found is None:
