@@ -89,7 +89,7 @@ def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: 
     }
 
 
-def from_diffusers(config: Mapping[str, object]) -> dict[str, object]:
+def from_diffusers(config: Mapping[str, object]) -> dict[str, Any]:
     """The arguments of `Scheduler` that mean what the configuration of a diffusers scheduler with betas means.
 
     The noise is Gaussian.
@@ -114,6 +114,19 @@ def from_diffusers(config: Mapping[str, object]) -> dict[str, object]:
         "schedule": schedule,
         "prediction_type": config.get("prediction_type", "epsilon"),
         "sampling": clip if config.get("clip_sample") else {},
+    }
+
+
+def of_scheduler(given: Mapping[str, Any]) -> dict[str, object]:
+    """The settings of a model file that mean what arguments of `Scheduler` do, but for its sampler.
+
+    Args:
+        given: what `from_diffusers` returns.
+    """
+    return {
+        "noise": {"name": "gaussian", "params": {}},
+        "schedule": {**given["schedule"], "num_train_timesteps": given["num_train_timesteps"]},
+        "diffusion": {"objective": OBJECTIVES[given["prediction_type"]]},
     }
 
 

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, theorem1
-from ngldm.pipeline.cli.exchange import export
+from ngldm.pipeline.cli.exchange import export, importing
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
 from ngldm.pipeline.config.source import relative_note, require_source
@@ -92,6 +92,7 @@ app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))
 app.command(name="export")(export.export)
+app.command(name="import")(importing.import_)
 app.command(name="fid")(fid.fid)
 app.command(name="theorem1")(theorem1.theorem1)
 

@@ -9,6 +9,7 @@ import typer
 from ngldm.io.errors import InputError, unknown
 from ngldm.pipeline import workspace
 from ngldm.pipeline.cli.generate import model_file
+from ngldm.registry import import_extra
 
 FORMATS = ("diffusers",)
 
@@ -35,10 +36,8 @@ def export(
         raise unknown("--format", format, FORMATS)
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give exactly one of them")
-    try:
-        from ngldm.interop.diffusers import export as diffusers_export
-    except ModuleNotFoundError as error:
-        raise InputError(f"--format diffusers: {error}; run `pip install ngldm[diffusers]`") from error
+    import_extra("diffusers", "--format diffusers")
+    from ngldm.interop.diffusers import export as diffusers_export
     from ngldm.io.files import entry, read_json
     from ngldm.model import load_model
 
