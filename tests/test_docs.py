@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from benchmarks.fid import random_inception
 from ngldm import noise
@@ -184,14 +185,22 @@ def workspace(tmp_path_factory) -> Path:
             device = {"device": "cpu"} if "device" in inspect.signature(function).parameters else {}
             for labels in product(*(getattr(params, f"{key}s") for key in entry.get("matrix", {}))):
                 function(*labels, **device)
-        # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights.
+        # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights, and
+        # a pipeline of diffusers.
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")
         for name, noise in (("folder1", "laplace"), ("folder2", "gumbel")):
             app(shlex.split(f"generate --noise {noise} --num-images 3 --out {name}"), standalone_mode=False)
         random_inception(folder).rename("pt_inception.pth")
+        small_ddpm().save_pretrained("ddpm-folder")
     finally:
         os.chdir(before)
     return folder
+
+
+def small_ddpm() -> DDPMPipeline:
+    levels = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    unet = UNet2DModel(8, 3, 3, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **levels)
+    return DDPMPipeline(unet=unet, scheduler=DDPMScheduler())
 
 
 NOISES = ("laplace", "gumbel")
