@@ -42,7 +42,7 @@ def load_checkpoint(folder: Path, dataset: str = "unknown") -> Model:
     return model
 
 
-def _settings(unet: ConfigMixin, folder: Path) -> dict[str, Any]:
+def _settings(unet: ConfigMixin, folder: Path) -> dict[str, object]:
     """The settings of a model for the network and for images of its size."""
     config: dict[str, Any] = dict(unet.config)
     size, channels, out = (config[key] for key in FOLLOW)

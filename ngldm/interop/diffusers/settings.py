@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, TypedDict
 
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
@@ -17,6 +17,18 @@ OBJECTIVES = {"epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_predi
 SCHEDULES = {"linear": "linear", "scaled_linear": "quadratic", "squaredcos_cap_v2": "cosine"}
 FOR_DIFFUSERS = ("trained_betas", "clip_sample", "timestep_spacing")
 CHOSEN_ELSEWHERE = ("method", "num_inference_steps", "own")
+
+
+class Arguments(TypedDict, total=False):
+    """The arguments of `Scheduler`."""
+
+    num_train_timesteps: int
+    schedule: Mapping[str, object]
+    noise: Mapping[str, object]
+    prediction_type: str
+    method: str
+    diffusion: Settings
+    sampling: Settings
 
 
 def make_diffusion(
@@ -62,7 +74,7 @@ def make_options(method: str, settings: Settings) -> SamplingOptions:
     return made
 
 
-def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: Diffusion) -> dict[str, Any]:
+def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: Diffusion) -> Arguments:
     """The arguments of the scheduler for a model file.
 
     Args:
@@ -70,18 +82,18 @@ def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: 
         options: the sampler.
         diffusion: the model's.
     """
-    schedule = dict(cast(Mapping[str, object], config["schedule"]))
-    total = schedule.pop("num_train_timesteps", diffusion.schedule.num_train_timesteps)
+    parts: dict[str, Any] = dict(config)
+    schedule = {key: value for key, value in parts["schedule"].items() if key != "num_train_timesteps"}
     words = {ours: theirs for theirs, ours in OBJECTIVES.items()}
     sampling: dict[str, Option | None] = {
         field.name: getattr(options, field.name) for field in fields(options) if field.name not in CHOSEN_ELSEWHERE
     }
     given = {key: value for key, value in {**sampling, **options.own}.items() if value is not None}
-    trained = cast(Mapping[str, object], config["diffusion"])
+    trained = parts["diffusion"]
     return {
-        "num_train_timesteps": total,
+        "num_train_timesteps": diffusion.schedule.num_train_timesteps,
         "schedule": schedule,
-        "noise": config["noise"],
+        "noise": parts["noise"],
         "prediction_type": words[diffusion.objective.target],
         "method": options.method,
         "diffusion": {key: trained[key] for key in ("forward", "coupling", "stein_head") if key in trained},
@@ -89,7 +101,7 @@ def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: 
     }
 
 
-def from_diffusers(config: Mapping[str, object]) -> dict[str, Any]:
+def from_diffusers(config: Mapping[str, object]) -> Arguments:
     """The arguments of `Scheduler` that mean what the configuration of a diffusers scheduler with betas means.
 
     The noise is Gaussian.
@@ -108,16 +120,17 @@ def from_diffusers(config: Mapping[str, object]) -> dict[str, Any]:
     for key, refused in (("thresholding", (True,)), ("variance_type", ("learned", "learned_range"))):
         if config.get(key) in refused:
             raise InputError(f"{key}: {config[key]!r} is a setting of diffusers' scheduler that ngldm does not have")
-    clip = {"x0_handling": "clip", "x0_limit": config.get("clip_sample_range", 1.0)}
+    given: dict[str, Any] = dict(config)
+    clip: Settings = {"x0_handling": "clip", "x0_limit": given.get("clip_sample_range", 1.0)}
     return {
-        "num_train_timesteps": config.get("num_train_timesteps", 1000),
+        "num_train_timesteps": given.get("num_train_timesteps", 1000),
         "schedule": schedule,
-        "prediction_type": config.get("prediction_type", "epsilon"),
-        "sampling": clip if config.get("clip_sample") else {},
+        "prediction_type": given.get("prediction_type", "epsilon"),
+        "sampling": clip if given.get("clip_sample") else {},
     }
 
 
-def of_scheduler(given: Mapping[str, Any]) -> dict[str, object]:
+def of_scheduler(given: Arguments) -> dict[str, object]:
     """The settings of a model file that mean what arguments of `Scheduler` do, but for its sampler.
 
     Args:
