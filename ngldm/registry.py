@@ -91,11 +91,12 @@ def require_known(key: str, name: str, names: Iterable[str], group: str) -> None
         raise unknown(key, name, names)
 
 
-def import_extra(package: str, needed_by: str) -> ModuleType:
-    """A package of the extra that has its name.
+def import_extra(package: str, needed_by: str, extra: str | None = None) -> ModuleType:
+    """A package of an extra.
 
     Args:
         needed_by: setting and value that need it, for the message.
+        extra: None is the extra that has the package's name.
 
     Raises:
         InputError: it is not installed; the message says how to install it.
@@ -106,8 +107,8 @@ def import_extra(package: str, needed_by: str) -> ModuleType:
         if (error.name or "").split(".")[0] != package:
             raise
         raise InputError(
-            f"{needed_by} needs the package {package!r}: pip install 'ngldm[{package}]', in a checkout "
-            f"`uv sync --extra {package}`"
+            f"{needed_by} needs the package {package!r}: pip install 'ngldm[{extra or package}]', in a checkout "
+            f"`uv sync --extra {extra or package}`"
         ) from error
 
 

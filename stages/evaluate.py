@@ -15,6 +15,7 @@ from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.asked.scores import asked_scores, check_asked
 from ngldm.scoring.further.scores import beside_points, further_scores
 from ngldm.scoring.scores import STEPS, score
 
@@ -29,6 +30,7 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
     scorer = stage_scorer(config, count, target)
+    check_asked(scorer, config)
     scores = {}
     for sampler, (images, _) in sets.items():
         with progress(f"features {noise} {sampler}", scorer.count) as advance:
@@ -36,7 +38,8 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
-        scores[sampler] = replace(found, further=further_scores(workspace.FURTHER, *compared, config.neighbours))
+        further = further_scores(workspace.FURTHER, *compared, config.neighbours)
+        scores[sampler] = replace(found, further={**further, **asked_scores(scorer, features, config)})
     beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}

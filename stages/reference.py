@@ -22,13 +22,14 @@ from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
+from ngldm.scoring.names import PRETRAINED
 from ngldm.scoring.protocol import shortfall
 from ngldm.scoring.scorer import measure_real
 from ngldm.training.checkpoint import decisive
 
 
 def reference(device: Device = "auto") -> None:
-    """Train the extractor, unless it is Inception. Store features and statistics of the training items.
+    """Train the extractor, unless others trained it. Store features and statistics of the training items.
 
     It learns the labels if there are at least two classes, else how an image was rotated. The distance of the test
     images to the training images is called the floor. A perfect generator can be expected to reach it with as many
@@ -44,14 +45,14 @@ def reference(device: Device = "auto") -> None:
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if name == "points":
             save_scale(as_points(data.train), folder / SCALE)
-        elif name != "inception":
+        elif name not in PRETRAINED:
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
             trained = train_classifier(data, params, name, target, checkpointer, follow)
             metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
-        trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
-        extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
+        trained_file, weights, resizing = folder / CLASSIFIER, scoring.weights, scoring.resizing
+        extractor = make_extractor(name, classifier=trained_file, weights=weights, resizing=resizing, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
             floor, test_features = measure_real(extractor, data, folder, scoring.batch_size, advance)
         np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further_reference(data, test_features))
@@ -63,6 +64,7 @@ def reference(device: Device = "auto") -> None:
             "extractor": extractor.name,
             "metric": extractor.metric,
             "weights_sha256": extractor.weights_sha256,
+            "resizing": scoring.resizing,
             "dataset_sha256": entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"],
             "num_images": len(data.train),
             "floor": floor,

@@ -50,7 +50,7 @@ def study(device: Device = "auto") -> None:
             model = (settings["noise"]["name"], settings["schedule"]["num_train_timesteps"])
             samplers = {name: resolve_sampler(config.samplers[name].settings(), *model) for name in names}
             train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
-            weights = params.evaluate.inception_weights
+            weights = params.evaluate.weights
             jobs.append(Job(label, seed, settings, samplers, train, config.scoring(), weights))
     rows: list[StudyRow] = []
     if jobs:

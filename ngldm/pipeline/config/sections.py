@@ -27,7 +27,7 @@ from ngldm.networks.names import AUTO, NETWORKS, OWN_SECTIONS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.source import check_spelling
 from ngldm.registry import require_known
 from ngldm.sampling.names import MAX_SEED
-from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
+from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
@@ -324,6 +324,12 @@ class EvaluateParams(Section):
         "labels, of points the points themselves"
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
+    dinov2_weights: str | None = Field(
+        description="DINOv2's weights, a file or a repository of the Hugging Face hub; null: that of ViT-L/14"
+    )
+    resizing: Annotated[str, OneOf(RESIZINGS)] = Field(
+        description="of images for Inception and DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid"
+    )
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
@@ -331,3 +337,17 @@ class EvaluateParams(Section):
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )
+    inception_score: bool = Field(description="also the Inception Score, with extractor inception")
+    extrapolate: bool = Field(description="also the distance for infinitely many generated images (FID-infinity)")
+
+    @property
+    def weights(self) -> str | None:
+        """The weights of the extractor; None if it has none to choose."""
+        choices = {"inception": self.inception_weights, "dinov2": self.dinov2_weights}
+        return choices.get(self.extractor)
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> "EvaluateParams":
+        if self.inception_score and self.extractor != "inception":
+            raise ValueError(f"inception_score: true needs extractor inception, not {self.extractor!r}")
+        return self

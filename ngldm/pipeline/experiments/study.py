@@ -126,8 +126,8 @@ class Job:
         samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
-        inception_weights: path of the file, used only if the reference was made with Inception. The path cannot change
-            a score, because the reference refuses other weights. So it is no part of the key of kept results.
+        weights: of the reference's extractor, if others trained it. The choice cannot change a score, because the
+            reference refuses other weights. So it is no part of the key of kept results.
     """
 
     variant: str
@@ -136,7 +136,7 @@ class Job:
     samplers: Mapping[str, SamplerSettings]
     train: Fit
     scoring: dict[str, Any]
-    inception_weights: str | None = None
+    weights: str | None = None
 
 
 def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[int], None]) -> list[StudyRow]:
@@ -218,9 +218,7 @@ def _require_sampled(job: Job) -> None:
 
 
 def _compute(job: Job, device: str) -> list[StudyRow]:
-    scorer = open_scorer(
-        workspace.REFERENCE, job.scoring["num_images"], inception_weights=job.inception_weights, device=device
-    )
+    scorer = open_scorer(workspace.REFERENCE, job.scoring["num_images"], weights=job.weights, device=device)
     data, cache = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS)
     model = fresh_model(job.settings, job.seed, data, cache).to(device)
     train_model(model, cache.train, job.train, job.seed, device)
