@@ -31,9 +31,8 @@ from ngldm.training.checkpoint import decisive
 def reference(device: Device = "auto") -> None:
     """Train the extractor, unless others trained it. Store features and statistics of the training items.
 
-    It learns the labels if there are at least two classes, else how an image was rotated. The distance of the test
-    images to the training images is called the floor. A perfect generator can be expected to reach it with as many
-    images. The stage also measures whether the distance grows if images are damaged.
+    It learns labels if there are two classes or more, else how an image was rotated. The floor is the distance of test
+    to training images, as of a perfect generator. The stage also measures whether damaged images are farther away.
     """
     params = load_params()
     target = resolve_device(device)
@@ -92,8 +91,7 @@ def behind_classifier(params: Params, name: str) -> dict[str, Any]:
     config = params.reference
     settings = {**config.model_dump(exclude={"fit"}), "seed": params.seed, "fit": decisive(config.fit.model_dump())}
     files = ("dataset.json", "train_labels.npy") if name == "classifier" else ("dataset.json",)
-    inputs = [workspace.DATASET / file for file in files]
-    return made_from(settings, inputs, Path(__file__))
+    return made_from(settings, [workspace.DATASET / file for file in files], Path(__file__))
 
 
 main = command(reference)

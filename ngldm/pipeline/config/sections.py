@@ -343,8 +343,8 @@ class EvaluateParams(Section):
     @property
     def weights(self) -> str | None:
         """The weights of the extractor; None if it has none to choose."""
-        choices = {"inception": self.inception_weights, "dinov2": self.dinov2_weights}
-        return choices.get(self.extractor)
+        chosen: str | None = getattr(self, f"{self.extractor}_weights", None)
+        return chosen
 
     @model_validator(mode="after")
     def _classes_are_known(self) -> "EvaluateParams":
