@@ -132,6 +132,29 @@ def make_model() -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture
+def dinov2_state() -> Callable[..., dict[str, Any]]:
+    """`dinov2_state(patches)`: random weights of a small DINOv2 in the authors' form, for patches x patches positions."""
+    import torch
+
+    dim, depth = 128, 2
+
+    def make(patches: int = 16) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, dim), "pos_embed": (1, 1 + patches**2, dim)}
+        shapes |= {"mask_token": (1, dim), "patch_embed.proj.weight": (dim, 3, 14, 14), "patch_embed.proj.bias": (dim,)}
+        for i in range(depth):
+            block = {"norm1": (dim,), "attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "norm2": (dim,)}
+            block |= {"mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
+            for name, shape in block.items():
+                shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
+            shapes |= {f"blocks.{i}.ls1.gamma": (dim,), f"blocks.{i}.ls2.gamma": (dim,)}
+        shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
+        return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    return make
+
+
 class Server:
     """Files by name; what was asked for; how many bytes short an answer is."""
 

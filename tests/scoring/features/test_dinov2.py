@@ -3,6 +3,7 @@
 Against the authors' code, at the commit of 2026-11, the difference was 0 for small random weights and for ViT-S.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,13 @@ from ngldm.scoring.features import dinov2
 from ngldm.scoring.features.dinov2 import DinoV2Extractor, dinov2_weights, resampled
 from ngldm.scoring.features.extractor import make_extractor
 
-DIM, DEPTH, GRID = 128, 2, 16
+DIM, DEPTH = 128, 2  # of the fixture's weights
+Make = Callable[..., dict[str, Tensor]]
 
 
-def weights(patches: int = GRID) -> dict[str, Tensor]:
-    """Random weights in the authors' form."""
-    generator = torch.Generator().manual_seed(0)
-    shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, DIM), "pos_embed": (1, 1 + patches**2, DIM)}
-    shapes |= {"mask_token": (1, DIM), "patch_embed.proj.weight": (DIM, 3, 14, 14), "patch_embed.proj.bias": (DIM,)}
-    for i in range(DEPTH):
-        block = {"norm1": (DIM,), "attn.qkv": (3 * DIM, DIM), "attn.proj": (DIM, DIM), "norm2": (DIM,)}
-        block |= {"mlp.fc1": (4 * DIM, DIM), "mlp.fc2": (DIM, 4 * DIM)}
-        for name, shape in block.items():
-            shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
-        shapes |= {f"blocks.{i}.ls1.gamma": (DIM,), f"blocks.{i}.ls2.gamma": (DIM,)}
-    shapes |= {"norm.weight": (DIM,), "norm.bias": (DIM,)}
-    return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+@pytest.fixture
+def weights(dinov2_state: Make) -> Make:
+    return dinov2_state
 
 
 def reference(state: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -65,13 +57,13 @@ def images(*shape: int) -> np.ndarray:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Path:
+def file(tmp_path: Path, weights: Make) -> Path:
     torch.save(weights(), tmp_path / "dinov2.pth")
     return tmp_path / "dinov2.pth"
 
 
 @pytest.mark.parametrize("resizing", ["standard", "clean"])
-def test_the_features_are_those_of_the_transformer(file: Path, resizing: str) -> None:
+def test_the_features_are_those_of_the_transformer(file: Path, weights: Make, resizing: str) -> None:
     batch = images(3, 30, 41, 3)
     resize = make_resizer("PIL", resizing == "standard", "bicubic", (224, 224))
     pixels = torch.from_numpy(np.stack([resize(image) for image in batch]).astype(np.float32)).permute(0, 3, 1, 2)
@@ -99,7 +91,7 @@ def test_positions_of_a_finer_grid_are_interpolated() -> None:
     assert torch.equal(made[0, 0], torch.full((2,), 7.0))
 
 
-def test_timms_form_and_a_finer_grid_load_too(tmp_path: Path) -> None:
+def test_timms_form_and_a_finer_grid_load_too(weights: Make, tmp_path: Path) -> None:
     state = {key: value for key, value in weights(37).items() if key != "mask_token"}
     save_file(state, tmp_path / "model.safetensors")
     made = DinoV2Extractor(tmp_path / "model.safetensors")(images(2, 20, 20, 3))
@@ -120,7 +112,7 @@ def test_the_features_of_the_large_network_give_fd_dinov2(file: Path, monkeypatc
 
 
 @pytest.mark.parametrize("fault", ["missing", "shape", "nan", "other", "bytes"])
-def test_other_files_are_refused(fault: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(fault: str, weights: Make, tmp_path: Path) -> None:
     state: dict[str, Any] = weights()
     if fault == "missing":
         del state["blocks.1.norm2.bias"]
