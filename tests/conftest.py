@@ -134,7 +134,7 @@ def make_model() -> Callable[..., Any]:
 
 @pytest.fixture
 def dinov2_state() -> Callable[..., dict[str, Any]]:
-    """`dinov2_state(patches)`: random weights of a small DINOv2 in the authors' form, for patches x patches positions."""
+    """`dinov2_state(patches)`: random weights of a small DINOv2, as its authors save them, for patches^2 positions."""
     import torch
 
     dim, depth = 128, 2

@@ -14,17 +14,18 @@ POINTS = 15  # of the line, as in the authors' code
 SMALLEST = 0.1  # of all images, the smallest set; the authors' 5000 of 50000
 
 
-def smallest_set(count: int, dim: int) -> int:
+def smallest_set(count: int, dim: int, key: str = "evaluate.extrapolate") -> int:
     """The images of the smallest set of the line: a tenth, but so many that the covariance is not singular.
+
+    Args:
+        key: the setting that asks for the line, for the message.
 
     Raises:
         InputError: with so few images the line would be too short.
     """
     smallest = max(round(SMALLEST * count), dim + 1)
     if count < 2 * smallest:
-        raise InputError(
-            f"evaluate.extrapolate: {count} images are too few for {dim} features; at least {2 * (dim + 1)} are needed"
-        )
+        raise InputError(f"{key}: {count} images are too few for {dim} features; at least {2 * (dim + 1)} are needed")
     return smallest
 
 
