@@ -60,6 +60,35 @@ def test_an_option_is_refused_before_any_work(content, network, message):
         check_networks(parse_params(content))
 
 
+@pytest.mark.parametrize(
+    ("autoencoder", "message"),
+    [
+        ({"kind": "vq"}, r"unknown autoencoder\.kind 'vq'; choose one of: diffusers, identity, kl, paper"),
+        ({"options": {"width": 8}}, r"autoencoder\.options: .* no effect with kind 'kl'"),
+        ({"kind": "diffusers"}, r"autoencoder 'diffusers' needs the parameter 'model'"),
+        ({"kind": "diffusers", "options": {"model": "./none"}}, r"no file none/config\.json"),
+        (
+            {"kind": "diffusers", "options": {"model": "a/b", "tiling": "yes"}},
+            r"options\.tiling: 'yes' must be",
+        ),
+    ],
+)
+def test_an_autoencoder_is_refused_before_any_work(content, autoencoder, message):
+    content["autoencoder"] |= autoencoder
+    with pytest.raises(InputError, match=message):
+        check_networks(parse_params(content))
+
+
+def test_a_pretrained_autoencoder_is_chosen_on_the_command_line_whatever_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    given = ["recipe=best", "autoencoder=diffusers", "autoencoder.options.model=/a/folder"]
+    compose_params(tmp_path / "params.yaml", [*given, "autoencoder.options.precision=bf16"])
+    found = load_params(tmp_path / "params.yaml").autoencoder
+    assert (found.kind, found.options["model"], found.options["precision"]) == ("diffusers", "/a/folder", "bf16")
+    with pytest.raises(InputError, match=r"autoencoder\.options\.model: '\?\?\?' must be a folder"):
+        compose_params(tmp_path / "params.yaml", ["autoencoder=diffusers"], check_networks)
+
+
 def test_a_kind_of_a_package_is_looked_up(content, tmp_path, monkeypatch):
     """The package's entry point has another name than what it registers."""
     write_package(tmp_path, monkeypatch)
