@@ -9,19 +9,22 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import torch
 import yaml
+from torch.nn import functional as F
 
 import ngldm
 from ngldm.io.errors import InputError
+from ngldm.networks.autoencoders.build import AUTOENCODERS, build_autoencoder
 from ngldm.networks.registry import NETWORKS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "howto-network.md").read_text()
 
 
-def block(kind: str) -> str:
-    """The page's first block of that kind."""
-    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.S)[0]
+def block(kind: str, index: int = 0) -> str:
+    """The page's block of that kind and number."""
+    return re.findall(rf"```{kind}\n(.*?)```", PAGE, re.S)[index]
 
 
 @pytest.fixture
@@ -76,3 +79,13 @@ def test_the_pages_network_trains_and_its_model_file_gives_images(
     assert list(runs["params.network.parameters"]) == [str(sum(weights))]
     assert list(runs["params.network.kind"]) == ["small_conv"]
     sys.modules.pop("my_networks")
+
+
+def test_the_pages_autoencoder_is_pixel_unshuffle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AUTOENCODERS, "entries", dict(AUTOENCODERS.entries))
+    exec(block("python", 1), {})
+    model = build_autoencoder({"kind": "halves"}, (3, 6, 4))
+    x = torch.randn(2, 3, 6, 4)
+    assert torch.equal(model.encode(x), F.pixel_unshuffle(x, 2))
+    assert torch.equal(model.decode(model.encode(x)), x)
+    assert model.latent_shape == (12, 3, 2)
