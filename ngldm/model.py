@@ -147,8 +147,8 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the file. It appears complete or not at all."""
-        modules: dict[str, nn.Module] = {_network_key(self.config): self.network, "autoencoder": self.autoencoder}
-        tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
+        parts = {_network_key(self.config): self.network.state_dict(), "autoencoder": self.autoencoder.carried()}
+        tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
         tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
         save_tensors(tensors, {"format": FORMAT, **self.config}, path)
@@ -179,7 +179,7 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     require_finite(tensors, Path(path), unbounded=("extent.low", "extent.high"))
     try:
         model.network.load_state_dict(strip_prefix(tensors, f"{_network_key(config)}."))
-        model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
+        model.autoencoder.restore(strip_prefix(tensors, "autoencoder."))
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
         extent = LatentExtent(**strip_prefix(tensors, "extent."))
     except (RuntimeError, KeyError, TypeError) as error:

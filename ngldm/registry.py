@@ -7,7 +7,8 @@ No torch here, so that params.yaml is checked quickly.
 """
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -200,13 +201,23 @@ class Registry(Generic[Made]):
             raise unknown(f"{self.what}.kind", name, self.entries)
         return self.entries[name]
 
-    def check(self, name: str, params: Mapping[str, object]) -> None:
+    def check(self, name: str, params: Mapping[str, object]) -> object:
         """Check a name and the parameters, as far as this is possible without making the thing.
+
+        Returns:
+            What `settings` of the entry makes of the parameters; None if it has none.
 
         Raises:
             InputError: an unknown name, an unknown or missing parameter, or one that `settings` refuses.
         """
-        self._settings(name, params)
+        if not isinstance(params, Mapping):
+            raise InputError(f"{self.what} {name!r}: {params!r} is no mapping from parameter to value")
+        entry, label = self.find(name), f"{self.what} {name!r}"
+        check_parameters(label, entry.parameters, params)
+        if entry.settings is None:
+            return None
+        with _explained(label, params):
+            return entry.settings(**deepcopy(dict(params)))
 
     def make(self, name: str, target: object, params: Mapping[str, object]) -> Made:
         """What the function makes.
@@ -218,31 +229,22 @@ class Registry(Generic[Made]):
         Raises:
             InputError: as `check`, or the function refuses the parameters or makes a thing of another type.
         """
-        entry, settings = self.find(name), self._settings(name, params)
+        entry, settings = self.find(name), self.check(name, params)
         label = f"{self.what} {name!r}"
-        try:
-            made = (
-                entry.function(target, settings) if entry.settings else entry.function(target, **deepcopy(dict(params)))
-            )
-        except InputError:
-            raise
-        except (ValueError, TypeError) as error:  # of the function's own code
-            raise InputError(f"{label} does not accept {dict(params)}: {error}") from error
+        with _explained(label, params):
+            own = deepcopy(dict(params))
+            made = entry.function(target, settings) if entry.settings else entry.function(target, **own)
         if not isinstance(made, self.made):
             raise InputError(f"{label}: its function returns a {type(made).__name__}; must be a {self.made.__name__}")
         return made
 
-    def _settings(self, name: str, params: Mapping[str, object]) -> object:
-        """What `settings` of an entry makes of the parameters; None if it has none."""
-        if not isinstance(params, Mapping):
-            raise InputError(f"{self.what} {name!r}: {params!r} is no mapping from parameter to value")
-        entry, label = self.find(name), f"{self.what} {name!r}"
-        check_parameters(label, entry.parameters, params)
-        if entry.settings is None:
-            return None
-        try:
-            return entry.settings(**deepcopy(dict(params)))
-        except InputError:
-            raise
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{label} does not accept {dict(params)}: {error}") from error
+
+@contextmanager
+def _explained(label: str, params: Mapping[str, object]) -> Iterator[None]:
+    """Errors of a function's own code, as errors of its parameters."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{label} does not accept {dict(params)}: {error}") from error

@@ -23,6 +23,8 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.io.errors import InputError
+from ngldm.networks.autoencoders.build import AUTOENCODERS
+from ngldm.networks.build import NETWORKS
 from ngldm.noise import registry as noise_registry
 from ngldm.pipeline.cli.main import app
 from ngldm.pipeline.cli.reference_page import reference
@@ -57,6 +59,7 @@ def test_links_and_pictures_exist(page):
 TO_WRITE = {
     "conf/noise/student_t_5.yaml",
     "conf/noise/two_gammas.yaml",
+    "conf/network/small_conv.yaml",
     "stages/<stage>.py",
     "tests/<folder>/test_<module>.py",
 }  # a file that a reader writes; a placeholder
@@ -150,8 +153,8 @@ def test_dvc_commands_parse_and_their_params_are_valid(line, tmp_path, monkeypat
         assert stages <= set(STAGES)
     for overrides in sweep(getattr(arguments, "set_param", None) or []):
         params = tmp_path / "params.yaml"
-        if any("student_t_5" in override for override in overrides):
-            continue  # the README's own distribution, which only its package has
+        if any(name in override for override in overrides for name in ("student_t_5", "small_conv")):
+            continue  # a distribution and a network of the pages, which only their packages have
         compose_params(params, overrides)
         check_noises(load_params(params))
 
@@ -250,6 +253,8 @@ def test_python_blocks_run(block, workspace, monkeypatch):
     """In the root folder of a repository: MLflow finds the store there, as the pages say."""
     monkeypatch.chdir(workspace)
     monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
+    for registry in (NETWORKS, AUTOENCODERS):
+        monkeypatch.setattr(registry, "entries", dict(registry.entries))
     exec(block, {})
 
 
@@ -278,8 +283,8 @@ def test_the_reference_has_every_param_that_stages_read():
     from ngldm.pipeline.tracking.comparison import flatten
 
     page = (ROOT / "docs" / "reference.md").read_text()
-    sections = ("dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train", "sample", "evaluate")
-    content = load_params(ROOT / "params.yaml").model_dump(include=set(sections))
+    sections = {"dataset", "autoencoder", "latents", "schedule", "diffusion", "network", "unet", "train", "sample"}
+    content = load_params(ROOT / "params.yaml").model_dump(include=sections | {"evaluate"})
     assert all(f"| `{key}` |" in page for key in flatten(content))
 
 

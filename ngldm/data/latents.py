@@ -69,7 +69,8 @@ def _encode(
         if not latents.isfinite().all():
             raise InputError(
                 f"autoencoder: its latents of the {noun(items)} {start} to {start + len(batch) - 1} of {path.stem} "
-                "have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
+                "have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr, or use a "
+                "pretrained one in bf16 or fp32"
             )
         out[start : start + len(batch)] = latents.numpy()
         progress(len(batch))

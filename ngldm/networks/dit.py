@@ -72,7 +72,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         b, n, width = x.shape
         q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
-        y = F.scaled_dot_product_attention(self.norm_q(q).to(v.dtype), self.norm_k(k).to(v.dtype), v)
+        y = F.scaled_dot_product_attention(self.norm_q(q.float()).to(v.dtype), self.norm_k(k.float()).to(v.dtype), v)
         out: Tensor = self.out(y.transpose(1, 2).reshape(b, n, width))
         return out
 

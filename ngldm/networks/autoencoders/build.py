@@ -21,6 +21,7 @@ from ngldm.networks.autoencoders.autoencoder import Autoencoder, IdentityAutoenc
 from ngldm.networks.autoencoders.kl import KLAutoencoder
 from ngldm.networks.autoencoders.names import OWN_KEYS
 from ngldm.networks.autoencoders.paper import PaperAutoencoder
+from ngldm.networks.autoencoders.pretrained import PretrainedAutoencoder, PretrainedSettings, load_pretrained
 from ngldm.networks.autoencoders.registry import AUTOENCODERS as AUTOENCODERS  # with the kinds below
 from ngldm.networks.autoencoders.registry import register, require_images
 
@@ -43,6 +44,12 @@ def kl(item_shape: tuple[int, ...], latent_channels: int, levels: int, width: in
     return KLAutoencoder(require_images("kl", item_shape), latent_channels, levels, width, kl_weight)
 
 
+@register("diffusers", settings=PretrainedSettings)
+def pretrained(item_shape: tuple[int, ...], settings: PretrainedSettings) -> PretrainedAutoencoder:
+    """A pretrained one of diffusers, from a folder or the hub."""
+    return load_pretrained(require_images("diffusers", item_shape), settings)
+
+
 def build_autoencoder(config: Mapping[str, object], item_shape: tuple[int, ...]) -> Autoencoder:
     """The autoencoder that a configuration names.
 
@@ -57,7 +64,7 @@ def build_autoencoder(config: Mapping[str, object], item_shape: tuple[int, ...])
     """
     kind = entry(config, "kind", str)
     model = AUTOENCODERS.make(kind, item_shape, arguments(kind, config))
-    model.settings = dict(config)
+    model.settings = dict(config) if model.options is None else {**config, "options": dict(model.options)}
     return model if model.pretrained else model.float()
 
 
@@ -76,7 +83,7 @@ def arguments(kind: str, config: Mapping[str, object]) -> dict[str, object]:
 
 def save_autoencoder(model: Autoencoder, path: Path) -> None:
     """Write weights and settings to one safetensors file, whole or not at all."""
-    save_tensors(dict(model.state_dict()), {"autoencoder": model.settings}, path)
+    save_tensors(model.carried(), {"autoencoder": model.settings}, path)
 
 
 def load_autoencoder(path: Path, item_shape: tuple[int, ...]) -> Autoencoder:
@@ -91,7 +98,7 @@ def load_autoencoder(path: Path, item_shape: tuple[int, ...]) -> Autoencoder:
     require_finite(tensors, path)
     model = build_autoencoder(entry(state, "autoencoder", dict), item_shape)
     try:
-        model.load_state_dict(tensors)
+        model.restore(tensors)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit images of shape {item_shape} ({error})") from error
     return model.eval().requires_grad_(False)
@@ -134,4 +141,6 @@ def reconstruction_picture(model: Autoencoder, items: Items, count: int = 16, ta
 
 
 def _reconstructed(model: Autoencoder, items: Items) -> Items:
-    return to_items(model.decode(model.encode(to_tensor(items))))
+    weight = next(model.parameters(), None)
+    x = to_tensor(items).to("cpu" if weight is None else weight.device)
+    return to_items(model.decode(model.encode(x)))
