@@ -10,6 +10,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.io.files import entry
 from ngldm.model import Model
 
 STATISTICS = ("mean", "std")
@@ -42,7 +43,7 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
     @classmethod
     def of(cls, model: Model) -> "Denoiser":
         """A component with the weights of a model, which it shares."""
-        made: Denoiser = cls(dict(model.config))
+        made: Denoiser = cls({**model.config, "autoencoder": _carried(model)})
         made._take(model)
         made.eval()
         return made
@@ -74,3 +75,11 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         t = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample)) + 1
         output = self._built.diffusion.predictor(self.network)(sample.to(self.dtype), t).to(sample.dtype)
         return DenoiserOutput(output) if return_dict else (output,)
+
+
+def _carried(model: Model) -> object:
+    """The settings of a model's autoencoder, with its weights in the folder: not a reference to others."""
+    if not model.autoencoder.pretrained:
+        return model.config["autoencoder"]
+    settings = model.autoencoder.settings
+    return {**settings, "options": {**entry(settings, "options", dict), "bundle_autoencoder": True}}

@@ -72,15 +72,19 @@ def fid(
         if count <= network.dim:
             print(f"note: {source} has {count} images; below {network.dim + 1} the covariance is singular")
     distance = frechet_distance(*statistics[0], *statistics[1])
-    kernel = kid(features[0], features[1]) if len(features) == 2 else None
-    spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
-    print(f"{network.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
+    _say(f"{network.metric}: {distance:.6f}", kid(features[0], features[1]) if len(features) == 2 else None)
     if extrapolate:
         print(f"{network.metric}_infinity: {distance_at_infinity(features[-1], *statistics[0]):.6f}")
-    if kernel and not spread:
-        print("note: KID has no spread here, because there are fewer images than in two subsets")
     if save is not None:
         _save(save, *statistics[0])
+
+
+def _say(distance: str, kernel: Any) -> None:
+    """Print the distance, and KID where it is known."""
+    spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
+    print(distance + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
+    if kernel and not spread:
+        print("note: KID has no spread here, because there are fewer images than in two subsets")
 
 
 def _network(extractor: str, weights: str | None, resizing: str, device: Any) -> Any:

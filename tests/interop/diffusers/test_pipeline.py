@@ -1,16 +1,18 @@
 """The pipeline: our own images, bit for bit, after each way to load it."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers import AutoencoderKL, DDIMScheduler, DiffusionPipeline, DPMSolverMultistepScheduler
 
 import ngldm
 from ngldm.interop.diffusers import Pipeline, Scheduler
 from ngldm.io.errors import InputError
 from ngldm.model import Model
+from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.sampling.generator import Generator
 
 CHOICES = [
@@ -79,6 +81,31 @@ def test_points(tmp_path: Path) -> None:
     found = images(Pipeline.from_pretrained(tmp_path), 5, seed=2)
     assert found.dtype == np.float32
     assert np.array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("bundled", [True, False])
+def test_a_pretrained_autoencoder_goes_with_the_folder(
+    make_model, bundled: bool, precision: str, tmp_path: Path
+) -> None:
+    """Even if the model file only refers to it: then its folder is not needed any more."""
+    torch.manual_seed(0)
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 2, "up_block_types": ("UpDecoderBlock2D",) * 2}
+    vae = AutoencoderKL(**blocks, block_out_channels=(8, 8), latent_channels=2, norm_num_groups=4, scaling_factor=0.5)
+    vae.save_pretrained(tmp_path / "vae")
+    options = {"model": str(tmp_path / "vae"), "precision": precision, "bundle_autoencoder": bundled}
+    autoencoder = build_autoencoder({"kind": "diffusers", "options": options}, (3, 8, 6))
+    config = {**make_model("laplace").config, "autoencoder": autoencoder.settings}
+    model = Model.build(config, autoencoder).to("cpu")
+    with torch.no_grad():  # a fresh network predicts 0
+        for parameter in model.network.parameters():
+            parameter.add_(0.1)
+    model.network.eval()
+    wanted = Generator(model).sample(4, seed=3, batch_size=4)
+    Pipeline.of(model).save_pretrained(tmp_path / "pipeline")
+    shutil.rmtree(tmp_path / "vae")
+    assert np.array_equal(images(Pipeline.from_pretrained(tmp_path / "pipeline"), seed=3), wanted)
+    assert wanted.std() > 5
 
 
 def test_generators(make_model) -> None:
