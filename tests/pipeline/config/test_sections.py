@@ -23,6 +23,7 @@ from ngldm.pipeline.config.study import StudyVariant
 from ngldm.sampling.denoiser import X0Handling
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.scoring.features.resizing import check_resizing
 from ngldm.training.loop import FitConfig
 
 
@@ -53,6 +54,7 @@ MAKERS = [  # section, field, what the library makes of each name
     (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
     (param_sections.DiffusionParams, "preconditioning", lambda name: make_diffusion(preconditioning=name)),
     (param_sections.DiffusionParams, "time_density", TimeDensity),
+    (param_sections.EvaluateParams, "resizing", check_resizing),
     (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, UNetSettings((8,), 1, (), 8, name))),
     (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
     (param_samplers.SamplerOptions, "x0_handling", make_handling),
