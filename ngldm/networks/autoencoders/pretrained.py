@@ -193,7 +193,7 @@ def load_pretrained(image_shape: tuple[int, int, int], settings: PretrainedSetti
         depth = len(Path(settings.subfolder or "").parts)
         found = replace(
             found, revision=(folder, *folder.parents)[depth].name
-        )  # the hub's cache: snapshots/<commit>/...
+        )  # snapshots/<commit>/... of the cache
     return PretrainedAutoencoder(image_shape, model, found)
 
 
