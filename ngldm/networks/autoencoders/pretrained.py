@@ -191,9 +191,7 @@ def load_pretrained(image_shape: tuple[int, int, int], settings: PretrainedSetti
     found = replace(settings, sha256=sha256, download=False, structure={"class": name, "config": plain})
     if not settings.is_path:
         depth = len(Path(settings.subfolder or "").parts)
-        found = replace(
-            found, revision=(folder, *folder.parents)[depth].name
-        )  # snapshots/<commit>/... of the cache
+        found = replace(found, revision=(folder, *folder.parents)[depth].name)  # snapshots/<commit>/... of the cache
     return PretrainedAutoencoder(image_shape, model, found)
 
 
