@@ -190,7 +190,8 @@ def load_pretrained(image_shape: tuple[int, int, int], settings: PretrainedSetti
     # A loaded file never asks the hub by itself.
     found = replace(settings, sha256=sha256, download=False, structure={"class": name, "config": plain})
     if not settings.is_path:
-        found = replace(found, revision=folder.parent.name if settings.subfolder else folder.name)
+        depth = len(Path(settings.subfolder or "").parts)
+        found = replace(found, revision=(folder, *folder.parents)[depth].name)  # snapshots/<commit>/... of the cache
     return PretrainedAutoencoder(image_shape, model, found)
 
 

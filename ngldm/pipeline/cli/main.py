@@ -64,7 +64,7 @@ def params(
     ] = None,
 ) -> None:
     """Check params.yaml and show all params with their meaning."""
-    from ngldm.pipeline.config.networks import check_networks
+    from ngldm.pipeline.config.networks import check_networks, check_pretrained
     from ngldm.pipeline.config.noises import check_noises
 
     if overrides and not compose:
@@ -72,6 +72,7 @@ def params(
 
     def check(params: Params) -> None:
         check_networks(params)
+        check_pretrained(params)
         check_noises(params)
         require_source(params.dataset.source)
 

@@ -1,7 +1,7 @@
 """params.yaml with types. The whole file is checked before any work starts.
 
-Hydra writes the file from conf/, and the stages read it. The modules `sections`, `samplers` and `study` describe each
-key with its unit and range. This module checks the rules between keys.
+Hydra writes the file from conf/, and the stages read it. The modules `sections`, `architectures`, `samplers` and
+`study` describe each key with its unit and range. This module checks the rules between keys.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,20 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
-    AutoencoderParams,
     CurveParams,
     DatasetParams,
     DiffusionParams,
     EvaluateParams,
     Label,
     LatentsParams,
-    MLPParams,
-    NetworkParams,
     ReferenceParams,
     SampleParams,
     ScheduleParams,
     Section,
     TrainParams,
-    UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.sampling.names import CHAIN_SAMPLERS, adds_noise, check_coupling

@@ -195,7 +195,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nothing answers there
     repository = tmp_path / "hub" / "models--someone--vae"
-    save(repository / "snapshots" / COMMIT / "vae")
+    save(repository / "snapshots" / COMMIT / "first" / "vae")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
     return tmp_path
@@ -205,7 +205,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def test_a_repository_in_the_cache_is_used_without_a_network_and_its_commit_recorded(cache: Path) -> None:
-    model = build_autoencoder(config("someone/vae", subfolder="vae", bundle_autoencoder=False), SHAPE)
+    model = build_autoencoder(config("someone/vae", subfolder="first/vae", bundle_autoencoder=False), SHAPE)
     options = model.settings["options"]
     assert isinstance(options, dict)
     assert (options["model"], options["revision"], options["download"]) == ("someone/vae", COMMIT, False)

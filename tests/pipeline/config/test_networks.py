@@ -7,7 +7,7 @@ import pytest
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.compose import compose_params
-from ngldm.pipeline.config.networks import check_networks
+from ngldm.pipeline.config.networks import check_networks, check_pretrained
 from ngldm.pipeline.config.params import load_params, parse_params
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,6 @@ def test_an_option_is_refused_before_any_work(content, network, message):
         ({"kind": "vq"}, r"unknown autoencoder\.kind 'vq'; choose one of: diffusers, identity, kl, paper"),
         ({"options": {"width": 8}}, r"autoencoder\.options: .* no effect with kind 'kl'"),
         ({"kind": "diffusers"}, r"autoencoder 'diffusers' needs the parameter 'model'"),
-        ({"kind": "diffusers", "options": {"model": "./none"}}, r"no file none/config\.json"),
         (
             {"kind": "diffusers", "options": {"model": "a/b", "tiling": "yes"}},
             r"options\.tiling: 'yes' must be",
@@ -77,6 +76,20 @@ def test_an_autoencoder_is_refused_before_any_work(content, autoencoder, message
     content["autoencoder"] |= autoencoder
     with pytest.raises(InputError, match=message):
         check_networks(parse_params(content))
+
+
+def test_a_pretrained_autoencoder_that_is_not_here_is_named_only_where_it_is_needed(content, tmp_path):
+    """Later stages have its weights in a file. With download it may come from the hub."""
+    content["autoencoder"] |= {"kind": "diffusers", "options": {"model": "./none"}}
+    check_networks(parse_params(content))
+    with pytest.raises(InputError, match=r"no file none/config\.json"):
+        check_pretrained(parse_params(content))
+    content["autoencoder"]["options"]["download"] = True
+    check_pretrained(parse_params(content))
+    for name in ("config.json", "diffusion_pytorch_model.safetensors"):
+        (tmp_path / name).touch()
+    content["autoencoder"]["options"] = {"model": str(tmp_path)}
+    check_pretrained(parse_params(content))
 
 
 def test_a_pretrained_autoencoder_is_chosen_on_the_command_line_whatever_the_recipe(tmp_path, monkeypatch):

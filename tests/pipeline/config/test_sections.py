@@ -13,7 +13,6 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.diffusion.time_density import TimeDensity
 from ngldm.io.errors import InputError
-from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
@@ -55,7 +54,6 @@ MAKERS = [  # section, field, what the library makes of each name
     (param_sections.DiffusionParams, "preconditioning", lambda name: make_diffusion(preconditioning=name)),
     (param_sections.DiffusionParams, "time_density", TimeDensity),
     (param_sections.EvaluateParams, "resizing", check_resizing),
-    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, UNetSettings((8,), 1, (), 8, name))),
     (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
     (param_samplers.SamplerOptions, "x0_handling", make_handling),
 ]
