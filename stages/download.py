@@ -9,6 +9,7 @@ from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
 from ngldm.io.items import noun
 from ngldm.pipeline import workspace
+from ngldm.pipeline.config.networks import check_networks, check_pretrained
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import command, progress, summary
@@ -17,6 +18,8 @@ from ngldm.pipeline.terminal import command, progress, summary
 def download() -> None:
     """Download, unpack or make the data set. Store it as arrays, uint8 images or float32 points, with two splits."""
     params, start_time = load_params(), time.perf_counter()
+    check_networks(params)
+    check_pretrained(params)
     check_noises(params)  # checked in the first stage, before anything is computed
     raw = workspace.main_root() / workspace.RAW
     with ExitStack() as stack:

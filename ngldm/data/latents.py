@@ -63,7 +63,8 @@ def _encode(autoencoder: Encoder, items: Items, split: str, batch: slice, device
     if not latents.isfinite().all():
         raise InputError(
             f"autoencoder: its latents of the {noun(items)} {batch.start} to {batch.start + len(images) - 1} of "
-            f"{split} have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
+            f"{split} have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr, or use a "
+            "pretrained one in bf16 or fp32"
         )
     found: Array = latents.numpy()
     return found

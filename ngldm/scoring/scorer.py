@@ -62,7 +62,7 @@ def open_scorer(
     *,
     protocol: str = "standard",
     extractor: str | None = None,
-    inception_weights: str | None = None,
+    weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Scorer:
     """A scorer that compares with the files of the stage `reference`.
@@ -72,7 +72,7 @@ def open_scorer(
         num_images: number of images of each generated set.
         protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
         extractor: name of the extractor that the reference must have been made with; None or "auto" accepts any.
-        inception_weights: path of the Inception weights; None takes torch's cache.
+        weights: of the extractor (`make_extractor`); None takes the cache's.
         device: where the extractor computes.
 
     Raises:
@@ -82,7 +82,8 @@ def open_scorer(
     network = make_extractor(
         entry(whole.about, "extractor", str) if extractor in (None, "auto") else str(extractor),
         classifier=folder / CLASSIFIER,
-        inception=inception_weights,
+        weights=weights,
+        resizing=str(whole.about.get("resizing", "standard")),  # older versions had no other
         device=device,
     )
     whole.require_extractor(network.weights_sha256)

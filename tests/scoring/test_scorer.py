@@ -42,7 +42,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = Classifier((1, 8, 8), 3, width=4, dim=8)
     classifier.standardise(DATA.train)
     save_classifier(classifier, folder / CLASSIFIER)
-    extractor = make_extractor("classifier", classifier=folder / CLASSIFIER, inception=None)
+    extractor = make_extractor("classifier", classifier=folder / CLASSIFIER)
     seen: list[int] = []
     floor, _ = measure_real(extractor, DATA, folder, 64, seen.append)
     assert sum(seen) == 210

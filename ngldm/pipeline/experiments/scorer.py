@@ -18,7 +18,7 @@ def stage_scorer(config: EvaluateParams, num_images: int, device: torch.device) 
         num_images,
         protocol=config.fid_protocol,
         extractor=config.extractor,
-        inception_weights=config.inception_weights,
+        weights=config.weights,
         device=device,
     )
     for note in scorer.notes:

@@ -53,7 +53,7 @@ def work(plan: Plan, device: str, grace: int, report: Report = print) -> None:
     scorer = open_scorer(
         *(workspace.REFERENCE, sampling.num_images),
         extractor=evaluate.extractor,
-        inception_weights=evaluate.inception_weights,
+        weights=evaluate.weights,
         device=target,
     )
     bench = Bench(scorer, plan.search.seed, sampling.batch_size, target)

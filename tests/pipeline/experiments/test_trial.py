@@ -31,7 +31,7 @@ def training(**changes: Any) -> Training:
         "noise": params.noise_arguments("laplace"),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        **item_settings((1, 8, 8), params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings((1, 8, 8), **params.networks()),
     }
     given = {"max_steps": 20, "log_every": 5, "checkpoint_every": 5, "snapshot_every": 0, **changes}
     return Training("t", settings, params.train.model_copy(update=given), 0)
