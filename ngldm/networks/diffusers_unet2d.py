@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError
-from ngldm.registry import import_extra
+from ngldm.io.registry import import_extra
 
 KIND = "diffusers_unet2d"
 FOLLOW = ("sample_size", "in_channels", "out_channels")  # from the latents

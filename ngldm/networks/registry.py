@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ngldm.io.errors import InputError
-from ngldm.registry import Registry
+from ngldm.io.registry import Registry
 
 NETWORKS: Registry[nn.Module] = Registry("network", "ngldm.networks", nn.Module)
 register = NETWORKS.register

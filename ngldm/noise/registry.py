@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ngldm.io.errors import InputError, unknown
+from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_name
 from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
 from ngldm.noise.law import JointLaw, Law
-from ngldm.registry import check_parameters, load_entry_points, require_free, require_name
 
 ENTRY_POINT_GROUP = "ngldm.noises"
 NO_MEAN = ("cauchy", "half_cauchy", "levy")  # known laws that are refused with the reason

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from ngldm.io.registry import Registry
 from ngldm.networks.autoencoders.build import AUTOENCODERS
 from ngldm.networks.build import NETWORKS
 from ngldm.pipeline.closure import own_code
-from ngldm.registry import Registry
 
 
 def own_network(kind: str) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import read_json, sha256_file
+from ngldm.io.registry import import_extra
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.names import PRECISIONS
-from ngldm.registry import import_extra
 
 KIND, KEY = "diffusers", "autoencoder.options"
 CLASSES = ("AutoencoderKL", "AutoencoderTiny", "VQModel")

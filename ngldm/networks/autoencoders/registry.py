@@ -5,8 +5,8 @@ An autoencoder of your own is a function with the decorator `register`. Its firs
 """
 
 from ngldm.io.errors import InputError
+from ngldm.io.registry import Registry
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
-from ngldm.registry import Registry
 
 AUTOENCODERS: Registry[Autoencoder] = Registry("autoencoder", "ngldm.autoencoders", Autoencoder)
 register = AUTOENCODERS.register

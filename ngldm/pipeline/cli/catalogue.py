@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from ngldm.io.errors import InputError
-from ngldm.registry import Parameters, Registry
+from ngldm.io.registry import Parameters, Registry
 
 CONF, WIDTH = Path("conf"), 110
 LINE, LEAST = 120, 50  # of a line of `list noises`: all of it, and what the meaning has at least

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from ngldm.io.registry import require_known
 from ngldm.networks.autoencoders.names import AUTOENCODERS, OWN_KEYS
 from ngldm.networks.names import AUTO, NETWORKS, OWN_SECTIONS, TIME_EMBEDDINGS
 from ngldm.pipeline.config.sections import Fit, Fraction, OneOf, Section
-from ngldm.registry import require_known
 
 
 class NetworkParams(Section):

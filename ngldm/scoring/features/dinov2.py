@@ -15,8 +15,8 @@ from torch.nn import functional as F
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.items import Items, as_images
+from ngldm.io.registry import import_extra
 from ngldm.io.tensors import require_finite
-from ngldm.registry import import_extra
 from ngldm.scoring.features.resizing import check_resizing, pil_bicubic
 
 KEY = "evaluate.dinov2_weights"

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ngldm.io.errors import InputError, unknown
+from ngldm.io.registry import import_extra
 from ngldm.pipeline import workspace
 from ngldm.pipeline.cli.generate import model_file
-from ngldm.registry import import_extra
 
 FORMATS = ("diffusers",)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ngldm.io.errors import InputError
-from ngldm.registry import import_extra
+from ngldm.io.registry import import_extra
 
 
 def import_(

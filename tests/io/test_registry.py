@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import ngldm.registry
+import ngldm.io.registry
 from ngldm.io.errors import InputError
-from ngldm.registry import Registry, import_extra, require_known
+from ngldm.io.registry import Registry, import_extra, require_known
 
 
 class Shape:
@@ -32,7 +32,7 @@ class Settings:
 @pytest.fixture
 def shapes(monkeypatch: pytest.MonkeyPatch) -> Registry[Shape]:
     """A registry with a function of plain arguments and one of settings, without entry points."""
-    monkeypatch.setattr(ngldm.registry, "entry_points", lambda group: [])
+    monkeypatch.setattr(ngldm.io.registry, "entry_points", lambda group: [])
     registry = Registry("shape", "test.shapes", Shape)
 
     @registry.register("circle")
@@ -102,7 +102,7 @@ def use_entry_point(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     def entry_points(group: str) -> list[EntryPoint]:
         return [EntryPoint("mine", value, group)] if group == "test.shapes" else []
 
-    monkeypatch.setattr(ngldm.registry, "entry_points", entry_points)
+    monkeypatch.setattr(ngldm.io.registry, "entry_points", entry_points)
 
 
 def test_a_package_adds_a_function(shapes: Registry[Shape], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_package_adds_a_function(shapes: Registry[Shape], monkeypatch: pytest.
 
 
 def test_an_unknown_name_is_refused_early_unless_a_package_may_add_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ngldm.registry, "entry_points", lambda group: [])
+    monkeypatch.setattr(ngldm.io.registry, "entry_points", lambda group: [])
     require_known("shape.kind", "circle", ("circle",), "test.shapes")
     with pytest.raises(InputError, match=r"unknown shape\.kind 'oval'; choose one of: circle"):
         require_known("shape.kind", "oval", ("circle",), "test.shapes")
