@@ -22,10 +22,10 @@ from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progr
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.asked.scores import asked_scores, check_asked
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
 from ngldm.scoring.further.scores import beside_points, further_scores
-from ngldm.scoring.scorer import Scorer
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:

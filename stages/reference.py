@@ -17,12 +17,12 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier, write_reference
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
+from ngldm.scoring.distance.protocol import shortfall
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
 from ngldm.scoring.names import PRETRAINED
-from ngldm.scoring.protocol import shortfall
 from ngldm.training.checkpoint import decisive
 
 

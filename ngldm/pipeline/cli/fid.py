@@ -49,8 +49,8 @@ def fid(
     target = resolve_device(device)
     be_deterministic()
     from ngldm.scoring.asked.extrapolation import distance_at_infinity
+    from ngldm.scoring.distance.frechet import Moments, frechet_distance
     from ngldm.scoring.evaluation.kid import kid
-    from ngldm.scoring.frechet import Moments, frechet_distance
 
     for source in (first, second):
         if not source.exists():

@@ -4,7 +4,7 @@ import torch
 
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.sections import EvaluateParams
-from ngldm.scoring.scorer import Scorer, open_scorer
+from ngldm.scoring.distance.scorer import Scorer, open_scorer
 
 
 def stage_scorer(config: EvaluateParams, num_images: int, device: torch.device) -> Scorer:

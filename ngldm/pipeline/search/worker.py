@@ -23,7 +23,7 @@ from ngldm.pipeline.search.studies import MADE_FROM, Plan, first_values, open_st
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.search import study_run
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.scorer import open_scorer
+from ngldm.scoring.distance.scorer import open_scorer
 
 if TYPE_CHECKING:
     from optuna import Study

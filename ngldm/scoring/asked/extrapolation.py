@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
 
 POINTS = 15  # of the line, as in the authors' code
 SMALLEST = 0.1  # of all images, the smallest set; the authors' 5000 of 50000

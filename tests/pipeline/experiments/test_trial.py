@@ -13,7 +13,7 @@ from ngldm.model import Model, item_settings
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.trial import Bench, Training
-from ngldm.scoring.scorer import open_scorer
+from ngldm.scoring.distance.scorer import open_scorer
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
+from ngldm.scoring.distance.scorer import Scorer, open_scorer
 from ngldm.scoring.further.scores import further_scores
-from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit

@@ -131,7 +131,7 @@ def test_an_edit_of_the_distance_changes_both_tables(
     before = [values(table) for table in tables]
     for package in ("ngldm", "stages"):
         shutil.copytree(root / package, workspace / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (workspace / "ngldm" / "scoring" / "frechet.py").open("a") as file:
+    with (workspace / "ngldm" / "scoring" / "distance" / "frechet.py").open("a") as file:
         file.write("\n\nplain = frechet_distance\n\n\ndef frechet_distance(*args):\n    return 2.0 * plain(*args)\n")
     code = "from stages import curve, study; curve.curve('cpu'); study.study('cpu')"
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -13,9 +13,9 @@ from ngldm.data.reference import CLASSIFIER
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.io.images import UInt8Array
+from ngldm.scoring.distance.scorer import measure_real, open_scorer
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, save_classifier
 from ngldm.scoring.features.extractor import make_extractor
-from ngldm.scoring.scorer import measure_real, open_scorer
 
 
 def images(count: int, seed: int, highest: int = 256) -> UInt8Array:

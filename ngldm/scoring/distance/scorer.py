@@ -12,9 +12,9 @@ from ngldm.data.reference import CLASSIFIER, Reference, load_reference, save_ref
 from ngldm.io import processes
 from ngldm.io.files import entry
 from ngldm.io.items import Items
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
+from ngldm.scoring.distance.protocol import by_protocol, compared, shortfall
 from ngldm.scoring.features.extractor import Extractor, extract, extract_spread, make_extractor
-from ngldm.scoring.frechet import Moments, frechet_distance
-from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def open_scorer(
     Args:
         folder: the folder that the stage `reference` wrote.
         num_images: number of images of each generated set.
-        protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
+        protocol: "standard" or "paper" (`ngldm.scoring.distance.protocol`).
         extractor: name of the extractor that the reference must have been made with; None or "auto" accepts any.
         weights: of the extractor (`make_extractor`); None takes the cache's.
         device: where the extractor computes.
