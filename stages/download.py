@@ -10,6 +10,7 @@ from ngldm.data.sources.shards.manifest import describe_shards
 from ngldm.io.files import write_json
 from ngldm.io.items import noun
 from ngldm.pipeline import workspace
+from ngldm.pipeline.config.networks import check_networks, check_pretrained
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import command, progress, summary
@@ -21,6 +22,8 @@ def download() -> None:
     With dataset.keep_pixels false only test images and a sample of the training images are stored, and shards.json.
     """
     params, start_time = load_params(), time.perf_counter()
+    check_networks(params)
+    check_pretrained(params)
     check_noises(params)  # checked in the first stage, before anything is computed
     raw = workspace.main_root() / workspace.RAW
     with ExitStack() as stack:

@@ -14,9 +14,11 @@ from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
@@ -32,6 +34,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     """Train the network on the latents with one noise distribution. Write the model file."""
     params = load_params()
     workspace.require_label("noise", noise, params.noises)
+    check_networks(params)
     check_noises(params)  # also that each sampler can sample the model: `dvc repro` may pass over the first stage
     target = resolve_device(device)
     be_deterministic()
@@ -40,14 +43,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         "noise": params.noise_arguments(noise),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, params.seed, data, cache, workspace.AUTOENCODER)
     ema = EMA(model.network, config.ema_decay)
     latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    behind |= own_noise(**params.noise_arguments(noise))
+    behind |= own_noise(**params.noise_arguments(noise)) | own_network(model.network_kind)
     store = Store(params.experiment)
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
@@ -58,6 +61,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
         latents_sha = behind["inputs"][str(latents[0])]
         run.data_input(f"{data.name}-latents", latents[0], cache.train, latents_sha, "training")
+        run.params({"network.parameters": model.parameter_count})
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:

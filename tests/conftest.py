@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +23,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+# diffusers copies the code of a pipeline's folder there before it runs it. Before diffusers is imported.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 LONG = ("test_dvc.py", "test_fid.py", "test_benchmarks.py", "test_comparison.py", "test_browser.py")
 
 
@@ -127,6 +131,29 @@ def make_model() -> Callable[..., Any]:
         channels = model.autoencoder.latent_shape[0]
         statistics = LatentStatistics(torch.linspace(-0.2, 0.3, channels), torch.linspace(0.4, 0.5, channels))
         return replace(model, statistics=statistics)
+
+    return make
+
+
+@pytest.fixture
+def dinov2_state() -> Callable[..., dict[str, Any]]:
+    """`dinov2_state(patches)`: random weights of a small DINOv2, as its authors save them, for patches^2 positions."""
+    import torch
+
+    dim, depth = 128, 2
+
+    def make(patches: int = 16) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, dim), "pos_embed": (1, 1 + patches**2, dim)}
+        shapes |= {"mask_token": (1, dim), "patch_embed.proj.weight": (dim, 3, 14, 14), "patch_embed.proj.bias": (dim,)}
+        for i in range(depth):
+            block = {"norm1": (dim,), "attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "norm2": (dim,)}
+            block |= {"mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
+            for name, shape in block.items():
+                shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
+            shapes |= {f"blocks.{i}.ls1.gamma": (dim,), f"blocks.{i}.ls2.gamma": (dim,)}
+        shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
+        return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
     return make
 

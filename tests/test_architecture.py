@@ -68,6 +68,7 @@ def params_read(stage: str) -> set[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     }
     methods = {
+        "networks": {"network", "unet", "mlp"},
         "noise_arguments": {"noise_options"},
         "study_models": {"study", "schedule", "diffusion", "train", "dataset"},
     }

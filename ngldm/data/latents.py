@@ -79,7 +79,7 @@ def encode(autoencoder: Encoder, items: Items, device: torch.device, whose: str)
     if not latents.isfinite().all():
         raise InputError(
             f"autoencoder: its latents of the {noun(items)} {whose} have NaN or infinite numbers; "
-            "train it again with a lower autoencoder.fit.lr"
+            "train it again with a lower autoencoder.fit.lr, or use a pretrained one in bf16 or fp32"
         )
     array: Array = latents.numpy()
     return array

@@ -10,7 +10,7 @@ from pytorch_fid.fid_score import compute_statistics_of_path
 from ngldm.data.reference import KeptRows, kept_rows, load_reference, save_reference
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
-from ngldm.scoring.frechet import Moments
+from ngldm.scoring.distance.frechet import Moments
 
 ABOUT = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": "a" * 64}
 

@@ -1,7 +1,8 @@
 """params.yaml with types. The whole file is checked before any work starts.
 
-Hydra writes the file from conf/, and the stages read it. The modules `sections`, `samplers` and `study` describe each
-key with its unit and range, `variants` composes the models of the study. This module checks the rules between keys.
+Hydra writes the file from conf/, and the stages read it. The modules `sections`, `architectures`, `samplers` and
+`study` describe each key with its unit and range, `variants` composes the models of the study. This module checks the
+rules between keys.
 """
 
 from collections.abc import Mapping
@@ -13,23 +14,22 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.networks.names import OWN_SECTIONS
+from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
 from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
-    AutoencoderParams,
     CurveParams,
     DiffusionParams,
     EvaluateParams,
     Label,
     LatentsParams,
-    MLPParams,
     ReferenceParams,
     SampleParams,
     ScheduleParams,
     Section,
     TrainParams,
-    UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
@@ -54,6 +54,7 @@ class Params(Section):
     latents: LatentsParams
     schedule: ScheduleParams
     diffusion: DiffusionParams
+    network: NetworkParams = NetworkParams()  # params of an older version have none
     unet: UNetParams
     mlp: MLPParams
     train: TrainParams
@@ -153,6 +154,10 @@ class Params(Section):
     def study_models(self) -> list[StudyModel]:
         """The models of the study, each with all its settings."""
         return study_models(self.study, Base(self.schedule, self.diffusion, self.train, self.dataset))
+
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """The arguments of `ngldm.model.item_settings` that say which network is trained."""
+        return {key: getattr(self, key).model_dump() for key in ("network", *OWN_SECTIONS)}
 
     def noise_arguments(self, label: str) -> dict[str, Any]:
         """`name` and `params` for `ngldm.noise.make_noise`."""

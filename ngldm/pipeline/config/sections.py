@@ -23,9 +23,8 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS
 from ngldm.sampling.names import MAX_SEED
-from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
+from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
@@ -101,16 +100,6 @@ class TrainParams(Fit):
         return self
 
 
-class AutoencoderParams(Section):
-    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity: latents are pixels")
-    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
-    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
-    levels: PositiveInt = Field(description="halvings of the side (kl)")
-    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
-    kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
-    fit: Fit
-
-
 class ScheduleParams(Section):
     name: Annotated[str, OneOf(SCHEDULES)] = Field(description="how signal and noise change with t")
     num_train_timesteps: PositiveInt = Field(description="T")
@@ -129,31 +118,6 @@ class ScheduleParams(Section):
     def _shape_is_possible(self) -> "ScheduleParams":
         check_shape(self.name, self.zero_terminal_snr, self.model_dump(include=set(SHAPE)))
         return self
-
-
-class UNetParams(Section):
-    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
-    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
-    attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
-    attention_head_dim: PositiveInt = Field(description="channels per attention head")
-    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t is given to the network")
-    dropout: Fraction = Field(description="dropout probability in each block")
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> "UNetParams":
-        for level in self.attention_levels:
-            if level >= len(self.widths):
-                raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
-            if self.widths[level] % self.attention_head_dim:
-                raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
-        return self
-
-
-class MLPParams(Section):
-    """The network for points."""
-
-    width: PositiveInt = Field(description="of the hidden layers")
-    depth: PositiveInt = Field(description="residual layers")
 
 
 class DiffusionParams(Section):
@@ -236,6 +200,12 @@ class EvaluateParams(Section):
         "labels, of points the points themselves"
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
+    dinov2_weights: str | None = Field(
+        description="DINOv2's weights, a file or a repository of the Hugging Face hub; null: that of ViT-L/14"
+    )
+    resizing: Annotated[str, OneOf(RESIZINGS)] = Field(
+        description="of images for Inception and DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid"
+    )
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
@@ -243,3 +213,17 @@ class EvaluateParams(Section):
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )
+    inception_score: bool = Field(description="also the Inception Score, with extractor inception")
+    extrapolate: bool = Field(description="also the distance for infinitely many generated images (FID-infinity)")
+
+    @property
+    def weights(self) -> str | None:
+        """The weights of the extractor; None if it has none to choose."""
+        chosen: str | None = getattr(self, f"{self.extractor}_weights", None)
+        return chosen
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> "EvaluateParams":
+        if self.inception_score and self.extractor != "inception":
+            raise ValueError(f"inception_score: true needs extractor inception, not {self.extractor!r}")
+        return self

@@ -15,11 +15,11 @@ from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
+from ngldm.scoring.distance.scorer import measure_real
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, accuracy, classifier_loss
 from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
-from ngldm.scoring.scorer import measure_real
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit

@@ -27,7 +27,7 @@ BAD = [
     # key path, value, words that the message must contain
     ("dataset.name", "imagenet", ["'imagenet'", "'digits'"]),
     ("dataset.test_size", 0, ["dataset.test_size", "0", "greater than 0"]),
-    ("autoencoder.kind", "vq", ["'vq'", "'paper'", "'kl'", "'identity'"]),
+    ("autoencoder.kind", "vq", ["autoencoder.kind 'vq'", "paper", "kl", "identity", "diffusers"]),
     ("autoencoder.width", -8, ["autoencoder.width", "-8", "greater than 0"]),
     ("autoencoder.kl_weight", -1.0, ["autoencoder.kl_weight", "-1.0"]),
     ("autoencoder.fit.lr", 0.0, ["autoencoder.fit.lr", "0.0", "greater than 0"]),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from ngldm.data.reference import Reference
 from ngldm.io.errors import unknown
-from ngldm.scoring.frechet import Moments
+from ngldm.scoring.distance.frechet import Moments
 from ngldm.scoring.names import PROTOCOLS
 
 PAPER_IMAGES = 1000  # of each side in the paper's evaluation

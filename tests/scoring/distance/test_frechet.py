@@ -12,7 +12,7 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.frechet import Moments, frechet_distance
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
 
 SPECTRA = {"wishart": None, "skewed": 4.0, "very skewed": 6.0}
 

@@ -13,9 +13,9 @@ from ngldm.data.reference import CLASSIFIER
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.io.images import UInt8Array
+from ngldm.scoring.distance.scorer import measure_real, open_scorer
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, save_classifier
 from ngldm.scoring.features.extractor import make_extractor
-from ngldm.scoring.scorer import measure_real, open_scorer
 
 
 def images(count: int, seed: int, highest: int = 256) -> UInt8Array:
@@ -42,7 +42,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classifier = Classifier((1, 8, 8), 3, width=4, dim=8)
     classifier.standardise(DATA.train)
     save_classifier(classifier, folder / CLASSIFIER)
-    extractor = make_extractor("classifier", classifier=folder / CLASSIFIER, inception=None)
+    extractor = make_extractor("classifier", classifier=folder / CLASSIFIER)
     seen: list[int] = []
     floor, tests = measure_real(extractor, DATA, folder, 64, torch.tensor([59, 3, 40]), seen.append)
     torch.testing.assert_close(tests, extractor(DATA.test)[[59, 3, 40]])

@@ -12,9 +12,9 @@ from ngldm.data.reference import CLASSIFIER, KeptRows, Reference, kept_rows, loa
 from ngldm.io import processes
 from ngldm.io.files import entry
 from ngldm.io.items import Items
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
+from ngldm.scoring.distance.protocol import by_protocol, compared, shortfall
 from ngldm.scoring.features.extractor import Extractor, extract, extract_spread, make_extractor
-from ngldm.scoring.frechet import Moments, frechet_distance
-from ngldm.scoring.protocol import by_protocol, compared, shortfall
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def open_scorer(
     *,
     protocol: str = "standard",
     extractor: str | None = None,
-    inception_weights: str | None = None,
+    weights: str | None = None,
     device: torch.device | str = "cpu",
 ) -> Scorer:
     """A scorer that compares with the files of the stage `reference`.
@@ -70,9 +70,9 @@ def open_scorer(
     Args:
         folder: the folder that the stage `reference` wrote.
         num_images: number of images of each generated set.
-        protocol: "standard" or "paper" (`ngldm.scoring.protocol`).
+        protocol: "standard" or "paper" (`ngldm.scoring.distance.protocol`).
         extractor: name of the extractor that the reference must have been made with; None or "auto" accepts any.
-        inception_weights: path of the Inception weights; None takes torch's cache.
+        weights: of the extractor (`make_extractor`); None takes the cache's.
         device: where the extractor computes.
 
     Raises:
@@ -82,7 +82,8 @@ def open_scorer(
     network = make_extractor(
         entry(whole.about, "extractor", str) if extractor in (None, "auto") else str(extractor),
         classifier=folder / CLASSIFIER,
-        inception=inception_weights,
+        weights=weights,
+        resizing=str(whole.about.get("resizing", "standard")),  # older versions had no other
         device=device,
     )
     whole.require_extractor(network.weights_sha256)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ngldm.data.reference import Reference
-from ngldm.scoring.frechet import Moments
-from ngldm.scoring.protocol import by_protocol, compared, shortfall
+from ngldm.scoring.distance.frechet import Moments
+from ngldm.scoring.distance.protocol import by_protocol, compared, shortfall
 
 
 def test_the_papers_protocol_compares_with_1000_random_images_under_its_own_name() -> None:
