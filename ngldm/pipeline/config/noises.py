@@ -1,7 +1,7 @@
 """The checks of params.yaml that need the noises themselves, the schedule's numbers, and therefore torch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -28,7 +28,7 @@ def check_noises(params: Params) -> None:
             that does not fit the shape of the latents, a diffusion that is not for it or not for the schedule, or a
             sampler that is wrong for this diffusion.
     """
-    item = latent_shape(params) or _axes(params.dataset)
+    item = _item(params, params.dataset)
     samplers = {f"sampler_options.{label}": params.sampler_options[label] for label in _used(params)}
     settings = (params.schedule.model_dump(), params.diffusion.model_dump())
     for label, options in params.noise_options.items():
@@ -37,7 +37,7 @@ def check_noises(params: Params) -> None:
         else:
             make_part(f"noise_options.{label}", options)
     for model in params.study_models():
-        own = latent_shape(params, model.dataset) or _axes(model.dataset or params.dataset)
+        own = _item(params, model.dataset or params.dataset)
         composed = (model.schedule.model_dump(), model.diffusion.model_dump())
         chosen = {f"study.samplers.{label}": options for label, options in model.samplers.items()}
         _check(f"{model.key}.noise", model.variant.noise, own, composed, chosen)
@@ -64,9 +64,9 @@ def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[
         return build_autoencoder(params.autoencoder.settings(), image).latent_shape
 
 
-def _axes(dataset: DatasetParams) -> int:
-    """The number of axes of a latent."""
-    return 1 if dataset.name == "points" else 3
+def _item(params: Params, dataset: DatasetParams) -> tuple[int, ...] | Literal["columns", "any"]:
+    """The shape of a latent, or what is not known of it: the number of columns of points, or all of it."""
+    return latent_shape(params, dataset) or ("columns" if dataset.name == "points" else "any")
 
 
 def _used(params: Params) -> list[str]:
@@ -77,7 +77,7 @@ def _used(params: Params) -> list[str]:
 def _check(
     key: str,
     options: Mapping[str, object],
-    item: tuple[int, ...] | int,
+    item: tuple[int, ...] | Literal["columns", "any"],
     settings: tuple[dict[str, Any], dict[str, Any]],
     samplers: Mapping[str, SamplerOptions],
 ) -> None:
@@ -85,14 +85,16 @@ def _check(
 
     Args:
         key: of the noise, for the error message.
-        item: the shape of a latent, or only the number of its axes; then any sizes are right.
+        item: the shape of a latent; or "columns": points of any number of columns, "any": any shape.
         settings: of the schedule and of the diffusion.
         samplers: by the key of the setting.
     """
     noise = make_part(key, options)
     try:
-        any_sizes = (*getattr(noise, "leading", ()), 1, 1, 1)
-        noise.check_item(any_sizes[:item] if isinstance(item, int) else item)
+        if item == "columns":
+            item = getattr(noise, "leading", ())[:1] or (1,)
+        if item != "any":
+            noise.check_item(item)
         schedule = make_schedule(**settings[0])
         diffusion = Diffusion.make(noise, schedule, **settings[1])
         for name, sampler in samplers.items():
