@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
+from ngldm.pipeline.config.dataset.source import spelling_hint
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.config.source import spelling_hint
 
 
 def compose_params(path: Path, overrides: list[str], check: Callable[[Params], object] = lambda params: None) -> None:

@@ -16,7 +16,7 @@ from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, requi
 from ngldm.io.errors import InputError
 from ngldm.networks.names import OWN_SECTIONS
 from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
-from ngldm.pipeline.config.dataset import DatasetParams
+from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
