@@ -53,6 +53,8 @@ BAD = [
     ("train.batch_size", 0, ["train.batch_size", "0"]),
     ("train.batch_size", 12.5, ["train.batch_size", "12.5", "integer"]),
     ("train.max_steps", "1000", ["train.max_steps", "'1000'", "integer"]),
+    ("train.accumulate_steps", 7, ["train.accumulate_steps: 7 must divide batch_size = "]),
+    ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),
     ("train.export", "ema", ["'ema'", "'last'", "'best'"]),
     ("train.momentum", 0.9, ["train.momentum", "unknown key", "max_steps", "lr"]),
@@ -156,7 +158,8 @@ def test_describe_lists_every_leaf(content):
 
 def test_the_velocity_is_refused_with_edm_ve_also_in_the_study(content):
     content["samplers"], content["diffusion"]["objective"] = ["auto"], "u"
-    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}, "samplers": []}}
+    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}}}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     parse_params(content)
     content["study"]["variants"]["v"]["schedule"] = {"name": "edm_ve"}
     with pytest.raises(InputError, match=r"study\.variants\.v\.objective: 'u' cannot be trained"):
