@@ -60,5 +60,5 @@ def test_variants_need_samplers_and_sets_that_have_a_covariance(content: dict[st
     with pytest.raises(InputError, match=r"study.samplers: \{\}, but there are variants to score; name at least one"):
         parse_params(content)
     content["study"]["num_images"] = 1
-    with pytest.raises(InputError, match="study.num_images: 1 is not allowed: input should be greater than or equal"):
+    with pytest.raises(InputError, match=r"study\.num_images: 1 is not allowed: input should be greater than or equal"):
         parse_params(content)
