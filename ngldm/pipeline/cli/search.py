@@ -126,11 +126,14 @@ def apply(name: Name, storage: Storage = None, noise: Noises = None) -> None:
     from ngldm.pipeline.search.studies import make_plan
 
     plan = make_plan(name, storage, noise)
-    found = {label: best_trial(study) for label, study in _studies(plan).items()}
-    if not any(found.values()):
+    studies = _studies(plan)
+    if not any(best_trial(study) for study in studies.values()):
         raise InputError(f"search {name!r} has no complete trial yet; `ngldm search run {name}` makes them")
-    for label, best in found.items():
-        print(write_tuned(plan, label, best) if best else f"{label}: no complete trial yet, nothing is written")
+    for label, study in studies.items():
+        if best_trial(study):
+            print(write_tuned(plan, label, study))
+        else:
+            print(f"{label}: no complete trial yet, nothing is written")
 
 
 def _studies(plan: "Plan") -> "dict[str, Study]":
