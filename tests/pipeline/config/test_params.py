@@ -132,8 +132,9 @@ def test_all_faults_are_reported_at_once(content):
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"params\.yaml"):
+    with pytest.raises(InputError, match=r"params\.yaml") as refused:
         load_params(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
