@@ -239,7 +239,7 @@ def load_raw(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
     except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
     return content

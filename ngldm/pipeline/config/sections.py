@@ -78,6 +78,12 @@ class Fit(Section):
     log_every: PositiveInt = Field(description="steps between two reports")
     eval_every: PositiveInt = Field(description="steps between two held-out losses")
 
+    @model_validator(mode="after")
+    def _batch_has_parts(self) -> "Fit":
+        if self.batch_size % self.accumulate_steps:
+            raise ValueError(f"accumulate_steps: {self.accumulate_steps} must divide batch_size = {self.batch_size}")
+        return self
+
 
 class TrainParams(Fit):
     checkpoint_every: PositiveInt = Field(description="steps between two saves; a crash loses at most that many")
