@@ -277,7 +277,7 @@ class EvaluateParams(Section):
     )
     resizing: Annotated[str, OneOf(RESIZINGS)] = Field(
         default="standard",
-        description="of images for Inception and DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid",
+        description="of images for Inception, DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid",
     )
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
