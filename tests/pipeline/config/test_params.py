@@ -239,3 +239,11 @@ def test_a_key_is_named_once(content, section, changes, line):
     with pytest.raises(InputError) as caught:
         parse_params(content)
     assert str(caught.value).splitlines()[1].startswith(line)
+
+
+def test_params_of_a_version_without_the_choice_of_networks_and_scores_mean_what_they_did(content):
+    now = parse_params(content)
+    del content["network"]
+    for key in ("dinov2_weights", "resizing", "inception_score", "extrapolate"):
+        del content["evaluate"][key]
+    assert parse_params(content) == now
