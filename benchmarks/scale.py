@@ -19,7 +19,7 @@ from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.unet import UNet, UNetSettings
 
 COUNTS = {"ImageNet-1k": 1_281_167, "10^8": 10**8, "10^9": 10**9}  # training images
-IMAGE, LATENT, FEATURES = 256 * 256 * 3, 4 * 32 * 32 * 4, 2048 * 4  # bytes: uint8, float32, Inception's in float32
+IMAGE, LATENT = 256 * 256 * 3, 4 * 32 * 32 * 4  # bytes: uint8, float32
 UNET = UNetSettings((192, 384, 576, 960), 2, (1, 2, 3), 64)
 AUTOENCODER = {"kind": "kl", "latent_channels": 4, "levels": 3, "width": 128, "kl_weight": 1e-6}
 MATMUL, REACHED, HOPED = 770.7e12, 0.07996, 0.4  # FLOP/s of an H200, the share our small network reached, the goal
@@ -61,8 +61,7 @@ def data(encode: float) -> list[Row]:
         "read JPEGs, one process, h": lambda n: n / JPEGS / 3600,
         "MD5 of the pixels (DVC), h": lambda n: n * IMAGE / 2**20 / MD5 / 3600,
         "encode, GPU-h at 8 %": lambda n: n * encode / (REACHED * MATMUL) / 3600,
-        "features in memory (`reference`), GB": lambda n: 2 * n * FEATURES / 1e9,
-        "order of an epoch, GB per process": lambda n: 8 * n / 1e9,
+        "shard index, of 10 000 latents each, MB": lambda n: n / 1e4 * 100 / 1e6,
         **{f"{name}, h": (lambda n, rate=rate: n * LATENT / 2**20 / rate / 3600) for name, rate in PASSES.items()},
     }
     for name, quantity in quantities.items():
