@@ -186,6 +186,8 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         _tell("refused", f"error: {error}", SHORT)
         if (launcher := os.environ.get(PARENT)) and int(launcher) == os.getppid():
             os.kill(int(launcher), signal.SIGUSR1)
+        if processes.size() > 1:
+            processes.stop()  # else gloo's threads may abort the process when the others close their connections
         raise SystemExit(2) from None
     except LostProcess as error:
         _tell("lost", f"error: {error}", processes.ROLL_CALL + SHORT)
