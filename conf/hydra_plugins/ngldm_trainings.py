@@ -1,4 +1,7 @@
-"""The value of `trainings` in conf/config.yaml. Hydra imports this file: the folder is `hydra.plugins_path` in .dvc/config."""
+"""The value of `trainings` in conf/config.yaml.
+
+Hydra imports this file: its folder is in conf/, which `hydra.plugins_path` of .dvc/config names.
+"""
 
 from typing import Any
 

@@ -56,9 +56,7 @@ def trainings_of(noises: Sequence[str], seeds: Sequence[int], seed: int) -> dict
     Args:
         seed: of everything else, as the autoencoder.
     """
-    return {
-        noise if own == seed else f"{noise}-s{own}": Training(noise, own) for noise in noises for own in seeds
-    }
+    return {noise if own == seed else f"{noise}-s{own}": Training(noise, own) for noise in noises for own in seeds}
 
 
 class Params(Section):
@@ -193,6 +191,11 @@ class Params(Section):
     def labels_of(self, noise: str) -> list[str]:
         """The labels of the trainings of a noise."""
         return list(trainings_of([noise], self.seeds, self.seed))
+
+    @property
+    def gaussian(self) -> str | None:
+        """The label of the first Gaussian noise, with which the others are compared; None if there is none."""
+        return next((n for n in self.noises if self.noise_options[n]["distribution"] == "gaussian"), None)
 
     def sample_seed(self, label: str) -> int:
         """The sampling seed of a training: `sample.seed` for the training with `seed`, and another for each other.
