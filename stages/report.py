@@ -5,7 +5,8 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.further import further_rows, tail_errors
 from ngldm.pipeline.report.page import STEPS, write_report
-from ngldm.pipeline.report.seeds import average, difference_lines, differences, seed_scores, several
+from ngldm.pipeline.report.rows import average, several
+from ngldm.pipeline.report.seeds import difference_lines, differences, seed_scores
 from ngldm.pipeline.report.table import (
     SUMMARY_COLUMNS,
     conditions,

@@ -8,8 +8,7 @@ from typing import TypedDict
 from ngldm.data.results import curve
 from ngldm.io.files import read_csv
 from ngldm.pipeline import workspace
-from ngldm.pipeline.report.seeds import std_error
-from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.rows import ScoreRow, std_error
 
 PAPER_CSV = Path(__file__).with_name("paper_fid_by_epoch.csv")  # the paper's full table: five noises, every 5th epoch
 PAPER_COLUMNS = (

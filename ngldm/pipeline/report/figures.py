@@ -15,7 +15,7 @@ from ngldm.data.results.history import HistoryRow
 from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.experiments.summary import StudySummary
 from ngldm.pipeline.report.curve import CurvePoint
-from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.rows import ScoreRow
 from ngldm.theory.tables import Density, Histogram, TheoremRow
 
 MARKERS = "osD^vP*X"

@@ -11,8 +11,7 @@ from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import FurtherSummary
 from ngldm.pipeline.report.figures import first_only, styled, subplots
-from ngldm.pipeline.report.seeds import std_error
-from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.rows import ScoreRow, std_error
 
 NAMED = ("noise", "sampler")
 Row = Mapping[str, object]

@@ -26,17 +26,14 @@ from ngldm.pipeline.experiments.summary import StudySummary, summarise, summaris
 from ngldm.pipeline.report import figures, provenance, tuning
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
 from ngldm.pipeline.report.further import further_means, further_rows, further_study_rows, scatter, tails
+from ngldm.pipeline.report.rows import COLUMNS, ScoreRow, average, several
 from ngldm.pipeline.report.seeds import (
     DIFFERENCE_COLUMNS,
-    average,
     describe_difference,
     difference_lines,
     differences,
-    several,
 )
 from ngldm.pipeline.report.table import (
-    COLUMNS,
-    ScoreRow,
     collect_rows,
     ladder_warnings,
     markdown_table,

@@ -8,13 +8,11 @@ noises are compared seed by seed (paired t test): what a seed does to both of th
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
-if TYPE_CHECKING:
-    from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.rows import ScoreRow, average, by_seed, columns_of, comparable, several, std_error
 
 CONFIDENCE = 0.95
-AVERAGED = ("value", "kid", "precision", "recall", "train_seconds", "sample_seconds")
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class Difference:
 
     @property
     def word(self) -> str:
-        """ "lower" or "higher" where the interval has only such values, else "tie"."""
+        """What the interval shows: lower or higher if it has only such values, else tie."""
         if abs(self.mean) <= self.margin:
             return "tie"
         return "lower" if self.mean < 0 else "higher"
@@ -60,11 +58,6 @@ class DifferenceRow(TypedDict):
 DIFFERENCE_COLUMNS = tuple(DifferenceRow.__annotations__)
 
 
-def std_error(values: Sequence[float]) -> float:
-    """Standard error of the mean, s / sqrt(n), of at least two values."""
-    return statistics.stdev(values) / len(values) ** 0.5
-
-
 def paired(values: Mapping[str, float], others: Mapping[str, float]) -> Difference:
     """The mean difference `values` - `others` with its confidence interval, from Student's t with n - 1 degrees.
 
@@ -78,46 +71,7 @@ def paired(values: Mapping[str, float], others: Mapping[str, float]) -> Differen
     return Difference(statistics.fmean(differences), quantile * std_error(differences))
 
 
-def several(rows: Sequence["ScoreRow"]) -> bool:
-    """Whether the noises have more than one training each."""
-    return len({row["seeds"] for row in rows}) > 1
-
-
-def average(rows: Sequence["ScoreRow"]) -> list["ScoreRow"]:
-    """One row per noise and sampler: means over its trainings, and as `spread` the standard error of the mean `value`.
-
-    Rows of noises with one training stay as they are.
-    """
-    groups: dict[tuple[str, str], list[ScoreRow]] = {}
-    for row in rows:
-        groups.setdefault((row["noise"], row["sampler"]), []).append(row)
-    return [_mean(group) if len(group) > 1 else group[0] for group in groups.values()]
-
-
-def _mean(group: Sequence["ScoreRow"]) -> "ScoreRow":
-    content: Sequence[Mapping[str, object]] = group
-    means = {key: statistics.fmean(float(str(row[key])) for row in content) for key in AVERAGED}
-    error = std_error([row["value"] for row in group])
-    return {**group[0], **means, "spread": error, "seeds": ", ".join(row["seeds"] for row in group)}  # type: ignore[typeddict-item]
-
-
-def by_seed(rows: Sequence["ScoreRow"], noise: str) -> dict[str, float]:
-    """Seed to score of a noise. The rows are those of one sampler."""
-    return {row["seeds"]: row["value"] for row in rows if row["noise"] == noise}
-
-
-def comparable(column: Sequence["ScoreRow"]) -> bool:
-    """Whether the rows of one sampler have the same metric, number of images and extractor."""
-    return len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
-
-
-def columns_of(rows: Sequence["ScoreRow"]) -> dict[str, list["ScoreRow"]]:
-    """The rows by sampler."""
-    samplers = dict.fromkeys(row["sampler"] for row in rows)
-    return {sampler: [row for row in rows if row["sampler"] == sampler] for sampler in samplers}
-
-
-def differences(rows: Sequence["ScoreRow"], baseline: str | None) -> list[DifferenceRow]:
+def differences(rows: Sequence[ScoreRow], baseline: str | None) -> list[DifferenceRow]:
     """How each noise differs from the Gaussian. Nothing without several trainings, or without a Gaussian noise.
 
     Args:
@@ -145,7 +99,7 @@ def differences(rows: Sequence["ScoreRow"], baseline: str | None) -> list[Differ
     return found
 
 
-def tied_for_best(column: Sequence["ScoreRow"]) -> list[str]:
+def tied_for_best(column: Sequence[ScoreRow]) -> list[str]:
     """The noise with the lowest mean, and those whose difference to it is a tie; lowest first.
 
     Args:
@@ -156,7 +110,7 @@ def tied_for_best(column: Sequence["ScoreRow"]) -> list[str]:
     return [order[0], *(noise for noise in order[1:] if paired(by_seed(column, noise), best).word == "tie")]
 
 
-def seed_scores(rows: Sequence["ScoreRow"], baseline: str | None) -> dict[str, object]:
+def seed_scores(rows: Sequence[ScoreRow], baseline: str | None) -> dict[str, object]:
     """The figures of several trainings for `dvc exp show`: standard errors, and differences to the Gaussian.
 
     Each is a mapping noise to sampler to number, as the scores themselves. Nothing for one training of each noise.

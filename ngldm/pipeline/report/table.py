@@ -3,59 +3,20 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.report.seeds import average, columns_of, comparable, several, tied_for_best
+from ngldm.pipeline.report.rows import COLUMNS, ScoreRow, average, columns_of, comparable, several
+from ngldm.pipeline.report.seeds import tied_for_best
 
 STANDARD_ERRORS = 2.0  # a winner is lower by at least this many standard errors of the difference
 SUMMARY_COLUMNS = ("noise", "sampler", "network_calls", "value", "spread", "kid", "precision", "recall")
 
 
-class ScoreRow(TypedDict):
-    """The scores of one training and sampler, a row of reports/table.csv; or their means (`seeds.average`).
-
-    Attributes:
-        noise, sampler: their labels.
-        seeds: the seed of the training; of a mean all seeds.
-        method: the algorithm of the sampler; for a sampler `auto` the one that was chosen.
-        settings: all settings of the sampler in words, except its start noise (`describe`).
-        start_noise: kind of noise that sampling started from.
-        network_calls: per image.
-        metric: name of the Frechet distance.
-        value: that distance; lower is better.
-        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.evaluation.spread`).
-        kid: kernel distance; lower is better.
-        precision, recall: in [0, 1]; higher is better.
-        num_samples: generated images that were scored.
-        extractor: name of the network that gives the features.
-        train_seconds, sample_seconds: wall-clock time.
-    """
-
-    noise: str
-    sampler: str
-    seeds: str
-    method: str
-    settings: str
-    start_noise: str
-    network_calls: int
-    metric: str
-    value: float
-    spread: float
-    kid: float
-    precision: float
-    recall: float
-    num_samples: int
-    extractor: str
-    train_seconds: float
-    sample_seconds: float
-
-
 LADDER = ("images", "floor", "blur_light", "blur_strong", "noise_light", "noise_strong")
-COLUMNS = tuple(ScoreRow.__annotations__)
 
 
 def collect_rows(params: Params) -> list[ScoreRow]:

@@ -22,7 +22,7 @@ def record_means(
     """Write a finished run for each noise, with the means over its trainings; one that is there already stays alone.
 
     Args:
-        means: a row per noise and sampler (`ngldm.pipeline.report.seeds.average`).
+        means: a row per noise and sampler (`ngldm.pipeline.report.rows.average`).
         differences: to the Gaussian (`ngldm.pipeline.report.seeds.differences`).
         about: reference.json.
     """
