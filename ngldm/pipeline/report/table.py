@@ -218,7 +218,14 @@ def score_table(rows: Sequence[ScoreRow], notes: Sequence[str] = ()) -> str:
         {**row, "value": f"**{show(row['value'])}**"} if row["noise"] == best[row["sampler"]] else row
         for row in average(rows)
     ]
-    return markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in [*conditions(rows), *notes])
+    means = (
+        [f"means over the seeds; spread is the standard error of the mean {shown[0]['metric']}"]
+        if several(rows)
+        else []
+    )
+    return (
+        markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in [*means, *conditions(rows), *notes])
+    )
 
 
 def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
