@@ -195,6 +195,7 @@ def workspace(tmp_path_factory) -> Path:
             axes = {"noise": params.training_labels, "sampler": params.samplers}
             for labels in product(*(axes[key] for key in entry.get("matrix", ["noise"] if "foreach" in entry else []))):
                 function(*labels, **device)
+        shutil.copytree("models/laplace", "models/laplace-s1")  # the model of a second seed
         # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights.
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")
         for name, noise in (("folder1", "laplace"), ("folder2", "gumbel")):
