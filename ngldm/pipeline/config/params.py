@@ -305,7 +305,7 @@ def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
     made = {label: made._asdict() for label, made in trainings_of(params.noises, params.seeds, params.seed).items()}
     if params.trainings != made:
         raise InputError(
-            f"{shown or path}:\n  trainings: does not fit noises, seeds and seed, of which it is made. Change those with "
+            f"{shown or path}:\n  trainings: does not fit noises, seeds and seed, which it is made of. Change those by "
             f"`ngldm params --compose -S key=value` or `dvc exp run -S key=value`, or set trainings to {made}"
         )
     return params

@@ -5,10 +5,11 @@ of a noise are independent, so the standard error of their mean holds both. All 
 noises are compared seed by seed (paired t test): what a seed does to both of them drops out.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 from ngldm.pipeline.report.rows import ScoreRow, average, by_seed, columns_of, comparable, several, std_error
 
@@ -33,6 +34,14 @@ class Difference:
         if abs(self.mean) <= self.margin:
             return "tie"
         return "lower" if self.mean < 0 else "higher"
+
+
+class Mean(NamedTuple):
+    """A mean over so many trainings, and its standard error."""
+
+    value: float
+    std_error: float
+    trainings: int
 
 
 class DifferenceRow(TypedDict):
@@ -69,6 +78,19 @@ def paired(values: Mapping[str, float], others: Mapping[str, float]) -> Differen
     differences = [value - others[seed] for seed, value in values.items()]
     quantile = float(t.ppf(0.5 + CONFIDENCE / 2, len(differences) - 1))
     return Difference(statistics.fmean(differences), quantile * std_error(differences))
+
+
+def unpaired(mean: Mean, other: Mean) -> Difference:
+    """The difference `mean` - `other` of trainings that share no seeds, with Welch's confidence interval.
+
+    Each mean is over at least two trainings. The degrees of freedom are those of Welch and Satterthwaite.
+    """
+    from scipy.stats import t
+
+    error = math.hypot(mean.std_error, other.std_error)
+    parts = sum(one.std_error**4 / (one.trainings - 1) for one in (mean, other))
+    degrees = error**4 / parts if parts > 0 else math.inf
+    return Difference(mean.value - other.value, float(t.ppf(0.5 + CONFIDENCE / 2, degrees)) * error)
 
 
 def differences(rows: Sequence[ScoreRow], baseline: str | None) -> list[DifferenceRow]:

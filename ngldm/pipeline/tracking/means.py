@@ -29,7 +29,7 @@ def record_means(
     parent = comparison(store, params)
     for noise in dict.fromkeys(row["noise"] for row in means):
         own = [row for row in means if row["noise"] == noise]
-        metrics: dict[str, float] = {}
+        metrics: dict[str, float] = {"trainings": len(params.seeds)}
         for row in own:
             metrics |= _named(row, {row["metric"]: row["value"], f"{row['metric']}_std_error": row["spread"]})
             metrics |= _named(row, {key: row[key] for key in ("kid", "precision", "recall")})

@@ -9,13 +9,13 @@ import html5lib
 import numpy as np
 import pytest
 from ruamel.yaml import YAML
-from scipy.stats import sem, t, ttest_rel
+from scipy.stats import sem, t, ttest_ind, ttest_rel
 
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.further import further_means, further_rows, tail_errors
 from ngldm.pipeline.report.page import write_report
 from ngldm.pipeline.report.rows import COLUMNS
-from ngldm.pipeline.report.seeds import differences, paired, seed_scores, tied_for_best
+from ngldm.pipeline.report.seeds import Mean, differences, paired, seed_scores, tied_for_best, unpaired
 from ngldm.pipeline.report.table import conditions, few_scores, score_table, summary_rows, winners
 
 # Three seeds that shift all noises alike: the noises themselves differ by 1 +- 0.1, the seeds by several units.
@@ -42,6 +42,15 @@ def test_the_interval_is_that_of_scipys_paired_t_test(seeds: int) -> None:
     rng = np.random.default_rng(seeds)
     ours, others = rng.normal(size=(2, seeds)).tolist()
     found, expected = paired(numbered(ours), numbered(others)), ttest_rel(ours, others).confidence_interval(0.95)
+    assert (found.mean - found.margin, found.mean + found.margin) == pytest.approx((expected.low, expected.high))
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 2), (3, 3), (3, 8)])
+def test_without_shared_seeds_the_interval_is_scipys_welch(first: int, second: int) -> None:
+    rng = np.random.default_rng(first + second)
+    samples = rng.normal(0.0, 1.0, first), rng.normal(1.0, 3.0, second)
+    found = unpaired(*(Mean(float(np.mean(one)), float(sem(one)), len(one)) for one in samples))
+    expected = ttest_ind(*samples, equal_var=False).confidence_interval(0.95)
     assert (found.mean - found.margin, found.mean + found.margin) == pytest.approx((expected.low, expected.high))
 
 
