@@ -24,7 +24,7 @@ def generate(
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
     noise: Annotated[
-        str | None, typer.Option(help="Use the model models/<noise>/model.safetensors; laplace-s1 is that of seed 1.")
+        str | None, typer.Option(help="Use models/<noise>/model.safetensors: laplace, laplace-s1.")
     ] = None,
     model: Annotated[
         str | None,
