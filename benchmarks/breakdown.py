@@ -13,7 +13,7 @@ import typer
 from benchmarks.common import Row, pick, publish
 from benchmarks.fid import two_gaussians
 from benchmarks.train_step import COMPARISONS
-from ngldm.scoring.frechet import frechet_distance
+from ngldm.scoring.distance.frechet import frechet_distance
 
 SHOWN = 12
 

@@ -12,9 +12,9 @@ import torch
 import typer
 
 from benchmarks.common import Row, interleaved, pick, publish, summary
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
 from ngldm.scoring.features.extractor import extract
 from ngldm.scoring.features.inception import InceptionExtractor
-from ngldm.scoring.frechet import Moments, frechet_distance
 
 RELATIVE = 1e-4
 

@@ -68,7 +68,7 @@ def trainer(params: Params, family: str, steps: int) -> Callable[[], None]:
         "schedule": params.schedule.model_dump(),
         "diffusion": {**params.diffusion.model_dump(), **diffusion},
         "autoencoder": {"kind": "identity"},  # so that a latent is an item
-        **item_settings(shape, params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings(shape, **params.networks()),
     }
     torch.manual_seed(0)
     model = Model.build(arguments).to(DEVICE)

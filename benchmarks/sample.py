@@ -14,7 +14,7 @@ import typer
 from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
 from benchmarks.networks import diffusers_unet, model_of, ours_like
 from ngldm.sampling.generator import Generator, load
-from ngldm.scoring.scorer import open_scorer
+from ngldm.scoring.distance.scorer import open_scorer
 
 
 def against_diffusers(size: str) -> list[Row]:

@@ -27,6 +27,7 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
     return SimpleNamespace(
         max_steps=steps,
         batch_size=batch,
+        accumulate_steps=1,
         lr=1e-3,
         weight_decay=0.0,
         warmup_steps=0,

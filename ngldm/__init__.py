@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ngldm.sampling.samplers import heun as heun
     from ngldm.sampling.samplers import posterior as posterior
     from ngldm.sampling.timesteps import inference_timesteps as inference_timesteps
-    from ngldm.scoring.frechet import frechet_distance as frechet_distance
+    from ngldm.scoring.distance.frechet import frechet_distance as frechet_distance
     from ngldm.training.config import FitConfig as FitConfig
     from ngldm.training.ema import EMA as EMA
     from ngldm.training.loop import Split as Split

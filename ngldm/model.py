@@ -24,14 +24,14 @@ from ngldm.io.items import Items
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, strip_prefix, to_items
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.mlp import MLP, MLPSettings
-from ngldm.networks.unet import UNet, UNetSettings
+from ngldm.networks.build import build_network
+from ngldm.networks.names import AUTO, OWN_SECTIONS
+from ngldm.networks.registry import NetworkInput
 from ngldm.noise import make_noise
 from ngldm.noise.laws.covariance import remember, roots_in
 
 FORMAT = "ngldm-bundle-2"
 SCALAR_HEAD = {"scalar_head": 2}  # in the file of a model with a scalar head: the form of K_hat (`SteinHead`)
-DenoiserNetwork = UNet | MLP
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Model:
 
     Attributes:
         config: the settings in the file's metadata; see `build`.
-        network: predicts, a U-Net for images, an MLP for points; see `diffusion` for what it predicts.
+        network: network(x_t, t), an `nn.Module`; see `diffusion` for what it predicts.
         autoencoder: turns latents into images or points.
         statistics: mean and standard deviation of the training latents, per channel.
         extent: range and moments of the standardised training latents, at each position.
@@ -48,7 +48,7 @@ class Model:
     """
 
     config: Mapping[str, object]
-    network: DenoiserNetwork
+    network: nn.Module
     autoencoder: Autoencoder
     statistics: LatentStatistics
     extent: LatentExtent
@@ -66,9 +66,11 @@ class Model:
 
         Args:
             config: the keys `noise`, `schedule`, `diffusion` and `autoencoder` hold the arguments of `make_noise`,
-                `make_schedule`, `Diffusion.make` and `build_autoencoder`. A model of images has `unet`, the arguments
-                of `UNetSettings`, and `image_shape`, (C, H, W). One of points has `mlp`, those of `MLPSettings`, and
-                `dim`, d. `dataset`, the name of the data set, is optional and only kept for information.
+                `make_schedule`, `Diffusion.make` and `build_autoencoder`. A model of images has `image_shape`,
+                (C, H, W), one of points `dim`, d. The network is `unet`, the arguments of `UNetSettings`, or `mlp`,
+                those of `MLPSettings`, or for any other kind `network`, a mapping with `kind` and `options`
+                (`ngldm.networks.build.build_network`). `dataset`, the name of the data set, is optional and only kept
+                for information.
             autoencoder: a trained one; None makes one with random weights.
             statistics: those of the training latents; None takes mean 0 and standard deviation 1.
             extent: that of the training latents; None takes mean 0, standard deviation 1 and no bounds.
@@ -78,7 +80,7 @@ class Model:
         """
         parts: dict[str, Any] = dict(config)  # the functions below check the values
         schedule = make_schedule(**parts["schedule"])
-        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], _item_shape(config)).float()
+        autoencoder = autoencoder or build_autoencoder(parts["autoencoder"], _item_shape(config))
         channels = autoencoder.latent_shape[0]
         statistics = statistics or LatentStatistics(torch.zeros(channels), torch.ones(channels))
         extent = extent or LatentExtent.standard(autoencoder.latent_shape)
@@ -89,12 +91,8 @@ class Model:
         if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
             parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
-        steps, head = schedule.num_train_timesteps, diffusion.stein_head.kind
-        network: DenoiserNetwork
-        if "mlp" in parts:
-            network = MLP(channels, MLPSettings(**parts["mlp"]), steps, head).float()
-        else:
-            network = UNet(channels, UNetSettings(**parts["unet"]), steps, head).float()
+        made_for = NetworkInput(autoencoder.latent_shape, schedule.num_train_timesteps, diffusion.stein_head.kind)
+        network = build_network(*network_choice(config), made_for)
         return cls(parts, network, autoencoder, statistics, extent, diffusion)
 
     def to(self, device: torch.device | str) -> "Model":
@@ -105,7 +103,22 @@ class Model:
 
     def compiled(self) -> "Model":
         """The same model with a compiled network. On a CPU the first call of each batch size takes about a minute."""
-        return replace(self, network=cast(DenoiserNetwork, torch.compile(self.network, dynamic=False)))
+        return replace(self, network=cast(nn.Module, torch.compile(self.network, dynamic=False)))
+
+    @property
+    def network_kind(self) -> str:
+        """The name under which the network is registered."""
+        return network_choice(self.config)[0]
+
+    @property
+    def autoencoder_kind(self) -> str:
+        """The name under which the autoencoder is registered."""
+        return entry(self.autoencoder.settings, "kind", str)
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of weights that a training of the network changes."""
+        return sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
 
     @property
     def item_shape(self) -> tuple[int, ...]:
@@ -139,8 +152,8 @@ class Model:
 
     def save(self, path: Path) -> None:
         """Write the file. It appears complete or not at all."""
-        modules: dict[str, nn.Module] = {_network_key(self.config): self.network, "autoencoder": self.autoencoder}
-        tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
+        parts = {_network_key(self.config): self.network.state_dict(), "autoencoder": self.autoencoder.carried()}
+        tensors = {f"{part}.{k}": v for part, content in parts.items() for k, v in content.items()}
         tensors |= {"latent_mean": self.statistics.mean, "latent_std": self.statistics.std}
         tensors |= {f"extent.{key}": value for key, value in vars(self.extent).items()}
         tensors |= {f"noise.{sha256}": root for sha256, root in roots_in(self.diffusion.noise.params).items()}
@@ -176,7 +189,7 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
     require_finite(tensors, Path(path), unbounded=("extent.low", "extent.high"))
     try:
         model.network.load_state_dict(strip_prefix(tensors, f"{_network_key(config)}."))
-        model.autoencoder.load_state_dict(strip_prefix(tensors, "autoencoder."))
+        model.autoencoder.restore(strip_prefix(tensors, "autoencoder."))
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
         extent = LatentExtent(**strip_prefix(tensors, "extent."))
     except (RuntimeError, KeyError, TypeError) as error:
@@ -188,29 +201,44 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
 
 def _network_key(config: Mapping[str, object]) -> str:
     """What the network is called in the file, in its settings and in the names of its tensors."""
-    return "mlp" if "mlp" in config else "unet"
+    return next((key for key in OWN_SECTIONS if key in config), "network")
+
+
+def network_choice(config: Mapping[str, object]) -> tuple[str, Mapping[str, object]]:
+    """Kind and options of the network in the settings of a model, see `Model.build`.
+
+    Raises:
+        InputError: they name none.
+    """
+    key = _network_key(config)
+    section = entry(config, key, dict)
+    return (key, section) if key in OWN_SECTIONS else (entry(section, "kind", str), entry(section, "options", dict))
 
 
 def _item_shape(config: Mapping[str, object]) -> tuple[int, ...]:
     """(C, H, W) of images, (d,) of points."""
-    if "mlp" in config:
+    if "dim" in config:
         return (entry(config, "dim", int),)
     channels, height, width = cast(tuple[int, int, int], config["image_shape"])
     return channels, height, width
 
 
 def item_settings(
-    item_shape: tuple[int, ...], unet: Mapping[str, object], mlp: Mapping[str, object]
+    item_shape: tuple[int, ...], network: Mapping[str, object], **own: Mapping[str, object]
 ) -> dict[str, object]:
     """The keys of `Model.build` that say what one item is and which network predicts it.
 
     Args:
         item_shape: (C, H, W) of images, (d,) of points.
-        unet, mlp: settings of the network for images, and of that for points.
+        network: `kind` and `options`. The kind "auto" is "mlp" for points, else "unet".
+        own: the options of the kinds `OWN_SECTIONS`.
     """
-    if len(item_shape) == 1:
-        return {"mlp": mlp, "dim": item_shape[0]}
-    return {"unet": unet, "image_shape": item_shape}
+    points = len(item_shape) == 1
+    kind = network["kind"]
+    if kind == AUTO:
+        kind = "mlp" if points else "unet"
+    chosen = {kind: own[kind]} if kind in OWN_SECTIONS else {"network": network}
+    return {**chosen, **({"dim": item_shape[0]} if points else {"image_shape": item_shape})}
 
 
 def _require_shapes(tensors: Mapping[str, Tensor], model: Model, path: str | PathLike[str]) -> None:

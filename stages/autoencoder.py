@@ -24,10 +24,11 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.own_network import own_autoencoder
 from ngldm.pipeline.terminal import Device, command, duration, follow, summary
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import Report, Split, Task, fit
 from ngldm.training.seeds import stream_seed
 
 
@@ -37,15 +38,15 @@ def autoencoder(device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     data, config = open_dataset(workspace.DATASET), params.autoencoder
-    kind = {**config.model_dump(exclude={"fit"}), **data.encoding}
+    kind = {**config.settings(), **data.encoding}
     torch.manual_seed(stream_seed(params.seed, "autoencoder"))
     model = build_autoencoder(kind, data.item_shape)
-    ema = EMA(model, config.fit.ema_decay)
     settings = {**kind, "seed": params.seed, "fit": decisive(config.fit.model_dump())}
-    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__))
-    reports = []
+    behind = made_from(settings, [workspace.DATASET / "dataset.json"], Path(__file__)) | own_autoencoder(config.kind)
+    reports: list[Report] = []
     with resumable("autoencoder", "autoencoder", behind, config.fit.eval_every) as checkpointer:
-        if next(model.parameters(), None) is not None:  # the kind `identity` has no weights to train
+        if any(parameter.requires_grad for parameter in model.parameters()):  # not of `identity` and `diffusers`
+            ema = EMA(model, config.fit.ema_decay)
             task = Task(
                 lambda net, batch, generator, part=None: cast(Autoencoder, net).loss(batch, generator, part),
                 Split(len(data.train), lambda index: to_tensor(data.train[index])),
@@ -53,20 +54,23 @@ def autoencoder(device: Device = "auto") -> None:
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
             reports = follow("autoencoder", config.fit.max_steps, training)
+            model = ema.model.to("cpu")
         if not processes.is_main():
             return
         seconds = checkpointer.seconds()
-        trained = ema.model.to("cpu")
-        save_autoencoder(trained, workspace.AUTOENCODER)
+        save_autoencoder(model, workspace.AUTOENCODER)
         write_history(reports, workspace.AUTOENCODER_PLOT)
-        save_png(reconstruction_picture(trained, data.test), workspace.RECONSTRUCTIONS)
-        psnr = reconstruction_psnr(trained, data.test)
-        write_json(workspace.metrics("autoencoder"), {"psnr_db": psnr, "seconds": seconds})
+        measured, batch_size = (model.to(target), config.fit.batch_size) if model.pretrained else (model, 256)
+        save_png(reconstruction_picture(measured, data.test), workspace.RECONSTRUCTIONS)
+        psnr = reconstruction_psnr(measured, data.test, batch_size)
+        found = {"weights_sha256": model.weights_sha256} if model.weights_sha256 else {}
+        write_json(workspace.metrics("autoencoder"), {"psnr_db": psnr, "seconds": seconds, **found})
     content = {
         "PSNR in dB": psnr,
         f"test {noun(data.test)}": len(data.test),
         "time": duration(seconds),
         "file": workspace.AUTOENCODER,
+        **found,
     }
     summary(f"autoencoder {config.kind}", content)
 

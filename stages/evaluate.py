@@ -21,10 +21,11 @@ from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.asked.scores import asked_scores, check_asked
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
 from ngldm.scoring.further.scores import beside_points, further_scores
-from ngldm.scoring.scorer import Scorer
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -37,6 +38,7 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
     scorer = stage_scorer(config, count, target)
+    check_asked(scorer, config)
     all_features = measure(noise, {sampler: images for sampler, (images, _) in sets.items()}, scorer, config.batch_size)
     if not processes.is_main():
         return
@@ -46,7 +48,8 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
-        scores[sampler] = replace(found, further=further_scores(workspace.FURTHER, *compared, config.neighbours))
+        further = further_scores(workspace.FURTHER, *compared, config.neighbours)
+        scores[sampler] = replace(found, further={**further, **asked_scores(scorer, features, config)})
     beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}
@@ -61,7 +64,12 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
 def measure(noise: str, sets: dict[str, Items], scorer: Scorer, batch_size: int) -> dict[str, Tensor]:
     """Features (N, D) of each sampler's images, for the main process. Several processes share the images."""
     files = [workspace.samples(noise, sampler) / f"{noun(images)}.npy" for sampler, images in sets.items()]
-    settings = {"weights": scorer.extractor.weights_sha256, "count": scorer.count, "batch_size": batch_size}
+    settings = {
+        "weights": scorer.extractor.weights_sha256,
+        "resizing": scorer.reference.about.get("resizing"),
+        "count": scorer.count,
+        "batch_size": batch_size,
+    }
     behind = {**made_from(settings, files, Path(__file__)), "device": scorer.device.type}
     found = {}
     with resumable(f"evaluate {noise}", f"_evaluate-{noise}", behind, 1) as checkpointer:

@@ -17,23 +17,22 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.pipeline.experiments.extractor import heldout_accuracy, train_classifier, write_reference
 from ngldm.pipeline.terminal import Device, command, duration, follow, progress, summary
+from ngldm.scoring.distance.protocol import shortfall
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
-from ngldm.scoring.protocol import shortfall
+from ngldm.scoring.names import PRETRAINED
 from ngldm.training.checkpoint import decisive
 
 
 def reference(device: Device = "auto") -> None:
-    """Train the extractor, unless it is Inception. Store features and statistics of the training items.
+    """Train the extractor, unless others trained it. Store features and statistics of the training items.
 
-    It learns the labels if there are at least two classes, else how an image was rotated. The distance of the test
-    images to the training images is called the floor. A perfect generator can be expected to reach it with as many
-    images. The stage also measures whether the distance grows if images are damaged.
+    It learns labels if there are two classes or more, else how an image was rotated. The floor is the distance of test
+    to training images, as of a perfect generator. The stage also measures whether damaged images are farther away.
     """
-    params = load_params()
-    target = resolve_device(device)
+    params, target = load_params(), resolve_device(device)
     be_deterministic()
     scoring, data = params.evaluate, open_dataset(workspace.DATASET)
     name = "points" if data.points else choose_extractor(scoring.extractor, data.train_labels)
@@ -42,15 +41,15 @@ def reference(device: Device = "auto") -> None:
     with ExitStack() as held, atomic_directory(workspace.REFERENCE) as folder:
         if name == "points":
             save_scale(as_points(data.train), folder / SCALE)
-        elif name != "inception":
+        elif name not in PRETRAINED:
             made_of, every = behind_classifier(params, name), params.reference.fit.eval_every
             checkpointer = held.enter_context(resumable("reference", name, made_of, every))
             trained = train_classifier(data, params, name, target, checkpointer, follow)
             if processes.is_main():
                 metrics["accuracy"] = heldout_accuracy(trained, data, name)
             save_classifier(trained, folder / CLASSIFIER, name)
-        trained_file, weights = folder / CLASSIFIER, scoring.inception_weights
-        extractor = make_extractor(name, classifier=trained_file, inception=weights, device=target)
+        trained_file, weights, resizing = folder / CLASSIFIER, scoring.weights, scoring.resizing
+        extractor = make_extractor(name, classifier=trained_file, weights=weights, resizing=resizing, device=target)
         with progress("features", len(data.train) + len(data.test)) as advance:
             found = write_reference(extractor, data, folder, scoring.batch_size, advance)
         if found is None:
@@ -60,7 +59,7 @@ def reference(device: Device = "auto") -> None:
             print(f"note on the floor: {note}")
         metrics[f"floor_{extractor.metric}"] = entry(found, "floor", float)
         made_of_data = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
-        about = {**found, "dataset_sha256": made_of_data, **metrics, **damaged}
+        about = {**found, "resizing": scoring.resizing, "dataset_sha256": made_of_data, **metrics, **damaged}
         write_json(folder / "reference.json", about)
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})

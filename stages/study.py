@@ -10,6 +10,7 @@ from ngldm.data.results.study import StudyRow, write_scores
 from ngldm.io.device import resolve_device
 from ngldm.io.files import read_json, write_json
 from ngldm.pipeline import workspace
+from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.study.run import make_jobs, run_jobs
@@ -26,9 +27,9 @@ def study(device: Device = "auto") -> None:
     where it stopped.
     """
     params, start = load_params(), time.perf_counter()
+    check_networks(params)
     check_noises(params)
-    networks = (params.unet.model_dump(), params.mlp.model_dump())
-    jobs = make_jobs(params.study, params.study_models(), networks, params.evaluate)
+    jobs = make_jobs(params.study, params.study_models(), params.networks(), params.evaluate)
     rows: list[StudyRow] = []
     if jobs:
         target = str(resolve_device(device))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
+from ngldm.data.latents import input_files, open_cache
 from ngldm.data.results.history import write_history
 from ngldm.data.snapshots import Snapshots
 from ngldm.io import processes
@@ -14,9 +14,11 @@ from ngldm.model import item_settings
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
@@ -34,6 +36,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     workspace.require_label("noise", noise, params.training_labels)
     law, seed = params.training(noise)
     arguments = params.noise_arguments(law)
+    check_networks(params)
     check_noises(params)  # also that each sampler can sample the model: `dvc repro` may pass over the first stage
     target = resolve_device(device)
     be_deterministic()
@@ -42,14 +45,14 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         "noise": arguments,
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        **item_settings(data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
     ema = EMA(model.network, config.ema_decay)
-    latents = [workspace.LATENTS / name for name in ("train.npy", "test.npy", "statistics.json")]
+    latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    behind |= own_noise(**arguments)
+    behind |= own_noise(**arguments) | own_network(model.network_kind)
     store = Store(params.experiment)
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
@@ -57,8 +60,10 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
         data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
-        run.data_input(data.name, workspace.DATASET / "train.npy", data_sha, "images")
-        run.data_input(f"{data.name}-latents", latents[0], behind["inputs"][str(latents[0])], "training")
+        run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
+        latents_sha = behind["inputs"][str(latents[0])]
+        run.data_input(f"{data.name}-latents", latents[0], cache.train, latents_sha, "training")
+        run.params({"network.parameters": model.parameter_count})
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:

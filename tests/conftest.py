@@ -1,10 +1,13 @@
 """Fixtures shared by all tests."""
 
+import io
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,6 +23,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+# diffusers copies the code of a pipeline's folder there before it runs it. Before diffusers is imported.
+MODULES = tempfile.TemporaryDirectory()
+os.environ["HF_MODULES_CACHE"] = MODULES.name
 LONG = ("test_dvc.py", "test_fid.py", "test_benchmarks.py", "test_comparison.py", "test_browser.py")
 
 
@@ -129,6 +135,29 @@ def make_model() -> Callable[..., Any]:
     return make
 
 
+@pytest.fixture
+def dinov2_state() -> Callable[..., dict[str, Any]]:
+    """`dinov2_state(patches)`: random weights of a small DINOv2, as its authors save them, for patches^2 positions."""
+    import torch
+
+    dim, depth = 128, 2
+
+    def make(patches: int = 16) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, dim), "pos_embed": (1, 1 + patches**2, dim)}
+        shapes |= {"mask_token": (1, dim), "patch_embed.proj.weight": (dim, 3, 14, 14), "patch_embed.proj.bias": (dim,)}
+        for i in range(depth):
+            block = {"norm1": (dim,), "attn.qkv": (3 * dim, dim), "attn.proj": (dim, dim), "norm2": (dim,)}
+            block |= {"mlp.fc1": (4 * dim, dim), "mlp.fc2": (dim, 4 * dim)}
+            for name, shape in block.items():
+                shapes |= {f"blocks.{i}.{name}.weight": shape, f"blocks.{i}.{name}.bias": shape[:1]}
+            shapes |= {f"blocks.{i}.ls1.gamma": (dim,), f"blocks.{i}.ls2.gamma": (dim,)}
+        shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
+        return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+    return make
+
+
 class Server:
     """Files by name; what was asked for; how many bytes short an answer is."""
 
@@ -206,6 +235,71 @@ def together(tmp_path: Path) -> Callable[..., list[subprocess.CompletedProcess[s
         return done
 
     return run
+
+
+class Shards:
+    """Shards of small grey images in a folder. Image `number` is always the same, its class is the number modulo 3."""
+
+    side = 8
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def pixels(self, number: int) -> Any:
+        """(8, 8, 1) uint8."""
+        import numpy as np
+
+        return np.random.default_rng(number).integers(0, 256, (self.side, self.side, 1), dtype=np.uint8)
+
+    def png(self, number: int) -> bytes:
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.fromarray(self.pixels(number)[..., 0]).save(file, "PNG")
+        return file.getvalue()
+
+    def tar(self, files: dict[str, bytes], mode: str = "w") -> bytes:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as tar:
+            for name, content in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return file.getvalue()
+
+    def samples(self, first: int, count: int) -> dict[str, bytes]:
+        """Files of `count` images, from the number `first`: image and class, as WebDataset names them."""
+        numbers = range(first, first + count)
+        return {
+            f"{number:06d}.{suffix}": content
+            for number in numbers
+            for suffix, content in (("png", self.png(number)), ("cls", str(number % 3).encode()))
+        }
+
+    def write(self, *counts: int, stem: str = "train", first: int = 0) -> Path:
+        """Tar files <stem>-000.tar, ... with so many images each, numbered on; returns the folder."""
+        self.folder.mkdir(exist_ok=True)
+        for number, count in enumerate(counts):
+            (self.folder / f"{stem}-{number:03d}.tar").write_bytes(self.tar(self.samples(first, count)))
+            first += count
+        return self.folder
+
+    def options(self, **changed: object) -> dict[str, object]:
+        """Of the data set `webdataset`, without keeping pixels."""
+        usual = {"name": "webdataset", "source": str(self.folder), "shards": "train-{000..002}.tar", "seed": 0}
+        form = {"image": "png", "label": "cls", "size": self.side, "channels": 1, "min_side": 4, "on_error": "fail"}
+        return {**usual, **form, "test_size": 6, "keep_pixels": False, "keep_images": 10, **changed}
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> Shards:
+    return Shards(tmp_path / "shards")
+
+
+@pytest.fixture(scope="session")
+def make_shards() -> type[Shards]:
+    """For fixtures of a module."""
+    return Shards
 
 
 SMOKE = """

@@ -70,6 +70,7 @@ def params_read(stage: str) -> set[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "params"
     }
     methods = {
+        "networks": {"network", "unet", "mlp"},
         "noise_arguments": {"noise_options"},
         "sample_seed": {"sample"},  # and seed and label: of another seed the model is another too
         "training": {"seed"},  # and the label, which is in the command

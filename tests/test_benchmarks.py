@@ -8,8 +8,22 @@ import pytest
 import torch
 
 pytest.importorskip("denoising_diffusion_pytorch")
-from benchmarks import breakdown, fid, gpu, latents, laws, pipeline, sample, scaling, train_step
-from benchmarks.common import interleaved, peak_mib, publish, summary
+from benchmarks import (
+    bookkeeping,
+    breakdown,
+    fid,
+    gpu,
+    latents,
+    laws,
+    memory,
+    pipeline,
+    reading,
+    sample,
+    scale,
+    scaling,
+    train_step,
+)
+from benchmarks.common import interleaved, peak_mib, publish, summary, table
 from benchmarks.networks import ours_like, parameters
 from ngldm.networks.unet import UNet, UNetSettings
 
@@ -111,6 +125,15 @@ def test_scoring_agrees_with_pytorch_fid() -> None:
     assert len(fid.evaluation("smallest")) == 5
 
 
+def test_memory_of_the_stages_on_shards_is_measured_and_drawn(tmp_path: Path) -> None:
+    row = memory.stages(200, 10)
+    assert row["latents on disk, MiB"] > 180 * 2 * 4 * 4 * 2 / 2**20  # float16, and files' headers
+    peaks = [row[f"{stage}, MiB"] for stage in memory.STAGES]
+    assert all(100 < peak < 5000 for peak in peaks)  # torch alone needs more than the least
+    memory.draw([row, {**row, "images": 400}], tmp_path / "memory.png")
+    assert (tmp_path / "memory.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_others_run_and_are_written(tmp_path: Path) -> None:
     results = {
         "latents": latents.compare("smallest", True),
@@ -140,3 +163,27 @@ def test_the_operations_of_a_step_are_those_of_its_convolutions_and_products() -
     settings = ours_like(60_000, 4)
     one, two = (gpu.step_flop(settings, (4, 8, 8), batch) for batch in (1, 2))
     assert two == pytest.approx(2 * one, rel=1e-3)
+
+
+def test_reading_is_measured_at_each_size(tmp_path: Path) -> None:
+    reading.main("smallest", tmp_path)
+    results = json.loads((tmp_path / "reading.json").read_text())["results"]
+    assert [row["items"] for row in results["order of an epoch"]] == [1000, 2000]
+    assert all(row["MiB/s"] > 0.0 for row in results["latents in memory"])
+
+
+def test_the_stores_hold_what_was_written() -> None:
+    runs = bookkeeping.mlflow_runs((2, 4))
+    assert [row["runs"] for row in runs] == [2, 4]
+    trials = bookkeeping.optuna_trials((5, 30))
+    assert [(row["store"], row["trials"]) for row in trials] == [
+        (store, count) for store in ("journal file", "SQLite") for count in (5, 30)
+    ]
+    assert all(row["propose and add one, s"] > 0.0 for row in trials)
+
+
+def test_the_page_of_scale_has_the_tables_that_its_command_prints(root: Path) -> None:
+    page, tables = (root / "docs" / "scale.md").read_text(), scale.tables()
+    assert [name for name, rows in tables.items() if table(rows) not in page] == []
+    call, step, *_ = (row["GFLOP per image"] for row in tables["networks"])
+    assert step == pytest.approx(3 * call, rel=0.01)  # two products backward for each one forward

@@ -18,10 +18,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.io.errors import InputError
+from ngldm.networks.autoencoders.build import AUTOENCODERS
+from ngldm.networks.build import NETWORKS
 from ngldm.noise import registry as noise_registry
 from ngldm.pipeline.cli.main import app
 from ngldm.pipeline.cli.reference_page import reference
@@ -56,6 +59,7 @@ def test_links_and_pictures_exist(page):
 TO_WRITE = {
     "conf/noise/student_t_5.yaml",
     "conf/noise/two_gammas.yaml",
+    "conf/network/small_conv.yaml",
     "conf/search/<name>.yaml",
     "conf/tuned/<noise>.yaml",
     "stages/<stage>.py",
@@ -100,7 +104,7 @@ def commands() -> list[tuple[str, str]]:
 
 COMMANDS = commands()
 assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
-OTHERS = {"pip", "git", "wait", "initdb", "pg_ctl", "createdb", "curl", "export"}  # of the system
+OTHERS = {"pip", "uv", "git", "wait", "initdb", "pg_ctl", "createdb", "curl", "export", "sbatch"}  # of the system
 DEVICES = {"cuda:1": torch.cuda.device_count() > 1, "mps": torch.backends.mps.is_available()}  # and whether it is here
 
 
@@ -159,8 +163,8 @@ def test_dvc_commands_parse_and_their_params_are_valid(line, tmp_path, monkeypat
         assert stages <= set(STAGES)
     for overrides in sweep(getattr(arguments, "set_param", None) or []):
         params = tmp_path / "params.yaml"
-        if any("student_t_5" in override for override in overrides):
-            continue  # the README's own distribution, which only its package has
+        if any(name in override for override in overrides for name in ("student_t_5", "small_conv")):
+            continue  # a distribution and a network of the pages, which only their packages have
         compose_params(params, overrides)
         check_noises(load_params(params))
 
@@ -196,14 +200,22 @@ def workspace(tmp_path_factory) -> Path:
             for labels in product(*(axes[key] for key in entry.get("matrix", ["noise"] if "foreach" in entry else []))):
                 function(*labels, **device)
         shutil.copytree("models/laplace", "models/laplace-s1")  # the model of a second seed
-        # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights.
+        # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights, and
+        # a pipeline of diffusers.
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")
         for name, noise in (("folder1", "laplace"), ("folder2", "gumbel")):
             app(shlex.split(f"generate --noise {noise} --num-images 3 --out {name}"), standalone_mode=False)
         random_inception(folder).rename("pt_inception.pth")
+        small_ddpm().save_pretrained("ddpm-folder")
     finally:
         os.chdir(before)
     return folder
+
+
+def small_ddpm() -> DDPMPipeline:
+    levels = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
+    unet = UNet2DModel(8, 3, 3, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **levels)
+    return DDPMPipeline(unet=unet, scheduler=DDPMScheduler())
 
 
 NOISES = ("laplace", "gumbel")
@@ -253,6 +265,8 @@ def test_python_blocks_run(block, workspace, monkeypatch):
     """In the root folder of a repository: MLflow finds the store there, as the pages say."""
     monkeypatch.chdir(workspace)
     monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
+    for registry in (NETWORKS, AUTOENCODERS):
+        monkeypatch.setattr(registry, "entries", dict(registry.entries))
     exec(block, {})
 
 
@@ -281,8 +295,8 @@ def test_the_reference_has_every_param_that_stages_read():
     from ngldm.pipeline.tracking.comparison import flatten
 
     page = (ROOT / "docs" / "reference.md").read_text()
-    sections = ("dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "train", "sample", "evaluate")
-    content = load_params(ROOT / "params.yaml").model_dump(include=set(sections))
+    sections = {"dataset", "autoencoder", "latents", "schedule", "diffusion", "network", "unet", "train", "sample"}
+    content = load_params(ROOT / "params.yaml").model_dump(include=sections | {"evaluate"})
     assert all(f"| `{key}` |" in page for key in flatten(content))
 
 

@@ -83,6 +83,69 @@ def test_a_preconditioned_model_keeps_what_was_measured(tmp_path: Path, schedule
     assert small.diffusion.preconditioning.data_std == pytest.approx(0.5)
 
 
+NETWORKS: list[dict[str, Any]] = [
+    {"kind": "dit", "options": {"width": 16, "depth": 1, "head_dim": 8}},
+    {
+        "kind": "diffusers_unet2d",
+        "options": {
+            "block_out_channels": [8, 8],
+            "layers_per_block": 1,
+            "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+            "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+            "norm_num_groups": 4,
+            "attention_head_dim": 8,
+        },
+    },
+]
+
+
+def other_network(model: Model, network: dict[str, Any]) -> Model:
+    """The model with another kind of network, no layer of which is zero."""
+    config = {key: value for key, value in model.config.items() if key != "unet"}
+    torch.manual_seed(0)
+    other = replace(Model.build({**config, "network": network}, model.autoencoder), statistics=model.statistics)
+    for parameter in other.network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    other.network.eval()
+    return other
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network["kind"])
+def test_a_model_of_another_network_comes_back_with_its_kind_and_options(
+    tmp_path: Path, make_model: MakeModel, network: dict[str, Any]
+) -> None:
+    """Also its head, which `stein` needs."""
+    model = other_network(make_model(), network)
+    model.save(tmp_path / "model.safetensors")
+    loaded = load_model(tmp_path / "model.safetensors")
+    assert loaded.config["network"] == network
+    assert loaded.network_kind == network["kind"]
+    assert loaded.parameter_count == sum(p.numel() for p in model.network.parameters())
+    for method in ("ddim", "stein"):
+        expected = images(model, method=method)
+        np.testing.assert_array_equal(images(loaded, method=method), expected)
+        assert expected.std() > 5
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ({"kind": "their_net"}, r"unknown network\.kind 'their_net'; choose one of: .*dit, mlp, unet"),
+        ({"options": {"widths": [8]}}, "network 'dit' has no parameter 'widths'"),
+        ({"options": None}, "options: None is not a value of type dict"),
+    ],
+)
+def test_an_unknown_network_is_named_with_its_file(
+    tmp_path: Path, make_model: MakeModel, network: dict[str, Any], message: str
+) -> None:
+    path = tmp_path / "model.safetensors"
+    other_network(make_model(), NETWORKS[0]).save(path)
+    rewrite(path, network=network)
+    with pytest.raises(InputError, match=f"{path}: {message}"):
+        load_model(path)
+
+
 def test_settings_statistics_and_noise_come_back(saved: Path, make_model: MakeModel) -> None:
     model, loaded = make_model(), load_model(saved)
     assert {key: loaded.config[key] for key in model.config} == model.config

@@ -2,7 +2,8 @@
 
 On disk: train.npy, test.npy, train_labels.npy, test_labels.npy and dataset.json (name, shape, counts, sha256). A data
 set of points also has points.json (`AboutPoints`). One with a long tail of classes also has held_out.npy and
-held_out_labels.npy, the training images that were left out.
+held_out_labels.npy, the training images that were left out. If only a sample of the training images is kept as pixels,
+there is also shards.json (`ngldm.data.sources.shards.manifest`).
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ Progress = Callable[[int], None]  # told how much more of the work is done
 Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 ABOUT = "points.json"
+SHARDS = "shards.json"  # of a data set whose training images are not all kept as pixels
 MAX_CLASSES = 1_000_000  # the classifier has an output for each class
 
 
@@ -53,6 +55,7 @@ class Dataset:
         points: what is known of points; None for images.
         held_out, held_out_labels: training images that generative models do not see (`dataset.long_tail`), for the
             network that measures; None in most data sets.
+        total: number of training images if `train` is a sample of them, else None.
     """
 
     name: str
@@ -63,11 +66,17 @@ class Dataset:
     points: AboutPoints | None = None
     held_out: Items | None = None
     held_out_labels: NDArray[np.int64] | None = None
+    total: int | None = None
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits that there are."""
         return SPLITS if self.held_out is None else (*SPLITS, HELD_OUT)
+
+    @property
+    def num_train(self) -> int:
+        """Training images or points, those included that are not kept as pixels."""
+        return len(self.train) if self.total is None else self.total
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -176,6 +185,7 @@ def _open_arrays(name: str, path: Path) -> Dataset:
         *(name, items["train"], items["test"], labels["train"], labels["test"], points),
         held_out=items.get(HELD_OUT),
         held_out_labels=labels.get(HELD_OUT),
+        total=entry(read_json(path / SHARDS), "images", int, path / SHARDS) if (path / SHARDS).is_file() else None,
     )
     require_dataset(path, dataset)
     return dataset

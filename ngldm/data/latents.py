@@ -3,12 +3,13 @@
 Each channel has mean 0 and variance 1 over the training split. So noise of variance 1 is equally strong whatever the
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
-On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json.
+On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json. Of a data set that is not kept
+as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.io.items`).
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -17,15 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.data.statistics import LatentStatistics, channel_statistics
+from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, read_json, require, write_json
-from ngldm.io.images import open_array, require_finite
-from ngldm.io.items import Items, noun
+from ngldm.io.images import load_arrays, open_array, require_finite
+from ngldm.io.items import Items, Rows, index_of, noun, open_shards
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
+EXTENT = "extent.npz"
 Array = NDArray[np.float32]
 Progress = Callable[[int], None]  # called with the number of items of each batch
 
@@ -35,13 +37,20 @@ class Latents:
     """A cache opened for reading.
 
     Attributes:
-        train, test: memory-mapped standardised latents (N, c, h, w) or (N, d) of each split.
+        train, test: standardised latents (N, c, h, w) or (N, d) of each split: memory-mapped, those of training also in
+            shards.
         statistics: what they were standardised with.
+        known_extent: of the training latents, if it is kept with them.
     """
 
-    train: NDArray[np.float32]
+    train: Rows
     test: NDArray[np.float32]
     statistics: LatentStatistics
+    known_extent: LatentExtent | None = None
+
+    def extent(self) -> LatentExtent:
+        """Mean, deviation and range at each position of the training latents; measured, unless it is kept."""
+        return self.known_extent or latent_extent(self.train)
 
 
 class Encoder(Protocol):
@@ -57,30 +66,42 @@ class Encoder(Protocol):
 
 
 @torch.no_grad()
-def _encode(autoencoder: Encoder, items: Items, split: str, batch: slice, device: torch.device) -> Array:
-    images = to_tensor(items[batch]).to(device)
-    latents = autoencoder.encode(images).float().cpu()
+def encode(autoencoder: Encoder, items: Items, device: torch.device, whose: str) -> Array:
+    """Latents (B, c, h, w) or (B, d), not standardised, of a batch of uint8 images (B, H, W, C) or points (B, d).
+
+    Args:
+        whose: what the batch is, for the message.
+
+    Raises:
+        InputError: they have NaN or infinite numbers.
+    """
+    latents = autoencoder.encode(to_tensor(items).to(device)).float().cpu()
     if not latents.isfinite().all():
         raise InputError(
-            f"autoencoder: its latents of the {noun(items)} {batch.start} to {batch.start + len(images) - 1} of "
-            f"{split} have NaN or infinite numbers; train it again with a lower autoencoder.fit.lr"
+            f"autoencoder: its latents of the {noun(items)} {whose} have NaN or infinite numbers; "
+            "train it again with a lower autoencoder.fit.lr, or use a pretrained one in bf16 or fp32"
         )
-    found: Array = latents.numpy()
-    return found
+    array: Array = latents.numpy()
+    return array
 
 
-def _encode_all(
+def encode_split(
     autoencoder: Encoder, items: Items, split: str, batch_size: int, device: torch.device
 ) -> Iterator[Array]:
-    """The latents in batches, spread over the processes. Only the main one gets them."""
+    """The latents of a split in batches, not standardised, spread over the processes. Only the main one gets them."""
 
     def make(part: int) -> Array:
-        return _encode(autoencoder, items, split, slice(part * batch_size, (part + 1) * batch_size), device)
+        batch = items[part * batch_size : (part + 1) * batch_size]
+        whose = f"{part * batch_size} to {part * batch_size + len(batch) - 1} of {split}"
+        return encode(autoencoder, batch, device, whose)
 
     return processes.spread(-(-len(items) // batch_size), make)
 
 
-def _write(path: Path, shape: tuple[int, ...], batches: Iterator[Array], progress: Progress) -> Array:
+def write_latents(
+    path: Path, shape: tuple[int, ...], batches: Iterator[Array], progress: Progress = lambda count: None
+) -> Array:
+    """Write batches of latents as one .npy file of this shape; returns them memory-mapped for writing."""
     out: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
     start = 0
     for batch in batches:
@@ -88,6 +109,25 @@ def _write(path: Path, shape: tuple[int, ...], batches: Iterator[Array], progres
         start += len(batch)
         progress(len(batch))
     return out
+
+
+def standardise(array: NDArray[np.float32], statistics: LatentStatistics, batch_size: int) -> None:
+    """Standardise a memory-mapped array in place."""
+    for start in range(0, len(array), batch_size):
+        part = slice(start, start + batch_size)
+        array[part] = statistics.standardise(torch.from_numpy(array[part])).numpy()
+    array.flush()  # type: ignore[attr-defined]
+
+
+def write_statistics(path: Path, statistics: LatentStatistics, shape: Sequence[int], counts: Mapping[str, int]) -> None:
+    """Write statistics.json.
+
+    Args:
+        shape: of a latent.
+        counts: latents of each split.
+    """
+    means = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
+    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts)})
 
 
 def build_cache(
@@ -110,34 +150,28 @@ def build_cache(
     """
     autoencoder.eval()
     splits = {"train": train, "test": test}
-    encoded = {
-        split: _encode_all(autoencoder, items, split, batch_size, torch.device(device))
-        for split, items in splits.items()
-    }
+    target = torch.device(device)
+    encoded = {split: encode_split(autoencoder, items, split, batch_size, target) for split, items in splits.items()}
     if not processes.is_main():
         for batches in encoded.values():
             deque(batches, maxlen=0)
         return
     with atomic_directory(path) as folder:
         arrays = [
-            _write(folder / f"{split}.npy", (len(items), *autoencoder.latent_shape), encoded[split], progress)
+            write_latents(folder / f"{split}.npy", (len(items), *autoencoder.latent_shape), encoded[split], progress)
             for split, items in splits.items()
         ]
         statistics = channel_statistics(arrays[0], batch_size)
         for array in arrays:
-            for start in range(0, len(array), batch_size):
-                part = slice(start, start + batch_size)
-                array[part] = statistics.standardise(torch.from_numpy(array[part])).numpy()
-            array.flush()  # type: ignore[attr-defined]
-        write_json(
-            folder / "statistics.json",
-            {
-                "mean": statistics.mean.tolist(),
-                "std": statistics.std.tolist(),
-                "latent_shape": arrays[0].shape[1:],
-                "counts": {"train": len(train), "test": len(test)},
-            },
-        )
+            standardise(array, statistics, batch_size)
+        counts = {"train": len(train), "test": len(test)}
+        write_statistics(folder / "statistics.json", statistics, arrays[0].shape[1:], counts)
+
+
+def input_files(path: Path) -> list[Path]:
+    """The files that a training on a cache depends on; the index of shards stands for them, as it has their hashes."""
+    index = index_of(path / "train")
+    return [index if index.is_file() else path / "train.npy", path / "test.npy", path / "statistics.json"]
 
 
 def open_cache(path: Path) -> Latents:
@@ -147,13 +181,15 @@ def open_cache(path: Path) -> Latents:
         InputError: the folder or one of its files is missing or damaged.
     """
     content = read_json(require(path, MADE_BY) / "statistics.json", "mean", "std")
-    train, test = (open_array(path / f"{split}.npy", np.float32, MADE_BY) for split in ("train", "test"))
+    sharded = index_of(path / "train").is_file()
+    train: Rows = open_shards(path / "train", MADE_BY) if sharded else _open(path / "train.npy")
+    test = _open(path / "test.npy")
     try:
         statistics = LatentStatistics(*(torch.tensor(content[key], dtype=torch.float32) for key in ("mean", "std")))
     except (TypeError, ValueError, RuntimeError) as error:
         file = path / "statistics.json"
         raise InputError(f"{file}: mean and std must be lists of numbers, one per channel ({error})") from error
-    cache = Latents(train, test, statistics)
+    cache = Latents(train, test, statistics, read_extent(path / EXTENT) if sharded else None)
     require_latents(path, cache)
     counts = content.get("counts", {"train": len(train), "test": len(test)})  # an older version wrote none
     if counts != {"train": len(train), "test": len(test)}:
@@ -162,8 +198,25 @@ def open_cache(path: Path) -> Latents:
     return cache
 
 
+def _open(path: Path) -> NDArray[np.float32]:
+    return open_array(path, np.float32, MADE_BY)
+
+
+def read_extent(path: Path) -> LatentExtent:
+    """The extent that is kept with shards.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    keys = [field.name for field in fields(LatentExtent)]
+    found = load_arrays(path, keys, MADE_BY)
+    return LatentExtent(*(torch.from_numpy(found[key]).float() for key in keys))
+
+
 def require_latents(path: Path, cache: Latents) -> None:
-    """Check a cache: shapes, and that every number is finite. This reads both arrays, a block at a time.
+    """Check a cache: shapes, and that every number is finite. This reads the arrays, a block at a time.
+
+    Shards are not read: their numbers were checked when they were written, and there can be too many of them.
 
     Raises:
         InputError: what is wrong, and in which file.
@@ -173,7 +226,8 @@ def require_latents(path: Path, cache: Latents) -> None:
             raise InputError(
                 f"{path / split}.npy: shape {array.shape}, must be (N, c, h, w) or (N, d) with none of them 0"
             )
-        require_finite(path / f"{split}.npy", array)
+        if isinstance(array, np.ndarray):
+            require_finite(path / f"{split}.npy", array)
     if cache.train.shape[1:] != cache.test.shape[1:]:
         shapes = f"{cache.train.shape[1:]} in train.npy, {cache.test.shape[1:]} in test.npy"
         raise InputError(f"{path}: latents of different shapes (c, h, w): {shapes}")

@@ -54,11 +54,35 @@ class Reference:
             )
 
 
+class KeptRows:
+    """Some rows of a stream of batches, in an order of their own. Only these rows are in memory.
+
+    Args:
+        rows: (K,) numbers of the rows to keep, each once, in the order in which `features` gives them.
+        dim: length D of a row.
+    """
+
+    def __init__(self, rows: Tensor, dim: int) -> None:
+        self.sorted, self.places = rows.sort()
+        self.features, self.seen = torch.empty(len(rows), dim), 0
+
+    def update(self, batch: Tensor) -> None:
+        """Take the next rows of the stream, (B, D)."""
+        ends = torch.tensor([self.seen, self.seen + len(batch)])
+        first, last = torch.searchsorted(self.sorted, ends).tolist()
+        self.features[self.places[first:last]] = batch[self.sorted[first:last] - self.seen].float()
+        self.seen += len(batch)
+
+
+def kept_rows(count: int) -> Tensor:
+    """The numbers of the `MAX_FEATURES` or fewer random items of `count` whose features are kept; always the same."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:MAX_FEATURES]
+
+
 def save_reference(folder: Path, mu: Tensor, sigma: Tensor, features: Tensor) -> None:
-    """Write the statistics and a random subset of the features, always the same, into the existing folder `folder`."""
+    """Write the statistics of all features, and the features (K, D) of `kept_rows`, into the existing `folder`."""
     write_statistics(folder / "statistics.npz", mu, sigma)
-    order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
-    np.save(folder / "features.npy", features[order[:MAX_FEATURES]].numpy())
+    np.save(folder / "features.npy", features.numpy())
 
 
 def write_statistics(path: Path, mu: Tensor, sigma: Tensor) -> None:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngldm.io.items import Rows
+
 MIN_STD = 1e-6  # a channel with a smaller deviation is unused: dividing by it would only enlarge rounding errors
 
 
@@ -76,7 +78,47 @@ def channel_statistics(latents: NDArray[np.float32], batch_size: int) -> LatentS
     return LatentStatistics(torch.from_numpy(mean).float(), torch.from_numpy(np.where(std < MIN_STD, 1.0, std)).float())
 
 
-def latent_extent(latents: NDArray[np.float32], batch_size: int = 4096) -> LatentExtent:
+class ChannelMoments:
+    """Mean and variance of each channel of latents that pass once, in float64.
+
+    Batches, and the moments of parts, are merged as Chan et al. (1983) do it: sums of squares would lose digits where
+    the mean is much larger than the deviation.
+
+    Args:
+        channels: c.
+
+    Attributes:
+        count: numbers per channel so far.
+        mean: (c,) float64.
+        scatter: (c,) sums of the squared distances from the mean.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.count, self.mean, self.scatter = 0, np.zeros(channels), np.zeros(channels)
+
+    def update(self, latents: NDArray[np.float32]) -> None:
+        """Add latents (B, c, ...)."""
+        axes = (0, *range(2, latents.ndim))
+        x = latents.astype(np.float64)
+        mean = x.mean(axes)
+        scatter = np.square(x - mean.reshape(-1, *[1] * (x.ndim - 2))).sum(axes)
+        self.merge(x.size // x.shape[1], mean, scatter)
+
+    def merge(self, count: int, mean: NDArray[np.float64], scatter: NDArray[np.float64]) -> None:
+        """Add the numbers of another part, of which these are the moments."""
+        total, delta = self.count + count, mean - self.mean
+        if count:
+            self.scatter = self.scatter + scatter + np.square(delta) * (self.count * count / total)
+            self.mean = self.mean + delta * (count / total)
+            self.count = total
+
+    def statistics(self) -> LatentStatistics:
+        """Mean and deviation as `channel_statistics` gives them."""
+        std = np.sqrt(self.scatter / self.count)
+        return LatentStatistics(*(torch.from_numpy(x).float() for x in (self.mean, np.where(std < MIN_STD, 1.0, std))))
+
+
+def latent_extent(latents: Rows, batch_size: int = 4096) -> LatentExtent:
     """Mean, deviation and range at each position of standardised latents (N, ...), in one pass over the array."""
     total = np.zeros(latents.shape[1:])
     squares = np.zeros(latents.shape[1:])

@@ -32,6 +32,21 @@ class MLPSettings:
         require_whole("mlp.depth", self.depth, 1)
 
 
+class FourierTime(nn.Module):
+    """Sines and cosines of k pi / 2 * t / T, k = 1 to `count`: t (B,) to (B, 2 count)."""
+
+    frequencies: Tensor
+
+    def __init__(self, num_train_timesteps: int, count: int = FREQUENCIES) -> None:
+        super().__init__()
+        angles = torch.arange(1, count + 1, dtype=torch.float32) * (math.pi / 2.0)
+        self.register_buffer("frequencies", angles / num_train_timesteps, persistent=False)
+
+    def forward(self, t: Tensor) -> Tensor:
+        angles = t.float()[:, None] * self.frequencies.float()
+        return torch.cat([angles.sin(), angles.cos()], dim=1).to(self.frequencies.dtype)
+
+
 class PointHead(nn.Module):
     """Further output for the Stein kernel, from the last features of the MLP, its input and its output.
 
@@ -72,8 +87,6 @@ class MLP(nn.Module):
         stein_head: "none", "scalar" (one column more) or "element" (d columns more); see `PointHead`.
     """
 
-    frequencies: Tensor
-
     def __init__(
         self,
         dim: int,
@@ -83,8 +96,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         settings = settings or MLPSettings()
-        width, angles = settings.width, torch.arange(1, FREQUENCIES + 1, dtype=torch.float32) * (math.pi / 2.0)
-        self.register_buffer("frequencies", angles / num_train_timesteps, persistent=False)
+        width = settings.width
+        self.waves = FourierTime(num_train_timesteps)
         self.linear_in = nn.Linear(dim, width)
         self.time = nn.Linear(2 * FREQUENCIES, width)
         self.hidden = nn.ModuleList([nn.Linear(width, width) for _ in range(settings.depth)])
@@ -103,9 +116,7 @@ class MLP(nn.Module):
         Returns:
             (B, d), dtype of x; with a head (B, d + 1) or (B, 2 d).
         """
-        angles = t.float()[:, None] * self.frequencies.float()
-        waves = torch.cat([angles.sin(), angles.cos()], dim=1).to(self.frequencies.dtype)
-        h = self.linear_in(x) + self.time(waves)
+        h = self.linear_in(x) + self.time(self.waves(t))
         for layer in self.hidden:
             h = h + layer(F.silu(h))
         features = F.silu(h)

@@ -1,5 +1,6 @@
 """The names that settings of the networks can have. No torch here, so that params.yaml is checked quickly."""
 
-AUTOENCODERS = ("paper", "kl", "identity")
+AUTO = "auto"  # unet for images, mlp for points
+OWN_SECTIONS = ("unet", "mlp")  # kinds whose options are a section of their own, in params.yaml and in a model file
+NETWORKS = (AUTO, *OWN_SECTIONS, "dit", "diffusers_unet2d")
 TIME_EMBEDDINGS = ("sinusoidal", "siren")
-TRANSFORMS = ("none", "soft_log", "soft_log_radius")  # of points, before training

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import partial
-from importlib.metadata import entry_points
 from typing import TypeVar
 
 from ngldm.io.errors import InputError, unknown
+from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_name
 from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
 from ngldm.noise.law import JointLaw, Law
@@ -58,31 +57,15 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Own], Own]:
         InputError: `name` is not a name, or it belongs to another function.
     """
 
-    if not (isinstance(name, str) and name):
-        raise InputError(f'register: {name!r} is not a name; write @register("<name>") above the function')
+    require_name(name)
 
     def decorate(factory: Own) -> Own:
-        if name in REGISTRY and not _is_again(known := REGISTRY[name].factory, factory):
-            raise InputError(
-                f"noise {name!r} is registered already, by {'.'.join(_address(known))}; choose another name"
-            )
+        known = REGISTRY.get(name)
+        require_free("noise", name, known.factory if known else None, factory)
         REGISTRY[name] = Entry(factory, standardise)
         return factory
 
     return decorate
-
-
-def _is_again(old: Factory, new: Factory) -> bool:
-    """Whether a function is the next version of an earlier one: of the same name, or both typed by the user."""
-    notebook = _address(old)[0] == _address(new)[0] == "__main__"
-    return notebook or _address(old) == _address(new)
-
-
-def _address(factory: Factory) -> tuple[str, str]:
-    """Module and name of a function, of the function that a partial calls, or of the type of an object with a call."""
-    while isinstance(factory, partial):
-        factory = factory.func
-    return factory.__module__, getattr(factory, "__qualname__", type(factory).__qualname__)
 
 
 def noise_names() -> list[str]:
@@ -91,14 +74,7 @@ def noise_names() -> list[str]:
     Raises:
         InputError: an entry point cannot be imported.
     """
-    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        try:
-            entry_point.load()
-        except Exception as error:
-            raise InputError(
-                f"entry point {entry_point.name!r} of group {ENTRY_POINT_GROUP!r} ({entry_point.value}) "
-                f"cannot be imported: {error}"
-            ) from error
+    load_entry_points(ENTRY_POINT_GROUP)
     return sorted(REGISTRY)
 
 
@@ -207,13 +183,7 @@ def _find(name: str) -> Entry:
 
 def _call(name: str, factory: Factory, params: Mapping[str, object]) -> Base | JointLaw:
     """What the function makes of the parameters."""
-    allowed = inspect.signature(factory).parameters
-    for key in params:
-        if key not in allowed:
-            raise InputError(f"noise {name!r} has no parameter {key!r}; it has: {', '.join(allowed) or 'none'}")
-    missing = [key for key, p in allowed.items() if p.default is inspect.Parameter.empty and key not in params]
-    if missing:
-        raise InputError(f"noise {name!r} needs the parameter {missing[0]!r}")
+    check_parameters(f"noise {name!r}", inspect.signature(factory).parameters, params)
     with _explained(name, params):
         made = factory(**params)
         if not isinstance(made, Base | JointLaw):

@@ -76,6 +76,8 @@ class Parts:
 
 
 def _is_of_older_code(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    """Whether what `made_from` and `own_noise` say of the code differs."""
-    before, now = old.get("own_noise", {}), new.get("own_noise", {})
-    return old.get("code") != new.get("code") or any(before[name] != now[name] for name in before.keys() & now.keys())
+    """Whether what `made_from`, `own_noise` and `own_network` say of the code differs."""
+    if old.get("code") != new.get("code"):
+        return True
+    pairs = ((old.get(key, {}), new.get(key, {})) for key in ("own_noise", "own_network", "own_autoencoder"))
+    return any(before[name] != now[name] for before, now in pairs for name in before.keys() & now.keys())

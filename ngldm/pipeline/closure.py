@@ -8,7 +8,9 @@
 
 import ast
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,20 @@ def made_from(settings: Mapping[str, Any], inputs: Iterable[Path], module: Path)
     """
     files = {path.as_posix(): sha256_file(path) for path in inputs}
     return {"settings": settings, "inputs": files, "code": code_hash(module)}
+
+
+def own_code(function: Callable[..., Any]) -> str | None:
+    """Hash of the code behind a function that a user's package registers: its file, and those of the package behind it.
+
+    None if it is ngldm's, or was typed in a notebook and has no file.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    module = function.__module__
+    package, *rest = module.split(".")
+    place = getattr(sys.modules.get(module), "__file__", None)
+    if package == "ngldm" or place is None:
+        return None
+    file = Path(place).resolve()
+    root = file.parents[len(rest) + (file.name == "__init__.py")]
+    return code_hash(file, root, (package,))

@@ -1,14 +1,11 @@
 """The code of noises that a user's own package registers. It is outside ngldm, so no stage's deps name it."""
 
 import inspect
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ngldm.noise import noise_factory
-from ngldm.pipeline.closure import code_hash
+from ngldm.pipeline.closure import own_code
 
 
 def own_noise(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +29,7 @@ def own_noise(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _hashes(name: str, params: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     factory = noise_factory(name)
-    yield name, _hash(factory)
+    yield name, own_code(factory)
     defaults = {key: parameter.default for key, parameter in inspect.signature(factory).parameters.items()}
     for distribution, options in _described({**defaults, **params}):
         yield from _hashes(distribution, options)
@@ -45,17 +42,3 @@ def _described(value: object) -> Iterator[tuple[str, dict[str, Any]]]:
     elif isinstance(value, Mapping | list | tuple):
         for part in value.values() if isinstance(value, Mapping) else value:
             yield from _described(part)
-
-
-def _hash(factory: Callable[..., Any]) -> str | None:
-    """Hash of the code of a registered function. None if it is ngldm's, or was typed in a notebook and has no file."""
-    while isinstance(factory, partial):
-        factory = factory.func
-    module = factory.__module__
-    package, *rest = module.split(".")
-    place = getattr(sys.modules.get(module), "__file__", None)
-    if package == "ngldm" or place is None:
-        return None
-    file = Path(place).resolve()
-    root = file.parents[len(rest) + (file.name == "__init__.py")]
-    return code_hash(file, root, (package,))

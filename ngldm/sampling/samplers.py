@@ -14,6 +14,7 @@ noise, `stein` is right for every noise with a density, and the others for Gauss
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,14 +92,29 @@ def ddim(
     """
     require_fraction("eta", eta)
     for index, t, s in steps(timesteps):
-        (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, step) for step in (t, s))
         x0, eps = denoise(x, t)[:2]
         if callback:
             callback(Step(index, t, s, x, x0))
-        new = eta**2 * (1.0 - (noise_s * signal_t / (noise_t * signal_s)) ** 2)
-        x = signal_s * x0 + noise_s * (1.0 - new) ** 0.5 * eps
-        if new * noise_s > 0:
-            x = x + noise_s * new**0.5 * source()
+        x = ddim_step(schedule, (x0, eps), (t, s), source, eta)
+    return x
+
+
+def ddim_step(
+    schedule: Schedule, predicted: tuple[Tensor, Tensor], step: tuple[int, int], source: Source, eta: float
+) -> Tensor:
+    """x_s of one step of `ddim`.
+
+    Args:
+        predicted: x_0 and eps from x_t.
+        step: t and s.
+        source: asked only if the step adds noise.
+    """
+    (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, u) for u in step)
+    x0, eps = predicted
+    new = eta**2 * (1.0 - (noise_s * signal_t / (noise_t * signal_s)) ** 2)
+    x: Tensor = signal_s * x0 + noise_s * (1.0 - new) ** 0.5 * eps
+    if new * noise_s > 0:
+        x = x + noise_s * new**0.5 * source()
     return x
 
 
@@ -221,23 +237,42 @@ def dpmpp_2m(
 
     The first and the last step are of first order, as in diffusers.
     """
-    previous: Tensor | None = None
-    last_h = math.inf
+    previous: Previous | None = None
     for index, t, s in steps(timesteps):
-        (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, step) for step in (t, s))
         x0 = denoise(x, t).x0
         if callback:
             callback(Step(index, t, s, x, x0))
-        if s == 0:
-            return x0
-        shrink = noise_s * signal_t / (noise_t * signal_s)  # exp(-h), where h is the change of log(signal / noise)
-        h = -math.log(shrink) if shrink > 0 else math.inf
-        mean = x0
-        if previous is not None and math.isfinite(last_h):
-            mean = x0 + 0.5 * h / last_h * (x0 - previous)
-        x = noise_s / noise_t * x + signal_s * (1.0 - shrink) * mean
-        previous, last_h = x0, h
+        x, previous = dpmpp_2m_step(schedule, x, x0, (t, s), previous)
     return x
+
+
+class Previous(NamedTuple):
+    """What `dpmpp_2m` keeps of a step: the predicted x_0, and h, the change of log(a / b); inf where a_t is 0."""
+
+    x0: Tensor
+    h: float
+
+
+def dpmpp_2m_step(
+    schedule: Schedule, x: Tensor, x0: Tensor, step: tuple[int, int], previous: Previous | None
+) -> tuple[Tensor, Previous]:
+    """x_s of one step of `dpmpp_2m`, and what the next step needs of it.
+
+    Args:
+        x: x_t.
+        x0: predicted from x_t.
+        step: t and s; s = 0 gives x0.
+        previous: of the step that led to t; None makes a step of first order.
+    """
+    (signal_t, noise_t), (signal_s, noise_s) = (signal_and_noise(schedule, u) for u in step)
+    if step[1] == 0:
+        return x0, Previous(x0, math.inf)
+    shrink = noise_s * signal_t / (noise_t * signal_s)  # exp(-h)
+    h = -math.log(shrink) if shrink > 0 else math.inf
+    mean = x0
+    if previous is not None and math.isfinite(previous.h):
+        mean = x0 + 0.5 * h / previous.h * (x0 - previous.x0)
+    return noise_s / noise_t * x + signal_s * (1.0 - shrink) * mean, Previous(x0, h)
 
 
 SAMPLERS: dict[str, Callable[..., Tensor]] = {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError
-from ngldm.sampling.denoiser import Denoise
+from ngldm.sampling.denoiser import Denoise, Prediction
 from ngldm.sampling.names import require_fraction
 from ngldm.sampling.randomness import Source
 from ngldm.sampling.timesteps import Callback, Step, signal_and_noise, steps
@@ -48,19 +48,42 @@ def stein_with(colour: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
         """
         require_fraction("eta", eta)
         for index, t, s in steps(timesteps):
-            (signal_t, noise_t), (signal, noise) = (signal_and_noise(schedule, step) for step in (t, s))
-            x0, eps, k_bar = denoise(x, t)
-            if k_bar is None:
-                raise InputError("method: 'stein' needs K_bar of the noise, which this denoiser does not give")
+            predicted = denoise(x, t)
             if callback:
-                callback(Step(index, t, s, x, x0))
-            new = eta**2 * (1.0 - (noise * signal_t / (noise_t * signal)) ** 2)
-            if s > 0 and new > 0:
-                eps = (1.0 - new) ** 0.5 * eps + colour((new * k_bar) ** 0.5 * source())
-            x = signal * x0 + noise * eps
+                callback(Step(index, t, s, x, predicted.x0))
+            x = stein_step(schedule, predicted, (t, s), source, eta, colour)
         return x
 
     return stein
+
+
+def stein_step(
+    schedule: Schedule,
+    predicted: Prediction,
+    step: tuple[int, int],
+    source: Source,
+    eta: float,
+    colour: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """x_s of one step of `stein`.
+
+    Args:
+        predicted: from x_t, with `k_bar`.
+        step: t and s.
+        source: asked only if the step adds noise.
+        colour: that of `stein_with`.
+
+    Raises:
+        InputError: the prediction has no `k_bar`.
+    """
+    (signal_t, noise_t), (signal, noise) = (signal_and_noise(schedule, u) for u in step)
+    x0, eps, k_bar = predicted
+    if k_bar is None:
+        raise InputError("method: 'stein' needs K_bar of the noise, which this denoiser does not give")
+    new = eta**2 * (1.0 - (noise * signal_t / (noise_t * signal)) ** 2)
+    if step[1] > 0 and new > 0:
+        eps = (1.0 - new) ** 0.5 * eps + colour((new * k_bar) ** 0.5 * source())
+    return signal * x0 + noise * eps
 
 
 stein = stein_with(lambda z: z)

@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from ngldm.io.images import UInt8Array
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
 from ngldm.scoring.features.extractor import Extractor, extract
-from ngldm.scoring.frechet import Moments, frechet_distance
 
 MAX_IMAGES = 500  # more would take longer than the features of all images
 BLUR = {"light": 0.04, "strong": 0.12}  # deviation of the Gaussian kernel, in sides of the image

@@ -5,7 +5,9 @@ from fnmatch import fnmatchcase
 
 from ngldm.io.errors import InputError
 
-EXTRACTORS = ("auto", "classifier", "inception", "points", "rotation")
+EXTRACTORS = ("auto", "classifier", "dinov2", "inception", "points", "rotation")
+PRETRAINED = ("dinov2", "inception")  # their weights come from a file that others trained
+RESIZINGS = ("standard", "clean")
 PROTOCOLS = ("standard", "paper")
 PER_CLASS = "_class_"  # in the names of the scores of one class, before its label
 # The further scores; * stands for a level, the number of a mode, or a class.

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.diffusion.forward import possible_forwards
 from ngldm.diffusion.schedules import Schedule
+from ngldm.io.items import Rows
 from ngldm.noise import Law, Noise
 from ngldm.theory.tables import Density, Histogram, MomentRow, TheoremRow, Theory
 from ngldm.theory.theorem1 import kurtosis_left, theorem1_ratio
@@ -27,7 +27,7 @@ BINS = 80
 
 
 def measure_theory(
-    latents: NDArray[np.float32],
+    latents: Rows,
     noises: Mapping[str, Law],
     schedule: MakeSchedule,
     num_train_timesteps: int,
@@ -69,7 +69,7 @@ def count_ratios(noises: Mapping[str, Law], schedule: Schedule) -> int:
     return len(without_gaussian(noises)) * len(possible_forwards(schedule)) * len(steps)
 
 
-def _few(latents: NDArray[np.float32]) -> Tensor:
+def _few(latents: Rows) -> Tensor:
     """The first latents: about `THEOREM_VALUES` values, but at least 16 latents. Fewer large latents are enough,
     because their distances vary less.
     """

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
+from ngldm.io.items import Rows
 from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
@@ -42,8 +43,8 @@ class Split(Generic[Batch]):
     fetch: Fetch[Batch]
 
     @staticmethod
-    def of(items: Tensor | NDArray[np.float32]) -> "Split[Tensor]":
-        """The items (N, ...) of a tensor or of an array, which may be memory-mapped."""
+    def of(items: Tensor | Rows) -> "Split[Tensor]":
+        """The items (N, ...) of a tensor, of an array, which may be memory-mapped, or of shards."""
         if isinstance(items, Tensor):
             return Split(len(items), lambda index: items[torch.from_numpy(index)])
         return Split(len(items), lambda index: torch.from_numpy(items[index]))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from pytorch_fid.fid_score import compute_statistics_of_path
 
-from ngldm.data.reference import load_reference, save_reference
+from ngldm.data.reference import KeptRows, kept_rows, load_reference, save_reference
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
-from ngldm.scoring.frechet import Moments
+from ngldm.scoring.distance.frechet import Moments
 
 ABOUT = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": "a" * 64}
 
@@ -46,13 +46,25 @@ def test_pytorch_fid_reads_the_statistics(reference: Path) -> None:
 
 
 def test_at_most_ten_thousand_features_are_kept(tmp_path: Path) -> None:
-    many = torch.arange(10_001.0)[:, None]
-    save_reference(tmp_path, *statistics(many), many)
+    many, rows = torch.arange(10_001.0)[:, None], KeptRows(kept_rows(10_001), 1)
+    for batch in many.split(700):
+        rows.update(batch)
+    save_reference(tmp_path, *statistics(many), rows.features)
     write_json(tmp_path / "reference.json", ABOUT)
     kept = load_reference(tmp_path).features[:, 0]
     assert len(kept) == len(kept.unique()) == 10_000
     # Random, since data sets may be sorted by class: the mean of half of a random order is within 5 deviations.
     assert abs(float(kept[:5000].mean()) - 5000.0) < 5 * 10_001 / 12**0.5 / 5000**0.5
+
+
+@pytest.mark.parametrize("size", [1, 7, 40, 100])
+def test_rows_kept_of_a_stream_are_those_of_the_whole(size: int) -> None:
+    whole = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    chosen = torch.randperm(40, generator=torch.Generator().manual_seed(1))[:15]
+    rows = KeptRows(chosen, 3)
+    for batch in whole.split(size):
+        rows.update(batch)
+    assert torch.equal(rows.features, whole[chosen])
 
 
 def test_features_of_other_weights_are_refused(reference: Path) -> None:

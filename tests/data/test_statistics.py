@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
+from ngldm.data.statistics import ChannelMoments, LatentExtent, LatentStatistics, channel_statistics, latent_extent
 
 RNG = np.random.default_rng(0)
 # Channels of very different scale and offset, so that mixing them up shows.
@@ -30,6 +30,29 @@ def test_channel_statistics_are_those_of_a_plain_computation(batch_size):
     found, exact = channel_statistics(LATENTS, batch_size), LATENTS.astype(np.float64)
     np.testing.assert_allclose(found.mean, exact.mean((0, 2, 3)), rtol=2e-7)
     np.testing.assert_allclose(found.std, exact.std((0, 2, 3)), rtol=2e-7)
+
+
+@pytest.mark.parametrize("sizes", [(50,), (1, 49), (7, 7, 7, 29), (1,) * 50])
+def test_streamed_channel_moments_are_those_of_a_plain_computation(sizes):
+    exact, moments = LATENTS.astype(np.float64), ChannelMoments(3)
+    for part in np.split(LATENTS, np.cumsum(sizes)[:-1]):
+        moments.update(part)
+    assert moments.count == LATENTS.size // 3
+    np.testing.assert_allclose(moments.mean, exact.mean((0, 2, 3)), rtol=1e-13)
+    np.testing.assert_allclose(moments.scatter / moments.count, exact.var((0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(moments.statistics().std, exact.std((0, 2, 3)), rtol=2e-7)
+
+
+def test_moments_of_parts_are_merged_whatever_their_sizes():
+    """One part is empty; points have no axes beside their columns."""
+    points, whole = LATENTS[:, :, 0, 0], ChannelMoments(3)
+    for part in (points[:3], points[:0], points[3:]):
+        one = ChannelMoments(3)
+        if len(part):
+            one.update(part)
+        whole.merge(one.count, one.mean, one.scatter)
+    np.testing.assert_allclose(whole.mean, points.mean(0, dtype=np.float64), rtol=1e-13)
+    np.testing.assert_allclose(whole.scatter / 50, points.var(0, dtype=np.float64), rtol=1e-12)
 
 
 def test_a_channel_that_never_varies_is_left_as_it_is():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import stats
 
+import ngldm.io.registry
 import ngldm.noise.registry
 from ngldm.noise import make_noise
 from ngldm.noise.registry import REGISTRY, Entry
@@ -20,7 +21,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
     """A copy of the registry, thrown away after the test, with no entry points around it."""
     copy = dict(REGISTRY)
     monkeypatch.setattr(ngldm.noise.registry, "REGISTRY", copy)
-    monkeypatch.setattr(ngldm.noise.registry, "entry_points", lambda group: [])
+    monkeypatch.setattr(ngldm.io.registry, "entry_points", lambda group: [])
     return copy
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Cauchy, Exponential, StudentT
 
-import ngldm.noise.registry
+import ngldm.io.registry
 from ngldm.io.errors import InputError
 from ngldm.noise import Base, Noise, make_noise, noise_names, register
 
@@ -150,7 +150,7 @@ def use_entry_point(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     def entry_points(group: str) -> list[EntryPoint]:
         return [EntryPoint("mine", value, group)] if group == "ngldm.noises" else []
 
-    monkeypatch.setattr(ngldm.noise.registry, "entry_points", entry_points)
+    monkeypatch.setattr(ngldm.io.registry, "entry_points", entry_points)
 
 
 def test_broken_entry_point_is_named(registry: dict, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.precision_recall import precision_recall
+from ngldm.scoring.precision_recall import distances, precision_recall
 
 
 def test_by_hand() -> None:
@@ -39,6 +40,25 @@ def test_as_torch_fidelity(count: int, dim: int, shift: float) -> None:
     # A vector on the edge of a ball may fall on either side by rounding.
     assert ours.precision == pytest.approx(theirs["precision"], abs=1.01 / (count - 10))
     assert ours.recall == pytest.approx(theirs["recall"], abs=1.01 / count)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_distances_are_scipys_however_far_from_the_origin(offset: float) -> None:
+    """To float32's rounding of the distance, also where all vectors are 10^4 times longer than their distances."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(70, 33, generator=generator) + offset, torch.randn(50, 33, generator=generator) + offset
+    found = distances(a, torch.cat([b, a]))
+    expected = cdist(a.double().numpy(), torch.cat([b, a]).double().numpy())
+    assert found.numpy() == pytest.approx(expected, rel=1e-6)
+    assert (found[:, 50:].diagonal() == 0.0).all()
+
+
+def test_a_set_of_equal_vectors_has_balls_of_radius_0() -> None:
+    """So a vector beside them is outside: 0 of the 20 generated, and the real ones in the large balls of those."""
+    same = torch.full((20, 64), 0.1) * torch.arange(1, 65)
+    found = precision_recall(same, same + torch.linspace(0.1, 2.0, 20)[:, None])
+    assert (found.precision, found.recall) == (0.0, 1.0)
+    assert precision_recall(same, same.clone()).precision == 1.0
 
 
 def test_too_few_images_are_counted() -> None:

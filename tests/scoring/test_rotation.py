@@ -77,7 +77,7 @@ def test_the_file_says_what_it_learned(tmp_path):
         save_classifier(Classifier((1, 8, 8), 4, 4, 8), tmp_path / name, name)
         extractor = ClassifierExtractor(tmp_path / name)
         assert (extractor.name, extractor.metric) == (name, f"fd_{name}")
-        assert make_extractor(name, classifier=tmp_path / name, inception=None).name == name
+        assert make_extractor(name, classifier=tmp_path / name).name == name
     for name, other in (("classifier", "rotation"), ("rotation", "classifier")):
         with pytest.raises(InputError, match=rf"{name}.*holds the extractor {other}.*stage `reference`"):
-            make_extractor(name, classifier=tmp_path / other, inception=None)
+            make_extractor(name, classifier=tmp_path / other)

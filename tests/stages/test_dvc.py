@@ -209,7 +209,7 @@ EDITS = {
     "ngldm/data/snapshots.py": TRAIN | SCORE,
     "ngldm/data/sources/bundled/digits.py": ALL,
     "ngldm/sampling/samplers.py": SCORE | {"study"},
-    "ngldm/scoring/frechet.py": EVALUATE | {"reference", "curve", "study", "report"},
+    "ngldm/scoring/distance/frechet.py": EVALUATE | {"reference", "curve", "study", "report"},
     "ngldm/scoring/evaluation/kid.py": EVALUATE | {"report"},
     "ngldm/theory/measure.py": {"theory", "report"},
     "ngldm/pipeline/experiments/curve.py": {"curve", "report"},

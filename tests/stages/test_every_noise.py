@@ -59,7 +59,7 @@ def trained(params: Params, label: str) -> Model:
             "schedule": params.schedule.model_dump(),
             "diffusion": params.diffusion.model_dump(),
             "autoencoder": params.autoencoder.model_dump(exclude={"fit"}),
-            **item_settings((1, 8, 8), params.unet.model_dump(), params.mlp.model_dump()),
+            **item_settings((1, 8, 8), **params.networks()),
         }
     )
     before = [parameter.clone() for parameter in model.network.parameters()]

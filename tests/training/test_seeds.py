@@ -1,10 +1,12 @@
 """What is random at a step: a seed for each purpose, and batches that follow from seed and step alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from ngldm.training.seeds import batch_indices, stream_seed
+from ngldm.training.seeds import HELD, batch_indices, scattered, stream_seed
 
 sizes = st.integers(1, 40)
 batch_sizes = st.integers(1, 90)  # larger than the data, too
@@ -43,3 +45,32 @@ def test_epochs_and_seeds_are_shuffled_differently() -> None:
     orders = {tuple(batch_indices(50, 50, seed, step)) for seed in (0, 1) for step in (0, 1, 2)}
     assert len(orders) == 6
     assert tuple(range(50)) not in orders
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 17, 255, 256, 257, 1000, 2**16 + 1])
+def test_a_computed_permutation_has_each_number_once(size: int) -> None:
+    whole = scattered(np.arange(size), size, 3, 1)
+    np.testing.assert_array_equal(np.sort(whole), np.arange(size))
+    some = np.random.default_rng(0).integers(0, size, 20)
+    np.testing.assert_array_equal(scattered(some, size, 3, 1), whole[some])
+
+
+def test_a_computed_permutation_looks_random() -> None:
+    """Uniform in every part, neighbours independent, fixed points as many as chance gives; epochs unlike each other."""
+    size = 70_001
+    first, second = (scattered(np.arange(size), size, 0, epoch) for epoch in (0, 1))
+    for part in np.array_split(first, 7):
+        assert stats.kstest(part / size, "uniform").pvalue > 1e-4
+    for a, b in ((first[:-1], first[1:]), (first, np.arange(size)), (first, second)):
+        assert abs(stats.spearmanr(a, b).statistic) < 5.0 / size**0.5
+        table = np.histogram2d(a, b, bins=16)[0]
+        assert stats.chi2_contingency(table).pvalue > 1e-4
+    assert (first == np.arange(size)).sum() <= 8  # Poisson with mean 1: above 8 with probability 1e-6
+    assert (first == second).sum() <= 8
+
+
+def test_batches_of_a_large_set_lie_end_to_end_and_epochs_are_whole() -> None:
+    size, batch = HELD + 7, 40_000
+    stream = np.concatenate([batch_indices(size, batch, 5, step) for step in range(7)])
+    np.testing.assert_array_equal(np.sort(stream[:size]), np.arange(size))
+    assert len(np.unique(stream[size:])) == len(stream) - size

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ngldm.data.sources.reader import SUFFIXES
+from ngldm.data.sources.pixels.reader import SUFFIXES
+from ngldm.data.sources.pixels.skips import Skip, printable
 from ngldm.io.errors import InputError
 
 # Files and folders that tools and systems make, in lower case. Names that begin with a dot count too.
@@ -23,22 +24,6 @@ SPLIT_ROLES = {"train": "train", "training": "train", "test": "test", "testing":
 
 
 @dataclass(frozen=True)
-class Skip:
-    """A file or a whole folder that is not used in the data set. The name of a folder ends in /.
-
-    Attributes:
-        name: the path relative to the source.
-        reason: damaged, too_large, too_small, link, stray (in no class or split), duplicate, validation (in a third
-            split), format (a format that we do not read), hidden (made by a tool), or empty.
-        detail: the reason in more words.
-    """
-
-    name: str
-    reason: str
-    detail: str
-
-
-@dataclass(frozen=True)
 class Found:
     """Attributes:
     names: the image files, as relative paths, sorted.
@@ -47,11 +32,6 @@ class Found:
 
     names: list[str]
     skips: list[Skip]
-
-
-def printable(name: str) -> str:
-    r"""A file's name, in which each byte that is not UTF-8 is written like \xff."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def is_tool_name(name: str) -> bool:

@@ -1,60 +1,25 @@
 """Any folder of images, or archive of one, as a data set: found, decoded in parallel, streamed to disk."""
 
-import csv
-import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from ngldm.data.dataset import SPLITS, Progress, Start
 from ngldm.data.sources.archives import archive_stem, is_archive, unpack
-from ngldm.data.sources.finding import Skip, find_images, printable
+from ngldm.data.sources.finding import find_images
 from ngldm.data.sources.layout import FILE, Layout, arrange, understood
-from ngldm.data.sources.npy import NpyAppender
-from ngldm.data.sources.reader import UnusableImage, read_image, to_pixels
+from ngldm.data.sources.pixels.npy import NpyAppender
+from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
+from ngldm.data.sources.pixels.square import Decoded, Settings, decode_content
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, write_json
-from ngldm.io.images import UInt8Array
 
 FAULTS = ("damaged", "too_large", "too_small", "link", "stray")  # reasons for which on_error "fail" stops
 CHUNK = 256  # images in memory at a time
-SHOWN = 5  # names in an error message; skipped.csv has them all
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How files become images.
-
-    Attributes:
-        size: side of the result in pixels: the shorter side is resized to it, antialiased, and the centre is cut out.
-        channels: 1 (grey) or 3 (RGB).
-        min_side: an image whose shorter side has fewer pixels is left out.
-    """
-
-    size: int
-    channels: int
-    min_side: int
-
-
-class Decoded(NamedTuple):
-    """A file, decoded.
-
-    Attributes:
-        image: (size, size, channels), or why there is none.
-        digest: of the file's bytes.
-        more_frames: whether it has further frames or pages.
-    """
-
-    image: UInt8Array | Skip
-    digest: bytes
-    more_frames: bool = False
 
 
 def image_folder(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
@@ -96,7 +61,7 @@ def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Star
     skips = [*found.skips, *layout.skips]
     faults = [skip for skip in skips if skip.reason in FAULTS]
     if faults and on_error == "fail":
-        raise _refusal(faults)
+        raise refusal(faults)
     progress = start(sum(len(layout.names[split]) for split in SPLITS))
     seen: set[bytes] = set()
     used, first_frames = {}, 0
@@ -114,10 +79,7 @@ def _convert(root: Path, config: Mapping[str, object], folder: Path, start: Star
     for split in SPLITS:
         np.save(folder / f"{split}_labels.npy", np.array([label_of[kind] for kind in used[split]], dtype=np.int64))
     write_json(folder / FILE, understood(layout, used, skips, first_frames))
-    with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "reason", "detail"])
-        writer.writerows([printable(skip.name), skip.reason, skip.detail] for skip in skips)
+    write_skips(folder / "skipped.csv", skips)
 
 
 def _write_split(
@@ -140,7 +102,7 @@ def _write_split(
         for name, decoded in files:
             if isinstance(decoded.image, Skip):
                 if on_error == "fail":
-                    raise _refusal([decoded.image])
+                    raise refusal([decoded.image])
                 skips.append(decoded.image)
             elif decoded.digest in seen:
                 skips.append(Skip(name, "duplicate", "the same bytes as an earlier file"))
@@ -150,12 +112,6 @@ def _write_split(
                 classes.append(layout.classes[name])
                 more_frames += decoded.more_frames
     return classes, skips, more_frames
-
-
-def _refusal(skips: Sequence[Skip]) -> InputError:
-    shown = "; ".join(f"{printable(skip.name)}: {skip.reason} ({skip.detail})" for skip in skips[:SHOWN])
-    more = f" and {len(skips) - SHOWN} more" if len(skips) > SHOWN else ""
-    return InputError(f"dataset.source: {shown}{more}. To leave such files out: dataset.on_error: skip")
 
 
 def decode_all(
@@ -178,15 +134,4 @@ def decode(path: Path, name: str, settings: Settings) -> Decoded:
         content = path.read_bytes()
     except OSError as error:
         return Decoded(Skip(name, "damaged", f"cannot be read ({error.strerror or error})"), b"")
-    digest = hashlib.blake2b(content, digest_size=16).digest()
-    try:
-        picture = read_image(content, settings.min_side)
-    except UnusableImage as error:
-        return Decoded(Skip(name, error.reason, error.detail), digest)
-    return Decoded(to_square(picture.image, settings), digest, picture.more_frames)
-
-
-def to_square(image: Image.Image, settings: Settings) -> UInt8Array:
-    """An image of mode L or RGB: shorter side to `size`, centre crop, as many channels as wanted."""
-    image = image.convert("L" if settings.channels == 1 else "RGB")
-    return to_pixels(ImageOps.fit(image, (settings.size, settings.size), Image.Resampling.LANCZOS))
+    return decode_content(content, name, settings)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.data.dataset import HELD_OUT
-from ngldm.data.sources.npy import NpyAppender
+from ngldm.data.sources.pixels.npy import NpyAppender
 from ngldm.io.errors import InputError
 
 CHUNK = 4096  # images in memory at the same time

@@ -3,10 +3,16 @@
 This module does not import numpy, so that checking params.yaml is fast.
 """
 
+import re
 from collections.abc import Mapping
 
 from ngldm.io.errors import InputError, unknown
 
+# Of data sets that pass by in shards.
+_STREAMED = {
+    **{"image": True, "label": False, "size": True, "channels": True, "min_side": True, "on_error": True},
+    **{"keep_pixels": True, "keep_images": False, "test_size": False},
+}
 # Data set -> option -> whether it is required. All data sets also have `source` and `seed`.
 SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
     "digits": {"test_size": True, "long_tail": False},
@@ -17,9 +23,15 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
         **{"test_size": False, "long_tail": False},
     },
     "photographs": {"train_size": True, "test_size": True, "size": True},
+    "huggingface": {
+        **{"hub": False, "revision": False, "subset": False, "train_split": True, "test_split": False},
+        **_STREAMED,
+    },
+    "webdataset": {"shards": True, "test_shards": False, **_STREAMED},
     "points": {"test_size": True, "transform": True, "train_size": False, "law": False},
 }
 FIXED_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W)
+LATENT_TYPES = ("float32", "float16")  # on disk, of data sets that pass by in shards
 TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
 
@@ -46,7 +58,31 @@ def check_source(name: str, options: Mapping[str, object]) -> None:
         if value is not None and key not in own:
             raise InputError(f"{key}: not an option of data set {name!r}; its options are {sorted(own)}")
     for key, needed in own.items():
-        if needed and options.get(key) is None:
+        if needed and options.get(key) in (None, "???"):
             raise InputError(f"{key}: missing; data set {name!r} needs it")
     if name == "points" and (options.get("law") is None) != (options.get("train_size") is None):
         raise InputError("train_size: needed with a law, and only there; of a table, all rows but test_size are used")
+    if "keep_pixels" in own:
+        _check_streamed(options)
+
+
+def _check_streamed(options: Mapping[str, object]) -> None:
+    """The rules between options of data sets in shards.
+
+    Raises:
+        InputError: one is broken.
+    """
+    keep, revision = options.get("keep_images"), options.get("revision")
+    if (keep is None) != bool(options.get("keep_pixels")):
+        raise InputError(f"keep_images: {keep}; needed with keep_pixels false, and only there")
+    if not (options.get("test_split") or options.get("test_shards")) and options.get("test_size") is None:
+        raise InputError(
+            "test_size: missing; without test_split or test_shards it says how many images are for testing"
+        )
+    if (options.get("hub") is None) != (revision is None):
+        raise InputError(f"revision: {revision!r}; needed with hub, and only there")
+    if revision is not None and not re.fullmatch("[0-9a-f]{40}", str(revision)):
+        raise InputError(
+            f"revision: {revision!r} is no commit; give its 40 hex digits (the data set's page lists them under "
+            "History), because branches and tags move"
+        )

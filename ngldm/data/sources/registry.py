@@ -11,6 +11,7 @@ from ngldm.data.sources.image_folder import image_folder
 from ngldm.data.sources.long_tail import long_tail
 from ngldm.data.sources.names import check_source
 from ngldm.data.sources.points.source import points
+from ngldm.data.sources.streamed import huggingface, webdataset
 from ngldm.io.files import atomic_directory, entry
 
 # Called with config, folder, raw, start: writes train.npy, test.npy and their labels into `folder`, keeps downloads in
@@ -36,6 +37,8 @@ SOURCES: dict[str, Source] = {
     "fashion_mnist": fashion_mnist,
     "image_folder": image_folder,
     "photographs": _photographs,
+    "huggingface": huggingface,
+    "webdataset": webdataset,
     "points": points,
 }
 

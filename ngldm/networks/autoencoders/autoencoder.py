@@ -15,9 +15,15 @@ class Autoencoder(nn.Module):
     Attributes:
         latent_shape: (c, h, w); for points (d,).
         settings: what `build_autoencoder` made it from; saved with the weights.
+        options: those that were found when it was made, to be saved; None if they are those that were given.
+        pretrained: whether its weights come with it, in a precision of their own, and are not trained.
+        weights_sha256: of the file of the weights of a pretrained one.
     """
 
     latent_shape: tuple[int, ...]
+    options: Mapping[str, object] | None = None
+    pretrained: bool = False
+    weights_sha256: str | None = None
     settings: Mapping[str, object]
 
     def encode(self, x: Tensor) -> Tensor:
@@ -27,6 +33,18 @@ class Autoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         """Latents (B, c, h, w) to images (B, C, H, W), nominally in [-1, 1] but not clipped."""
         raise TypeError(f"{type(self).__name__} does not decode")
+
+    def carried(self) -> dict[str, Tensor]:
+        """The tensors that our files hold of it."""
+        return dict(self.state_dict())
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take the tensors that a file holds.
+
+        Raises:
+            RuntimeError: they are not those of this autoencoder.
+        """
+        self.load_state_dict(tensors)
 
     def loss(self, x: Tensor, generator: torch.Generator | None = None, part: slice | None = None) -> Tensor:
         """The training loss of a batch of images, a scalar.

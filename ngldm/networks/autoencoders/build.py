@@ -8,57 +8,82 @@ first, then frozen.
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array, enlarge, grid
 from ngldm.io.items import Items, are_points, as_images, density
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_items, to_tensor
 from ngldm.networks.autoencoders.autoencoder import Autoencoder, IdentityAutoencoder
 from ngldm.networks.autoencoders.kl import KLAutoencoder
+from ngldm.networks.autoencoders.names import OWN_KEYS
 from ngldm.networks.autoencoders.paper import PaperAutoencoder
-from ngldm.networks.names import AUTOENCODERS
+from ngldm.networks.autoencoders.pretrained import PretrainedAutoencoder, PretrainedSettings, load_pretrained
+from ngldm.networks.autoencoders.registry import AUTOENCODERS as AUTOENCODERS  # with the kinds below
+from ngldm.networks.autoencoders.registry import register, require_images
+
+
+@register("identity")
+def identity(item_shape: tuple[int, ...], transform: str = "none") -> IdentityAutoencoder:
+    """The latents are the images themselves, or the transformed points."""
+    return IdentityAutoencoder(item_shape, transform)
+
+
+@register("paper")
+def paper(item_shape: tuple[int, ...], latent_channels: int, latent_size: int, width: int) -> PaperAutoencoder:
+    """The paper's shapes: latents a little smaller than the images."""
+    return PaperAutoencoder(require_images("paper", item_shape), latent_channels, latent_size, width)
+
+
+@register("kl")
+def kl(item_shape: tuple[int, ...], latent_channels: int, levels: int, width: int, kl_weight: float) -> KLAutoencoder:
+    """Variational, with half the side at each level, as in latent diffusion."""
+    return KLAutoencoder(require_images("kl", item_shape), latent_channels, levels, width, kl_weight)
+
+
+@register("diffusers", settings=PretrainedSettings)
+def pretrained(item_shape: tuple[int, ...], settings: PretrainedSettings) -> PretrainedAutoencoder:
+    """A pretrained one of diffusers, from a folder or the hub."""
+    return load_pretrained(require_images("diffusers", item_shape), settings)
 
 
 def build_autoencoder(config: Mapping[str, object], item_shape: tuple[int, ...]) -> Autoencoder:
     """The autoencoder that a configuration names.
 
     Args:
-        config: `kind`, one of `AUTOENCODERS`; for "paper" also latent_channels, latent_size, width; for "kl"
-            latent_channels, levels, width, kl_weight; for points `transform`. Other keys are ignored.
+        config: `kind`, a registered name, and its options. Those of ngldm's own first kinds are keys beside it; those
+            of all others stand in the mapping `options`. Other keys are ignored.
         item_shape: (C, H, W) of images, (d,) of points.
 
     Raises:
-        InputError: on an unknown kind, a setting that is missing, or a latent that the image's size does not allow.
+        InputError: on an unknown kind, an option that is missing, unknown or of another type, or a latent that the
+            image's size does not allow.
     """
-    model = _make(config, item_shape)
-    model.settings = dict(config)
-    return model
-
-
-def _make(config: Mapping[str, object], item_shape: tuple[int, ...]) -> Autoencoder:
     kind = entry(config, "kind", str)
-    if kind == "identity":
-        return IdentityAutoencoder(item_shape, entry(config, "transform", str) if "transform" in config else "none")
-    if kind in AUTOENCODERS and len(item_shape) != 3:
-        raise InputError(f"autoencoder.kind: {kind!r} is for images; points need 'identity'")
-    image_shape = cast(tuple[int, int, int], item_shape)
-    if kind == "paper":
-        channels, size, width = (entry(config, key, int) for key in ("latent_channels", "latent_size", "width"))
-        return PaperAutoencoder(image_shape, channels, size, width)
-    if kind == "kl":
-        channels, levels, width = (entry(config, key, int) for key in ("latent_channels", "levels", "width"))
-        return KLAutoencoder(image_shape, channels, levels, width, entry(config, "kl_weight", float))
-    raise unknown("autoencoder.kind", kind, AUTOENCODERS)
+    model = AUTOENCODERS.make(kind, item_shape, arguments(kind, config))
+    model.settings = dict(config) if model.options is None else {**config, "options": dict(model.options)}
+    return model if model.pretrained else model.float()
+
+
+def arguments(kind: str, config: Mapping[str, object]) -> dict[str, object]:
+    """The options of a kind in a configuration, by name; see `build_autoencoder`.
+
+    Raises:
+        InputError: an unknown kind, or a value of another type.
+    """
+    parameters = AUTOENCODERS.find(kind).parameters
+    if kind not in OWN_KEYS:
+        return dict(entry(config, "options", dict)) if "options" in config else {}
+    wanted = [key for key, parameter in parameters.items() if key in config or parameter.default is parameter.empty]
+    return {key: entry(config, key, parameters[key].annotation) for key in wanted}
 
 
 def save_autoencoder(model: Autoencoder, path: Path) -> None:
     """Write weights and settings to one safetensors file, whole or not at all."""
-    save_tensors(dict(model.state_dict()), {"autoencoder": model.settings}, path)
+    save_tensors(model.carried(), {"autoencoder": model.settings}, path)
 
 
 def load_autoencoder(path: Path, item_shape: tuple[int, ...]) -> Autoencoder:
@@ -73,7 +98,7 @@ def load_autoencoder(path: Path, item_shape: tuple[int, ...]) -> Autoencoder:
     require_finite(tensors, path)
     model = build_autoencoder(entry(state, "autoencoder", dict), item_shape)
     try:
-        model.load_state_dict(tensors)
+        model.restore(tensors)
     except RuntimeError as error:
         raise InputError(f"{path}: its weights do not fit images of shape {item_shape} ({error})") from error
     return model.eval().requires_grad_(False)
@@ -116,4 +141,6 @@ def reconstruction_picture(model: Autoencoder, items: Items, count: int = 16, ta
 
 
 def _reconstructed(model: Autoencoder, items: Items) -> Items:
-    return to_items(model.decode(model.encode(to_tensor(items))))
+    weight = next(model.parameters(), None)
+    x = to_tensor(items).to("cpu" if weight is None else weight.device)
+    return to_items(model.decode(model.encode(x)))

@@ -7,7 +7,7 @@ heavy-tailed noise gains on heavy-tailed data can also be gained by transforming
 from torch import Tensor
 
 from ngldm.io.errors import unknown
-from ngldm.networks.names import TRANSFORMS
+from ngldm.networks.autoencoders.names import TRANSFORMS
 
 
 def soft_log(x: Tensor) -> Tensor:

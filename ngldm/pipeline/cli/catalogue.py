@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.io.registry import Parameters, Registry
 
 CONF, WIDTH = Path("conf"), 110
 LINE, LEAST = 120, 50  # of a line of `list noises`: all of it, and what the meaning has at least
@@ -21,11 +22,28 @@ def noises() -> None:
 
     `ngldm noise show` says more about one.
     """
+    from inspect import signature
+
     from ngldm.noise import noise_factory, noise_names
 
     factories = {name: noise_factory(name) for name in noise_names()}
-    width = LINE - 2 - max(map(len, factories))  # what is left for the meaning and the parameters
-    _print({name: _fitted(_first_line(factory), _parameters(factory), width) for name, factory in factories.items()})
+    _print_fitted({name: (_first_line(factory), signature(factory).parameters) for name, factory in factories.items()})
+
+
+@app.command()
+def networks() -> None:
+    """Kinds of networks, for network.kind, including those of installed packages."""
+    from ngldm.networks.build import NETWORKS
+
+    _print_registry(NETWORKS)
+
+
+@app.command()
+def autoencoders() -> None:
+    """Kinds of autoencoders, for autoencoder.kind, including those of installed packages."""
+    from ngldm.networks.autoencoders.build import AUTOENCODERS
+
+    _print_registry(AUTOENCODERS)
 
 
 @app.command()
@@ -54,6 +72,17 @@ def datasets() -> None:
     _print({name: _first_line(source) for name, source in SOURCES.items()})
 
 
+def _print_registry(registry: Registry[Any]) -> None:
+    found = {name: registry.find(name) for name in registry.names()}
+    _print_fitted({name: (_first_line(entry.function), entry.parameters) for name, entry in found.items()})
+
+
+def _print_fitted(entries: dict[str, tuple[str, Parameters]]) -> None:
+    """Print a line for each name: its meaning, then its parameters."""
+    width = LINE - 2 - max(map(len, entries))  # what is left for the meaning and the parameters
+    _print({name: _fitted(meaning, _parameters(known), width) for name, (meaning, known) in entries.items()})
+
+
 def _print(entries: dict[str, str]) -> None:
     width = max(map(len, entries))
     for name, meaning in entries.items():
@@ -67,12 +96,12 @@ def _fitted(meaning: str, parameters: str, width: int) -> str:
     return f"{shorten(meaning, room, placeholder=' ...')} {parameters}".rstrip()
 
 
-def _parameters(function: Callable[..., Any]) -> str:
+def _parameters(parameters: Parameters) -> str:
     """The parameters in brackets, as they are written in params.yaml: `(df: 5.0)`. Nothing if there are none."""
     import inspect
 
     parts = []
-    for parameter in inspect.signature(function).parameters.values():
+    for parameter in parameters.values():
         default = list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
         parts.append(parameter.name if default is inspect.Parameter.empty else f"{parameter.name}: {default}")
     return f"({', '.join(parts)})" if parts else ""

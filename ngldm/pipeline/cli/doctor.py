@@ -118,10 +118,12 @@ def device(params: Params | None) -> Finding:
 
 
 def params_file(params: Params | None) -> Finding:
+    from ngldm.pipeline.config.networks import check_networks
     from ngldm.pipeline.config.noises import check_noises
 
     try:
         params = load_params()
+        check_networks(params)
         check_noises(params)
     except InputError as error:
         return Finding(
@@ -146,7 +148,7 @@ def data_set(params: Params | None) -> Finding:
             data = open_dataset(workspace.DATASET)
         except InputError as error:
             return Finding("FAIL", str(error), f"remove {workspace.DATASET}; `dvc repro download` makes it again")
-        detail = f"{data.name}: {len(data.train)} training and {len(data.test)} test images in {workspace.DATASET}"
+        detail = f"{data.name}: {data.num_train} training and {len(data.test)} test images in {workspace.DATASET}"
         if config.name not in data.name and config.name != "image_folder":
             return Finding("warn", f"{detail}, but params.yaml says {config.name}", "`dvc repro` makes it again")
         return Finding("ok", detail)
@@ -160,8 +162,14 @@ def data_set(params: Params | None) -> Finding:
 
 
 def weights(params: Params | None) -> Finding:
+    from ngldm.scoring.features.dinov2 import dinov2_weights
     from ngldm.scoring.features.inception import inception_weights
 
+    if params is not None and params.evaluate.extractor == "dinov2":
+        try:
+            return Finding("ok", str(dinov2_weights(params.evaluate.dinov2_weights)))
+        except InputError as error:
+            return Finding("FAIL", str(error), "download them, or -S evaluate.dinov2_weights=<file>")
     needed = params is not None and params.evaluate.extractor == "inception"
     try:
         file = inception_weights(params.evaluate.inception_weights if params else None)

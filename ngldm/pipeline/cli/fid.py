@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, unknown
 from ngldm.pipeline.terminal import Device, progress
+from ngldm.scoring.names import PRETRAINED
 
 Source = Annotated[
     Path,
@@ -24,51 +25,88 @@ def fid(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="File with the weights of pytorch-fid's InceptionV3.", show_default="the file in torch's cache"
+            help="File with the weights of pytorch-fid's InceptionV3, or of DINOv2.", show_default="the cache's"
         ),
     ] = None,
+    extractor: Annotated[str, typer.Option(help="inception, or dinov2 for FD-DINOv2.")] = "inception",
+    resizing: Annotated[
+        str, typer.Option(help="standard: as pytorch-fid and FD-DINOv2 have it; clean: as clean-fid.")
+    ] = "standard",
+    extrapolate: Annotated[
+        bool, typer.Option("--extrapolate", help="Also FID-infinity: for infinitely many images of the second set.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
     save: Annotated[
         Path | None, typer.Option(help="Write the statistics of the first set to this .npz, in pytorch-fid's format.")
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Frechet distance between two sets of images in the 2048 features of Inception. Also KID, if both are images.
+    """Frechet distance between two sets of images in the features of Inception or DINOv2. Also KID, if both are images.
 
     A folder's images are read as the data set image_folder reads them, subfolders included.
     Photos are turned upright, and transparent pixels become white. Only the first frame of an animation is read.
     """
     target = resolve_device(device)
     be_deterministic()
+    from ngldm.scoring.asked.extrapolation import distance_at_infinity
+    from ngldm.scoring.distance.frechet import Moments, frechet_distance
     from ngldm.scoring.evaluation.kid import kid
-    from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
-    from ngldm.scoring.frechet import Moments, frechet_distance
 
     for source in (first, second):
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
     if save is not None and (save.suffix != ".npz" or save.is_dir()):
         raise InputError(f"--save: {save} must be the name of a file that ends in .npz")
-    opened = [open_source(source, batch_size, InceptionExtractor.dim) for source in (first, second)]
-    extractor = InceptionExtractor(inception_weights(weights), target)
+    network = _network(extractor, weights, resizing, target)
+    opened = [open_source(source, batch_size, network.dim) for source in (first, second)]
+    if extrapolate:
+        _require_line(second, opened[1], network.dim)
     statistics, features = [], []
     for source, (known, count, batches) in zip((first, second), opened, strict=True):
         if known:
             statistics.append(known)
             continue
-        features.append(_features(extractor, source.name, count, batches))
-        moments = Moments(extractor.dim).update(features[-1])
+        features.append(_features(network, source.name, count, batches))
+        moments = Moments(network.dim).update(features[-1])
         statistics.append((moments.mean, moments.cov))
-        if count <= extractor.dim:
-            print(f"note: {source} has {count} images; below {extractor.dim + 1} the covariance is singular")
+        if count <= network.dim:
+            print(f"note: {source} has {count} images; below {network.dim + 1} the covariance is singular")
     distance = frechet_distance(*statistics[0], *statistics[1])
-    kernel = kid(features[0], features[1]) if len(features) == 2 else None
-    spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
-    print(f"{extractor.metric}: {distance:.6f}" + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
-    if kernel and not spread:
-        print("note: KID has no spread here, because there are fewer images than in two subsets")
+    _say(f"{network.metric}: {distance:.6f}", kid(features[0], features[1]) if len(features) == 2 else None)
+    if extrapolate:
+        print(f"{network.metric}_infinity: {distance_at_infinity(features[-1], *statistics[0]):.6f}")
     if save is not None:
         _save(save, *statistics[0])
+
+
+def _say(distance: str, kernel: Any) -> None:
+    """Print the distance, and KID where it is known."""
+    spread = f" +- {kernel.std:.6f}" if kernel and kernel.std is not None else ""
+    print(distance + (f"  KID: {kernel.mean:.6f}{spread}" if kernel else ""))
+    if kernel and not spread:
+        print("note: KID has no spread here, because there are fewer images than in two subsets")
+
+
+def _network(extractor: str, weights: str | None, resizing: str, device: Any) -> Any:
+    """The extractor of that name."""
+    from ngldm.scoring.features.extractor import make_extractor
+
+    if extractor not in PRETRAINED:
+        raise unknown("--extractor", extractor, PRETRAINED)
+    return make_extractor(extractor, classifier=Path(), weights=weights, resizing=resizing, device=device)
+
+
+def _require_line(second: Path, opened: "Opened", dim: int) -> None:
+    """Check that there are enough images to extrapolate their number.
+
+    Raises:
+        InputError: there are too few, or only their statistics are known.
+    """
+    from ngldm.scoring.asked.extrapolation import smallest_set
+
+    if opened[0]:
+        raise InputError(f"--extrapolate: {second} holds statistics; the second set must be images")
+    smallest_set(opened[1], dim, "--extrapolate")
 
 
 def _features(extractor: Any, name: str, count: int, batches: Iterable[Any]) -> Any:
@@ -172,8 +210,8 @@ def _files(folder: Path) -> list[Path]:
 def _decoded(files: list[Path], batch_size: int) -> Iterator[Any]:
     import numpy as np
 
-    from ngldm.data.sources.finding import printable
-    from ngldm.data.sources.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.skips import printable
 
     batch: list[Any] = []
     for file in files:

@@ -72,7 +72,7 @@ def generate(
     from ngldm.sampling.generator import load
 
     with TemporaryDirectory() as folder:
-        generator = load(_model_file(noise, model, Path(folder)), target)
+        generator = load(model_file(noise, model, Path(folder)), target)
     chosen = generator.options(**options)
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
@@ -124,7 +124,7 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
     save_png(picture(shown), grid)
 
 
-def _model_file(noise: str | None, model: str | None, folder: Path) -> Path:
+def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
     if noise is not None:
         return workspace.model(noise)

@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
+from ngldm.pipeline.cli.exchange import export, importing
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
 from ngldm.pipeline.config.source import relative_note, require_source
@@ -63,12 +64,15 @@ def params(
     ] = None,
 ) -> None:
     """Check params.yaml and show all params with their meaning."""
+    from ngldm.pipeline.config.networks import check_networks, check_pretrained
     from ngldm.pipeline.config.noises import check_noises
 
     if overrides and not compose:
         raise InputError("--set: only together with --compose, which writes params.yaml again")
 
     def check(params: Params) -> None:
+        check_networks(params)
+        check_pretrained(params)
         check_noises(params)
         require_source(params.dataset.source)
 
@@ -89,6 +93,8 @@ app.add_typer(search.app, name="search")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))
+app.command(name="export")(export.export)
+app.command(name="import")(importing.import_)
 app.command(name="fid")(fid.fid)
 app.command(name="theorem1")(theorem1.theorem1)
 

@@ -13,6 +13,7 @@ DRAWS, BINS, LIMIT = 200_000, 25, 4.0
 ITEM, JOINT_DRAWS = (1, 8, 8), 50_000  # of a law of whole items, one element is taken from each of so many items
 CONF = Path("conf/noise")
 SPECTRUM_ITEMS = 4096  # latents whose power is measured
+COVARIANCE_ITEMS = 2**17  # latents whose covariance is measured: all are in memory at the same time
 
 
 @app.command()
@@ -104,12 +105,15 @@ def spectrum(
 def covariance(
     out: Annotated[Path, typer.Option(help=".npy file to write, 4 d^2 bytes for latents of d elements.")],
 ) -> None:
-    """Measure the covariance of the training latents, as a noise for a file in conf/noise/. Its root goes to a file."""
+    """Measure the covariance of the training latents, as a noise for a file in conf/noise/. Its root goes to a file.
+
+    Of more than 131072 latents the first ones are measured.
+    """
     from ngldm.data.latents import open_cache
     from ngldm.noise.laws.covariance import covariance_root, root_sha256, write_root
     from ngldm.pipeline import workspace
 
-    latents = open_cache(workspace.LATENTS).train
+    latents = open_cache(workspace.LATENTS).train[:COVARIANCE_ITEMS]
     try:
         root, shrinkage = covariance_root(latents)
     except InputError as error:

@@ -1,7 +1,7 @@
 """The checks of params.yaml that need the noises themselves, the schedule's numbers, and therefore torch."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -10,10 +10,11 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.networks.autoencoders.names import OWN_KEYS
 from ngldm.noise.registry import make_part
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import DatasetParams
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import check_sampler
@@ -27,7 +28,7 @@ def check_noises(params: Params) -> None:
             that does not fit the shape of the latents, a diffusion that is not for it or not for the schedule, or a
             sampler that is wrong for this diffusion.
     """
-    item = latent_shape(params)
+    item = _item(params, params.dataset)
     samplers = {f"sampler_options.{label}": params.sampler_options[label] for label in _used(params)}
     settings = (params.schedule.model_dump(), params.diffusion.model_dump())
     for label, options in params.noise_options.items():
@@ -36,14 +37,16 @@ def check_noises(params: Params) -> None:
         else:
             make_part(f"noise_options.{label}", options)
     for model in params.study_models():
-        own = latent_shape(params, model.dataset)
+        own = _item(params, model.dataset or params.dataset)
         composed = (model.schedule.model_dump(), model.diffusion.model_dump())
         chosen = {f"study.samplers.{label}": options for label, options in model.samplers.items()}
         _check(f"{model.key}.noise", model.variant.noise, own, composed, chosen)
 
 
 def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[int, ...] | None:
-    """(c, h, w) of the latents of images, (d,) of points. None for a table of points, which is not read yet.
+    """(c, h, w) of the latents of images, (d,) of points. None where that is in a file, which is not read yet.
+
+    So it is with a table of points, a pretrained autoencoder, and one's own kinds of autoencoders.
 
     Args:
         dataset: a variant's own; None takes that of the params.
@@ -54,9 +57,16 @@ def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[
     dataset = dataset or params.dataset
     if dataset.name == "points":
         return (dataset.law.dim,) if dataset.law else None
+    if params.autoencoder.kind not in OWN_KEYS:
+        return None
     image = image_shape(dataset.name, dataset.size, dataset.channels)
     with torch.device("meta"):  # no weights are made
-        return build_autoencoder(params.autoencoder.model_dump(exclude={"fit"}), image).latent_shape
+        return build_autoencoder(params.autoencoder.settings(), image).latent_shape
+
+
+def _item(params: Params, dataset: DatasetParams) -> tuple[int, ...] | Literal["columns", "any"]:
+    """The shape of a latent, or what is not known of it: the number of columns of points, or all of it."""
+    return latent_shape(params, dataset) or ("columns" if dataset.name == "points" else "any")
 
 
 def _used(params: Params) -> list[str]:
@@ -67,7 +77,7 @@ def _used(params: Params) -> list[str]:
 def _check(
     key: str,
     options: Mapping[str, object],
-    item: tuple[int, ...] | None,
+    item: tuple[int, ...] | Literal["columns", "any"],
     settings: tuple[dict[str, Any], dict[str, Any]],
     samplers: Mapping[str, SamplerOptions],
 ) -> None:
@@ -75,13 +85,16 @@ def _check(
 
     Args:
         key: of the noise, for the error message.
-        item: the shape of a latent; None for points of an unknown number of columns.
+        item: the shape of a latent; or "columns": points of any number of columns, "any": any shape.
         settings: of the schedule and of the diffusion.
         samplers: by the key of the setting.
     """
     noise = make_part(key, options)
     try:
-        noise.check_item(item or getattr(noise, "leading", ())[:1] or (1,))
+        if item == "columns":
+            item = getattr(noise, "leading", ())[:1] or (1,)
+        if item != "any":
+            noise.check_item(item)
         schedule = make_schedule(**settings[0])
         diffusion = Diffusion.make(noise, schedule, **settings[1])
         for name, sampler in samplers.items():

@@ -1,7 +1,8 @@
 """params.yaml with types. The whole file is checked before any work starts.
 
-Hydra writes the file from conf/, and the stages read it. The modules `sections`, `samplers` and `study` describe each
-key with its unit and range, `variants` composes the models of the study. This module checks the rules between keys.
+Hydra writes the file from conf/, and the stages read it. The modules `sections`, `architectures`, `samplers` and
+`study` describe each key with its unit and range, `variants` composes the models of the study. This module checks the
+rules between keys.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +14,22 @@ from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError
+from ngldm.networks.names import OWN_SECTIONS
+from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
-    AutoencoderParams,
     CurveParams,
-    DatasetParams,
     DiffusionParams,
     EvaluateParams,
     Label,
     LatentsParams,
-    MLPParams,
     ReferenceParams,
     SampleParams,
     ScheduleParams,
     Section,
     TrainParams,
-    UNetParams,
 )
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
@@ -78,6 +78,7 @@ class Params(Section):
     latents: LatentsParams
     schedule: ScheduleParams
     diffusion: DiffusionParams
+    network: NetworkParams = NetworkParams()  # params of an older version have none
     unet: UNetParams
     mlp: MLPParams
     train: TrainParams
@@ -144,6 +145,12 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _latents_fit_the_data(self) -> "Params":
+        if self.latents.dtype != "float32" and self.dataset.keep_pixels is not False:
+            raise ValueError(f"latents.dtype: {self.latents.dtype!r} needs dataset.keep_pixels false")
+        return self
+
+    @model_validator(mode="after")
     def _diffusion_fits_schedule(self) -> "Params":
         schedule, diffusion = self.schedule, self.diffusion
         require_signal(diffusion.objective, ends_in_noise(schedule.name, schedule.zero_terminal_snr))
@@ -203,6 +210,10 @@ class Params(Section):
         So a mean over trainings is one over sampling seeds too. All noises of a seed have the same.
         """
         return (self.sample.seed + self.training(label).seed - self.seed) % (MAX_SEED + 1)
+
+    def networks(self) -> dict[str, dict[str, Any]]:
+        """The arguments of `ngldm.model.item_settings` that say which network is trained."""
+        return {key: getattr(self, key).model_dump() for key in ("network", *OWN_SECTIONS)}
 
     def noise_arguments(self, label: str) -> dict[str, Any]:
         """`name` and `params` for `ngldm.noise.make_noise`."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
+from ngldm.data.sources.names import LATENT_TYPES
 from ngldm.diffusion.names import (
     COUPLINGS,
     FORWARDS,
@@ -23,10 +23,8 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.networks.names import AUTOENCODERS, TIME_EMBEDDINGS, TRANSFORMS
-from ngldm.pipeline.config.source import check_spelling
 from ngldm.sampling.names import MAX_SEED
-from ngldm.scoring.names import EXTRACTORS, PROTOCOLS
+from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
 
 
@@ -102,88 +100,6 @@ class TrainParams(Fit):
         return self
 
 
-class LawParams(Section):
-    """A synthetic law of points: x = centre of a random mode + scale * z (`ngldm.data.sources.points.laws`)."""
-
-    dim: PositiveInt = Field(description="columns d")
-    tails: Annotated[str, OneOf(TAILS)] = Field(description="law of z")
-    shared: bool = Field(description="true: one random radius per point; false: independent coordinates")
-    df: Positive | None = Field(default=None, description="degrees of freedom (student_t)")
-    alpha: Annotated[float, Field(gt=0.0, lt=2.0)] | None = Field(default=None, description="index (stable)")
-    weights: Annotated[list[Positive], Field(min_length=1)] = Field(description="of the modes; divided by their sum")
-    radius: float = Field(ge=0.0, description="distance of the centres of the modes from the origin")
-    scale: Positive = Field(description="of z")
-
-    @model_validator(mode="after")
-    def _options_fit_tails(self) -> "LawParams":
-        for key, owner in (("df", "student_t"), ("alpha", "stable")):
-            if (getattr(self, key) is None) == (self.tails == owner):
-                raise ValueError(f"{key}: {getattr(self, key)}; needed with tails {owner!r}, and only there")
-        return self
-
-
-class DatasetParams(Section):
-    name: Annotated[str, OneOf(tuple(SOURCE_OPTIONS))] = Field(description="which data set")
-    source: str = Field(
-        description="path that DVC checks for changes: images (image_folder), table (points), or a file of conf"
-    )
-    test_size: PositiveInt | None = Field(
-        default=None,
-        description="number of test images (digits, photographs; image_folder without train/ and test/) or test points "
-        "(points)",
-    )
-    seed: int = Field(default=0, ge=0, description="seed of the split")
-    mirror: str | None = Field(
-        default=None, description="address to use instead of the authors' server; ends in / (cifar10, fashion_mnist)"
-    )
-    size: PositiveInt | None = Field(
-        default=None, description="side of the square images, in pixels (image_folder, photographs)"
-    )
-    channels: Literal[1, 3] | None = Field(default=None, description="1 is grey, 3 is RGB (image_folder)")
-    min_side: PositiveInt | None = Field(default=None, description="smallest side of a usable file (image_folder)")
-    on_error: Literal["fail", "skip"] | None = Field(
-        default=None,
-        description="on an unusable file: fail stops, skip leaves it out and reports it (image_folder)",
-    )
-
-    long_tail: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
-        default=None,
-        description="class c keeps n_0 long_tail^c training images, n_0 those of class 0; the others are held out, for "
-        "the extractor only (images with labels)",
-    )
-    transform: Annotated[str, OneOf(TRANSFORMS)] | None = Field(
-        default=None, description="what is applied before training and undone after sampling (points)"
-    )
-    train_size: PositiveInt | None = Field(
-        default=None, description="training points of a law, or training crops (points, photographs)"
-    )
-    law: LawParams | None = Field(default=None, description="draw points of this law; null: read the table in source")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _source_is_a_path(cls, content: object) -> object:
-        if isinstance(content, dict) and "source" in content:
-            check_spelling(content["source"])
-        return content
-
-    @model_validator(mode="after")
-    def _options_fit_name(self) -> "DatasetParams":
-        check_source(self.name, self.model_dump(exclude={"name", "source", "seed"}))
-        if self.mirror is not None and not self.mirror.endswith("/"):
-            raise ValueError(f"mirror: {self.mirror!r} must end in /")
-        return self
-
-
-class AutoencoderParams(Section):
-    kind: Annotated[str, OneOf(AUTOENCODERS)] = Field(description="architecture; identity: latents are pixels")
-    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
-    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
-    levels: PositiveInt = Field(description="halvings of the side (kl)")
-    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
-    kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
-    fit: Fit
-
-
 class ScheduleParams(Section):
     name: Annotated[str, OneOf(SCHEDULES)] = Field(description="how signal and noise change with t")
     num_train_timesteps: PositiveInt = Field(description="T")
@@ -202,31 +118,6 @@ class ScheduleParams(Section):
     def _shape_is_possible(self) -> "ScheduleParams":
         check_shape(self.name, self.zero_terminal_snr, self.model_dump(include=set(SHAPE)))
         return self
-
-
-class UNetParams(Section):
-    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
-    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
-    attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
-    attention_head_dim: PositiveInt = Field(description="channels per attention head")
-    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t is given to the network")
-    dropout: Fraction = Field(description="dropout probability in each block")
-
-    @model_validator(mode="after")
-    def _levels_exist(self) -> "UNetParams":
-        for level in self.attention_levels:
-            if level >= len(self.widths):
-                raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
-            if self.widths[level] % self.attention_head_dim:
-                raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
-        return self
-
-
-class MLPParams(Section):
-    """The network for points."""
-
-    width: PositiveInt = Field(description="of the hidden layers")
-    depth: PositiveInt = Field(description="residual layers")
 
 
 class DiffusionParams(Section):
@@ -271,6 +162,9 @@ class DiffusionParams(Section):
 
 class LatentsParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the encoder")
+    dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
+        default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
+    )
 
 
 class SampleParams(Section):
@@ -306,6 +200,12 @@ class EvaluateParams(Section):
         "labels, of points the points themselves"
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
+    dinov2_weights: str | None = Field(
+        description="DINOv2's weights, a file or a repository of the Hugging Face hub; null: that of ViT-L/14"
+    )
+    resizing: Annotated[str, OneOf(RESIZINGS)] = Field(
+        description="of images for Inception and DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid"
+    )
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
     kid_subsets: PositiveInt = Field(description="KID subsets")
@@ -313,3 +213,17 @@ class EvaluateParams(Section):
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )
+    inception_score: bool = Field(description="also the Inception Score, with extractor inception")
+    extrapolate: bool = Field(description="also the distance for infinitely many generated images (FID-infinity)")
+
+    @property
+    def weights(self) -> str | None:
+        """The weights of the extractor; None if it has none to choose."""
+        chosen: str | None = getattr(self, f"{self.extractor}_weights", None)
+        return chosen
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> "EvaluateParams":
+        if self.inception_score and self.extractor != "inception":
+            raise ValueError(f"inception_score: true needs extractor inception, not {self.extractor!r}")
+        return self

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ngldm.pipeline.config.dataset import DatasetParams
 from ngldm.pipeline.config.faults import composed
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import DatasetParams, DiffusionParams, Fit, ScheduleParams, TrainParams
+from ngldm.pipeline.config.sections import DiffusionParams, Fit, ScheduleParams, TrainParams
 from ngldm.pipeline.config.study import TRAIN_SET, StudyParams, StudyVariant
 
 OWN_KEYS = ("law", "transform", "train_size", "test_size", "seed")  # of a data set, that a variant may replace

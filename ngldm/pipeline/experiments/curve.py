@@ -20,6 +20,7 @@ from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import CurveParams, EvaluateParams
 from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.pipeline.experiments.scorer import stage_scorer
+from ngldm.pipeline.own_network import own_autoencoder, own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
 from ngldm.sampling.generator import load
@@ -71,10 +72,12 @@ class SnapshotScores:
         """
         if not files:
             return []
-        diffusion = load_model(files[0]).diffusion
+        model = load_model(files[0])
+        diffusion = model.diffusion
         law, timesteps = diffusion.noise, diffusion.schedule.num_train_timesteps
         sampler = resolve_sampler(self.options.settings(), law.name, timesteps)
         settings, own = {**self.behind["settings"], "sampler": sampler}, own_noise(law.name, law.params)
+        own |= own_network(model.network_kind) | own_autoencoder(model.autoencoder_kind)
         rows: list[CurveRow] = []
         for file in files:
             inputs = {**self.behind["inputs"], "model": sha256_file(file)}
@@ -120,7 +123,7 @@ class SnapshotScores:
         step = int(file.stem)
         row = CurveRow(
             step=step,
-            epoch=step * self.batch_size / scorer.num_real,
+            epoch=step * self.batch_size / scorer.num_train,
             value=distance,
             metric=scorer.metric,
             num_images=scorer.count,

@@ -15,11 +15,11 @@ from ngldm.io.items import as_images
 from ngldm.io.tensors import to_float
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
+from ngldm.scoring.distance.scorer import measure_real
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, accuracy, classifier_loss
 from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
-from ngldm.scoring.scorer import measure_real
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
@@ -81,6 +81,11 @@ def train_classifier(
     return trained
 
 
+def kept_tests(count: int) -> Tensor:
+    """The numbers of the test images of `count` whose features are kept: at most `MAX_FEATURES`, a random subset."""
+    return torch.from_numpy(np.random.default_rng(0).permutation(count)[:MAX_FEATURES])
+
+
 def write_reference(
     extractor: Extractor, data: Dataset, folder: Path, batch_size: int, advance: Callable[[int], None] = lambda n: None
 ) -> dict[str, object] | None:
@@ -94,36 +99,40 @@ def write_reference(
     Returns:
         What reference.json says of them. None but for the main process.
     """
-    measured = measure_real(extractor, data, folder, batch_size, advance)
+    tests = kept_tests(len(data.test))
+    measured = measure_real(extractor, data, folder, batch_size, tests, advance)
     if measured is None:
         return None
     floor, test_features = measured
-    further = further_reference(data, test_features, extractor)
+    further = further_reference(data, tests, test_features, extractor)
     np.savez(folder / workspace.FURTHER.name, allow_pickle=False, **further)
     return {
         "extractor": extractor.name,
         "metric": extractor.metric,
         "weights_sha256": extractor.weights_sha256,
         "num_images": len(data.train),
+        **({} if data.total is None else {"train_images": data.total}),
         "floor": floor,
         "floor_num_images": len(data.test),
     }
 
 
-def further_reference(data: Dataset, test_features: Tensor, extractor: Extractor) -> dict[str, NDArray[np.generic]]:
+def further_reference(
+    data: Dataset, kept: Tensor, test_features: Tensor, extractor: Extractor
+) -> dict[str, NDArray[np.generic]]:
     """The arrays of further.npz (`ngldm.scoring.further.scores`).
 
     Args:
-        test_features: (T, D) of the test images; at most `MAX_FEATURES` of them are kept, a random subset.
+        kept: (K,) numbers of test images (`kept_tests`).
+        test_features: (K, D) theirs.
         extractor: gave the features. One that knows the classes of the labels also gives what finds them in features.
     """
     if data.points is not None:
         centres = np.array(data.points.centres, np.float64).reshape(-1, data.train.shape[1])
         return {"train": data.train, "test": data.test, "centres": centres}
-    kept = np.random.default_rng(0).permutation(len(test_features))[:MAX_FEATURES]
     return {
-        "test_features": test_features.numpy()[kept],
-        "test_labels": data.test_labels[kept],
+        "test_features": test_features.numpy(),
+        "test_labels": data.test_labels[kept.numpy()],
         "spectrum": radial_spectrum(as_images(data.train)),
         **_class_head(extractor),
     }

@@ -7,7 +7,6 @@ import torch
 
 from ngldm.data.dataset import Dataset
 from ngldm.data.latents import Latents
-from ngldm.data.statistics import latent_extent
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
@@ -38,4 +37,4 @@ def fresh_model(
     autoencoder = load_autoencoder(autoencoder_file, data.item_shape)
     about = {"autoencoder": autoencoder.settings, "dataset": data.name}
     torch.manual_seed(stream_seed(seed, "unet"))
-    return Model.build({**settings, **about}, autoencoder, cache.statistics, latent_extent(cache.train))
+    return Model.build({**settings, **about}, autoencoder, cache.statistics, cache.extent())

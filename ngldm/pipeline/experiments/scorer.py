@@ -4,7 +4,7 @@ import torch
 
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.sections import EvaluateParams
-from ngldm.scoring.scorer import Scorer, open_scorer
+from ngldm.scoring.distance.scorer import Scorer, open_scorer
 
 
 def stage_scorer(config: EvaluateParams, num_images: int, device: torch.device) -> Scorer:
@@ -18,7 +18,7 @@ def stage_scorer(config: EvaluateParams, num_images: int, device: torch.device) 
         num_images,
         protocol=config.fid_protocol,
         extractor=config.extractor,
-        inception_weights=config.inception_weights,
+        weights=config.weights,
         device=device,
     )
     for note in scorer.notes:

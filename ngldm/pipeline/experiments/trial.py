@@ -18,14 +18,15 @@ from ngldm.pipeline.config.sections import TrainParams
 from ngldm.pipeline.experiments.models import fresh_model
 from ngldm.pipeline.experiments.study.compute import score_samplers
 from ngldm.pipeline.experiments.study.inputs import Inputs
+from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
-from ngldm.scoring.scorer import Scorer
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 
-INPUTS = tuple(Inputs().files())
+INPUTS = Inputs()
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Bench:
         model = fresh_model(training.settings, training.seed, self.data, self.cache)
         ema = EMA(model.network, config.ema_decay)
         decided_by = {**model.config, "seed": training.seed, "train": decisive(config.model_dump())}
-        behind = made_from(decided_by, INPUTS, Path(__file__)) | own_noise(**training.settings["noise"])
+        behind = made_from(decided_by, INPUTS.files(), Path(__file__))
+        behind |= own_noise(**training.settings["noise"]) | own_network(model.network_kind)
         model = model.to(self.device)
         with resumable(training.label, training.label, behind, config.checkpoint_every) as checkpointer:
             task = Task(model.diffusion.loss, Split.of(self.cache.train))

@@ -139,7 +139,7 @@ class Objective:
             "noise": params.noise_arguments(self.label),
             "schedule": params.schedule.model_dump(),
             "diffusion": params.diffusion.model_dump(),
-            **item_settings(self.bench.data.item_shape, params.unet.model_dump(), params.mlp.model_dump()),
+            **item_settings(self.bench.data.item_shape, **params.networks()),
         }
 
     def _resolved(self, params: Params, settings: Mapping[str, object]) -> SamplerSettings:

@@ -153,7 +153,7 @@ def confirm_jobs(plan: Plan, label: str, best: "FrozenTrial", item_shape: tuple[
         "noise": params.noise_arguments(label),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        **item_settings(item_shape, params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings(item_shape, **params.networks()),
     }
     scoring = {
         "sample_seeds": [config.first_seed + number for number in range(config.sample_seeds)],
@@ -162,7 +162,7 @@ def confirm_jobs(plan: Plan, label: str, best: "FrozenTrial", item_shape: tuple[
     }
     train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
     return [
-        Job(label, seed, model, {TUNED: settings}, train, scoring, params.evaluate.inception_weights)
+        Job(label, seed, model, {TUNED: settings}, train, scoring, params.evaluate.weights)
         for seed in range(config.first_seed, config.first_seed + config.train_seeds)
     ]
 

@@ -73,7 +73,7 @@ def prepare(plan: Plan, grace: int) -> None:
     Raises:
         InputError: a file is missing, the storage cannot be reached, or a study was begun with others.
     """
-    for path in trial_code.INPUTS:
+    for path in trial_code.INPUTS.files():
         require(path, "the stages `latents` and `reference`")
     open_studies(plan, storage.open_storage(plan.storage, grace), create=True)
 
@@ -116,7 +116,7 @@ def _behind(plan: Plan, label: str) -> dict[str, Any]:
     settings["noise"] = plan.search.model_dump(include={"noises"}, exclude_defaults=True)["noises"][label]
     base = plan.base(label)
     read = {key: base[key] for key in ("schedule", "diffusion", "unet", "mlp", "train", "noise_options", "evaluate")}
-    return made_from({**settings, "params": read}, trial_code.INPUTS, Path(trial_code.__file__))
+    return made_from({**settings, "params": read}, trial_code.INPUTS.files(), Path(trial_code.__file__))
 
 
 def _require_same(study: "Study", behind: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from ngldm.pipeline.search.studies import MADE_FROM, Plan, first_values, open_st
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.search import study_run
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.scorer import open_scorer
+from ngldm.scoring.distance.scorer import open_scorer
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -53,7 +53,7 @@ def work(plan: Plan, device: str, grace: int, report: Report = print) -> None:
     scorer = open_scorer(
         *(workspace.REFERENCE, sampling.num_images),
         extractor=evaluate.extractor,
-        inception_weights=evaluate.inception_weights,
+        weights=evaluate.weights,
         device=target,
     )
     bench = Bench(scorer, plan.search.seed, sampling.batch_size, target)

@@ -23,7 +23,9 @@ from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, St
 from ngldm.sampling.best import resolve_sampler
 
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
-TRAINING_SECTIONS = ("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "unet", "mlp", "train")
+TRAINING_SECTIONS = (
+    *("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "network", "unet", "mlp", "train"),
+)
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import picture
-from ngldm.model import DenoiserNetwork, Model
+from ngldm.model import Model
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.sampling.generator import Generator
 from ngldm.training.ema import EMA
@@ -16,7 +17,7 @@ from ngldm.training.loop import Report
 IMAGES, POINTS, SEED = 16, 2000, 0
 
 
-def preview(model: Model, ema: EMA[DenoiserNetwork], device: torch.device | str) -> UInt8Array:
+def preview(model: Model, ema: EMA[nn.Module], device: torch.device | str) -> UInt8Array:
     """A picture of a few images, or of some points, uint8 (H, W, C).
 
     It shows the averaged weights, with the best known sampler of the noise. It uses its own random generators and
@@ -36,7 +37,7 @@ def preview(model: Model, ema: EMA[DenoiserNetwork], device: torch.device | str)
     return picture(images, rows=2, columns=8)
 
 
-def reporter(run: Run, model: Model, ema: EMA[DenoiserNetwork], device: torch.device | str) -> Callable[[Report], None]:
+def reporter(run: Run, model: Model, ema: EMA[nn.Module], device: torch.device | str) -> Callable[[Report], None]:
     """A function that writes each report of a training to MLflow: its figures and, after an evaluation, a few images.
 
     A resumed training first repeats its old reports. For these only the figures are written.

@@ -12,9 +12,9 @@ from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import Scores
 from ngldm.scoring.names import PER_CLASS
-from ngldm.scoring.scorer import Scorer
 
 # What must be equal in two references if scores are compared. Measured figures are not here: last digits may vary.
 SHARED = ("dataset_sha256", "extractor", "weights_sha256", "metric")

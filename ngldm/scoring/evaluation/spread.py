@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.frechet import factor
+from ngldm.scoring.distance.frechet import factor
 
 FEWEST = 4  # two are left out, and a covariance needs two
 PAIRS = 2**12  # that are left out: v_2 is then known to some 5 %

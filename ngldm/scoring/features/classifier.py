@@ -14,6 +14,7 @@ from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_tensor
+from ngldm.scoring.frechet import Moments
 
 
 class Classifier(nn.Module):
@@ -85,13 +86,10 @@ class Classifier(nn.Module):
             hidden: Tensor = self.body(to_float(images[part * batch_size : (part + 1) * batch_size]))
             return hidden
 
-        parts = list(processes.spread(-(-len(images) // batch_size), make))
-
-        def moments() -> tuple[Tensor, Tensor]:
-            hidden = torch.cat(parts).double()
-            return hidden.mean(0), hidden.std(0).clamp(min=1e-6)
-
-        mean, std = processes.from_main(moments)
+        moments = Moments(len(self.feature_mean))
+        for hidden in processes.spread(-(-len(images) // batch_size), make):
+            moments.update(hidden)
+        mean, std = processes.from_main(lambda: (moments.mean, moments.cov.diagonal().sqrt().clamp(min=1e-6)))
         self.feature_mean.copy_(mean)
         self.feature_std.copy_(std)
 

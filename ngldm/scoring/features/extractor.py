@@ -1,6 +1,7 @@
 """Feature extractors: they turn uint8 images, or points, into vectors, and scores compare sets of these vectors.
 
 - `inception` is the network of FID, from the package pytorch-fid. Only its distance is called `fid`.
+- `dinov2` is the network of FD-DINOv2, from timm. Its distance is called `fd_dinov2`.
 - `classifier` is a small network that is trained on the data set's own labels. It is for small or grey images, on which
   Inception features say little. Its distance is called `fd_classifier`.
 - `rotation` is the same network, trained to find how an image was rotated. It is for images without labels. Its
@@ -21,6 +22,7 @@ from ngldm.io import processes
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.items import Items
 from ngldm.scoring.features.classifier import ClassifierExtractor
+from ngldm.scoring.features.dinov2 import DinoV2Extractor, dinov2_weights
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
 from ngldm.scoring.features.points import SCALE, PointsExtractor
 from ngldm.scoring.names import EXTRACTORS
@@ -30,7 +32,7 @@ class Extractor(Protocol):
     """What scoring needs from an extractor.
 
     Attributes:
-        name: "classifier", "rotation", "inception" or "points".
+        name: one of `EXTRACTORS` but "auto".
         metric: name of its Frechet distance in tables.
         dim: length of a feature vector.
         weights_sha256: SHA-256 of the file of its weights.
@@ -47,21 +49,29 @@ class Extractor(Protocol):
 
 
 def make_extractor(
-    name: str, *, classifier: Path, inception: str | None, device: torch.device | str = "cpu"
+    name: str,
+    *,
+    classifier: Path,
+    weights: str | None = None,
+    resizing: str = "standard",
+    device: torch.device | str = "cpu",
 ) -> Extractor:
     """The extractor of that name.
 
     Args:
-        name: "classifier", "rotation", "inception" or "points".
+        name: one of `EXTRACTORS` but "auto".
         classifier: file of the trained classifier; the file `SCALE`, of points, lies beside it.
-        inception: path of the Inception weights; None takes torch's cache.
+        weights: of "inception" or "dinov2" (`inception_weights`, `dinov2_weights`); None takes the cache's.
+        resizing: of the images for "inception" and "dinov2": one of `RESIZINGS`. The others resize nothing.
         device: where the network computes.
 
     Raises:
         InputError: an unknown name, or the weights are missing or damaged.
     """
     if name == "inception":
-        return InceptionExtractor(inception_weights(inception), device)
+        return InceptionExtractor(inception_weights(weights), device, resizing)
+    if name == "dinov2":
+        return DinoV2Extractor(dinov2_weights(weights), device, resizing)
     if name == "points":
         return PointsExtractor(classifier.with_name(SCALE))
     if name not in ("classifier", "rotation"):
@@ -91,7 +101,7 @@ def choose_extractor(name: str, train_labels: NDArray[np.int64]) -> str:
     if name == "classifier" and classes < 2:
         raise InputError(
             f"evaluate.extractor: classifier needs images of at least two classes, the training images have {classes}; "
-            "choose auto or rotation, which need no labels, or inception"
+            "choose auto or rotation, which need no labels, or inception or dinov2"
         )
     return name
 

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
-from ngldm.io.items import Items
+from ngldm.io.items import Items, as_images
 from ngldm.io.tensors import require_finite
+from ngldm.scoring.features.resizing import check_resizing, pil_bicubic
 
 # The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.
 FID_WEIGHTS_PREFIX = "6726825d"
@@ -72,25 +73,36 @@ def _state_dict_instead_of_download(state: dict[str, Tensor]) -> Iterator[None]:
 
 
 class InceptionExtractor:
-    """The 2048 features of pytorch-fid's InceptionV3, with the resizing and scaling of that package.
+    """The 2048 features of pytorch-fid's InceptionV3.
+
+    Args:
+        resizing: to the network's 299 x 299. "standard": as pytorch-fid does, bilinear, without averaging where an
+            image gets smaller. "clean": as clean-fid does (`ngldm.scoring.features.resizing`), and its scaling.
 
     Raises:
-        InputError: the file does not hold these weights.
+        InputError: the file does not hold these weights, or an unknown resizing.
     """
 
     name = "inception"
     dim = 2048
+    side = 299
 
-    def __init__(self, weights: Path, device: torch.device | str = "cpu") -> None:
+    def __init__(self, weights: Path, device: torch.device | str = "cpu", resizing: str = "standard") -> None:
         from pytorch_fid.inception import InceptionV3
+
+        self.clean = check_resizing(resizing) == "clean"
 
         self.weights_sha256 = sha256_file(weights)
         # The distance is an FID only with the genuine weights; with others it is the distance of another network.
-        self.metric = "fid" if self.weights_sha256.startswith(FID_WEIGHTS_PREFIX) else "fd_inception"
+        metric = "fid" if self.weights_sha256.startswith(FID_WEIGHTS_PREFIX) else "fd_inception"
+        self.metric = f"{metric}_clean" if self.clean else metric
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
             with _state_dict_instead_of_download(state):
-                self.model = InceptionV3([InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]]).eval().to(device)
+                block = InceptionV3.BLOCK_INDEX_BY_DIM[self.dim]
+                scaled = not self.clean  # else `_clean` does it
+                self.model = InceptionV3([block], resize_input=scaled, normalize_input=scaled).eval().to(device)
+            self.class_weights: Tensor = state["fc.weight"]  # (1008, 2048): of the classes, for the Inception Score
             require_finite(state, weights)
         except Exception as error:  # for a damaged or wrong file, torch.load and load_state_dict raise many types
             raise InputError(
@@ -101,8 +113,15 @@ class InceptionExtractor:
 
     @torch.inference_mode()
     def __call__(self, images: Items) -> Tensor:
-        x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
-        if x.shape[1] == 1:
-            x = x.expand(-1, 3, -1, -1)
+        x = self._clean(images) if self.clean else self._standard(images)
         out: Tensor = self.model(x)[0][:, :, 0, 0].cpu()
         return out
+
+    def _standard(self, images: Items) -> Tensor:
+        """(B, 3, H, W) in [0, 1]; the network resizes and scales it."""
+        x = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(self.device).float() / 255.0
+        return x.expand(-1, 3, -1, -1)
+
+    def _clean(self, images: Items) -> Tensor:
+        """(B, 3, 299, 299), scaled as the TensorFlow network does."""
+        return (pil_bicubic(as_images(images), self.side, rounded=False).to(self.device) - 128.0) / 128.0

@@ -34,7 +34,6 @@ def coverage(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS, chun
         neighbours: k, at least 1; at most N - 1 is used.
         chunk: rows of the distance matrix that are in memory at the same time.
     """
-    real, generated = real.float(), generated.float()
     k = min(neighbours, len(real) - 1)
     inside, covered = 0, []
     for part, reach in zip(real.split(chunk), radii(real, k, chunk).split(chunk), strict=True):

@@ -16,8 +16,8 @@ def memorised(generated: Tensor, train: Tensor, test: Tensor, chunk: int = 1024)
         chunk: rows of the distance matrix that are in memory at the same time.
     """
     nearer = []
-    for part in generated.float().split(chunk):
-        nearest = [_nearest(part, real.float(), chunk) for real in (train, test)]
+    for part in generated.split(chunk):
+        nearest = [_nearest(part, real, chunk) for real in (train, test)]
         nearer.append(nearest[0] < nearest[1])
     return torch.cat(nearer)
 

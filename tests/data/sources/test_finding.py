@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.sources.finding import Skip, find_images, is_tool_name, printable, top
+from ngldm.data.sources.finding import find_images, is_tool_name, top
+from ngldm.data.sources.pixels.skips import Skip, printable
 from ngldm.io.errors import InputError
 
 

@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.sources.image_folder import Settings, decode, to_square
+from ngldm.data.sources.image_folder import decode
 from ngldm.data.sources.layout import describe_layout
-from ngldm.data.sources.reader import flatten
+from ngldm.data.sources.pixels.reader import flatten
+from ngldm.data.sources.pixels.square import Settings, to_square
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.errors import InputError
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ngldm.data.sources.finding import Skip
 from ngldm.data.sources.layout import FILE, arrange, common_folder, describe_layout, require_one_set, understood
+from ngldm.data.sources.pixels.skips import Skip
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 

@@ -43,5 +43,46 @@ def test_the_shape_is_that_of_the_images_that_are_made(name, options, tmp_path):
     assert image_shape(name, options.get("size"), None) == (channels, height, width)
 
 
-def test_the_shape_of_a_folder_of_images_follows_from_its_options():
-    assert image_shape("image_folder", 32, 3) == (3, 32, 32)
+@pytest.mark.parametrize("name", ["image_folder", "huggingface", "webdataset"])
+def test_the_shape_of_images_that_are_read_follows_from_the_options(name):
+    assert image_shape(name, 32, 3) == (3, 32, 32)
+
+
+STREAMED = {
+    **{"image": "png", "size": 8, "channels": 1, "min_side": 4, "on_error": "fail"},
+    **{"test_size": 10, "keep_pixels": False, "keep_images": 100},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("webdataset", {"shards": "???"}, r"^shards: missing; data set 'webdataset' needs it$"),
+        ("webdataset", {"test_size": None}, r"^test_size: missing; without test_split or test_shards"),
+        ("webdataset", {"keep_images": None}, r"^keep_images: None; needed with keep_pixels false, and only there$"),
+        ("webdataset", {"keep_pixels": True}, r"^keep_images: 100; needed with keep_pixels false, and only there$"),
+        ("webdataset", {"hub": "user/name"}, r"^hub: not an option of data set 'webdataset'"),
+        ("huggingface", {"shards": None, "hub": "user/name"}, r"^revision: None; needed with hub, and only there$"),
+        ("huggingface", {"shards": None, "revision": "a" * 40}, r"^revision: 'a+'; needed with hub, and only there$"),
+        ("huggingface", {"shards": None, "hub": "u/n", "revision": "main"}, r"^revision: 'main' is no commit; .*move$"),
+        ("webdataset", {"long_tail": 0.5}, r"^long_tail: not an option of data set 'webdataset'; its options are \["),
+        ("image_folder", {"shards": None, "image": None}, r"^keep_pixels: not an option of data set 'image_folder'"),
+    ],
+)
+def test_options_of_data_sets_in_shards_go_together(name: str, changed: dict[str, object], message: str) -> None:
+    options = {**STREAMED, "shards": "a.tar", **({"train_split": "train"} if name == "huggingface" else {}), **changed}
+    with pytest.raises(InputError, match=message):
+        check_source(name, options)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("webdataset", {"shards": "a.tar"}),
+        ("webdataset", {"shards": "a.tar", "test_shards": "b.tar", "test_size": None}),
+        ("webdataset", {"shards": "a.tar", "keep_pixels": True, "keep_images": None}),
+        ("huggingface", {"train_split": "train", "hub": "user/name", "revision": "0123456789" * 4}),
+    ],
+)
+def test_data_sets_in_shards_that_are_right(name: str, more: dict[str, object]) -> None:
+    check_source(name, {**STREAMED, **more})

@@ -12,6 +12,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import (
+    AUTOENCODERS,
     load_autoencoder,
     reconstruction_picture,
     reconstruction_psnr,
@@ -193,3 +194,33 @@ def test_the_picture_has_originals_above_their_reconstructions(build) -> None:
     other = reconstruction_picture(build(KL), images, count=3)
     assert np.array_equal(other[2:50, 52:100], cell)
     assert not np.array_equal(other[52:100, 52:100], cell)
+
+
+def test_one_of_ones_own_gets_its_options_and_comes_back_from_its_file(build, tmp_path, monkeypatch) -> None:
+    """The keys of ngldm's own kinds, which every params.yaml has, are not its options."""
+    monkeypatch.setattr(AUTOENCODERS, "entries", dict(AUTOENCODERS.entries))
+
+    class Scaled(Autoencoder):
+        def __init__(self, shape: tuple[int, ...], width: float) -> None:
+            super().__init__()
+            self.latent_shape = shape
+            self.width = torch.nn.Parameter(torch.tensor(width, dtype=torch.float64))
+
+        def encode(self, x: Tensor) -> Tensor:
+            return x * self.width
+
+    @AUTOENCODERS.register("scaled")
+    def scaled(shape: tuple[int, ...], width: float = 2.0) -> Autoencoder:
+        return Scaled(shape, width)
+
+    x = torch.ones(1, *GREY)
+    assert float(build({**KL, "kind": "scaled"}).encode(x).mean()) == 2.0
+    model = build({**KL, "kind": "scaled", "options": {"width": 3.0}})
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    save_autoencoder(model, tmp_path / "a.safetensors")
+    loaded = load_autoencoder(tmp_path / "a.safetensors", GREY)
+    assert torch.equal(loaded.encode(x), 3.0 * x)
+    with pytest.raises(InputError, match="autoencoder 'scaled' has no parameter 'levels'; it has: width"):
+        build({"kind": "scaled", "options": {"levels": 1}})
+    with pytest.raises(InputError, match=r"options: \[3\] is not a value of type dict"):
+        build({"kind": "scaled", "options": [3]})

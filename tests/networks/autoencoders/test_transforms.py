@@ -6,8 +6,8 @@ import torch
 
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.networks.autoencoders.names import TRANSFORMS
 from ngldm.networks.autoencoders.transforms import inverse_transform, transform
-from ngldm.networks.names import TRANSFORMS
 
 POINTS = torch.cat([10.0 ** torch.linspace(-6, 6, 40)[:, None] * torch.randn(40, 3), torch.zeros(1, 3)]).double()
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from ngldm.networks.autoencoders.names import AUTOENCODERS
+from ngldm.networks.names import AUTO, NETWORKS
 from ngldm.noise import noise_names
 from ngldm.sampling.names import SAMPLER_OPTIONS
 
@@ -17,6 +19,8 @@ Ngldm = Callable[..., tuple[int, str, str]]
     [
         ("noises", noise_names()),
         ("samplers", list(SAMPLER_OPTIONS)),
+        ("networks", [name for name in NETWORKS if name != AUTO]),
+        ("autoencoders", list(AUTOENCODERS)),
         ("recipes", [path.stem for path in (ROOT / "conf" / "recipe").glob("*.yaml")]),
         ("datasets", [path.stem for path in (ROOT / "conf" / "dataset").glob("*.yaml")]),
     ],

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ngldm.scoring.features import inception
+from ngldm.scoring.features import extractor
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ class Flat:
 
     dim, name, metric, weights_sha256, seen = 4, "flat", "fid", "d" * 64, 0
 
-    def __init__(self, weights: Path, device: object) -> None:
+    def __init__(self, weights: Path, device: object, resizing: str) -> None:
         pass
 
     def __call__(self, images: np.ndarray) -> torch.Tensor:
@@ -30,8 +30,8 @@ class Flat:
 @pytest.fixture(autouse=True)
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     Flat.seen = 0
-    monkeypatch.setattr(inception, "InceptionExtractor", Flat)
-    monkeypatch.setattr(inception, "inception_weights", lambda path: path)
+    monkeypatch.setattr(extractor, "InceptionExtractor", Flat)
+    monkeypatch.setattr(extractor, "inception_weights", lambda path: path)
 
 
 def images(path: Path, count: int) -> Path:
@@ -133,3 +133,35 @@ def test_what_a_folder_leaves_out_is_said_once(ngldm, tmp_path):
     code, out, _ = ngldm("fid", folder, images(tmp_path / "a.npy", 30), "--device", "cpu")
     assert code == 0
     assert out.count("left out") <= 1
+
+
+def test_extrapolation_needs_enough_images_of_the_second_set(ngldm, tmp_path: Path) -> None:
+    first, second = images(tmp_path / "a.npy", 20), images(tmp_path / "b.npy", 9)
+    code, _, err = ngldm("fid", first, second, "--extrapolate")
+    assert code == 2
+    assert "--extrapolate: 9 images are too few for 4 features" in err
+    known = statistics(tmp_path / "c.npz", np.zeros(4), np.eye(4))
+    code, _, err = ngldm("fid", first, known, "--extrapolate")
+    assert code == 2
+    assert "the second set must be images" in err
+    assert Flat.seen == 0
+    code, out, _ = ngldm("fid", known, first, "--extrapolate")
+    assert code == 0
+    assert "_infinity: " in out
+
+
+def test_dinov2_scores_two_sets(ngldm, tmp_path: Path, dinov2_state) -> None:
+    torch.save(dinov2_state(), tmp_path / "dinov2.pth")
+    first, second = images(tmp_path / "a.npy", 12), images(tmp_path / "b.npy", 12)
+    arguments = ("fid", first, second, "--extractor", "dinov2", "--weights", tmp_path / "dinov2.pth", "--device", "cpu")
+    results = []
+    for resizing in ("standard", "clean"):
+        code, out, err = ngldm(*arguments, "--resizing", resizing)
+        assert code == 0, err
+        results.append(next(line for line in out.splitlines() if "KID" in line))
+    assert results[0].startswith("fd_dinov2_128x2: ")
+    assert results[1].startswith("fd_dinov2_128x2_clean: ")
+    for bad, words in ((("--extractor", "vgg"), "unknown --extractor 'vgg'"), (("--resizing", "x"), "resizing 'x'")):
+        code, _, err = ngldm(*arguments, *bad)
+        assert code == 2
+        assert words in err

@@ -31,9 +31,11 @@ def group_files() -> list[str]:
 
 
 ALSO_NEEDED = {
+    "dataset=huggingface": ["dataset.source=photos.parquet"],
     "dataset=image_folder": ["dataset.source=photos"],
     "recipe=ancestral_cifar": ["dataset.source=photos"],
     "recipe=imbalance_cifar": ["dataset.source=photos"],
+    "dataset=webdataset": ["dataset.source=shards", "dataset.shards='train-{000..099}.tar'"],
     "noise=annealed": ["samplers=[auto]"],  # ancestral takes the law to be the same at all t
     "sampler=stein": ["diffusion.stein_head=element"],  # the paper's noises need it
 }

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from ngldm.pipeline.config.architectures import MLPParams
 from ngldm.pipeline.config.faults import composed, describe_fault
-from ngldm.pipeline.config.sections import Fit, MLPParams
+from ngldm.pipeline.config.sections import Fit
 
 BASE = MLPParams(width=8, depth=2)
 

@@ -108,6 +108,15 @@ def test_a_law_that_does_not_fit_the_latents_is_refused_before_any_work(content,
         check_noises(parse_params(content))
 
 
+def test_the_latents_of_a_pretrained_autoencoder_are_not_known_before_it_is_read(content):
+    """It needs not be there any more: the model refuses a law that does not fit, as the one here may or may not."""
+    content["autoencoder"] |= {"kind": "diffusers", "options": {"model": "/no/folder"}}
+    content["noises"], content["samplers"] = ["n"], ["auto"]
+    content["noise_options"] = {"n": {"distribution": "band", "high": 0.01, "low": 0.005}}
+    assert latent_shape(parse_params(content)) is None
+    check_noises(parse_params(content))
+
+
 @pytest.mark.parametrize(
     ("dataset", "autoencoder", "shape"),
     [

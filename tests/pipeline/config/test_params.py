@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.params import Params, describe, load_params, parse_params, trainings_of
+from ngldm.pipeline.config.params import describe, load_params, parse_params, trainings_of
 
 
 def set_key(content: dict[str, Any], path: str, value: Any) -> None:
@@ -28,10 +28,12 @@ BAD = [
     # key path, value, words that the message must contain
     ("dataset.name", "imagenet", ["'imagenet'", "'digits'"]),
     ("dataset.test_size", 0, ["dataset.test_size", "0", "greater than 0"]),
-    ("autoencoder.kind", "vq", ["'vq'", "'paper'", "'kl'", "'identity'"]),
+    ("autoencoder.kind", "vq", ["autoencoder.kind 'vq'", "paper", "kl", "identity", "diffusers"]),
     ("autoencoder.width", -8, ["autoencoder.width", "-8", "greater than 0"]),
     ("autoencoder.kl_weight", -1.0, ["autoencoder.kl_weight", "-1.0"]),
     ("autoencoder.fit.lr", 0.0, ["autoencoder.fit.lr", "0.0", "greater than 0"]),
+    ("latents.dtype", "float64", ["latents.dtype", "'float64'", "'float32'", "'float16'"]),
+    ("latents.dtype", "float16", ["latents.dtype: 'float16' needs dataset.keep_pixels false"]),
     ("schedule.name", "exponential", ["'exponential'", "'linear'", "'cosine'"]),
     ("schedule.beta_end", 1.0, ["schedule.beta_end", "1.0", "less than 1"]),
     ("schedule.alpha", 1.0, ["schedule.alpha", "1.0", "greater than 1"]),
@@ -225,55 +227,6 @@ def test_preconditioning_needs_x0(content):
         parse_params(content)
     content["diffusion"]["objective"] = "x0"
     assert parse_params(content).diffusion.preconditioning == "edm"
-
-
-POINTS = {
-    "name": "points",
-    "source": "table.csv",
-    "test_size": 100,
-    "transform": "none",
-    "train_size": 200,
-    "law": {"dim": 2, "tails": "student_t", "df": 3.0, "shared": True, "weights": [1.0], "radius": 4.0, "scale": 0.5},
-}
-
-
-def points_params(content: dict[str, Any], dataset: dict[str, Any], **sections: dict[str, Any]) -> Params:
-    identity = {**content["autoencoder"], "kind": "identity"}
-    return parse_params({**content, "autoencoder": identity, **sections, "dataset": {**POINTS, **dataset}})
-
-
-def test_points_of_a_law_or_of_a_table_are_accepted(content: dict[str, Any]) -> None:
-    law = points_params(content, {}).dataset.law
-    assert law is not None
-    assert law.df == 3.0
-    assert points_params(content, {"law": None, "train_size": None}).dataset.law is None
-
-
-@pytest.mark.parametrize(
-    ("dataset", "named"),
-    [
-        ({"law": None}, "dataset.train_size: needed with a law, and only there"),
-        ({"train_size": None}, "dataset.train_size: needed with a law, and only there"),
-        ({"transform": None}, "dataset.transform: missing; data set 'points' needs it"),
-        ({"transform": "log"}, "dataset.transform: 'log' is not allowed"),
-        ({"size": 8}, "dataset.size: not an option of data set 'points'"),
-        ({"law": {**POINTS["law"], "df": None}}, "dataset.law.df: None; needed with tails 'student_t'"),
-        ({"law": {**POINTS["law"], "alpha": 1.5}}, "dataset.law.alpha: 1.5; needed with tails 'stable'"),
-        ({"law": {**POINTS["law"], "tails": "stable", "df": None, "alpha": 2.0}}, "dataset.law.alpha: 2.0 is not"),
-    ],
-)
-def test_points_that_do_not_fit_are_refused(content: dict[str, Any], dataset: dict[str, Any], named: str) -> None:
-    with pytest.raises(InputError, match=named):
-        points_params(content, dataset)
-
-
-def test_points_are_neither_encoded_nor_classified(content: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match=r"autoencoder.kind: 'kl' is for images; points need 'identity'"):
-        points_params(content, {}, autoencoder=content["autoencoder"])
-    with pytest.raises(InputError, match=r"evaluate.extractor: 'classifier' does not fit the data set 'points'"):
-        points_params(content, {}, evaluate={**content["evaluate"], "extractor": "classifier"})
-    with pytest.raises(InputError, match=r"evaluate.extractor: 'points' does not fit the data set 'digits'"):
-        parse_params({**content, "evaluate": {**content["evaluate"], "extractor": "points"}})
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,8 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.diffusion.time_density import TimeDensity
 from ngldm.io.errors import InputError
-from ngldm.networks.autoencoders.build import build_autoencoder
-from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
+from ngldm.pipeline.config import dataset as param_dataset
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config import sections as param_sections
@@ -24,6 +23,7 @@ from ngldm.pipeline.config.study import StudyVariant
 from ngldm.sampling.denoiser import X0Handling
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.sampling.timesteps import inference_timesteps
+from ngldm.scoring.features.resizing import check_resizing
 from ngldm.training.loop import FitConfig
 
 
@@ -39,19 +39,12 @@ def choices(section: type[BaseModel], field: str) -> list[str]:
 SCHEDULE = make_schedule("linear", 10)
 
 
-AUTOENCODER = {"latent_channels": 1, "latent_size": 6, "levels": 1, "width": 8, "kl_weight": 0.0}
-
-
 def make_handling(name: str) -> X0Handling:
     return X0Handling(name, low=torch.zeros(1), high=torch.ones(1))
 
 
 def make_diffusion(**options: Any) -> Diffusion:
     return Diffusion.make(make_noise("laplace"), SCHEDULE, objective="x0", **options)
-
-
-def make_autoencoder(name: str) -> Any:
-    return build_autoencoder({"kind": name, **AUTOENCODER}, (1, 8, 8))
 
 
 MAKERS = [  # section, field, what the library makes of each name
@@ -61,8 +54,7 @@ MAKERS = [  # section, field, what the library makes of each name
     (param_sections.DiffusionParams, "weighting", lambda name: Objective("eps", name)),
     (param_sections.DiffusionParams, "preconditioning", lambda name: make_diffusion(preconditioning=name)),
     (param_sections.DiffusionParams, "time_density", TimeDensity),
-    (param_sections.AutoencoderParams, "kind", make_autoencoder),
-    (param_sections.UNetParams, "time_embedding", lambda name: UNet(1, UNetSettings((8,), 1, (), 8, name))),
+    (param_sections.EvaluateParams, "resizing", check_resizing),
     (param_samplers.SamplerOptions, "timestep_spacing", lambda name: inference_timesteps(SCHEDULE, 5, name)),
     (param_samplers.SamplerOptions, "x0_handling", make_handling),
 ]
@@ -80,7 +72,7 @@ def test_the_library_makes_every_choice_and_no_other(section, field, make):
 
 def test_methods_and_data_sets_are_those_of_the_registries():
     assert sorted(choices(param_samplers.SamplerOptions, "method")) == sorted(["auto", *SAMPLERS])
-    assert sorted(choices(param_sections.DatasetParams, "name")) == sorted(SOURCES)
+    assert sorted(choices(param_dataset.DatasetParams, "name")) == sorted(SOURCES)
 
 
 def test_fit_section_has_what_the_training_loop_reads():
@@ -88,7 +80,9 @@ def test_fit_section_has_what_the_training_loop_reads():
 
 
 def sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    classes = [c for module in (param_sections, param_samplers, params_module) for c in vars(module).values()]
+    classes = [
+        c for module in (param_sections, param_dataset, param_samplers, params_module) for c in vars(module).values()
+    ]
     return list({c: None for c in classes if isinstance(c, type) and issubclass(c, model) and c is not model})
 
 

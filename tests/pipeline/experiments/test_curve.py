@@ -174,13 +174,13 @@ def test_a_score_is_kept_until_something_that_decides_it_changes(
 def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     curve("cpu")
     about = json.loads((paths.REFERENCE / "reference.json").read_text())
-    (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "num_images": 1501}))
+    (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "num_images": 1501, "train_images": 1600}))
     features = np.load(paths.REFERENCE / "features.npy")
     np.save(paths.REFERENCE / "features.npy", np.concatenate([features, features[:1]]))
     curve("cpu")
     assert "curve laplace-000000010: kept result" in (said := capsys.readouterr().out)
     assert "changed since: inputs.data/reference/features.npy, inputs.data/reference/reference.json" in said
-    assert float(read()[0]["epoch"]) == 10 * 32 / 1501
+    assert float(read()[0]["epoch"]) == 10 * 32 / 1600
 
 
 def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from ngldm.data.dataset import AboutPoints, Dataset
 from ngldm.io.items import Items
 from ngldm.io.tensors import to_float
-from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, training_set
+from ngldm.pipeline.experiments.extractor import further_reference, heldout_accuracy, kept_tests, training_set
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, save_classifier
 from ngldm.scoring.further.spectrum import radial_spectrum
 
@@ -63,7 +63,7 @@ def test_the_kept_head_finds_the_same_classes_as_the_classifier(tmp_path: Path) 
     save_classifier(model, tmp_path / "classifier.safetensors")
     extractor = ClassifierExtractor(tmp_path / "classifier.safetensors")
     features = extractor(IMAGES)
-    kept = further_reference(DATA, features, extractor)
+    kept = further_reference(DATA, torch.arange(len(IMAGES)), features, extractor)
     logits = features.numpy() @ kept["class_weight"].T + kept["class_bias"]
     with torch.no_grad():
         np.testing.assert_allclose(logits, model(to_float(IMAGES)).numpy(), atol=1e-5)
@@ -85,8 +85,8 @@ def test_accuracy_is_the_share_of_right_labels_or_rotations() -> None:
 
 
 def test_of_images_features_labels_and_spectrum_are_kept_in_one_order() -> None:
-    features = torch.arange(len(DATA.test), dtype=torch.float32)[:, None]
-    kept = further_reference(DATA, features, KNOWS_NOTHING)
+    chosen = kept_tests(len(DATA.test))
+    kept = further_reference(DATA, chosen, chosen.float()[:, None], KNOWS_NOTHING)
     assert kept["class_weight"].shape == (0, 1)
     order = kept["test_features"][:, 0].astype(int)
     assert sorted(order) == list(range(len(DATA.test)))
@@ -99,7 +99,7 @@ def test_of_points_the_points_are_kept_and_the_centres_of_their_modes() -> None:
     labels = np.zeros(60, np.int64)
     for centres, shape in (((), (0, 2)), (((1.0, 2.0), (3.0, 4.0)), (2, 2))):
         data = Dataset("points", train, test, labels, labels, AboutPoints("none", ["a", "b"], centres))
-        kept = further_reference(data, torch.zeros(60, 2), KNOWS_NOTHING)
+        kept = further_reference(data, torch.arange(60), torch.zeros(60, 2), KNOWS_NOTHING)
         assert kept["centres"].shape == shape
         assert np.array_equal(kept["train"], train)
         assert np.array_equal(kept["test"], test)

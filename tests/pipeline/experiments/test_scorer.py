@@ -24,7 +24,7 @@ def config(smoke: Path, content: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 )
 def test_it_follows_the_protocol(config: EvaluateParams, protocol: str, images: int, count: int, metric: str) -> None:
     scorer = stage_scorer(config.model_copy(update={"fid_protocol": protocol}), images, torch.device("cpu"))
-    assert (scorer.count, scorer.metric, scorer.num_real) == (count, metric, 1500)
+    assert (scorer.count, scorer.metric, scorer.num_train) == (count, metric, 1500)
 
 
 def test_a_line_says_that_images_are_few(config: EvaluateParams, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from ngldm.model import Model, item_settings
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.trial import Bench, Training
-from ngldm.scoring.scorer import open_scorer
+from ngldm.scoring.distance.scorer import open_scorer
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def training(**changes: Any) -> Training:
         "noise": params.noise_arguments("laplace"),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
-        **item_settings((1, 8, 8), params.unet.model_dump(), params.mlp.model_dump()),
+        **item_settings((1, 8, 8), **params.networks()),
     }
     given = {"max_steps": 20, "log_every": 5, "checkpoint_every": 5, "snapshot_every": 0, **changes}
     return Training("t", settings, params.train.model_copy(update=given), 0)

@@ -101,6 +101,7 @@ def test_training_params_are_what_a_model_depends_on(params):
         "latents",
         "schedule",
         "diffusion",
+        "network",
         "unet",
         "mlp",
         "train",

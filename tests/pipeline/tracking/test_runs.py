@@ -11,10 +11,10 @@ from ngldm.pipeline.tracking.comparison import (
 
 
 def test_data_pictures_and_memory_are_recorded(store, params, tmp_path, report, frames):
-    np.save(tmp_path / "train.npy", np.zeros((5, 2, 4, 4), np.float32))
+    items = np.zeros((5, 2, 4, 4), np.float32)
     run = create_run(store, params, "laplace", "laplace", {})
-    run.data_input("digits-latents", tmp_path / "train.npy", "f" * 64, "training")
-    run.data_input("digits-latents", tmp_path / "train.npy", "f" * 64, "training")  # twice is once
+    run.data_input("digits-latents", tmp_path / "train.npy", items, "f" * 64, "training")
+    run.data_input("digits-latents", tmp_path / "train.npy", items, "f" * 64, "training")  # twice is once
     for step in (10, 20):
         run.picture("training", np.full((6, 8, 1), step, np.uint8), step)
     run.picture("colour", np.zeros((6, 8, 3), np.uint8), 0)

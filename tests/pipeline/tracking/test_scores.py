@@ -16,8 +16,8 @@ from ngldm.pipeline.tracking.comparison import create_run
 from ngldm.pipeline.tracking.models import log_model, logged_model
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import MODEL_TAG
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import Scores
-from ngldm.scoring.scorer import Scorer
 
 NOISE = "logistic"  # of no other test in this store
 ABOUT = {"extractor": "classifier", "metric": "fd_classifier", "weights_sha256": "w", "dataset_sha256": "d"}

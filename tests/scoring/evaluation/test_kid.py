@@ -39,6 +39,15 @@ def test_kid_of_full_subsets_is_the_naive_estimate(count, dim):
     assert result.std is None
 
 
+def test_kid_of_more_rows_than_a_block_is_the_whole_matrix():
+    """Of 2500 rows: three blocks of the kernel's matrix. The expected value has the whole matrix at once, in numpy."""
+    x, y = features(2500, 3, 0).numpy(), features(2500, 3, 1, shift=0.5).numpy()
+    kxx, kyy, kxy = ((a @ b.T / 3.0 + 1.0) ** 3 for a, b in ((x, x), (y, y), (x, y)))
+    within = (kxx.sum() - np.trace(kxx) + kyy.sum() - np.trace(kyy)) / (2500 * 2499)
+    found = kid(torch.from_numpy(x), torch.from_numpy(y), subset_size=2500, num_subsets=1)
+    assert found.mean == pytest.approx(within - 2.0 * kxy.mean(), rel=1e-9)
+
+
 def test_kid_over_subsets_has_the_full_sets_estimate_as_expectation():
     """Subsets without replacement keep the estimate unbiased; within 5 standard errors of 2000 subsets."""
     x, y = features(9, 3, 0), features(8, 3, 1, shift=0.5)

@@ -10,12 +10,12 @@ from pytorch_fid.fid_score import calculate_frechet_distance
 
 from ngldm.data.reference import Reference
 from ngldm.io.images import UInt8Array
+from ngldm.scoring.distance.frechet import Moments
+from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.kid import kid
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.evaluation.spread import frechet_spread
-from ngldm.scoring.frechet import Moments
 from ngldm.scoring.precision_recall import precision_recall
-from ngldm.scoring.scorer import Scorer
 
 
 @dataclass

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
+from ngldm.scoring.distance.frechet import Moments, frechet_distance
 from ngldm.scoring.evaluation import spread
 from ngldm.scoring.evaluation.spread import frechet_spread
-from ngldm.scoring.frechet import Moments, frechet_distance
 
 
 def distance(vectors: Tensor, mu: Tensor, sigma: Tensor) -> float:

@@ -33,6 +33,6 @@ def test_batches_do_not_matter_in_extract(classifier_file: Path, batch_size: int
 
 
 def test_make_extractor_makes_the_named_one_or_lists_them(classifier_file: Path) -> None:
-    assert make_extractor("classifier", classifier=classifier_file, inception=None).name == "classifier"
-    with pytest.raises(InputError, match=r"evaluate\.extractor 'vgg'.*classifier, inception"):
-        make_extractor("vgg", classifier=classifier_file, inception=None)
+    assert make_extractor("classifier", classifier=classifier_file).name == "classifier"
+    with pytest.raises(InputError, match=r"evaluate\.extractor 'vgg'.*classifier, dinov2, inception"):
+        make_extractor("vgg", classifier=classifier_file)

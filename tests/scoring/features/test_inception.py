@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cleanfid.resize import build_resizer
 from pytorch_fid import inception as pytorch_fid_inception
 from torch import nn
 
@@ -82,6 +83,25 @@ def test_inception_features_are_those_of_pytorch_fid(
     torch.testing.assert_close(features, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_clean_features_are_those_of_clean_fids_pixels(random_weights: Path) -> None:
+    """Its resizer, and (x - 128) / 128 as its InceptionV3W has it. pytorch-fid's network turns [0, 1] into [-1, 1]."""
+    images = random_images(2, 40, 25, 3)
+    resize = build_resizer("clean")
+    pixels = torch.from_numpy(np.stack([resize(image) for image in images])).permute(0, 3, 1, 2)
+    expected = by_hand(random_weights, ((pixels - 128.0) / 128.0 + 1.0) / 2.0)
+    clean = InceptionExtractor(random_weights, resizing="clean")
+    features = clean(images)
+    torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+    assert (features - InceptionExtractor(random_weights)(images)).abs().max() > 1e-3
+    assert clean.metric == "fd_inception_clean"
+
+
+def test_the_classes_weights_are_the_last_layers(inception: InceptionExtractor, random_weights: Path) -> None:
+    state = torch.load(random_weights, weights_only=True)
+    assert torch.equal(inception.class_weights, state["fc.weight"])
+    assert inception.class_weights.shape == (1008, 2048)
+
+
 def test_grey_images_are_taken_as_rgb_of_equal_channels(inception: InceptionExtractor) -> None:
     grey = random_images(2, 8, 8, 1)
     torch.testing.assert_close(inception(grey), inception(np.repeat(grey, 3, axis=3)), rtol=1e-5, atol=1e-6)
@@ -108,13 +128,13 @@ def test_building_the_extractor_leaves_pytorch_fid_as_it_was(inception: Inceptio
 
 def test_a_path_that_is_missing_is_an_input_error_naming_the_key(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"{KEY}.*none\.pth"):
-        make_extractor("inception", classifier=tmp_path, inception=str(tmp_path / "none.pth"))
+        make_extractor("inception", classifier=tmp_path, weights=str(tmp_path / "none.pth"))
 
 
 @pytest.mark.parametrize("path", [None, ""])
 def test_no_path_and_no_network_are_an_input_error_naming_the_key(empty_cache: Path, path: str | None) -> None:
     with pytest.raises(InputError, match=KEY) as error:
-        make_extractor("inception", classifier=empty_cache, inception=path)
+        make_extractor("inception", classifier=empty_cache, weights=path)
     assert str(empty_cache / CACHE_NAME) in str(error.value)
 
 

@@ -16,7 +16,7 @@ TRAIN = (stats.norm(3.0, 2.0).rvs((50_000, 2), random_state=0) * [1.0, 10.0]).as
 @pytest.fixture
 def extractor(tmp_path):
     save_scale(TRAIN, tmp_path / SCALE)
-    return make_extractor("points", classifier=tmp_path / "classifier.safetensors", inception=None)
+    return make_extractor("points", classifier=tmp_path / "classifier.safetensors")
 
 
 def test_features_are_asinh_of_standardised_points(extractor):
@@ -33,4 +33,4 @@ def test_far_points_have_finite_features(extractor):
 def test_a_damaged_scale_is_refused(tmp_path):
     save_tensors({"median": torch.zeros(2)}, {}, tmp_path / SCALE)
     with pytest.raises(InputError, match="no scale of points"):
-        make_extractor("points", classifier=tmp_path / "classifier.safetensors", inception=None)
+        make_extractor("points", classifier=tmp_path / "classifier.safetensors")

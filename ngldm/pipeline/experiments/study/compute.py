@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.results.study import StudyRow
 from ngldm.io.errors import InputError
-from ngldm.io.items import Items
+from ngldm.io.items import Items, Rows
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.models import fresh_model
@@ -23,8 +22,8 @@ from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
+from ngldm.scoring.distance.scorer import Scorer, open_scorer
 from ngldm.scoring.further.scores import further_scores
-from ngldm.scoring.scorer import Scorer, open_scorer
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
@@ -58,9 +57,7 @@ class Score:
     further: dict[str, float] = field(default_factory=dict)
 
 
-def train_model(
-    model: Model, latents: NDArray[np.float32], config: FitSettings, seed: int, device: torch.device | str
-) -> None:
+def train_model(model: Model, latents: Rows, config: FitSettings, seed: int, device: torch.device | str) -> None:
     """Train the model's untrained network in place. Afterwards it has the averaged weights."""
     ema = EMA(model.network, config.ema_decay)
     for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
@@ -165,8 +162,8 @@ class Job:
         samplers: label to options of `ngldm.sampling.generator.Generator`.
         train: the training loop's settings.
         scoring: sample_seeds, num_images, batch_size.
-        inception_weights: path of the file, used only if the reference was made with Inception. The path cannot change
-            a score, because the reference refuses other weights. So it is no part of the key of kept results.
+        weights: of the reference's extractor, if others trained it. The choice cannot change a score, because the
+            reference refuses other weights. So it is no part of the key of kept results.
     """
 
     variant: str
@@ -175,7 +172,7 @@ class Job:
     samplers: Mapping[str, SamplerSettings]
     train: Fit
     scoring: dict[str, Any]
-    inception_weights: str | None = None
+    weights: str | None = None
     dataset: dict[str, Any] | None = None
     scores: tuple[str, ...] = ()
     neighbours: int = 3
@@ -185,8 +182,7 @@ def compute_rows(job: Job, device: str) -> list[StudyRow]:
     """Train the job's model and score it: a row for each sampler and sampling seed."""
     with job_inputs(job.dataset, job.scoring["batch_size"]) as inputs:
         data = open_dataset(inputs.dataset)
-        weights, count = job.inception_weights, job.scoring["num_images"]
-        scorer = open_scorer(inputs.reference, count, inception_weights=weights, device=device)
+        scorer = open_scorer(inputs.reference, job.scoring["num_images"], weights=job.weights, device=device)
         further = _further(job, inputs, scorer)
         if job.settings is None:
             value, others = _scores([np.asarray(data.train)], job.scoring["batch_size"], scorer, further)

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ngldm.data.dataset import Dataset
-from ngldm.data.latents import build_cache
+from ngldm.data.latents import build_cache, input_files
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
 from ngldm.io.items import as_points
@@ -32,8 +32,13 @@ class Inputs:
 
     def files(self) -> list[Path]:
         """The files that decide a job's result, but those of the further scores."""
-        latents = [self.latents / name for name in ("train.npy", "statistics.json")]
-        return [*latents, self.autoencoder, *(self.reference / name for name in ("statistics.npz", "reference.json"))]
+        latents, _, statistics = input_files(self.latents)
+        return [
+            latents,
+            statistics,
+            self.autoencoder,
+            *(self.reference / name for name in ("statistics.npz", "reference.json")),
+        ]
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.device import be_deterministic
 from ngldm.io.errors import InputError
-from ngldm.model import item_settings
+from ngldm.model import item_settings, network_choice
 from ngldm.noise import make_noise
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
@@ -29,6 +29,7 @@ from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.pipeline.experiments.study.compute import Job, compute_rows
 from ngldm.pipeline.experiments.study.inputs import Inputs
+from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import resolve_sampler
 from ngldm.scoring.further.points import point_score_names
@@ -39,12 +40,12 @@ Settings = Mapping[str, object]
 
 
 def make_jobs(
-    study: StudyParams, models: Sequence[StudyModel], networks: tuple[Settings, Settings], evaluate: EvaluateParams
+    study: StudyParams, models: Sequence[StudyModel], networks: Mapping[str, Settings], evaluate: EvaluateParams
 ) -> list[Job]:
     """The jobs of the study. If points get further scores, the training points of each data set come first.
 
     Args:
-        networks: settings of the U-Net and of the MLP.
+        networks: the arguments of `ngldm.model.item_settings`, by name.
         evaluate: has the settings of scores.
 
     Raises:
@@ -67,7 +68,7 @@ def make_jobs(
                 samplers=_samplers(model) if trained else {},
                 train=model.train,
                 scoring=study.scoring(),
-                inception_weights=evaluate.inception_weights,
+                weights=evaluate.weights,
                 dataset=model.own_dataset(seed),
                 scores=scores[model.label],
                 neighbours=evaluate.neighbours,
@@ -76,12 +77,12 @@ def make_jobs(
     return jobs
 
 
-def _settings(model: StudyModel, item_shape: tuple[int, ...], networks: tuple[Settings, Settings]) -> dict[str, Any]:
+def _settings(model: StudyModel, item_shape: tuple[int, ...], networks: Mapping[str, Settings]) -> dict[str, Any]:
     return {
         "noise": model.noise(),
         "schedule": model.schedule.model_dump(),
         "diffusion": model.diffusion.model_dump(),
-        **item_settings(item_shape, *networks),
+        **item_settings(item_shape, **networks),
     }
 
 
@@ -163,9 +164,13 @@ def _made_from(jobs: Sequence[Job], device: str) -> list[dict[str, Any]]:
     for job in jobs:
         used = [] if job.dataset is not None else [*shared, *(further if job.scores else ())]
         own = {**behind, "inputs": {path.as_posix(): behind["inputs"][path.as_posix()] for path in used}}
-        noise = own_noise(**job.settings["noise"]) if job.settings else {}
-        found.append({**own, "device": torch.device(device).type, "settings": _decided_by(job), **noise})
+        code = _own_code(job.settings) if job.settings else {}
+        found.append({**own, "device": torch.device(device).type, "settings": _decided_by(job), **code})
     return found
+
+
+def _own_code(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return own_noise(**settings["noise"]) | own_network(network_choice(settings)[0])
 
 
 def _decided_by(job: Job) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from ngldm.io.items import Items
 from ngldm.model import Model
 from ngldm.pipeline.experiments.study.compute import FurtherScores, Score, score_samplers, train_model
 from ngldm.sampling.best import SamplerSettings
-from ngldm.scoring.frechet import Moments
-from ngldm.scoring.scorer import Scorer
+from ngldm.scoring.distance.frechet import Moments
+from ngldm.scoring.distance.scorer import Scorer
 from tests.pipeline.experiments.study.test_run import FIT
 
 CONFIG = {

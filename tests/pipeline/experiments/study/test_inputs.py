@@ -12,8 +12,8 @@ from ngldm.data.latents import open_cache
 from ngldm.pipeline import workspace
 from ngldm.pipeline.experiments.study.compute import Job, compute_rows
 from ngldm.pipeline.experiments.study.inputs import Inputs, job_inputs
+from ngldm.scoring.distance.scorer import open_scorer
 from ngldm.scoring.further.points import point_scores
-from ngldm.scoring.scorer import open_scorer
 from tests.pipeline.experiments.study.test_run import FIT
 
 LAW = {"dim": 2, "tails": "student_t", "df": 3.0, "alpha": None, "shared": True, "weights": [0.7, 0.3]}

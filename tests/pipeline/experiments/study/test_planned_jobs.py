@@ -39,7 +39,7 @@ def points(content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def jobs(content: dict[str, Any]) -> list[Job]:
     params = parse_params(content)
-    return make_jobs(params.study, params.study_models(), ({}, params.mlp.model_dump()), params.evaluate)
+    return make_jobs(params.study, params.study_models(), params.networks(), params.evaluate)
 
 
 def test_each_model_has_a_job_for_each_training_seed(points: dict[str, Any]) -> None:

@@ -115,7 +115,7 @@ def test_a_model_that_stein_cannot_sample_is_named_before_any_training() -> None
 def test_the_study_looks_for_inceptions_weights_where_the_settings_say(workspace: Path) -> None:
     about = json.loads((paths.REFERENCE / "reference.json").read_text())
     (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "extractor": "inception"}))
-    change("evaluate", inception_weights="here.pth")
+    change("evaluate", extractor="inception", inception_weights="here.pth")
     with pytest.raises(InputError, match=r"here\.pth"):
         study("cpu")
 
@@ -131,7 +131,7 @@ def test_an_edit_of_the_distance_changes_both_tables(
     before = [values(table) for table in tables]
     for package in ("ngldm", "stages"):
         shutil.copytree(root / package, workspace / package, ignore=shutil.ignore_patterns("__pycache__"))
-    with (workspace / "ngldm" / "scoring" / "frechet.py").open("a") as file:
+    with (workspace / "ngldm" / "scoring" / "distance" / "frechet.py").open("a") as file:
         file.write("\n\nplain = frechet_distance\n\n\ndef frechet_distance(*args):\n    return 2.0 * plain(*args)\n")
     code = "from stages import curve, study; curve.curve('cpu'); study.study('cpu')"
     environment = {**os.environ, "PYTHONPATH": str(root)}

@@ -1,0 +1,1 @@
+"""Data sets that pass by, shard by shard: tar files of WebDataset, and what Hugging Face `datasets` reads."""

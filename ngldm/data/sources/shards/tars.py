@@ -1,0 +1,151 @@
+"""Shards of WebDataset: tar files in which files of one name and different suffixes are one sample.
+
+The tar format is read by the package `webdataset`. Files and addresses are opened here: `webdataset` would run `curl`
+in a shell.
+"""
+
+import gzip
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Protocol
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from ngldm.data.sources.shards.records import Record, ShardFault, Tally
+from ngldm.io.errors import InputError
+
+REMOTE = ("http://", "https://")
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+PACKED = (".tar.gz", ".tgz")
+END = bytes(512)  # a tar file ends in blocks of zeros
+TIMEOUT = 60  # seconds without an answer, or without a byte
+
+
+class Stream(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class _Passing:
+    """A stream that is watched while it is read: `tally` counts, `tail` holds its last bytes."""
+
+    def __init__(self, stream: Stream, tally: Tally | None = None) -> None:
+        self.stream, self.tally, self.tail = stream, tally, b""
+
+    def read(self, size: int = -1) -> bytes:
+        content = self.stream.read(size)
+        if self.tally:
+            self.tally.update(content)
+        self.tail = (self.tail + content)[-len(END) :]
+        return content
+
+
+def expand(key: str, pattern: str, folder: Path) -> list[str]:
+    """The shards that a pattern with braces means, such as train-{00000..00099}.tar.
+
+    Args:
+        key: of the pattern, for messages.
+        pattern: paths, relative to `folder`, or addresses (http).
+        folder: `dataset.source`; a file stands for the current folder.
+
+    Raises:
+        InputError: unbalanced braces, another kind of file, a file that is missing.
+    """
+    from webdataset.shardlists import expand_urls
+
+    try:
+        names = expand_urls(pattern)
+    except ValueError as error:
+        raise InputError(
+            f"{key}: {pattern!r} has unbalanced braces; write it like train-{{00000..00099}}.tar"
+        ) from error
+    root = folder if folder.is_dir() else Path()
+    shards = [name if name.startswith(REMOTE) else str(root / name) for name in names]
+    for shard in shards:
+        if not shard.lower().split("?")[0].endswith(SUFFIXES):
+            raise InputError(f"{key}: {shard} is none of {', '.join(SUFFIXES)}")
+    missing = [shard for shard in shards if not shard.startswith(REMOTE) and not Path(shard).is_file()]
+    if missing:
+        raise InputError(f"{key}: {len(missing)} of {len(shards)} shards do not exist, the first is {missing[0]}")
+    return shards
+
+
+@dataclass(frozen=True)
+class TarShards:
+    """The tar files of a split.
+
+    Attributes:
+        names: paths or addresses.
+        image: suffixes of the images, with ; between them, such as "jpg;png".
+        label: suffix of the classes: a file with a number or a name. None: there are no classes.
+    """
+
+    names: Sequence[str]
+    image: str
+    label: str | None
+
+    def records(self, number: int, tally: Tally) -> Iterator[Record]:
+        """See `ngldm.data.sources.shards.records.Shards`."""
+        name = self.names[number]
+        stream, length = _open(name)
+        with closing(stream):
+            raw = _Passing(stream, tally)
+            packed = name.lower().endswith(PACKED)
+            tar = _Passing(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[call-overload]  # it only reads
+            try:
+                for sample in _samples(name, tar):
+                    yield self._record(name, sample)
+                while tar.read(2**20):
+                    pass
+            except InputError:
+                raise
+            except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, HTTPException) as error:
+                raise ShardFault(str(error.args[0] if error.args else error)) from error
+            if length is not None and tally.size < length:
+                raise ShardFault(f"truncated: {tally.size} of {length} bytes came")
+            if tar.tail != END:
+                raise ShardFault("truncated: it does not end as a tar file does")
+
+    def _record(self, shard: str, sample: Mapping[str, object]) -> Record:
+        key = str(sample["__key__"])
+        files = {suffix: content for suffix, content in sample.items() if isinstance(content, bytes)}
+        image = next((files[suffix] for suffix in self.image.lower().split(";") if suffix in files), None)
+        if image is None:
+            raise _missing("image", self.image, shard, key, files)
+        if self.label is None:
+            return Record(f"{shard}: {key}", image, 0)
+        if self.label not in files:
+            raise _missing("label", self.label, shard, key, files)
+        text = files[self.label].decode("utf-8", "replace").strip()
+        return Record(f"{shard}: {key}", image, int(text) if text.isdecimal() else text)
+
+
+def _missing(option: str, suffix: str, shard: str, key: str, files: Mapping[str, bytes]) -> InputError:
+    return InputError(f"dataset.{option}: no {suffix!r} in sample {key} of {shard}; it has {', '.join(sorted(files))}")
+
+
+def _samples(name: str, stream: _Passing) -> Iterator[dict[str, object]]:
+    """The samples of an open tar file: the contents of its files by suffix, and `__key__`."""
+    from webdataset.tariterators import group_by_keys, tar_file_expander
+
+    yield from group_by_keys(tar_file_expander([{"url": name, "stream": stream}]))
+
+
+class _Source(Stream, Protocol):
+    def close(self) -> None: ...
+
+
+def _open(name: str) -> tuple[_Source, int | None]:
+    """An open file or address, and how many bytes it should have, if that is known."""
+    if not name.startswith(REMOTE):
+        return Path(name).open("rb"), None
+    try:
+        answer = urlopen(name, timeout=TIMEOUT)
+    except (URLError, OSError, HTTPException) as error:
+        raise InputError(f"dataset.shards: {name} cannot be reached ({error}); run the stage again to go on") from error
+    length = answer.headers.get("Content-Length")
+    return answer, None if length is None else int(length)

@@ -1,0 +1,1 @@
+"""Models to and from other libraries; each has a folder, which alone imports that library."""

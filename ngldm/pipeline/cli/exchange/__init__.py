@@ -1,0 +1,1 @@
+"""Commands that give models to other libraries and take theirs."""

@@ -1,0 +1,30 @@
+"""`ngldm import`: a model of another library as a model file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ngldm.io.errors import InputError
+from ngldm.io.registry import import_extra
+
+
+def import_(
+    folder: Annotated[
+        Path, typer.Argument(help="What diffusers' DDPMPipeline or DDIMPipeline saved: a UNet2DModel and a scheduler.")
+    ],
+    out: Annotated[Path, typer.Option(help="The model file to write, for example model.safetensors.")],
+    dataset: Annotated[
+        str, typer.Option(help="Name of the images that it was trained on, for information.")
+    ] = "unknown",
+) -> None:
+    """Make a model file of a diffusers pipeline, for `ngldm generate --model`."""
+    if out.exists():
+        raise InputError(f"--out: {out} exists")
+    import_extra("diffusers", "ngldm import")
+    from ngldm.interop.diffusers.checkpoint import load_checkpoint
+
+    model = load_checkpoint(folder, dataset)
+    model.save(out)
+    shape = " x ".join(str(size) for size in model.item_shape)
+    print(f"{out}: a network of {model.parameter_count} weights for images of {shape}")

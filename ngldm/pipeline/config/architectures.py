@@ -1,0 +1,80 @@
+"""The sections of params.yaml that choose the networks: the one that is trained, and the autoencoder."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, PositiveInt, model_validator
+
+from ngldm.io.registry import require_known
+from ngldm.networks.autoencoders.names import AUTOENCODERS, OWN_KEYS
+from ngldm.networks.names import AUTO, NETWORKS, OWN_SECTIONS, TIME_EMBEDDINGS
+from ngldm.pipeline.config.sections import Fit, Fraction, OneOf, Section
+
+
+class NetworkParams(Section):
+    """The network that is trained."""
+
+    kind: str = Field(
+        default=AUTO, description=f"{', '.join(NETWORKS)}, or one of your own; auto: unet for images, mlp for points"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="options of the other kinds; unet and mlp have sections of these names"
+    )
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "NetworkParams":
+        require_known("network.kind", self.kind, NETWORKS, "ngldm.networks")
+        if self.options and self.kind in (AUTO, *OWN_SECTIONS):
+            raise ValueError(
+                f"options: {self.options} has no effect with kind {self.kind!r}, whose options are the section of its "
+                f"name: {', '.join(OWN_SECTIONS)}"
+            )
+        return self
+
+
+class UNetParams(Section):
+    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
+    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
+    attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
+    attention_head_dim: PositiveInt = Field(description="channels per attention head")
+    time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t is given to the network")
+    dropout: Fraction = Field(description="dropout probability in each block")
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> "UNetParams":
+        for level in self.attention_levels:
+            if level >= len(self.widths):
+                raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
+            if self.widths[level] % self.attention_head_dim:
+                raise ValueError(f"attention_head_dim: {self.attention_head_dim} does not divide widths[{level}]")
+        return self
+
+
+class MLPParams(Section):
+    """The network for points."""
+
+    width: PositiveInt = Field(description="of the hidden layers")
+    depth: PositiveInt = Field(description="residual layers")
+
+
+class AutoencoderParams(Section):
+    kind: str = Field(
+        description=f"{', '.join(AUTOENCODERS)} (pretrained), or one of your own; identity: latents are pixels"
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="options of diffusers and of your own kinds")
+    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
+    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
+    levels: PositiveInt = Field(description="halvings of the side (kl)")
+    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
+    kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
+    fit: Fit
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> "AutoencoderParams":
+        require_known("autoencoder.kind", self.kind, AUTOENCODERS, "ngldm.autoencoders")
+        if self.options and self.kind in OWN_KEYS:
+            raise ValueError(f"options: {self.options} has no effect with kind {self.kind!r}; its options are the keys")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The keys for `ngldm.networks.autoencoders.build.build_autoencoder`."""
+        return self.model_dump(exclude={"fit"} if self.options else {"fit", "options"})

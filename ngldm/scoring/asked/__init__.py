@@ -1,0 +1,1 @@
+"""Scores that are only computed where params.yaml asks for them: the Inception Score, FID-infinity."""

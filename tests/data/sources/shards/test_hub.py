@@ -1,0 +1,183 @@
+"""What Hugging Face `datasets` reads, from files of this machine: parquet files written by pyarrow, and folders."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ngldm.data.sources.shards.hub import HubShards, open_hub
+from ngldm.data.sources.shards.records import ShardFault, Tally
+from ngldm.io.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched, and nothing is written into the cache of the person who runs the tests."""
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr("datasets.config.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+
+def options(source: Path, **changed: object) -> dict[str, object]:
+    usual = {"source": str(source), "hub": None, "revision": None, "subset": None, "image": "image", "label": "label"}
+    return {**usual, "train_split": "train", "test_split": None, **changed}
+
+
+def parquet(shards, path: Path, first: int, count: int, **columns: list) -> Path:
+    """A file as the hub has them: images as structs of bytes and path, class numbers; row groups of 4."""
+    numbers = range(first, first + count)
+    images = [{"bytes": shards.png(number), "path": f"{number}.png"} for number in numbers]
+    table = {"image": images, "label": [number % 3 for number in numbers], **columns}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(table), path, row_group_size=4)
+    return path
+
+
+def all_of(shards: HubShards) -> list[tuple[bytes, object]]:
+    found = []
+    for number in range(len(shards.names)):
+        found += [(record.content, record.label) for record in shards.records(number, Tally())]
+    return found
+
+
+def test_each_parquet_file_of_a_folder_is_a_shard(shards, tmp_path: Path) -> None:
+    for number in range(3):
+        parquet(shards, tmp_path / "set" / f"train-{number:05d}-of-00003.parquet", 10 * number, 10)
+    parquet(shards, tmp_path / "set" / "test-00000-of-00001.parquet", 30, 5)
+    found = open_hub(options(tmp_path / "set", test_split="test"))
+    assert [len(part.names) for part in found.values()] == [3, 1]
+    assert all_of(found["train"]) == [(shards.png(number), number % 3) for number in range(30)]
+    assert all_of(found["test"]) == [(shards.png(number), number % 3) for number in range(30, 35)]
+
+
+def test_a_shard_is_read_without_the_others_and_counted_alike_each_time(shards, tmp_path: Path) -> None:
+    for number in range(2):
+        parquet(shards, tmp_path / "set" / f"train-{number}.parquet", 10 * number, 10)
+    part, tallies = open_hub(options(tmp_path / "set"))["train"], [Tally(), Tally(), Tally()]
+    assert [record.content for record in part.records(1, tallies[0])] == [shards.png(n) for n in range(10, 20)]
+    list(part.records(1, tallies[1]))
+    list(part.records(0, tallies[2]))
+    assert tallies[0].sha256 == tallies[1].sha256 != tallies[2].sha256
+    assert tallies[0].size > sum(len(shards.png(number)) for number in range(10, 20))
+
+
+def test_a_single_file_with_bytes_and_names_of_classes(shards, tmp_path: Path) -> None:
+    images, names = [shards.png(number) for number in range(6)], [["cat", "dog"][number % 2] for number in range(6)]
+    path = parquet(shards, tmp_path / "a.parquet", 0, 6, image=images, label=names)
+    assert all_of(open_hub(options(path))["train"]) == list(zip(images, names, strict=True))
+    assert [label for _, label in all_of(open_hub(options(path, label=None))["train"])] == [0] * 6
+
+
+def test_a_folder_of_images_is_one_shard_with_its_folders_as_classes(shards, tmp_path: Path) -> None:
+    for number in range(6):
+        path = tmp_path / "set" / "train" / ["a", "b"][number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(shards.png(number))
+    part = open_hub(options(tmp_path / "set"))["train"]
+    assert len(part.names) == 1
+    assert sorted(all_of(part)) == sorted((shards.png(number), number % 2) for number in range(6))
+
+
+def test_images_as_datasets_itself_writes_them(shards, tmp_path: Path) -> None:
+    """Its files say in their schema that a column holds images."""
+    from datasets import Dataset, Features, Value
+    from datasets import Image as ImageColumn
+
+    features = Features({"image": ImageColumn(), "label": Value("int64")})
+    pictures = [Image.open(io.BytesIO(shards.png(number))) for number in range(5)]
+    Dataset.from_dict({"image": pictures, "label": list(range(5))}, features).to_parquet(tmp_path / "a.parquet")
+    found = all_of(open_hub(options(tmp_path / "a.parquet"))["train"])
+    assert [label for _, label in found] == list(range(5))
+    for number, (content, _) in enumerate(found):
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), shards.pixels(number)[..., 0])
+
+
+@pytest.mark.parametrize(("option", "column"), [("image", "picture"), ("label", "class")])
+def test_a_missing_column_is_named_with_those_there_are(shards, tmp_path: Path, option: str, column: str) -> None:
+    path = parquet(shards, tmp_path / "a.parquet", 0, 4)
+    part = open_hub(options(path, **{option: column}))["train"]
+    with pytest.raises(InputError, match=rf"dataset.{option}: no column '{column}' in .*; it has image, label"):
+        all_of(part)
+
+
+def test_columns_that_hold_something_else_are_refused(shards, tmp_path: Path) -> None:
+    path = parquet(shards, tmp_path / "a.parquet", 0, 4, width=[1, 2, 3, 4], share=[0.5, 1.5, 2.5, None])
+    with pytest.raises(InputError, match=r"dataset.image: column 'width' in .*row 0 holds int, not image files"):
+        all_of(open_hub(options(path, image="width"))["train"])
+    with pytest.raises(InputError, match=r"dataset.label: 0.5 in .*row 0 is neither a whole number nor a name"):
+        all_of(open_hub(options(path, label="share"))["train"])
+
+
+@pytest.mark.parametrize("damaged", [0, 1])
+def test_a_truncated_parquet_file_is_a_fault_of_its_shard_alone(shards, tmp_path: Path, damaged: int) -> None:
+    files = [parquet(shards, tmp_path / "set" / f"train-{number}.parquet", 10 * number, 10) for number in range(2)]
+    files[damaged].write_bytes(files[damaged].read_bytes()[:-100])
+    part = open_hub(options(tmp_path / "set"))["train"]
+    assert part.names[damaged].endswith(files[damaged].name)
+    with pytest.raises(ShardFault, match="magic bytes"):
+        list(part.records(damaged, Tally()))
+    assert len(list(part.records(1 - damaged, Tally()))) == 10
+
+
+@pytest.mark.parametrize("key", ["train_split", "test_split"])
+def test_a_missing_split_is_named_with_those_there_are(shards, tmp_path: Path, key: str) -> None:
+    parquet(shards, tmp_path / "set" / "train-0.parquet", 0, 4)
+    with pytest.raises(InputError, match=rf"dataset.{key}: .* has no split 'dev'; it has train"):
+        open_hub(options(tmp_path / "set", **{key: "dev"}))
+
+
+def test_a_source_without_data_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    for source in (tmp_path / "set", tmp_path / "none", tmp_path / "none.parquet"):
+        with pytest.raises(InputError, match=rf"dataset.source: {source} cannot be read by `datasets`"):
+            open_hub(options(source))
+
+
+OFFLINE = """
+import json, sys
+from ngldm.data.sources.shards.hub import open_hub
+open_hub(json.loads(sys.argv[1]))
+"""
+
+
+def test_without_a_connection_the_message_says_what_to_do(tmp_path: Path) -> None:
+    """In a process of its own, as a user has it: `datasets` reads the environment when it is imported."""
+    config = options(tmp_path, hub="someone/flowers", revision="0123456789" * 4)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", OFFLINE, json.dumps(config)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "dataset.hub: 'someone/flowers' cannot be loaded" in last
+    assert f"hf download --repo-type dataset someone/flowers --revision {'0123456789' * 4}" in last
+    assert "give it as dataset.source, with dataset.hub=null" in last
+
+
+def test_what_datasets_splits_itself_is_read_part_by_part(shards, tmp_path: Path) -> None:
+    """Its own builder of tar files: not parquet, three parts."""
+    shards.write(4, 5, 3)
+    part = open_hub(options(shards.folder, image="png", label="cls"))["train"]
+    assert [name.rsplit(" ", 1)[1] for name in part.names] == [f"train[{number}]" for number in range(3)]
+    assert all_of(part) == [(shards.png(number), number % 3) for number in range(12)]
+    assert [record.content for record in part.records(1, Tally())] == [shards.png(number) for number in range(4, 9)]
+
+
+def test_name_revision_and_subset_go_to_the_hub(shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    path = parquet(shards, tmp_path / "train-0.parquet", 0, 4)
+    asked, builder = [], datasets.load_dataset_builder("parquet", data_files={"train": str(path)})
+    monkeypatch.setattr(
+        datasets, "load_dataset_builder", lambda *names, **options: asked.append((names, options)) or builder
+    )
+    commit = "0123456789" * 4
+    found = open_hub(options(tmp_path, hub="someone/flowers", revision=commit, subset="small"))["train"]
+    assert asked == [(("someone/flowers", "small"), {"revision": commit})]
+    assert len(all_of(found)) == 4

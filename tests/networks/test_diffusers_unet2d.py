@@ -1,0 +1,62 @@
+"""diffusers' UNet2DModel as a network: its numbers, its timesteps, sizes that its halvings do not divide."""
+
+import pytest
+import torch
+from diffusers import UNet2DModel
+from torch.nn import functional as F
+
+from ngldm.io.errors import InputError
+from ngldm.networks.diffusers_unet2d import DiffusersUNet2D, unet2d_config
+
+CONFIG = {
+    "block_out_channels": [8, 16],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+
+
+def test_it_gives_what_the_model_itself_gives_at_its_own_timesteps():
+    """diffusers' first timestep is 0, ours 1."""
+    torch.manual_seed(0)
+    ours = DiffusersUNet2D((3, 8, 8), CONFIG)
+    theirs = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, **CONFIG)
+    theirs.load_state_dict(ours.unet.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    assert torch.equal(ours(x, torch.tensor([1, 1000])), theirs(x, torch.tensor([0, 999])).sample)
+
+
+def test_sides_that_the_halvings_do_not_divide_are_padded():
+    torch.manual_seed(0)
+    network = DiffusersUNet2D((1, 7, 5), CONFIG)
+    x, t = torch.randn(2, 1, 7, 5), torch.tensor([4, 9])
+    padded = network.unet(F.pad(x, (0, 1, 0, 1)), t - 1).sample
+    assert torch.equal(network(x, t), padded[..., :7, :5])
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"widths": [8]}, "network 'diffusers_unet2d' has no parameter 'widths'; it has: .*block_out_channels"),
+        ({"in_channels": 3}, r"network\.options\.in_channels: follows from the latents; leave it out"),
+        ({"num_class_embeds": 10}, r"network\.options\.num_class_embeds: the network gets no classes"),
+    ],
+)
+def test_a_key_that_is_not_allowed_is_named(config, message):
+    with pytest.raises(InputError, match=message):
+        unet2d_config(**config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({**CONFIG, "norm_num_groups": 3}, "network 'diffusers_unet2d' does not accept"),
+        ({**CONFIG, "block_out_channels": [8]}, "network 'diffusers_unet2d' does not accept"),
+        ({**CONFIG, "block_out_channels": 8}, "block_out_channels: 8 must be a list"),
+    ],
+)
+def test_what_the_model_itself_refuses_is_bad_input(config, message):
+    with pytest.raises(InputError, match=message):
+        DiffusersUNet2D((3, 8, 8), config)
