@@ -47,7 +47,7 @@ _NAMES = {
     "sampling.generator": ("Generator", "load"),
     "sampling.samplers": ("ancestral", "ddim", "dpmpp_2m", "heun", "posterior"),
     "sampling.timesteps": ("inference_timesteps",),
-    "scoring.frechet": ("frechet_distance",),
+    "scoring.distance.frechet": ("frechet_distance",),
     "training.config": ("FitConfig",),
     "training.ema": ("EMA",),
     "training.loop": ("Split", "Task", "fit"),

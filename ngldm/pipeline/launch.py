@@ -13,7 +13,9 @@ None of them is a parameter, because none of them changes a result: DVC does not
 
 import inspect
 import logging
+import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -32,6 +34,7 @@ from ngldm.io.processes import LostProcess
 from ngldm.pipeline.closure import code_hash
 
 PARENT = "NGLDM_LAUNCHER"  # process id of the launcher of ours that started this process
+HIGHEST_PORT = 65535
 SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
 
 
@@ -46,7 +49,7 @@ def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ:
+        if _number("WORLD_SIZE", 1, 1) > 1 and "RANK" in os.environ:
             return _join(lambda: function(*args, **kwargs), Path(inspect.getfile(inspect.unwrap(function))))
         count, nodes = wanted_processes(kwargs["device"]), _number("NGLDM_NODES", 1, 1)
         if "RANK" in os.environ or count * nodes == 1:
@@ -56,15 +59,16 @@ def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _number(variable: str, default: int, least: int) -> int:
+def _number(variable: str, default: int, least: int, most: float = math.inf) -> int:
     """A whole number from the environment.
 
     Raises:
-        InputError: it is none, or too small.
+        InputError: it is none, too small or too large.
     """
     text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or int(text) < least:
-        raise InputError(f"{variable}: {text!r} must be a whole number, at least {least}")
+    if not text.isdecimal() or not least <= int(text) <= most:
+        limit = f" and at most {most:g}" if most < math.inf else ""
+        raise InputError(f"{variable}: {text!r} must be a whole number, at least {least}{limit}")
     return int(text)
 
 
@@ -103,9 +107,7 @@ def launch(count: int, nodes: int) -> int:
     # That it ends the other processes is no news.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
     seconds, restarts = _number("NGLDM_TIMEOUT", 600, 1), _number("NGLDM_RESTARTS", 3, 0)
-    place = os.environ.get("NGLDM_RENDEZVOUS", "localhost:0" if nodes == 1 else "")
-    if ":" not in place:
-        raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
+    place = _meeting_place(nodes)
     os.environ[PARENT] = str(os.getpid())
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
@@ -120,7 +122,7 @@ def launch(count: int, nodes: int) -> int:
             run_id="ngldm",
             rdzv_backend="c10d",
             rdzv_endpoint=place,
-            rdzv_configs={"timeout": seconds, "join_timeout": seconds},
+            rdzv_configs={"timeout": seconds, "join_timeout": seconds, "read_timeout": seconds},
             max_restarts=restarts,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
             local_addr="localhost" if nodes == 1 else None,
@@ -143,6 +145,22 @@ def launch(count: int, nodes: int) -> int:
     return 0
 
 
+def _meeting_place(nodes: int) -> str:
+    """host:port at which the machines meet. One machine alone takes a free port of its own.
+
+    Raises:
+        InputError: there is none for several machines, or it is no host:port.
+    """
+    place = os.environ.get("NGLDM_RENDEZVOUS") or ("localhost:0" if nodes == 1 else "")
+    if not place:
+        raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
+    found = re.fullmatch(r"[\w.:-]+|\[[\w.:-]+\]", place.rpartition(":")[0])
+    port = place.rpartition(":")[2]
+    if not (found and port.isdecimal() and min(nodes - 1, 1) <= int(port) <= HIGHEST_PORT):
+        raise InputError(f"NGLDM_RENDEZVOUS: {place!r} must be host:port, with a port from 1 to {HIGHEST_PORT}")
+    return place
+
+
 def _this_command() -> list[str]:
     """What python was told to run: -m module, or a file; with its arguments."""
     spec = sys.modules["__main__"].__spec__
@@ -158,6 +176,7 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
     _end_with_parent()
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     try:
+        _require_joinable()
         processes.start(_number("NGLDM_TIMEOUT", 600, 1))
         if again and processes.is_main():
             print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
@@ -173,6 +192,20 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         os._exit(1)  # torch's own clean-up would wait for the lost one
     processes.stop()
     return result
+
+
+def _require_joinable() -> None:
+    """Check the variables that torchrun sets for each process.
+
+    Raises:
+        InputError: one is missing or out of range.
+    """
+    _number("RANK", 0, 0, _number("WORLD_SIZE", 1, 1) - 1)
+    _number("LOCAL_RANK", 0, 0)
+    for variable in ("MASTER_ADDR", "MASTER_PORT"):
+        if not os.environ.get(variable):
+            raise InputError(f"{variable}: missing; WORLD_SIZE and RANK need it, torchrun sets all of them")
+    _number("MASTER_PORT", 0, 1, HIGHEST_PORT)
 
 
 def _tell(word: str, message: str, seconds: float) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.launch import wanted_processes
+from ngldm.pipeline.launch import launch, on_many, wanted_processes
 
 ROOT = Path(__file__).parents[2]
 REPORTS = """
@@ -129,6 +129,51 @@ def test_machines_need_a_place_to_meet(start: Callable[..., Any]) -> None:
     _, err = (process := start(NGLDM_NODES="2")).communicate(timeout=60)
     assert process.returncode == 2
     assert "error: NGLDM_RENDEZVOUS: ''; 2 machines (NGLDM_NODES) need host:port of one of them" in err
+
+
+@pytest.mark.parametrize("place", ["nocolon", "localhost:abc", ":", ":29500", "a b:29500", "localhost:65536", "host:0"])
+def test_a_place_that_is_no_host_and_port_is_refused(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("NGLDM_RENDEZVOUS", place)
+    with pytest.raises(InputError) as refused:
+        launch(1, 2)
+    assert str(refused.value) == f"NGLDM_RENDEZVOUS: {place!r} must be host:port, with a port from 1 to 65535"
+
+
+def test_the_wait_for_a_host_that_does_not_exist_ends_too(start: Callable[..., Any]) -> None:
+    begin = time.monotonic()
+    _, err = (
+        process := start(NGLDM_NODES="2", NGLDM_RENDEZVOUS="no.such.host.invalid:29500", NGLDM_TIMEOUT="3")
+    ).communicate(timeout=120)
+    assert process.returncode == 2
+    assert "error: NGLDM_RENDEZVOUS: 2 machines (NGLDM_NODES) must meet at no.such.host.invalid:29500" in err
+    assert time.monotonic() - begin < 45.0  # torch's own time-out is 60 s
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' must be a whole number, at least 1"),
+        ({"RANK": "first"}, "RANK: 'first' must be a whole number, at least 0 and at most 1"),
+        ({"RANK": "2"}, "RANK: '2' must be a whole number, at least 0 and at most 1"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK: 'x' must be a whole number, at least 0"),
+        ({"MASTER_ADDR": ""}, "MASTER_ADDR: missing; WORLD_SIZE and RANK need it, torchrun sets all of them"),
+        ({"MASTER_PORT": ""}, "MASTER_PORT: missing; WORLD_SIZE and RANK need it, torchrun sets all of them"),
+        ({"MASTER_PORT": "x"}, "MASTER_PORT: 'x' must be a whole number, at least 1 and at most 65535"),
+        ({"MASTER_PORT": "65536"}, "MASTER_PORT: '65536' must be a whole number, at least 1 and at most 65535"),
+    ],
+)
+def test_variables_that_torchrun_would_not_set_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], changes: dict[str, str], message: str
+) -> None:
+    joined = {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+    for name, value in {**joined, **changes}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises((InputError, SystemExit)) as refused:
+        on_many(lambda device: pytest.fail("the work began"))(device="cpu")
+    if refused.type is InputError:  # of one process that is not known to be one of several
+        assert str(refused.value) == message
+    else:
+        assert (refused.value.code, capsys.readouterr().err) == (2, f"error: {message}\n")
 
 
 def test_processes_with_other_parameters_are_refused_by_name(

@@ -25,13 +25,17 @@ def long_tail(folder: Path, factor: float, seed: int) -> None:
         seed: of the choice.
 
     Raises:
-        InputError: the factor is out of range, or there are fewer than two classes.
+        InputError: the factor is out of range, there are fewer than two classes, or none of the images is of class 0.
     """
     if not 0.0 < factor <= 1.0:
         raise InputError(f"dataset.long_tail: {factor} must be above 0 and at most 1")
     labels: NDArray[np.int64] = np.load(folder / "train_labels.npy")
     if len(np.unique(labels)) < 2:
         raise InputError(f"dataset.long_tail: {factor} needs images of at least two classes, these have one or none")
+    if not (labels == 0).any():
+        raise InputError(
+            f"dataset.long_tail: {factor} counts from the images of class 0, of which there are none for training"
+        )
     kept = _chosen(labels, factor, np.random.default_rng(seed))
     if kept.all():
         return

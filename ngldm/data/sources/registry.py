@@ -26,7 +26,7 @@ def _digits(config: Mapping[str, object], folder: Path, raw: Path, start: Start)
 
 
 def _photographs(config: Mapping[str, object], folder: Path, raw: Path, start: Start) -> str:
-    """Grey crops of scikit-learn's two photographs, no labels: nothing to download."""
+    """Grey crops of scikit-learn's two photographs, by picture and band: nothing to download."""
     write_arrays(photographs(config), folder)
     return "photographs"
 

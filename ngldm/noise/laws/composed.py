@@ -30,6 +30,7 @@ class Composed(JointLaw):
     def __init__(self, parts: Sequence[Law], shared: bool) -> None:
         self.parts = parts
         self.axes = max(part.axes if isinstance(part, JointLaw) else 0 for part in parts)
+        self.leading = max((part.leading if isinstance(part, JointLaw) else () for part in parts), key=len)
         self.second_moment = max(part.second_moment for part in parts)
         traits = [part.traits for part in parts]
         self.traits = Traits(

@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -69,6 +70,14 @@ def symmetric_root(covariance: Tensor) -> Tensor:
             every t, so x_T could not be drawn.
     """
     covariance = covariance.double()
+    if not bool((covariance.diagonal() > 0.0).all()):
+        raise InputError(
+            f"the covariance must have variances above 0; the least is {float(covariance.diagonal().min()):g}"
+        )
+    if not math.isfinite(float(covariance.diagonal().sum())):
+        raise InputError(
+            "the covariance is too large for its mean variance to be computed; divide all of it by a number"
+        )
     if not torch.allclose(covariance, covariance.T, rtol=1e-6, atol=1e-12):
         raise InputError("the covariance must be symmetric")
     values, vectors = torch.linalg.eigh(covariance / covariance.diagonal().mean())
@@ -159,8 +168,10 @@ def _read_root(file: object, sha256: object) -> Tensor:
             values = np.load(file, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f"file: {file}: no such file; it comes from {MADE_BY}") from None
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
             raise InputError(f"file: {file}: not a whole .npy file ({error})") from error
+        if not isinstance(values, np.ndarray):
+            raise InputError(f"file: {file}: is an archive of arrays; {MADE_BY} writes one array, a .npy file")
         half = values.ndim // 2
         if values.dtype != np.float32 or not half or values.shape[:half] != values.shape[half:]:
             raise InputError(

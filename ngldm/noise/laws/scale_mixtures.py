@@ -21,6 +21,7 @@ from ngldm.noise.registry import make_iid, register
 from ngldm.noise.traits import Traits
 
 GAUSSIAN_QUARTILE = 0.6744897501960817  # the median of |z| for z of N(0, 1)
+LARGE_ORDER, STEPS = 64.0, 16.0  # of a Bessel function; steps of the recurrence after an expansion for large orders
 Mixing = Callable[[int, torch.Generator | None, torch.device], Tensor]  # -> (B,) float64 draws of A
 
 
@@ -136,18 +137,43 @@ def laplace_kernel(square: Tensor, size: int) -> Tensor:
     """E[A | n] for A of Exp(1): sqrt(q / 2) K_(p - 1)(z) / K_p(z), with q = |n|^2, z = sqrt(2 q), p = size / 2 - 1.
 
     K_p is the modified Bessel function of the second kind: the posterior of A is a generalised inverse Gaussian. The
-    ratio follows from p = -1/2 or 0 by the recurrence of K_p (Abramowitz and Stegun 9.6.26), which is stable upwards.
+    ratio follows from a lower order by the recurrence of K_p (Abramowitz and Stegun 9.6.26), which is stable upwards:
+    from p = -1/2 or 0, and for many elements from the expansion for large orders, so that the time does not grow with
+    their number. Each step of the recurrence makes the expansion's error smaller; it ends below 1e-12.
     """
     z = (2.0 * square.double()).sqrt().clamp(min=1e-150)
-    if size % 2:
-        ratio = 1.0 + 1.0 / z
+    last = size / 2.0 - 1.0
+    if last > LARGE_ORDER:
+        order = last - STEPS
+        ratio = _bessel_ratio(z, order)
+    elif size % 2:
+        order, ratio = -0.5, 1.0 + 1.0 / z
     else:
+        order = 0.0
         ratio = torch.special.scaled_modified_bessel_k1(z) / torch.special.scaled_modified_bessel_k0(z)
-    order = -0.5 if size % 2 else 0.0
-    while order < size / 2.0 - 1.0:
+    while order < last:
         ratio = 1.0 / (ratio + 2.0 * order / z)
         order += 1.0
     return 0.5 * z * ratio
+
+
+def _bessel_ratio(z: Tensor, order: float) -> Tensor:
+    """K_(p - 1)(z) / K_p(z) at a large order p: -K_p' / K_p - p / z by Debye's expansions (9.7.8 and 9.7.10 there)."""
+    root = (order**2 + z.square()).sqrt()
+    t = order / root
+    u = (
+        3.0 * t - 5.0 * t**3,
+        81.0 * t**2 - 462.0 * t**4 + 385.0 * t**6,
+        30375.0 * t**3 - 369603.0 * t**5 + 765765.0 * t**7 - 425425.0 * t**9,
+    )
+    v = (
+        -9.0 * t + 7.0 * t**3,
+        -135.0 * t**2 + 594.0 * t**4 - 455.0 * t**6,
+        -42525.0 * t**3 + 451737.0 * t**5 - 883575.0 * t**7 + 475475.0 * t**9,
+    )
+    scales = (-24.0 * order, 1152.0 * order**2, -414720.0 * order**3)
+    value, slope = (1.0 + torch.stack([c / s for c, s in zip(cs, scales, strict=True)]).sum(0) for cs in (u, v))
+    return (root * slope / value - order) / z
 
 
 def positive_stable(k: float, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:

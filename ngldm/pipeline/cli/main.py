@@ -11,8 +11,8 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
 from ngldm.pipeline.cli.exchange import export, importing
 from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.dataset.source import relative_note, require_source
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
-from ngldm.pipeline.config.source import relative_note, require_source
 from ngldm.pipeline.terminal import quietable, run
 
 

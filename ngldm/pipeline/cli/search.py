@@ -41,10 +41,12 @@ def run(
 
     Ctrl-C stops it at any time, and the same command continues it. Trainings go on from their checkpoints.
     """
+    from ngldm.io.device import resolve_device
     from ngldm.pipeline.search.studies import make_plan, prepare
     from ngldm.pipeline.search.worker import stopped_once, work, work_together
 
     plan = make_plan(name, storage, noise)
+    resolve_device(device)
     prepare(plan, grace)
     with stopped_once():
         if workers == 1:
@@ -124,19 +126,21 @@ def apply(name: Name, storage: Storage = None, noise: Noises = None) -> None:
     from ngldm.pipeline.search.studies import make_plan
 
     plan = make_plan(name, storage, noise)
-    found = {label: best_trial(study) for label, study in _studies(plan).items()}
-    if not any(found.values()):
+    studies = _studies(plan)
+    if not any(best_trial(study) for study in studies.values()):
         raise InputError(f"search {name!r} has no complete trial yet; `ngldm search run {name}` makes them")
-    for label, best in found.items():
-        if best is not None:
-            print(write_tuned(plan, label, best))
+    for label, study in studies.items():
+        if best_trial(study):
+            print(write_tuned(plan, label, study))
+        else:
+            print(f"{label}: no complete trial yet, nothing is written")
 
 
 def _studies(plan: "Plan") -> "dict[str, Study]":
     from ngldm.pipeline.search.storage import open_storage
     from ngldm.pipeline.search.studies import open_studies
 
-    return open_studies(plan, open_storage(plan.storage), create=False)
+    return open_studies(plan, open_storage(plan.storage, create=False), create=False)
 
 
 def _print_best(plan: "Plan") -> "dict[str, Study]":

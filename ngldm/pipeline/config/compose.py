@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
+from ngldm.pipeline.config.dataset.source import spelling_hint
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.pipeline.config.source import spelling_hint
 
 
 def compose_params(path: Path, overrides: list[str], check: Callable[[Params], object] = lambda params: None) -> None:
@@ -20,6 +20,9 @@ def compose_params(path: Path, overrides: list[str], check: Callable[[Params], o
     Raises:
         InputError: Hydra cannot compose the params, or a value is not allowed. The file stays as it was.
     """
+    for name in [override.removeprefix("tuned=") for override in overrides if override.startswith("tuned=")]:
+        if name != "null" and not Path("conf", "tuned", f"{name}.yaml").is_file():  # without any, Hydra knows no group
+            raise InputError(f"tuned={name}: conf/tuned has no {name}.yaml; `ngldm search apply` writes it")
     from dvc.utils.hydra import compose_and_dump
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

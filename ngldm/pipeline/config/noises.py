@@ -12,7 +12,7 @@ from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.autoencoders.names import OWN_KEYS
 from ngldm.noise.registry import make_part
-from ngldm.pipeline.config.dataset import DatasetParams
+from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.sampling.best import resolve_sampler

@@ -16,7 +16,7 @@ from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, requi
 from ngldm.io.errors import InputError
 from ngldm.networks.names import OWN_SECTIONS
 from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
-from ngldm.pipeline.config.dataset import DatasetParams
+from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
@@ -295,7 +295,7 @@ def load_raw(path: Path) -> dict[str, Any]:
     try:
         content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
     except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
     return content

@@ -78,6 +78,12 @@ class Fit(Section):
     log_every: PositiveInt = Field(description="steps between two reports")
     eval_every: PositiveInt = Field(description="steps between two held-out losses")
 
+    @model_validator(mode="after")
+    def _batch_has_parts(self) -> "Fit":
+        if self.batch_size % self.accumulate_steps:
+            raise ValueError(f"accumulate_steps: {self.accumulate_steps} must divide batch_size = {self.batch_size}")
+        return self
+
 
 class TrainParams(Fit):
     checkpoint_every: PositiveInt = Field(description="steps between two saves; a crash loses at most that many")
@@ -201,10 +207,12 @@ class EvaluateParams(Section):
     )
     inception_weights: str | None = Field(description="path of the Inception weights; null: torch's cache")
     dinov2_weights: str | None = Field(
-        description="DINOv2's weights, a file or a repository of the Hugging Face hub; null: that of ViT-L/14"
+        default=None,
+        description="DINOv2's weights, a file or a repository of the Hugging Face hub; null: that of ViT-L/14",
     )
     resizing: Annotated[str, OneOf(RESIZINGS)] = Field(
-        description="of images for Inception and DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid"
+        default="standard",
+        description="of images for Inception, DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid",
     )
     batch_size: PositiveInt = Field(description="images per call of the extractor")
     kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
@@ -213,8 +221,10 @@ class EvaluateParams(Section):
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )
-    inception_score: bool = Field(description="also the Inception Score, with extractor inception")
-    extrapolate: bool = Field(description="also the distance for infinitely many generated images (FID-infinity)")
+    inception_score: bool = Field(default=False, description="also the Inception Score, with extractor inception")
+    extrapolate: bool = Field(
+        default=False, description="also the distance for infinitely many generated images (FID-infinity)"
+    )
 
     @property
     def weights(self) -> str | None:

@@ -8,6 +8,7 @@ from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
 
 SHORT = ("forward", "objective", "weighting", "coupling", "stein_head")  # keys of `diffusion` beside the others
+Labels = Annotated[list[Label], Field(min_length=1)]
 TRAIN_SET = "train_set"  # the label of the training points themselves
 
 
@@ -32,8 +33,8 @@ class StudyVariant(Section):
         description="the variant makes points of its own: replaces law (or some of its keys), transform, train_size, "
         "test_size and seed of dataset; seed: train draws other points for each training (points of a law)",
     )
-    data: list[Label] | None = Field(default=None, description="labels in study.data; default: all")
-    samplers: list[Label] | None = Field(default=None, description="labels in study.samplers; default: all")
+    data: Labels | None = Field(default=None, description="labels in study.data; default: all")
+    samplers: Labels | None = Field(default=None, description="labels in study.samplers; default: all")
 
     @model_validator(mode="after")
     def _said_once(self) -> "StudyVariant":
@@ -64,12 +65,14 @@ class StudyParams(Section):
     )
     train_seeds: PositiveInt = Field(description="trainings of each variant")
     sample_seeds: PositiveInt = Field(description="sets of images of each training and sampler")
-    num_images: PositiveInt = Field(description="images per set")
+    num_images: Annotated[int, Field(ge=2)] = Field(description="images per set; a covariance needs at least 2")
     batch_size: PositiveInt = Field(description="images per network call")
     workers: PositiveInt = Field(description="parallel processes, with one thread each")
 
     @model_validator(mode="after")
     def _labels_exist(self) -> "StudyParams":
+        if self.variants and not self.samplers:
+            raise ValueError("samplers: {}, but there are variants to score; name at least one sampler")
         for label, variant in self.variants.items():
             if not isinstance(variant.noise.get("distribution"), str):
                 raise ValueError(f"variants.{label}.noise.distribution: missing; it names a registered noise")

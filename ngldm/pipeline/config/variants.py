@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ngldm.pipeline.config.dataset import DatasetParams
+from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.faults import composed
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import DiffusionParams, Fit, ScheduleParams, TrainParams

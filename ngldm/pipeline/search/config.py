@@ -24,7 +24,7 @@ class Dimension(Section):
     choices: list[Any] | None = Field(
         default=None, description="the values; a mapping sets several keys of a section at once"
     )
-    when: dict[str, list[Any]] = Field(
+    when: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict,
         description="search this key only if keys before it have one of these values; else it stays as it is",
     )
@@ -114,6 +114,17 @@ class Search(Section):
     sampling: Sampling
     confirm: Confirm = Confirm()
 
+    @model_validator(mode="after")
+    def _confirmed_on_other_seeds(self) -> "Search":
+        first = self.confirm.first_seed
+        last = first + max(self.confirm.train_seeds, self.confirm.sample_seeds) - 1
+        if first <= self.seed <= last:
+            raise ValueError(
+                f"confirm.first_seed: {first} to {last} have the search's own seed, {self.seed}; the winners need "
+                "others"
+            )
+        return self
+
 
 def load_search(name: str) -> Search:
     """Read conf/search/<name>.yaml.
@@ -121,9 +132,9 @@ def load_search(name: str) -> Search:
     Raises:
         InputError: there is no such file, it is not YAML, or has a key or value that is not allowed.
     """
-    path = FOLDER / f"{name}.yaml"
-    if not path.is_file():
-        raise unknown("search", name, [file.stem for file in FOLDER.glob("*.yaml")])
+    path, known = FOLDER / f"{name}.yaml", [file.stem for file in FOLDER.glob("*.yaml")]
+    if name not in known:
+        raise unknown("search", name, known)
     try:
         return Search.model_validate(load_raw(path))
     except ValidationError as error:

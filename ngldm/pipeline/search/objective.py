@@ -125,6 +125,7 @@ class Objective:
                 if model is not None:
                     trial.set_user_attr(STEPS, config.max_steps)
                     best = self._best_sampler(trial, model, params, values)
+                    pruned = "no sampler of sampling.space could be used"
         except InputError as error:  # the settings were checked before: the numbers of this training went astray
             pruned = str(error)
         if best is None:

@@ -125,8 +125,14 @@ def write_summary(plan: Plan, studies: "dict[str, Study]") -> None:
     write_csv(TUNING / IMPORTANCE, IMPORTANCE_COLUMNS, rows)
 
 
-def write_tuned(plan: Plan, label: str, best: "FrozenTrial") -> Path:
-    """Write the best settings of a noise as conf/tuned/<noise>.yaml, for `-S tuned=<noise>`."""
+def write_tuned(plan: Plan, label: str, study: "Study") -> Path:
+    """Write the best settings of a noise as conf/tuned/<noise>.yaml, for `-S tuned=<noise>`.
+
+    Args:
+        study: of the noise, with at least one complete trial.
+    """
+    best = storage.best_trial(study)
+    assert best is not None
     content: dict[str, Any] = {}
     base = plan.base(label)
     put(content, f"noise_options.{label}", base["noise_options"][label])
@@ -137,7 +143,7 @@ def write_tuned(plan: Plan, label: str, best: "FrozenTrial") -> Path:
     recipe = plan.content["recipe"]
     with atomic_path(path) as temporary, temporary.open("w") as file:
         file.write("# @package _global_\n")
-        file.write(f"# The best of {plan.search.trials} trials of the search {plan.name!r}, trial ")
+        file.write(f"# The best of {len(storage.good_trials(study))} trials of the search {plan.name!r}, trial ")
         file.write(f"{best.user_attrs[storage.SLOT]}; `ngldm search apply` wrote it.\n")
         file.write(f"# dvc exp run -S recipe={recipe} -S noise={label} -S tuned={label}\n")
         YAML().dump(content, file)

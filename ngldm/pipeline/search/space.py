@@ -1,4 +1,4 @@
-"""The space of a search: its checks, what a trial draws from it, and the params that this makes."""
+"""The space of a search: what a trial draws from it, and the params that this makes."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -6,16 +6,13 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.noises import check_noises
-from ngldm.pipeline.config.params import Params, load_raw, parse_params, value_faults
-from ngldm.pipeline.config.samplers import SamplerOptions
+from ngldm.pipeline.config.params import Params, load_raw, parse_params
 from ngldm.pipeline.search.config import FOLDER, Dimension, Search, Space
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
-SECTIONS = ("diffusion", "mlp", "schedule", "train", "unet")  # what a training reads, and nothing before it
 NOISE_FOLDER = FOLDER.parent / "noise"
 TUNED = "tuned"  # label of the winner's sampler
 Values = dict[str, Any]  # key of params.yaml, or of a sampler, to its value
@@ -25,7 +22,7 @@ def noise_options(content: Mapping[str, Any], label: str) -> dict[str, Any]:
     """The options of a noise: those of params.yaml, else of conf/noise/<label>.yaml.
 
     Raises:
-        InputError: neither has this label.
+        InputError: none of these has this label.
     """
     if label in content["noise_options"]:
         return dict(content["noise_options"][label])
@@ -33,7 +30,10 @@ def noise_options(content: Mapping[str, Any], label: str) -> dict[str, Any]:
     if not path.is_file():
         known = {*content["noise_options"], *(file.stem for file in NOISE_FOLDER.glob("*.yaml"))}
         raise unknown("noise", label, known)
-    return dict(load_raw(path)["noise_options"][label])
+    entries = load_raw(path)["noise_options"]
+    if label not in entries:
+        raise InputError(f"noises.{label}: {path} has no noise of that label; choose one of: {', '.join(entries)}")
+    return dict(entries[label])
 
 
 def base_content(content: Mapping[str, Any], search: Search, label: str) -> dict[str, Any]:
@@ -77,68 +77,6 @@ def trial_space(search: Search, label: str) -> Space:
     """Key of params.yaml to its values, for one noise."""
     own = {f"noise_options.{label}.{key}": dimension for key, dimension in search.noises[label].items()}
     return {**search.space, **own}
-
-
-def check_space(content: Mapping[str, Any], search: Search) -> None:
-    """Check each key and each end of a range, before any work. Rules between keys are checked for each trial.
-
-    Raises:
-        InputError: an unknown key, a value that the key cannot have, a noise or a parameter of it that does not exist.
-    """
-    for key in (*search.space, *search.overrides):
-        if key.split(".")[0] not in SECTIONS:
-            raise InputError(
-                f"space.{key}: cannot be searched; all trials share the data set, the autoencoder and the reference. "
-                f"Keys of these can: {', '.join(SECTIONS)}; samplers have sampling.space, noises their own"
-            )
-    for label in search.noises:
-        base = base_content(content, search, label)
-        make_part(f"noises.{label}", base["noise_options"][label])
-        space = trial_space(search, label)
-        _check_when(space, "space")
-        _check_values(base, space)
-        check_noises(parse_params(base, "params.yaml with the search's overrides"))
-        _check_rungs(search, base)
-    _check_when(search.sampling.space, "sampling.space")
-    for key, dimension in search.sampling.space.items():
-        if key not in SamplerOptions.model_fields:
-            raise InputError(f"sampling.space.{key}: unknown key; known here: {', '.join(SamplerOptions.model_fields)}")
-        for value in dimension.ends():
-            made = with_sampler(content, {"method": "ddim", "num_inference_steps": 1, key: value})
-            _require_valid(made, f"sampling.space.{key}: {value!r}")
-
-
-def _check_values(base: Mapping[str, Any], space: Space) -> None:
-    for key, dimension in space.items():
-        for value in dimension.ends():
-            made = deepcopy(dict(base))
-            put(made, key, value)
-            if key.startswith("noise_options."):
-                make_part(key.rpartition(".")[0], made["noise_options"][key.split(".")[1]])
-            _require_valid(made, f"space.{key}: {value!r}")
-
-
-def _require_valid(content: Mapping[str, Any], what: str) -> None:
-    if faults := value_faults(content):
-        raise InputError(f"{what}: {faults[0]}")
-
-
-def _check_when(space: Space, name: str) -> None:
-    before: dict[str, Dimension] = {}
-    for key, dimension in space.items():
-        for other, values in dimension.when.items():
-            if other not in before:
-                raise InputError(f"{name}.{key}.when: {other!r} is none of the keys before it: {', '.join(before)}")
-            choices = before[other].choices
-            if choices is not None and (bad := [value for value in values if value not in choices]):
-                raise InputError(f"{name}.{key}.when.{other}: {bad[0]!r} is none of {choices}")
-        before[key] = dimension
-
-
-def _check_rungs(search: Search, base: Mapping[str, Any]) -> None:
-    every = base["train"]["log_every"]
-    if search.halving and search.halving.first % every:
-        raise InputError(f"halving.first: {search.halving.first} must be a multiple of train.log_every = {every}")
 
 
 def rungs(search: Search, max_steps: int) -> list[int]:

@@ -6,6 +6,7 @@ values. If two workers add one for the same slot at once, the one with the lower
 So no slot is left out and none is counted twice, on any storage and without a lock.
 """
 
+import json
 import os
 import socket
 import time
@@ -46,17 +47,21 @@ def is_url(storage: str) -> bool:
     return "://" in storage
 
 
-def open_storage(storage: str, grace: int = GRACE) -> "BaseStorage":
-    """Connect to a journal file (made if it is missing) or to a database.
+def open_storage(storage: str, grace: int = GRACE, create: bool = True) -> "BaseStorage":
+    """Connect to a journal file or to a database.
 
     Args:
         storage: path of the file, or URL as SQLAlchemy has it, for example postgresql://user@host/name.
         grace: seconds after which a worker without a sign of life is taken to be dead.
+        create: make the journal file if it is missing.
 
     Raises:
-        InputError: it cannot be reached, or its driver is not installed.
+        InputError: it cannot be reached, its driver is not installed, the file is no journal, or it is missing and not
+            to be made.
     """
     quiet_optuna()
+    if not (create or is_url(storage) or Path(storage).exists()):
+        raise InputError(f"--storage: {storage}: no such file; `ngldm search run` makes it")
     try:
         try:
             return _connect(storage, grace)
@@ -76,10 +81,25 @@ def _connect(storage: str, grace: int) -> "BaseStorage":
     if not is_url(storage):
         file = Path(storage).resolve()  # else Optuna cannot release the lock of a worker that was killed
         file.parent.mkdir(parents=True, exist_ok=True)
+        _require_journal(file)
         return JournalStorage(journal.JournalFileBackend(str(file)))
     waits = {"connect_args": {"connect_timeout": 10}} if storage.startswith("postgresql") else {}
     options: dict[str, Any] = {"heartbeat_interval": max(1, grace // 3), "grace_period": grace}
     return RDBStorage(storage, engine_kwargs=waits, **options)
+
+
+def _require_journal(file: Path) -> None:
+    """Check that a file, if there is one, begins as Optuna's journals do: Optuna itself would append to any file."""
+    if not file.exists():
+        return
+    with file.open("rb") as lines:
+        first = lines.readline()
+    try:
+        whole = not first or "op_code" in json.loads(first)
+    except (ValueError, TypeError):
+        whole = False
+    if not whole:
+        raise InputError("it is no journal of Optuna")
 
 
 def quiet_optuna() -> None:

@@ -11,8 +11,9 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import PARAMS_FILE, load_raw, parse_params
 from ngldm.pipeline.experiments import trial as trial_code
 from ngldm.pipeline.search import storage
+from ngldm.pipeline.search.check import check_space
 from ngldm.pipeline.search.config import PRIOR, Search, load_search
-from ngldm.pipeline.search.space import base_content, check_space, get, present, suggest, trial_space
+from ngldm.pipeline.search.space import base_content, get, present, suggest, trial_space
 
 if TYPE_CHECKING:
     from optuna import Study

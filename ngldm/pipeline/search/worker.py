@@ -2,6 +2,7 @@
 
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -120,7 +121,11 @@ def _run_one(study: "Study", objective: Objective, report: Report) -> None:
 def _worker_process(plan: Plan, device: str, grace: int) -> None:
     end_with_parent()
     with stopped_once():
-        work(plan, device, grace, lambda line: print(line, flush=True))
+        try:
+            work(plan, device, grace, lambda line: print(line, flush=True))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(2) from None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_tensor
-from ngldm.scoring.frechet import Moments
+from ngldm.scoring.distance.frechet import Moments
 
 
 class Classifier(nn.Module):

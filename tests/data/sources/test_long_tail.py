@@ -88,7 +88,13 @@ def test_images_without_classes_are_refused(tmp_path):
         long_tail(tmp_path / "a", 0.7, 0)
 
 
-def test_a_data_set_without_labels_does_not_have_the_option(tmp_path):
+def test_without_images_of_class_0_nothing_can_be_counted(tmp_path):
+    write(tmp_path / "a", [1, 1, 1, 2, 2])
+    with pytest.raises(InputError, match=r"^dataset\.long_tail: 0\.5 counts from the images of class 0"):
+        long_tail(tmp_path / "a", 0.5, 0)
+
+
+def test_crops_of_photographs_do_not_have_the_option(tmp_path):
     config = {"name": "photographs", "train_size": 4, "test_size": 4, "size": 8, "seed": 0, "long_tail": 0.7}
     with pytest.raises(InputError, match=r"^long_tail: not an option of data set 'photographs'"):
         make_dataset(config, tmp_path / "set", tmp_path / "raw")

@@ -120,3 +120,13 @@ def test_only_the_ratio_of_amplitudes_counts(size: float) -> None:
 def test_items_must_fit_every_part() -> None:
     with pytest.raises(InputError, match="must have the shape"):
         make_noise("choice", {"laws": [GAUSSIAN, OFFSET]}).sample((3, 8))
+
+
+@pytest.mark.parametrize("name", ["choice", "sum"])
+def test_a_part_with_a_covariance_says_what_items_begin_with(name: str) -> None:
+    """A table of points is checked before its columns are known, with as many as the noise has."""
+    law = make_noise(name, {"laws": [{"distribution": "gaussian"}, {"distribution": "covariance"}]})
+    assert law.leading == (2,)
+    law.check_item((2,))
+    with pytest.raises(InputError, match="covariance of shape"):
+        law.check_item((3,))

@@ -106,6 +106,10 @@ def test_bad_latents_and_matrices_are_refused() -> None:
         ([[1.0, 0.5], [0.4, 1.0]], "must be symmetric"),
         ([[1.0, 1.0], [1.0, 1.0]], "positive definite"),
         ([[1.0, 2.0], [2.0, 1.0]], "least eigenvalue is -1"),
+        ([[-1.0, 0.0], [0.0, -1.0]], "variances above 0; the least is -1"),  # over its mean it would be the identity
+        ([[1.0, 0.0], [0.0, -1.0]], "variances above 0; the least is -1"),
+        ([[0.0, 0.0], [0.0, 0.0]], "variances above 0; the least is 0"),
+        ([[1e308, 0.0], [0.0, 1e308]], "too large"),
         ([[1.0, math.nan], [math.nan, 1.0]], r"matrix\[0\]\[1\]: nan is not a finite number"),
     ):
         with pytest.raises(InputError, match=words):
@@ -119,6 +123,8 @@ def test_a_bad_file_is_refused(file: dict[str, object], tmp_path: Path) -> None:
     whole = path.read_bytes()
     np.save(tmp_path / "flat.npy", np.ones(4, np.float32))
     np.save(tmp_path / "double.npy", np.eye(2))
+    np.savez(tmp_path / "several.npz", np.eye(2))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "several.npz").read_bytes()[:50])
     ROOTS.pop(sha256, None)
     for changes, words in (
         ({"sha256": "0" * 64}, f"but .*root.npy has {sha256}: it has changed"),
@@ -127,6 +133,9 @@ def test_a_bad_file_is_refused(file: dict[str, object], tmp_path: Path) -> None:
         ({"file": None}, "needs sha256"),
         ({"file": str(tmp_path / "flat.npy")}, r"has float32 numbers of shape \(4,\)"),
         ({"file": str(tmp_path / "double.npy")}, "has float64 numbers"),
+        ({"file": str(tmp_path / "several.npz")}, "is an archive of arrays"),
+        ({"file": str(tmp_path / "cut.npz")}, r"not a whole \.npy file"),
+        ({"file": str(tmp_path)}, r"not a whole \.npy file"),
         ({"matrix": [[1.0, 0.0], [0.0, 1.0]]}, "matrix: has no effect beside file"),
     ):
         with pytest.raises(InputError, match=words):

@@ -10,7 +10,7 @@ from scipy import stats
 from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError
 from ngldm.noise import draw_with_stein, make_noise
-from ngldm.noise.laws.scale_mixtures import positive_stable, stable_quartile
+from ngldm.noise.laws.scale_mixtures import laplace_kernel, positive_stable, stable_quartile
 
 ITEM = (1, 2, 3)
 SIZE = 2**16
@@ -98,6 +98,23 @@ def test_k_is_the_conditional_mean_of_the_scale(
     logs = mixing.logpdf(a) + log_a - 0.5 * size * log_a - 0.5 * square / a
     weights = np.exp(logs - logs.max(1, keepdims=True))
     np.testing.assert_allclose(k[:, 0].numpy(), (weights @ a) / weights.sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 16, 129, 130, 131, 132, 512, 3072, 200_001])
+def test_k_of_the_multivariate_laplace_is_an_integral_over_the_scale(size: int) -> None:
+    """E[A | n] with the density ~ A^(-d / 2) exp(-q / (2 A) - A): the trapezoidal rule in ln A around its peak."""
+    for share in (1e-4, 0.01, 0.5, 1.0, 3.0, 100.0, 1e6):
+        q, power = share * size, 1.0 - size / 2.0  # of A, with dA = A d(ln A)
+        peak = (
+            (power + math.sqrt(power**2 + 2.0 * q)) / 2.0 if power > 0 else q / (math.sqrt(power**2 + 2.0 * q) - power)
+        )
+        width = 1.0 / math.sqrt(q / (2.0 * peak) + peak)
+        y = np.linspace(-40.0, 40.0, 20001) * width
+        logs = power * y - q / (2.0 * peak) * np.expm1(-y) - peak * np.expm1(y)
+        weights = np.exp(logs - logs.max())
+        expected = peak * float((weights * np.exp(y)).sum() / weights.sum())
+        found = float(laplace_kernel(torch.tensor([q], dtype=torch.float64), size))
+        assert found == pytest.approx(expected, rel=1e-9)
 
 
 def test_stable_noise_of_index_2_says_that_it_is_gaussian() -> None:

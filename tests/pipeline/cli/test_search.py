@@ -80,6 +80,7 @@ BAD: list[tuple[tuple[str, ...], dict[str, Any], str]] = [
     (("smoke",), {"space": {"train.lrr": {"low": 1, "high": 2}}}, "train.lrr: unknown key"),
     (("smoke",), {"space": {"train.lr": {"low": 2.0, "high": 2.0}}}, "empty range"),
     (("smoke",), {"noises": {"gausian": {}}}, "unknown noise 'gausian'"),
+    (("smoke", "--workers", "2", "--device", "nope"), {}, "device 'nope' cannot be used here"),
     (("smoke", "--storage", "postgresql+psycopg2://me:secret@127.0.0.1:1/x"), {}, "cannot be reached"),
 ]
 
@@ -89,7 +90,7 @@ def test_bad_input_is_one_line_before_any_work(
     workspace: Path, ngldm: Call, arguments: tuple[str, ...], changes: dict[str, Any], message: str
 ) -> None:
     change(workspace, **changes)
-    code, out, err = ngldm("search", "run", *arguments, "--device", "cpu")
+    code, out, err = ngldm("search", "run", "--device", "cpu", *arguments)
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
@@ -109,4 +110,5 @@ def test_missing_files_are_named_with_what_makes_them(workspace: Path, ngldm: Ca
 def test_a_search_that_has_not_run_is_said_to_be_so(workspace: Path, ngldm: Call, command: str) -> None:
     code, _, err = ngldm("search", command, "smoke")
     assert code == 2
-    assert "`ngldm search run smoke` makes it" in err
+    assert "`ngldm search run` makes it" in err
+    none_of(workspace, "searches")

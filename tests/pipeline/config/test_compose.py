@@ -98,7 +98,8 @@ def test_command_line_wins_over_the_recipe(tmp_path, root, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "overrides", [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"], ["recipe=3"]]
+    "overrides",
+    [["noise=cauchyy"], ["dataset=imagenet"], ["sampler=euler"], ["trian.lr=1"], ["recipe=3"], ["tuned=nothing"]],
 )
 def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path, root, monkeypatch):
     path = tmp_path / "params.yaml"

@@ -155,6 +155,7 @@ def test_the_head_that_stein_needs_is_enough(content):
 )
 def test_the_noises_of_the_study_are_checked_before_any_work(content, variant, words):
     content["study"]["variants"] = {"v": variant}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     with pytest.raises(InputError, match=words):
         check_noises(parse_params(content))
 

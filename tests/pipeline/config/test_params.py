@@ -56,6 +56,8 @@ BAD = [
     ("train.batch_size", 0, ["train.batch_size", "0"]),
     ("train.batch_size", 12.5, ["train.batch_size", "12.5", "integer"]),
     ("train.max_steps", "1000", ["train.max_steps", "'1000'", "integer"]),
+    ("train.accumulate_steps", 7, ["train.accumulate_steps: 7 must divide batch_size = "]),
+    ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),
     ("train.export", "ema", ["'ema'", "'last'", "'best'"]),
     ("train.momentum", 0.9, ["train.momentum", "unknown key", "max_steps", "lr"]),
@@ -139,8 +141,9 @@ def test_all_faults_are_reported_at_once(content):
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     path = tmp_path / "params.yaml"
     path.write_text(text)
-    with pytest.raises(InputError, match=r"params\.yaml"):
+    with pytest.raises(InputError, match=r"params\.yaml") as refused:
         load_params(path)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -165,7 +168,8 @@ def test_describe_lists_every_leaf(content):
 
 def test_the_velocity_is_refused_with_edm_ve_also_in_the_study(content):
     content["samplers"], content["diffusion"]["objective"] = ["auto"], "u"
-    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}, "samplers": []}}
+    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}}}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     parse_params(content)
     content["study"]["variants"]["v"]["schedule"] = {"name": "edm_ve"}
     with pytest.raises(InputError, match=r"study\.variants\.v\.objective: 'u' cannot be trained"):
@@ -290,3 +294,11 @@ def test_a_file_whose_trainings_do_not_fit_is_refused_with_those_that_do(content
     made = caught.value.args[0].partition("set trainings to ")[2]
     YAML().dump({**content, key: value, "trainings": literal_eval(made)}, path)
     assert getattr(load_params(path), key) == value
+
+
+def test_params_of_a_version_without_the_choice_of_networks_and_scores_mean_what_they_did(content):
+    now = parse_params(content)
+    del content["network"]
+    for key in ("dinov2_weights", "resizing", "inception_score", "extrapolate"):
+        del content["evaluate"][key]
+    assert parse_params(content) == now

@@ -14,10 +14,10 @@ from ngldm.diffusion.schedules import make_schedule
 from ngldm.diffusion.time_density import TimeDensity
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
-from ngldm.pipeline.config import dataset as param_dataset
 from ngldm.pipeline.config import params as params_module
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config import sections as param_sections
+from ngldm.pipeline.config.dataset import section as param_dataset
 from ngldm.pipeline.config.sections import DiffusionParams
 from ngldm.pipeline.config.study import StudyVariant
 from ngldm.sampling.denoiser import X0Handling

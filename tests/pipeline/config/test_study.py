@@ -30,6 +30,12 @@ def test_eps_without_signal_is_refused_alike_in_params_variants_and_library(cont
     [
         ({"noise": {}}, "study.variants.a.noise.distribution: missing"),
         ({"noise": {"distribution": "laplace"}, "samplers": ["none"]}, "study.variants.a.samplers: 'none' is none of"),
+        ({"noise": {"distribution": "laplace"}, "samplers": []}, "variants.a.samplers: .* at least 1 item"),
+        ({"noise": {"distribution": "laplace"}, "data": []}, "variants.a.data: .* at least 1 item"),
+        (
+            {"noise": {"distribution": "laplace"}, "train": {"accumulate_steps": 3}},
+            "a.train.accumulate_steps: 3 must divide",
+        ),
         ({"noise": {"distribution": "laplace"}, "objective": "score"}, "study.variants.a.objective: 'score'"),
         ({"noise": {"distribution": "laplace"}, "schedule": {"name": "spiral"}}, "variants.a.schedule.name: 'spiral'"),
         (
@@ -46,4 +52,13 @@ def test_bad_variants_are_named(variant: dict[str, Any], words: str, content: di
     content["study"]["variants"] = {"a": variant}
     content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     with pytest.raises(InputError, match=words):
+        parse_params(content)
+
+
+def test_variants_need_samplers_and_sets_that_have_a_covariance(content: dict[str, Any]) -> None:
+    content["study"] |= {"variants": {"a": {"noise": {"distribution": "laplace"}}}, "samplers": {}}
+    with pytest.raises(InputError, match=r"study.samplers: \{\}, but there are variants to score; name at least one"):
+        parse_params(content)
+    content["study"]["num_images"] = 1
+    with pytest.raises(InputError, match=r"study\.num_images: 1 is not allowed: input should be greater than or equal"):
         parse_params(content)

@@ -33,6 +33,7 @@ def test_a_variant_replaces_any_option_of_diffusion_schedule_and_training(conten
         "train": {"max_steps": 7, "lr": 0.5},
     }
     content["study"]["variants"] = {"a": variant, "b": GAUSSIAN}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
     params = parse_params(content)
     changed, plain = params.study_models()
     assert (changed.label, plain.label) == ("a", "b")

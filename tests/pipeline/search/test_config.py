@@ -51,6 +51,9 @@ def test_a_dimension_without_values_is_refused(fields: dict[str, Any], message: 
         ({"trails": 3}, "trails: unknown key; known here: trials, "),
         ({"halving": {"first": 5, "reduction": 1}}, "halving.reduction: 1 is not allowed"),
         ({"noises": {}}, "noises"),
+        ({"seed": 1000}, "confirm.first_seed: 1000 to 1002 have the search's own seed, 1000"),
+        ({"seed": 1001, "confirm": {"train_seeds": 1, "sample_seeds": 2}}, "1000 to 1001 have the search's own seed"),
+        ({"space": {"train.lr": {"low": 1, "high": 2, "when": {"schedule.name": []}}}}, "when.schedule.name: \\[\\]"),
         ({"space": {"train.lr": {"low": 2, "high": 1}}}, r"space.train.lr.*low: 2 to high: 1 is an empty range"),
     ],
 )
@@ -65,5 +68,6 @@ def test_a_wrong_file_is_refused_in_one_line(
 
 
 def test_an_unknown_search_is_named_with_those_that_exist(write_search: Callable[..., None]) -> None:
-    with pytest.raises(InputError, match=r"unknown search 'none'; choose one of: .*digits"):
-        load_search("none")
+    for name in ("none", "", "../recipe/smoke", "digits.yaml"):
+        with pytest.raises(InputError, match=rf"unknown search '{name}'; choose one of: .*digits"):
+            load_search(name)

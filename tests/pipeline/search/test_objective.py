@@ -88,6 +88,18 @@ def test_a_sampler_that_fails_is_left_out(write_search: Callable[..., None], mon
     assert {score["settings"]["method"] for score in trial.user_attrs["samplers"]} == {"dpmpp_2m", "ddim"}
 
 
+def test_a_model_that_no_sampler_can_sample_is_said_to_be_so(
+    write_search: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Bench, model: Model, sampler: Any) -> float:
+        raise InputError("images: NaN")
+
+    monkeypatch.setattr(Bench, "score", fails)
+    write_search(sampling=SAMPLING, halving=None, trials=1)
+    (trial,) = run()
+    assert (trial.state.name, trial.user_attrs["ended"]) == ("PRUNED", "no sampler of sampling.space could be used")
+
+
 def test_a_space_with_fewer_settings_than_asked_for_ends(write_search: Callable[..., None]) -> None:
     few = {**SAMPLING, "space": {"method": {"choices": ["ddim"]}, "num_inference_steps": {"choices": [2, 3]}}}
     write_search(sampling=few, halving=None, trials=1)

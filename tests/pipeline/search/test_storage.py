@@ -170,3 +170,19 @@ def test_storage_that_cannot_be_reached_is_one_line_without_the_password(where: 
     assert "secret" not in text
     assert "\n" not in text
     assert time.perf_counter() - start < 30
+
+
+def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    for content in ("not a journal\n", "[1]\n", "5\n", "{}\n"):
+        (tmp_path / "s.journal").write_text(content)
+        with pytest.raises(InputError, match=r"s.journal cannot be reached \(it is no journal of Optuna\)"):
+            open_storage(str(tmp_path / "s.journal"))
+        assert (tmp_path / "s.journal").read_text() == content
+
+
+def test_a_journal_is_made_only_to_write_to_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file; `ngldm search run` makes it"):
+        open_storage(str(tmp_path / "a" / "s.journal"), create=False)
+    assert list(tmp_path.iterdir()) == []
+    open_storage(str(tmp_path / "a" / "s.journal"))
+    open_storage(str(tmp_path / "a" / "s.journal"), create=False)

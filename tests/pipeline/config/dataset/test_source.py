@@ -17,7 +17,7 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import load_params
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 NAMES = [
     "my photos",
     "a(1)",

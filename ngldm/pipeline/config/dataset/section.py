@@ -6,8 +6,8 @@ from pydantic import Field, PositiveInt, model_validator
 
 from ngldm.data.sources.names import SOURCE_OPTIONS, TAILS, check_source
 from ngldm.networks.autoencoders.names import TRANSFORMS
+from ngldm.pipeline.config.dataset.source import check_spelling
 from ngldm.pipeline.config.sections import OneOf, Positive, Section
-from ngldm.pipeline.config.source import check_spelling
 
 
 class LawParams(Section):
