@@ -65,14 +65,17 @@ class Params(Section):
     recipe: str = Field(description="name of the file in conf/recipe; a label in MLflow and the report")
     experiment: str = Field(min_length=1, description="MLflow experiment")
     seed: Seed = Field(description="seed of everything that all trainings share, as the autoencoder")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(description="each noise is trained with each of these")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        default_factory=lambda known: [known.get("seed", 0)],
+        description="each noise is trained with each of these; default: seed alone",
+    )
     dataset: DatasetParams
     noises: Annotated[list[Label], Field(min_length=1)] = Field(description="the distributions to compare")
     noise_options: dict[Label, dict[str, Any]] = Field(
         description="for each label in noises: the distribution and its parameters"
     )
     trainings: dict[str, dict[str, Any]] = Field(
-        description="each noise with each seed, by label: conf/ makes it, and DVC reads it"
+        default={}, description="each noise with each seed, by label: conf/ makes it, and DVC reads it"
     )
     autoencoder: AutoencoderParams
     latents: LatentsParams

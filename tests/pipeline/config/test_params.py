@@ -296,6 +296,16 @@ def test_a_file_whose_trainings_do_not_fit_is_refused_with_those_that_do(content
     assert getattr(load_params(path), key) == value
 
 
+def test_params_of_a_version_without_seeds_have_one_training_with_seed(content):
+    made = content.pop("trainings")
+    del content["seeds"]
+    content["seed"] = 3
+    params = parse_params(content)
+    assert params.seeds == [3]
+    assert params.training_labels == list(made)
+    assert {params.training(label).seed for label in made} == {3}
+
+
 def test_params_of_a_version_without_the_choice_of_networks_and_scores_mean_what_they_did(content):
     now = parse_params(content)
     del content["network"]
