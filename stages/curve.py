@@ -27,7 +27,7 @@ def curve(device: Device = "auto") -> None:
     params = load_params()
     config, scoring = params.curve, params.evaluate
     kept = params.train.snapshot_every > 0
-    found = {noise: snapshot_files(workspace.snapshots(noise)) if kept else [] for noise in params.noises}
+    found = {noise: snapshot_files(workspace.snapshots(noise)) if kept else [] for noise in params.training_labels}
     total = sum(map(len, found.values()))
     if not total:
         if not processes.is_main():

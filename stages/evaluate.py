@@ -31,7 +31,7 @@ from ngldm.scoring.further.scores import beside_points, further_scores
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     """Compute Frechet distance, KID, precision and recall of each sampler's images against the training images."""
     params = load_params()
-    workspace.require_label("noise", noise, params.noises)
+    workspace.require_label("noise", noise, params.training_labels)
     target = resolve_device(device)
     be_deterministic()
     config, start = params.evaluate, time.perf_counter()

@@ -33,11 +33,12 @@ def sample(
 ) -> None:
     """Generate images or points with one sampler: an array, with a seed for each item, and a trajectory."""
     params = load_params()
-    workspace.require_label("noise", noise, params.noises)
+    workspace.require_label("noise", noise, params.training_labels)
     workspace.require_label("sampler", sampler, params.samplers)
     target = resolve_device(device)
     be_deterministic()
-    config, file, title = params.sample, workspace.model(noise), f"sample {noise} {sampler}"
+    config = params.sample.model_copy(update={"seed": params.sample_seed(noise)})
+    file, title = workspace.model(noise), f"sample {noise} {sampler}"
     generator = load(file, target)
     diffusion, empty = generator.model.diffusion, generator.model.no_items()
     settings = params.sampler_options[sampler].settings()

@@ -31,26 +31,28 @@ from ngldm.training.loop import Report, Split, Task, fit
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
-    """Train the network on the latents with one noise distribution. Write the model file."""
+    """Train the network on the latents with one noise distribution and one seed. Write the model file."""
     params = load_params()
-    workspace.require_label("noise", noise, params.noises)
+    workspace.require_label("noise", noise, params.training_labels)
+    law, seed = params.training(noise)
+    arguments = params.noise_arguments(law)
     check_networks(params)
     check_noises(params)  # also that each sampler can sample the model: `dvc repro` may pass over the first stage
     target = resolve_device(device)
     be_deterministic()
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
     settings = {
-        "noise": params.noise_arguments(noise),
+        "noise": arguments,
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
         **item_settings(data.item_shape, **params.networks()),
     }
-    model = fresh_model(settings, params.seed, data, cache, workspace.AUTOENCODER)
+    model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
     ema = EMA(model.network, config.ema_decay)
     latents = input_files(workspace.LATENTS)
-    decided_by = {**model.config, "seed": params.seed, "train": decisive(config.model_dump())}
+    decided_by = {**model.config, "seed": seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    behind |= own_noise(**params.noise_arguments(noise)) | own_network(model.network_kind)
+    behind |= own_noise(**arguments) | own_network(model.network_kind)
     store = Store(params.experiment)
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
@@ -71,7 +73,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
                 snapshots.keep(report.step, replace(model, network=ema.model).save)
 
         task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
-        training = fit(model.network, ema, task, config, seed=params.seed, device=target, checkpointer=checkpointer)
+        training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
         if not processes.is_main():
             return
@@ -83,7 +85,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(workspace.metrics("train", noise), final)
-        model_id = log_model(store, run, workspace.model(noise), noise, model.item_shape)
+        model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 

@@ -13,9 +13,11 @@ from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.closure import code_behind, is_code_of_results
 
 ROOT = Path(__file__).parents[1]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 # Labels and lists that decide which stages exist or where MLflow files them, not what a stage computes.
-NOT_INPUTS = {"noises", "samplers", "experiment"}
+NOT_INPUTS = {"noises", "training_labels", "samplers", "experiment"}
 
 
 def covered(stage: str) -> set[Path]:
@@ -70,6 +72,8 @@ def params_read(stage: str) -> set[str]:
     methods = {
         "networks": {"network", "unet", "mlp"},
         "noise_arguments": {"noise_options"},
+        "sample_seed": {"sample"},  # and seed and label: of another seed the model is another too
+        "training": {"seed"},  # and the label, which is in the command
         "study_models": {"study", "schedule", "diffusion", "train", "dataset"},
     }
     return {key for name in read for key in methods.get(name, {name})} - NOT_INPUTS
@@ -91,7 +95,7 @@ def declared_outputs(stage: str) -> set[str]:
 
 
 def test_paths_in_the_code_equal_those_in_dvc_yaml():
-    noise, sampler = "${item.noise}", "${item.sampler}"
+    training, noise, sampler = "${key}", "${item.noise}", "${item.sampler}"
     both = {
         "download": {paths.DATASET, paths.metrics("download")},
         "autoencoder": {
@@ -103,7 +107,12 @@ def test_paths_in_the_code_equal_those_in_dvc_yaml():
         "latents": {paths.LATENTS, paths.metrics("latents")},
         "reference": {paths.REFERENCE, paths.metrics("reference")},
         "theory": {paths.THEORY},
-        "train": {paths.model(noise), paths.metrics("train", noise), paths.train_plot(noise), paths.snapshots(noise)},
+        "train": {
+            paths.model(training),
+            paths.metrics("train", training),
+            paths.train_plot(training),
+            paths.snapshots(training),
+        },
         "curve": {paths.CURVE, paths.metrics("curve")},
         "sample": {
             paths.samples(noise, sampler),

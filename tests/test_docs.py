@@ -196,8 +196,10 @@ def workspace(tmp_path_factory) -> Path:
         for stage, entry in STAGES.items():
             function = getattr(import_module(f"stages.{stage}"), stage)
             device = {"device": "cpu"} if "device" in inspect.signature(function).parameters else {}
-            for labels in product(*(getattr(params, f"{key}s") for key in entry.get("matrix", {}))):
+            axes = {"noise": params.training_labels, "sampler": params.samplers}
+            for labels in product(*(axes[key] for key in entry.get("matrix", ["noise"] if "foreach" in entry else []))):
                 function(*labels, **device)
+        shutil.copytree("models/laplace", "models/laplace-s1")  # the model of a second seed
         # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights, and
         # a pipeline of diffusers.
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")

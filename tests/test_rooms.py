@@ -16,7 +16,9 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 MAX_LINES, MAX_ARGUMENTS, MAX_MODULES = 60, 7, 11
 ABOVE_THE_WALL = {
     *("click", "dvc", "hydra", "jinja2", "matplotlib", "mlflow", "omegaconf", "optuna", "pandas", "pydantic", "rich"),

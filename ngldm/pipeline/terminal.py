@@ -21,7 +21,9 @@ Device = Annotated[
     str,
     typer.Option(envvar="NGLDM_DEVICE", help="Where to compute: auto (a GPU if there is one), cpu, cuda, cuda:1, mps."),
 ]
-NoiseLabel = Annotated[str, typer.Option("--noise", help="Label of a noise in params.yaml.")]
+NoiseLabel = Annotated[
+    str, typer.Option("--noise", help="Label of a training: a noise of params.yaml, or with a seed, as laplace-s1.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
 SamplerLabel = Annotated[str, typer.Option("--sampler", help="Label of a sampler in params.yaml.")]
 _quiet = False  # whether the running command is quiet; a process runs one command at a time

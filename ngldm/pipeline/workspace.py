@@ -32,12 +32,13 @@ def metrics(stage: str, *labels: str) -> Path:
 
     Args:
         stage: its name.
-        labels: for a stage that runs once per noise, or per noise and sampler: their labels.
+        labels: for a stage that runs once per training, or per training and sampler: their labels.
     """
     return Path("metrics", stage, f"{'-'.join(labels)}.json") if labels else Path("metrics", f"{stage}.json")
 
 
 def model(noise: str) -> Path:
+    """The model file of a training. Its label is that of its noise; with further seeds, as `laplace-s1`."""
     return Path("models") / noise / "model.safetensors"
 
 

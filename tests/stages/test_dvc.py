@@ -62,14 +62,15 @@ with open("ran.log", "a") as log:
 """
 
 
-def stand_in_command(name: str, stage: dict) -> str:
+def stand_in_command(name: str, entry: dict) -> str:
+    stage = entry.get("do", entry)
+
     def flat(kind: str) -> list[str]:
         return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stage.get(kind, [])]
 
-    item = "-".join(f"${{item.{key}}}" for key in stage.get("matrix", {}))
     outs = ",".join(flat("outs") + flat("metrics") + flat("plots"))
     params = ",".join(key for key in flat("params") if key != "params.yaml")
-    label = f"{name}@{item}" if item else name
+    label = f"{name}@${{key}}" if {"foreach", "matrix"} & set(entry) else name
     return f'{sys.executable} stand_in.py "{label}" "{outs}" "{",".join(stage["deps"])}" "{params}"'
 
 
@@ -98,11 +99,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / ".dvc" / name, folder / ".dvc" / name)
     fewer = {"noises": list(NOISES), "noise_options": {noise: {"distribution": noise} for noise in NOISES}}
     (folder / "conf" / "noise" / "paper.yaml").write_text(f"# @package _global_\n{yaml.safe_dump(fewer)}")
-    for key, value in fewer.items():
+    for key, value in {**fewer, "trainings": trainings(*NOISES)}.items():
         change_param(folder, key, value)
     pipeline = yaml.safe_load((ROOT / "dvc.yaml").read_text())
     for name, stage in pipeline["stages"].items():
-        stage["cmd"] = stand_in_command(name, stage)
+        stage.get("do", stage)["cmd"] = stand_in_command(name, stage)
     (folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
     (folder / "stand_in.py").write_text(STAND_IN)
     with (folder / ".gitignore").open("a") as file:
@@ -136,6 +137,11 @@ def change_param(folder: Path, path: str, value: object) -> None:
         section = section[parent]
     section[key] = value
     YAML().dump(content, file)
+
+
+def trainings(*noises: str) -> dict[str, dict[str, object]]:
+    """What conf/ makes of these noises and one seed."""
+    return {noise: {"noise": noise, "seed": 0} for noise in noises}
 
 
 def repro(folder: Path) -> set[str]:
@@ -255,9 +261,10 @@ def test_a_sampler_less_is_evaluated_without_it(repo):
 
 
 def test_adding_a_noise_trains_only_that_one(repo):
-    change_param(repo, "noises", [*NOISES, "exponential_uncentred"])
-    options = YAML(typ="safe").load(repo / "params.yaml")["noise_options"]
     new = "exponential_uncentred"
+    change_param(repo, "noises", [*NOISES, new])
+    change_param(repo, "trainings", trainings(*NOISES, new))
+    options = YAML(typ="safe").load(repo / "params.yaml")["noise_options"]
     change_param(repo, "noise_options", {**options, new: {"distribution": new}})
     pairs = [f"{new}-{sampler}" for sampler in SAMPLERS]
     changed = {f"train@{new}", f"evaluate@{new}", "theory", "curve", "report"}
@@ -276,6 +283,31 @@ def test_an_experiment_on_one_noise_trains_only_it(repo):
     pairs = [f"laplace-{sampler}" for sampler in SAMPLERS]
     changed = {"train@laplace", "evaluate@laplace", "theory", "curve", "study", "report"}
     assert ran(repo) == changed | each("sample", pairs)
+
+
+def test_a_seed_more_trains_only_its_own_models(repo):
+    """`-S seeds=[0,1]` after a build with seed 0: its models, images and scores are those of the build."""
+    before = yaml.safe_load((repo / "dvc.lock").read_text())["stages"]
+    dvc(repo, "exp", "run", "-q", "-S", "seeds=[0,1]")
+    new = [f"{noise}-s1" for noise in NOISES]
+    pairs = [f"{label}-{sampler}" for label in new for sampler in SAMPLERS]
+    assert ran(repo) == each("train", new) | each("sample", pairs) | each("evaluate", new) | {"curve", "report"}
+    after = yaml.safe_load((repo / "dvc.lock").read_text())["stages"]
+    assert {name: after[name] for name in before if name not in ("curve", "report")} == {
+        name: stage for name, stage in before.items() if name not in ("curve", "report")
+    }
+    assert after["train@laplace-s1"]["params"]["params.yaml"]["noise_options.laplace"] == {"distribution": "laplace"}
+    outs = {out["path"] for out in after["train@laplace-s1"]["outs"]}
+    assert "models/laplace-s1/model.safetensors" in outs
+
+
+def test_one_noise_and_three_seeds_are_three_trainings(repo):
+    """`dvc exp run -S noise=laplace -S seeds=[0,1,2]`: seed 0 is there already."""
+    dvc(repo, "exp", "run", "-q", "-S", "noise=laplace", "-S", "seeds=[0,1,2]")
+    new = ["laplace-s1", "laplace-s2"]
+    pairs = [f"{label}-{sampler}" for label in new for sampler in SAMPLERS]
+    again = {"theory", "curve", "report"}  # they compare one noise less
+    assert ran(repo) == each("train", new) | each("sample", pairs) | each("evaluate", new) | again
 
 
 def test_an_experiment_retrains_all_and_is_compared_by_few_scores_and_by_curves_and_pictures(repo):

@@ -16,7 +16,9 @@ import yaml
 from ngldm.pipeline import workspace
 
 ROOT = Path(__file__).parents[2]
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = {
+    name: stage.get("do", stage) for name, stage in yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"].items()
+}
 ELSEWHERE = Path("elsewhere")
 MADE = ("data", "metrics", "models", "plots", "samples", "snapshots", "study")
 EXPERIMENTS = (
@@ -77,7 +79,10 @@ def replace_what_is_outside(stage: ModuleType, monkeypatch: pytest.MonkeyPatch) 
 def outputs(stage: str, noise: str, sampler: str) -> list[Path]:
     entries = [e for kind in ("outs", "metrics", "plots") for e in PIPELINE[stage].get(kind, [])]
     names = [next(iter(e)) if isinstance(e, dict) else e for e in entries]
-    return [Path(name.replace("${item.noise}", noise).replace("${item.sampler}", sampler)) for name in names]
+    labels = {"${key}": noise, "${item.noise}": noise, "${item.sampler}": sampler}  # of the training: its noise
+    for key, label in labels.items():
+        names = [name.replace(key, label) for name in names]
+    return [Path(name) for name in names]
 
 
 def content(path: Path) -> Any:

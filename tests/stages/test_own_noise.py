@@ -46,6 +46,7 @@ def edit(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     shutil.copy(smoke / "mlflow.db", workspace)
     content = YAML(typ="safe").load(smoke / "params.yaml")
     content["noises"] = ["laplace"]
+    content["trainings"] = {"laplace": {"noise": "laplace", "seed": 0}}
     content["noise_options"]["laplace"] = {"distribution": "my_half"}
     content["study"] |= {
         "variants": {"a": {"noise": {"distribution": "mirrored", "base": {"distribution": "my_half"}}}},

@@ -138,7 +138,8 @@ def choose_settings() -> None:
     content = YAML(typ="safe").load(Path("params.yaml"))
     content["sample"]["batch_size"] = content["curve"]["batch_size"] = 8
     content["curve"]["num_images"] = 24
-    YAML().dump({**content, "noises": ["laplace"], "samplers": ["ddim"]}, Path("params.yaml"))
+    content["noises"], content["trainings"] = ["laplace"], {"laplace": {"noise": "laplace", "seed": 0}}
+    YAML().dump({**content, "samplers": ["ddim"]}, Path("params.yaml"))
 
 
 def relative(one: Path, two: Path) -> float:

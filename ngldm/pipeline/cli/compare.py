@@ -7,6 +7,7 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report.seeds import Mean, unpaired
 from ngldm.pipeline.report.table import beats
 from ngldm.pipeline.terminal import print_table
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
@@ -39,8 +40,9 @@ def compare(
 ) -> None:
     """Compare MLflow runs: the params that differ, and the scores.
 
-    A distance is bold if it is lower than all others by at least two standard errors of the difference. Precision and
-    recall have no standard error, so they are never bold. Nothing is bold if the runs differ in recipe, data set,
+    A distance is bold if it is lower than all others by at least two standard errors of the difference; means over
+    several trainings must be lower beyond the 95 % confidence interval of the difference (Welch). Precision and recall
+    have no standard error, so they are never bold. Nothing is bold if the runs differ in recipe, data set,
     extractor or number of images, or if a run does not say them: such scores cannot be compared.
     """
     wanted = experiment or load_params().experiment
@@ -158,27 +160,43 @@ def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
         name, _, rest = key.partition(".")
         metrics = [run.data.metrics for run in runs]
         spreads = [own.get(f"{name}_std.{rest}", own.get(f"{name}_std_error.{rest}")) for own in metrics]
-        known = [(value, spread) for value, spread in zip(values, spreads, strict=True) if value is not None]
-        best = best_value(key, [v for v, _ in known], [s for _, s in known]) if alike else None
+        counts = [own.get("trainings") for own in metrics]
+        known = [found for found in zip(values, spreads, counts, strict=True) if found[0] is not None]
+        best = best_value(key, known) if alike else None
         cells = ["-" if v is None else f"[bold]{v:.4g}[/]" if v == best else f"{v:.4g}" for v in values]
         rows.append([key, *cells])
     return rows
 
 
-def best_value(metric: str, values: Sequence[float], spreads: Sequence[float | None]) -> float | None:
-    """The lowest value of a distance if it beats all others (`ngldm.pipeline.report.table.beats`), else None.
+Scored = tuple[float, float | None, float | None]  # value, its standard error, trainings of which it is the mean
+
+
+def best_value(metric: str, scores: Sequence[Scored]) -> float | None:
+    """The lowest value of a distance if it is clearly lower than all others, else None.
 
     Args:
         metric: name of the score. Only distances have a best value.
-        values: of the score, one for each run that has it.
-        spreads: standard error of each value, None if unknown.
+        scores: one for each run that has it. Standard error and number of trainings are None if unknown.
     """
     kind = metric.split(".")[0]
-    if len(values) < 2 or kind in HIGHER or kind.endswith("_std") or not _is_score(metric):
+    if len(scores) < 2 or kind in HIGHER or kind.endswith("_std") or not _is_score(metric):
         return None
-    at = min(range(len(values)), key=values.__getitem__)
-    others = (pair for index, pair in enumerate(zip(values, spreads, strict=True)) if index != at)
-    return values[at] if all(beats(values[at], spreads[at], *other) for other in others) else None
+    best, *others = sorted(scores, key=lambda score: score[0])
+    return best[0] if all(_clearly_lower(best, other) for other in others) else None
+
+
+def _clearly_lower(best: Scored, other: Scored) -> bool:
+    """Of two means over trainings by `unpaired`, of two others by two standard errors (`beats`).
+
+    A mean and a single training are not compared: nothing says how much the latter varies with its seed.
+    """
+    (value, error, count), (other_value, other_error, other_count) = best, other
+    if count is None and other_count is None:
+        return beats(value, error, other_value, other_error)
+    if error is None or other_error is None or count is None or other_count is None:
+        return False
+    means = Mean(value, error, int(count)), Mean(other_value, other_error, int(other_count))
+    return unpaired(*means).word == "lower"
 
 
 def _escape(value: str) -> str:

@@ -129,7 +129,8 @@ def params_file(params: Params | None) -> Finding:
         return Finding(
             "FAIL", str(error), f"edit {PARAMS_FILE}, or run `ngldm params --compose`, which writes it again"
         )
-    return Finding("ok", f"recipe {params.recipe}: {', '.join(params.noises)} with {', '.join(params.samplers)}")
+    seeds = f", seeds {', '.join(map(str, params.seeds))}" if len(params.seeds) > 1 else ""
+    return Finding("ok", f"recipe {params.recipe}: {', '.join(params.noises)} with {', '.join(params.samplers)}{seeds}")
 
 
 def data_set(params: Params | None) -> Finding:

@@ -23,7 +23,7 @@ def generate(
     out: Annotated[
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
-    noise: Annotated[str | None, typer.Option(help="Use the model models/<noise>/model.safetensors.")] = None,
+    noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),

@@ -105,7 +105,9 @@ def _stages(root: Path) -> Iterator[str]:
     yield "\nEach stage depends on its code too.\n"
     yield "| stage | params | reads | writes |\n| --- | --- | --- | --- |"
     for name, stage in stages.items():
-        label = f"{name}@" + "-".join(f"<{item}>" for item in stage["matrix"]) if "matrix" in stage else name
+        labels = ["noise"] if "foreach" in stage else stage.get("matrix", [])
+        label = f"{name}@" + "-".join(f"<{item}>" for item in labels) if labels else name
+        stage = stage.get("do", stage)
         reads = [dep for dep in stage["deps"] if not dep.startswith(("ngldm/", "stages/"))]
         writes = [output for kind in ("outs", "metrics", "plots") for output in _names(stage.get(kind, []))]
         cells = (_names(stage.get("params", [])), reads, writes)
@@ -124,7 +126,8 @@ def _names(entries: list[Any]) -> list[str]:
 
 
 def _cell(entries: list[str]) -> str:
-    return ", ".join(f"`{entry.replace('${item.', '<').replace('${', '<').replace('}', '>')}`" for entry in entries)
+    shown = (entry.replace("${key}", "<noise>").replace("${item.", "<").replace("${", "<") for entry in entries)
+    return ", ".join(f"`{entry.replace('}', '>')}`" for entry in shown)
 
 
 def commands() -> str:

@@ -27,9 +27,10 @@ def compose_params(path: Path, overrides: list[str], check: Callable[[Params], o
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    conf = str(Path("conf").resolve())
     with atomic_path(path) as temporary:
         try:
-            compose_and_dump(temporary, str(Path("conf").resolve()), None, "config", "plugins", overrides)
+            compose_and_dump(temporary, conf, None, "config", conf, overrides)  # conf/hydra_plugins has a resolver
         except (HydraException, OmegaConfBaseException) as error:
             raise InputError(f"conf: {error}{spelling_hint(overrides)}") from error
         except ValueError as error:  # Hydra's, of a group that is no string; it does not say which

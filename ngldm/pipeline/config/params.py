@@ -5,9 +5,9 @@ Hydra writes the file from conf/, and the stages read it. The modules `sections`
 rules between keys.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
@@ -33,10 +33,30 @@ from ngldm.pipeline.config.sections import (
 )
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
-from ngldm.sampling.names import CHAIN_SAMPLERS, adds_noise, check_coupling
+from ngldm.sampling.names import CHAIN_SAMPLERS, MAX_SEED, adds_noise, check_coupling
 from ngldm.scoring.names import check_names
 
 PARAMS_FILE = Path("params.yaml")
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Training(NamedTuple):
+    """What one training trains: a label of `noises`, and its seed."""
+
+    noise: str
+    seed: int
+
+
+def trainings_of(noises: Sequence[str], seeds: Sequence[int], seed: int) -> dict[str, Training]:
+    """Each noise with each seed, by the label that stages and files have.
+
+    The training with the seed of everything else has its noise's label. The others add their own seed, as in
+    `laplace-s1`. So a seed that is added trains only its own models, and its number is part of every command and path.
+
+    Args:
+        seed: of everything else, as the autoencoder.
+    """
+    return {noise if own == seed else f"{noise}-s{own}": Training(noise, own) for noise in noises for own in seeds}
 
 
 class Params(Section):
@@ -44,11 +64,18 @@ class Params(Section):
 
     recipe: str = Field(description="name of the file in conf/recipe; a label in MLflow and the report")
     experiment: str = Field(min_length=1, description="MLflow experiment")
-    seed: int = Field(ge=0, description="seed of all trainings")
+    seed: Seed = Field(description="seed of everything that all trainings share, as the autoencoder")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+        default_factory=lambda known: [known.get("seed", 0)],
+        description="each noise is trained with each of these; default: seed alone",
+    )
     dataset: DatasetParams
     noises: Annotated[list[Label], Field(min_length=1)] = Field(description="the distributions to compare")
     noise_options: dict[Label, dict[str, Any]] = Field(
         description="for each label in noises: the distribution and its parameters"
+    )
+    trainings: dict[str, dict[str, Any]] = Field(
+        default={}, description="each noise with each seed, by label: conf/ makes it, and DVC reads it"
     )
     autoencoder: AutoencoderParams
     latents: LatentsParams
@@ -78,6 +105,13 @@ class Params(Section):
                     )
                 if label in labels[:index]:
                     raise ValueError(f"{key}[{index}]: {label!r} is listed twice")
+        return self
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "Params":
+        for index, seed in enumerate(self.seeds):
+            if seed in self.seeds[:index]:
+                raise ValueError(f"seeds[{index}]: {seed} is listed twice")
         return self
 
     @model_validator(mode="after")
@@ -154,6 +188,31 @@ class Params(Section):
     def study_models(self) -> list[StudyModel]:
         """The models of the study, each with all its settings."""
         return study_models(self.study, Base(self.schedule, self.diffusion, self.train, self.dataset))
+
+    @property
+    def training_labels(self) -> list[str]:
+        """The labels of all trainings: noise by noise, and within a noise in the order of the seeds."""
+        return list(trainings_of(self.noises, self.seeds, self.seed))
+
+    def training(self, label: str) -> Training:
+        """What the training with this label trains."""
+        return trainings_of(self.noises, self.seeds, self.seed)[label]
+
+    def labels_of(self, noise: str) -> list[str]:
+        """The labels of the trainings of a noise."""
+        return list(trainings_of([noise], self.seeds, self.seed))
+
+    @property
+    def gaussian(self) -> str | None:
+        """The label of the first Gaussian noise, with which the others are compared; None if there is none."""
+        return next((n for n in self.noises if self.noise_options[n]["distribution"] == "gaussian"), None)
+
+    def sample_seed(self, label: str) -> int:
+        """The sampling seed of a training: `sample.seed` for the training with `seed`, and another for each other.
+
+        So a mean over trainings is one over sampling seeds too. All noises of a seed have the same.
+        """
+        return (self.sample.seed + self.training(label).seed - self.seed) % (MAX_SEED + 1)
 
     def networks(self) -> dict[str, dict[str, Any]]:
         """The arguments of `ngldm.model.item_settings` that say which network is trained."""
@@ -252,10 +311,18 @@ def load_params(path: Path = PARAMS_FILE, shown: str | None = None) -> Params:
         shown: name of the file in messages; None is `path`.
 
     Raises:
-        InputError: the file is missing, is not YAML, or has a key or value that is not allowed.
+        InputError: the file is missing, is not YAML, or has a key or value that is not allowed; or `trainings`, from
+            which DVC makes its stages, is not what `trainings_of` gives.
     """
     content = load_raw(path)
-    return parse_params(content, shown or str(path))
+    params = parse_params(content, shown or str(path))
+    made = {label: made._asdict() for label, made in trainings_of(params.noises, params.seeds, params.seed).items()}
+    if params.trainings != made:
+        raise InputError(
+            f"{shown or path}:\n  trainings: does not fit noises, seeds and seed, which it is made of. Change those by "
+            f"`ngldm params --compose -S key=value` or `dvc exp run -S key=value`, or set trainings to {made}"
+        )
+    return params
 
 
 def describe(section: BaseModel, prefix: str = "") -> list[str]:

@@ -5,8 +5,9 @@ a light page and light on a dark page.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from ngldm.data.results.history import HistoryRow
 from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.experiments.summary import StudySummary
 from ngldm.pipeline.report.curve import CurvePoint
-from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.rows import ScoreRow
 from ngldm.theory.tables import Density, Histogram, TheoremRow
 
 MARKERS = "osD^vP*X"
@@ -82,34 +83,42 @@ def save_png(figure: Any, path: Path, dpi: int = 130) -> None:
 
 
 @styled
-def training(histories: Mapping[str, Sequence[HistoryRow]]) -> Any:
-    """Left the loss by step, a line per noise; right the held-out loss of the EMA weights.
+def training(histories: Mapping[str, Sequence[Sequence[HistoryRow]]]) -> Any:
+    """Left the loss by step, a line per training; right the held-out loss of the EMA weights.
 
     Args:
-        histories: label of the noise to its reports.
+        histories: label of the noise to the reports of each of its trainings.
     """
     figure, [(left, right)] = subplots(1, 2, 9.5, 3.4)
-    for noise, reports in histories.items():
+    for noise, trainings in histories.items():
         look = style(noise, list(histories))
-        left.plot([r["step"] for r in reports], [r["loss"] for r in reports], label=noise, **look)
-        held = [(r["step"], r["heldout_loss"]) for r in reports if r["heldout_loss"] is not None]
-        right.plot([step for step, _ in held], [loss for _, loss in held], label=noise, marker="o", **look)
+        for reports, label in zip(trainings, first_only(noise), strict=False):
+            left.plot([r["step"] for r in reports], [r["loss"] for r in reports], label=label, **look)
+            held = [(r["step"], r["heldout_loss"]) for r in reports if r["heldout_loss"] is not None]
+            right.plot([step for step, _ in held], [loss for _, loss in held], label=label, marker="o", **look)
     left.set(title="training loss", xlabel="step", ylabel="loss (log scale)", yscale="log")
     right.set(title="held-out loss of the EMA weights", xlabel="step")
     right.legend()
     return figure
 
 
+def first_only(label: str) -> Iterator[str | None]:
+    """The label of the first of several lines that look the same, and none for the others: so a legend has it once."""
+    return chain([label], repeat(None))
+
+
 @styled
 def score_by_epoch(curve: Sequence[CurvePoint]) -> Any:
-    """Score by epoch of training, a line per noise."""
+    """Score by epoch of training, a line per noise; of several trainings the mean with its standard error."""
     figure, [(axes,)] = subplots(1, 1, 6.5, 3.4)
     noises = list(dict.fromkeys(row["noise"] for row in curve))
     for noise in noises:
         line = sorted((row for row in curve if row["noise"] == noise), key=lambda row: row["epoch"])
-        axes.plot(
-            [r["epoch"] for r in line], [r["value"] for r in line], marker="o", label=noise, **style(noise, noises)
-        )
+        look = style(noise, noises)
+        axes.plot([r["epoch"] for r in line], [r["value"] for r in line], marker="o", label=noise, **look)
+        for row in line:
+            if row["std_error"] is not None:
+                axes.errorbar(row["epoch"], row["value"], row["std_error"], capsize=2, color=look["color"])
     axes.set(xlabel="epoch")
     _score_axis(axes, curve)
     axes.legend()

@@ -1,6 +1,7 @@
 """The second table, of the further scores, and the figures of points."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import FurtherSummary
-from ngldm.pipeline.report.figures import styled, subplots
-from ngldm.pipeline.report.table import ScoreRow
+from ngldm.pipeline.report.figures import first_only, styled, subplots
+from ngldm.pipeline.report.rows import ScoreRow, std_error
 
 NAMED = ("noise", "sampler")
 Row = Mapping[str, object]
@@ -20,22 +21,49 @@ EDGES = (0.002, 0.998)  # quantiles of the real points at its edges
 
 
 def further_rows(params: Params) -> list[Row]:
-    """A row of further scores per noise and sampler, and, of points, one of the training points, which comes first.
+    """A row of further scores per training and sampler, and, of points, one of the training points, which comes first.
 
-    All rows have the same keys: the columns of the table. What a row has not is None.
+    All rows have the same keys: the columns of the table. What a row has not is None. With several seeds each row has
+    its own.
     """
     rows: list[Row] = []
-    for noise in params.noises:
-        content = read_json(workspace.metrics("evaluate", noise), "samplers")
+    for label in params.training_labels:
+        noise, seed = params.training(label)
+        content = read_json(workspace.metrics("evaluate", label), "samplers")
+        seeds = {"seeds": str(seed)} if len(params.seeds) > 1 else {}
         known = entry(content, "samplers", dict)
         if not rows and "further_floor" in content:
             rows.append({"noise": "training points", "sampler": "-", **entry(content, "further_floor", dict)})
         rows += [
-            {"noise": noise, "sampler": sampler, **{key: known[sampler][key] for key in further_keys(known[sampler])}}
+            {
+                "noise": noise,
+                "sampler": sampler,
+                **seeds,
+                **{key: known[sampler][key] for key in further_keys(known[sampler])},
+            }
             for sampler in params.samplers
         ]
     columns = dict.fromkeys([*NAMED, *(key for row in rows for key in row)])
     return [{**columns, **row} for row in rows]
+
+
+def further_means(rows: Sequence[Row]) -> list[Row]:
+    """The rows of `further_rows` by noise and sampler: of several trainings the texts mean ± standard error."""
+    groups: dict[tuple[object, object], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["noise"], row["sampler"]), []).append(row)
+    return [
+        {key: _mean_cell([row[key] for row in group]) for key in group[0]} if len(group) > 1 else group[0]
+        for group in groups.values()
+    ]
+
+
+def _mean_cell(values: Sequence[object]) -> object:
+    """Labels are the same in all rows of a group, or the seeds. A figure that not all trainings have is not known."""
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    if len(numbers) == len(values):
+        return f"{statistics.fmean(numbers):.4g} ± {std_error(numbers):.2g}"
+    return None if None in values else ", ".join(dict.fromkeys(map(str, values)))
 
 
 def further_keys(scores: Mapping[str, object]) -> list[str]:
@@ -58,28 +86,37 @@ def further_study_rows(summary: Sequence[FurtherSummary]) -> list[Row]:
 
 
 def tail_errors(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, object]]]:
-    """The error of the tails by noise and sampler, for `dvc exp show`; nothing if the rows have none."""
-    found: dict[str, dict[str, object]] = {}
+    """The error of the tails by noise and sampler, for `dvc exp show`; nothing if the rows have none.
+
+    Of several trainings it is the mean.
+    """
+    values: dict[tuple[str, str], list[object]] = {}
     for row in rows:
         if "msle" in row and row["sampler"] != "-":
-            found.setdefault(str(row["noise"]), {})[str(row["sampler"])] = row["msle"]
+            values.setdefault((str(row["noise"]), str(row["sampler"])), []).append(row["msle"])
+    found: dict[str, dict[str, object]] = {}
+    for (noise, sampler), trainings in values.items():
+        known = [float(value) for value in trainings if isinstance(value, int | float)]
+        mean = statistics.fmean(known) if len(known) == len(trainings) else None
+        found.setdefault(noise, {})[sampler] = mean
     return {"msle": found} if found else {}
 
 
 @styled
 def tails(params: Params) -> Any:
-    """How many points lie beyond a radius, both on logarithmic axes: a panel per sampler, a line per noise.
+    """How many points lie beyond a radius, both on logarithmic axes: a panel per sampler, a line per training.
 
     A power law is a straight line. Returns None if there are no points.
     """
-    curves = {noise: read_json(workspace.metrics("evaluate", noise)).get("tails") for noise in params.noises}
+    curves = {label: read_json(workspace.metrics("evaluate", label)).get("tails") for label in params.training_labels}
     first = next(iter(curves.values()))
     if not isinstance(first, dict):
         return None
     figure, [axes] = subplots(1, len(params.samplers), 1.0 + 4.2 * len(params.samplers), 3.6, sharey=True)
     for panel, sampler in zip(axes, params.samplers, strict=True):
-        for noise, curve in curves.items():
-            panel.plot(*_line(curve, sampler), label=noise, **style(noise, params.noises))
+        for noise in params.noises:
+            for training, label in zip(params.labels_of(noise), first_only(noise), strict=False):
+                panel.plot(*_line(curves[training], sampler), label=label, **style(noise, params.noises))
         for label, dash in ((REAL, "-"), (TRAINING, ":")):
             panel.plot(*_line(first, label), dash, label=f"{label} points", color=INK, linewidth=1.0)
         panel.set(xscale="log", yscale="log", xlabel="radius r", title=sampler)

@@ -25,10 +25,15 @@ from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise, summarise_further
 from ngldm.pipeline.report import figures, provenance, tuning
 from ngldm.pipeline.report.curve import PAPER_COLUMNS, paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.further import further_rows, further_study_rows, scatter, tails
+from ngldm.pipeline.report.further import further_means, further_rows, further_study_rows, scatter, tails
+from ngldm.pipeline.report.rows import COLUMNS, ScoreRow, average, several
+from ngldm.pipeline.report.seeds import (
+    DIFFERENCE_COLUMNS,
+    describe_difference,
+    difference_lines,
+    differences,
+)
 from ngldm.pipeline.report.table import (
-    COLUMNS,
-    ScoreRow,
     collect_rows,
     ladder_warnings,
     markdown_table,
@@ -61,18 +66,22 @@ STUDY_COLUMNS = ("variant", "sampler", "network_calls", "mean", "std", "std_erro
 
 def draw_figures(params: Params, rows: list[ScoreRow], theory: Theory, folder: Path) -> None:
     """Draw every vector figure for which there are results. The page shows those whose files exist."""
-    histories = {noise: history.read_history(workspace.train_plot(noise)) for noise in params.noises}
+    trainings = {noise: params.labels_of(noise) for noise in params.noises}
+    histories = {
+        noise: [history.read_history(workspace.train_plot(label)) for label in labels]
+        for noise, labels in trainings.items()
+    }
     figures.save_svg(figures.training(histories), folder / "training.svg")
     figures.save_svg(figures.noises(theory.histograms, theory.densities), folder / "noise.svg")
     if (drawn := tails(params)) is not None:
         figures.save_svg(drawn, folder / "tails.svg")
-    curve = read_curve(params.noises)
+    curve = read_curve(trainings)
     if beside_paper(params):
         figures.save_svg(figures.score_by_epoch(paper_curve()), folder / "paper.svg")
     if curve:
         figures.save_svg(figures.score_by_epoch(curve), folder / "epochs.svg")
     if any(len({row["network_calls"] for row in rows if row["noise"] == noise}) > 1 for noise in params.noises):
-        figures.save_svg(figures.score_by_calls(rows), folder / "calls.svg")
+        figures.save_svg(figures.score_by_calls(average(rows)), folder / "calls.svg")
     if theory.theorem:
         figures.save_svg(figures.theorem(theory.theorem, theory.latent_shape), folder / "theorem1.svg")
 
@@ -91,11 +100,14 @@ def draw_study(params: Params, folder: Path) -> Study:
 
 
 def write_pictures(params: Params, folder: Path) -> None:
-    """All PNG files: samples, trajectories, reconstructions, and the overview of the first images."""
+    """All PNG files: samples, trajectories, reconstructions, and the overview of the first images.
+
+    Of several trainings of a noise the first is shown.
+    """
     first = {}
     for noise in params.noises:
         for sampler in params.samplers:
-            images, frames = load_samples(workspace.samples(noise, sampler))
+            images, frames = load_samples(workspace.samples(params.labels_of(noise)[0], sampler))
             first[noise, sampler] = picture(images, rows=3, columns=12)
             target = folder / "samples" / f"{noise}-{sampler}.png"
             if are_points(images):
@@ -143,13 +155,16 @@ def render_html(params: Params, rows: list[ScoreRow], study: Study, theory: Theo
     text = StringIO()
     YAML().dump(params.model_dump(exclude_none=True), text)
     about = read_reference()
-    cells = {(row["noise"], row["sampler"]): row for row in rows}
+    cells = {(row["noise"], row["sampler"]): row for row in average(rows)}
+    beside_gaussian = differences(rows, params.gaussian)
     return environment.get_template("report.html.j2").render(
         params=params,
         rows=rows,
         cells=cells,
         columns=COLUMNS,
-        further=further_rows(params),
+        several=several(rows),
+        differences={(row["noise"], row["sampler"]): describe_difference(row) for row in beside_gaussian},
+        further=further_means(further_rows(params)),
         points=params.dataset.name == "points",
         study=study.scores,
         study_columns=STUDY_COLUMNS,
@@ -160,7 +175,7 @@ def render_html(params: Params, rows: list[ScoreRow], study: Study, theory: Theo
         study_further=study.further,
         moments=moment_cells(theory.moments),
         snapshot_hint=params.train.log_every * max(1, params.train.max_steps // (10 * params.train.log_every)),
-        paper=paper_rows(rows) if beside_paper(params) else [],
+        paper=paper_rows(average(rows)) if beside_paper(params) else [],
         paper_columns=PAPER_COLUMNS,
         winners=winners(rows),
         verdicts=verdicts(rows),
@@ -186,7 +201,11 @@ def write_report(
     rows = collect_rows(params)
     with atomic_directory(path) as folder:
         write_csv(folder / "table.csv", COLUMNS, rows)
-        (folder / "table.md").write_text(score_table(rows, ladder_warnings(read_reference())))
+        beside_gaussian = differences(rows, params.gaussian)
+        if beside_gaussian:
+            write_csv(folder / "differences.csv", DIFFERENCE_COLUMNS, beside_gaussian)
+        notes = [*difference_lines(beside_gaussian), *ladder_warnings(read_reference())]
+        (folder / "table.md").write_text(score_table(rows, notes))
         further = further_rows(params)
         write_csv(folder / "further.csv", list(further[0]), further)
         advance(1, "pictures")

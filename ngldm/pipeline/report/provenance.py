@@ -11,9 +11,9 @@ from ngldm.pipeline.config.params import Params
 def stage_seconds(params: Params) -> list[tuple[str, float]]:
     """(stage, seconds) of each stage that measures its time, in the order of the pipeline."""
     labels: dict[str, list[tuple[str, ...]]] = {
-        "train": [(noise,) for noise in params.noises],
-        "sample": [(noise, sampler) for noise in params.noises for sampler in params.samplers],
-        "evaluate": [(noise,) for noise in params.noises],
+        "train": [(label,) for label in params.training_labels],
+        "sample": [(label, sampler) for label in params.training_labels for sampler in params.samplers],
+        "evaluate": [(label,) for label in params.training_labels],
     }
     found = []
     for stage in workspace.STAGES:

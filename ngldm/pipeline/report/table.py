@@ -3,72 +3,37 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
+from ngldm.pipeline.report.rows import COLUMNS, ScoreRow, average, columns_of, comparable, several
+from ngldm.pipeline.report.seeds import tied_for_best
 
 STANDARD_ERRORS = 2.0  # a winner is lower by at least this many standard errors of the difference
 SUMMARY_COLUMNS = ("noise", "sampler", "network_calls", "value", "spread", "kid", "precision", "recall")
 
 
-class ScoreRow(TypedDict):
-    """The scores of one noise and sampler, a row of reports/table.csv.
-
-    Attributes:
-        noise, sampler: their labels.
-        method: the algorithm of the sampler; for a sampler `auto` the one that was chosen.
-        settings: all settings of the sampler in words, except its start noise (`describe`).
-        start_noise: kind of noise that sampling started from.
-        network_calls: per image.
-        metric: name of the Frechet distance.
-        value: that distance; lower is better.
-        spread: its standard deviation over sets of as many generated images (`ngldm.scoring.evaluation.spread`).
-        kid: kernel distance; lower is better.
-        precision, recall: in [0, 1]; higher is better.
-        num_samples: generated images that were scored.
-        extractor: name of the network that gives the features.
-        train_seconds, sample_seconds: wall-clock time.
-    """
-
-    noise: str
-    sampler: str
-    method: str
-    settings: str
-    start_noise: str
-    network_calls: int
-    metric: str
-    value: float
-    spread: float
-    kid: float
-    precision: float
-    recall: float
-    num_samples: int
-    extractor: str
-    train_seconds: float
-    sample_seconds: float
-
-
 LADDER = ("images", "floor", "blur_light", "blur_strong", "noise_light", "noise_strong")
-COLUMNS = tuple(ScoreRow.__annotations__)
 
 
 def collect_rows(params: Params) -> list[ScoreRow]:
-    """One row per noise and sampler, from the files of the stages.
+    """One row per training and sampler, from the files of the stages.
 
     Raises:
         InputError: a file is missing, or lacks a figure.
     """
     extractor = entry(read_reference(), "extractor", str)
     rows = []
-    for noise in params.noises:
-        evaluated = workspace.metrics("evaluate", noise)
+    for label in params.training_labels:
+        evaluated = workspace.metrics("evaluate", label)
+        noise, seed = params.training(label)
         for sampler in params.samplers:
             scores = _of_sampler(evaluated, sampler)
             metric = _metric(scores, evaluated)
-            file = workspace.samples(noise, sampler) / "samples.json"
+            file = workspace.samples(label, sampler) / "samples.json"
             about = read_json(file, "sampler", "network_calls", "start_noise")
             options = entry(about, "sampler", dict, file)
             entry(options, "num_inference_steps", int, file)
@@ -76,6 +41,7 @@ def collect_rows(params: Params) -> list[ScoreRow]:
                 ScoreRow(
                     noise=noise,
                     sampler=sampler,
+                    seeds=str(seed),
                     method=entry(options, "method", str, file),
                     settings=describe(options),
                     start_noise=entry(about, "start_noise", str, file),
@@ -88,8 +54,8 @@ def collect_rows(params: Params) -> list[ScoreRow]:
                     recall=entry(scores, "recall", float, evaluated),
                     num_samples=entry(scores, "num_samples", int, evaluated),
                     extractor=extractor,
-                    train_seconds=read_figure(workspace.metrics("train", noise), "train_seconds"),
-                    sample_seconds=read_figure(workspace.metrics("sample", noise, sampler), "sample_seconds"),
+                    train_seconds=read_figure(workspace.metrics("train", label), "train_seconds"),
+                    sample_seconds=read_figure(workspace.metrics("sample", label, sampler), "sample_seconds"),
                 )
             )
     return rows
@@ -166,28 +132,22 @@ def describe(sampler: Mapping[str, object]) -> str:
 
 
 def winners(rows: Sequence[ScoreRow]) -> dict[str, str | None]:
-    """For each sampler the noise that beats all others (`beats`), or None.
+    """For each sampler the noise that beats all others, or None.
 
-    There is no winner if the metrics, extractors or numbers of images differ, or if there is only one noise.
+    With one training of each noise it must be lower by two standard errors (`beats`), with several by more than the
+    confidence interval of the difference (`tied_for_best`). There is no winner if the metrics, extractors or numbers of
+    images differ, or if there is only one noise.
     """
     found: dict[str, str | None] = {}
-    for sampler, column in _columns(rows).items():
-        best = min(column, key=lambda row: row["value"])
-        others = [row for row in column if row is not best]
-        clear = _comparable(column) and all(
-            beats(best["value"], best["spread"], other["value"], other["spread"]) for other in others
-        )
+    for sampler, column in columns_of(rows).items():
+        best, *others = sorted(average(column), key=lambda row: row["value"])
+        if several(column):
+            lower = len(tied_for_best(column)) == 1
+        else:
+            lower = all(beats(best["value"], best["spread"], other["value"], other["spread"]) for other in others)
+        clear = comparable(column) and lower
         found[sampler] = best["noise"] if clear and others else None
     return found
-
-
-def _columns(rows: Sequence[ScoreRow]) -> dict[str, list[ScoreRow]]:
-    samplers = dict.fromkeys(row["sampler"] for row in rows)
-    return {sampler: [row for row in rows if row["sampler"] == sampler] for sampler in samplers}
-
-
-def _comparable(column: Sequence[ScoreRow]) -> bool:
-    return len({(row["metric"], row["num_samples"], row["extractor"]) for row in column}) == 1
 
 
 def beats(value: float, spread: float | None, other: float, other_spread: float | None) -> bool:
@@ -204,13 +164,15 @@ def beats(value: float, spread: float | None, other: float, other_spread: float 
 def verdicts(rows: Sequence[ScoreRow]) -> dict[str, str]:
     """For each sampler what its scores show, in words."""
     found, best = {}, winners(rows)
-    for sampler, column in _columns(rows).items():
+    for sampler, column in columns_of(rows).items():
         if best[sampler]:
             found[sampler] = f"{best[sampler]} is lower than all others"
-        elif len(column) == 1:
+        elif len({row["noise"] for row in column}) == 1:
             found[sampler] = "only one noise"
+        elif not comparable(column):
+            found[sampler] = "not comparable"
         else:
-            found[sampler] = "no difference shown" if _comparable(column) else "not comparable"
+            found[sampler] = f"tie of {', '.join(tied_for_best(column))}" if several(column) else "no difference shown"
     return found
 
 
@@ -218,7 +180,7 @@ def conditions(rows: Sequence[ScoreRow]) -> list[str]:
     """A line for each sampler: what its scores show, its settings, and its start noise."""
     lines = []
     said = verdicts(rows)
-    for sampler, column in _columns(rows).items():
+    for sampler, column in columns_of(average(rows)).items():
         noises: dict[str, list[str]] = {}
         for row in column:
             noises.setdefault(f"{row['settings']}, start noise {row['start_noise']}", []).append(row["noise"])
@@ -247,21 +209,32 @@ def markdown_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str])
 
 
 def score_table(rows: Sequence[ScoreRow], notes: Sequence[str] = ()) -> str:
-    """All columns in Markdown. The score of a winner is bold. Below the table are the `conditions`, then the notes."""
+    """All columns in Markdown. The score of a winner is bold. Below the table are the `conditions`, then the notes.
+
+    Of several trainings of each noise it has the means.
+    """
     best = winners(rows)
     shown: list[Mapping[str, object]] = [
-        {**row, "value": f"**{show(row['value'])}**"} if row["noise"] == best[row["sampler"]] else row for row in rows
+        {**row, "value": f"**{show(row['value'])}**"} if row["noise"] == best[row["sampler"]] else row
+        for row in average(rows)
     ]
-    return markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in [*conditions(rows), *notes])
+    means = (
+        [f"means over the seeds; spread is the standard error of the mean {shown[0]['metric']}"]
+        if several(rows)
+        else []
+    )
+    return (
+        markdown_table(shown, COLUMNS) + "\n" + "".join(f"- {line}\n" for line in [*means, *conditions(rows), *notes])
+    )
 
 
 def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
-    """The few figures that `dvc exp show` and `dvc metrics diff` compare.
+    """The few figures that `dvc exp show` and `dvc metrics diff` compare; of several trainings the means.
 
     Lower is better, except for the autoencoder's PSNR in dB, where higher is better.
     """
     scores: dict[str, dict[str, float]] = {row["noise"]: {} for row in rows}
-    for row in rows:
+    for row in average(rows):
         scores[row["noise"]][row["sampler"]] = row["value"]
     floor = read_figure(workspace.REFERENCE / "reference.json", "floor")
     psnr = read_figure(workspace.metrics("autoencoder"), "psnr_db")
@@ -271,7 +244,7 @@ def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
 def summary_rows(rows: Sequence[ScoreRow]) -> list[list[str]]:
     """The cells of `SUMMARY_COLUMNS` for the terminal. The value of a winner is bold (rich's markup)."""
     best, table = winners(rows), []
-    for row in rows:
+    for row in average(rows):
         content: Mapping[str, object] = row
         cells = {column: show(content[column]) for column in SUMMARY_COLUMNS}
         cells["spread"] = f"{row['spread']:.2g}"

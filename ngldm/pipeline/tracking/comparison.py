@@ -40,7 +40,7 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def comparison(store: Store, params: Params) -> Run:
-    """The parent of all trainings that differ only in their noise. It is made if there is none.
+    """The parent of all trainings that differ only in their noise and seed. It is made if there is none.
 
     If the variable NGLDM_SWEEP is set, the parent is that of the sweep with this name.
     """
@@ -65,25 +65,31 @@ def comparison(store: Store, params: Params) -> Run:
     return Run(store, store.ask(find_or_make))
 
 
-def create_run(store: Store, params: Params, noise: str, name: str, tags: Mapping[str, str]) -> Run:
-    """A new run with the training's params, and with tags for noise, data set, recipe and commit."""
+def create_run(store: Store, params: Params, label: str, name: str, tags: Mapping[str, str]) -> Run:
+    """A new run with the training's params, and with tags for noise, seed, data set, recipe and commit.
+
+    Args:
+        label: of the training.
+    """
+    noise, seed = params.training(label)
     parent = comparison(store, params)
     if parent.id is None:
         return Run(store, None)
-    all_tags = {**_origin_tags(params, noise), PARENT_ID: parent.id, **tags}
+    all_tags = {**origin_tags(params, noise), "seed": str(seed), PARENT_ID: parent.id, **tags}
     run = Run(store, store.create_run(name, all_tags), parent)
-    run.params({"noise": noise, **flatten(training_params(params, noise))})
+    run.params({"noise": noise, **flatten(training_params(params, label))})
     return run
 
 
 @contextmanager
-def training_run(store: Store, params: Params, noise: str, key: str) -> Iterator[Run]:
+def training_run(store: Store, params: Params, label: str, key: str) -> Iterator[Run]:
     """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
     Args:
+        label: of the training.
         key: fingerprint of the training; it becomes a tag.
     """
-    run = create_run(store, params, noise, noise, {"ngldm.fingerprint": key})
+    run = create_run(store, params, label, label, {"ngldm.fingerprint": key})
     try:
         with run.system_metrics():
             yield run
@@ -93,17 +99,19 @@ def training_run(store: Store, params: Params, noise: str, key: str) -> Iterator
     run.finish()
 
 
-def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: str) -> Run:
+def run_of_model(store: Store, params: Params, label: str, sha: str, sampler: str) -> Run:
     """The run for a model's scores: the run of its training, or a new one if that has scores with other settings.
 
     Args:
+        label: of the training.
         sha: SHA-256 of the model file.
         sampler: label of the sampler. Its settings and the sections `sample` and `evaluate` are compared.
     """
-    sample_key = fingerprint([params.sample.model_dump(), params.evaluate.model_dump()])
+    sample = {**params.sample.model_dump(), "seed": params.sample_seed(label)}
+    sample_key = fingerprint([sample, params.evaluate.model_dump()])
     options = resolve_sampler(
         params.sampler_options[sampler].settings(),
-        params.noise_arguments(noise)["name"],
+        params.noise_arguments(params.training(label).noise)["name"],
         params.schedule.num_train_timesteps,
     )
     wanted = {SAMPLE_TAG: sample_key, f"ngldm.sampler.{sampler}": fingerprint(options)}
@@ -116,11 +124,10 @@ def run_of_model(store: Store, params: Params, noise: str, sha: str, sampler: st
         return next((Run(store, r.info.run_id, Run(store, r.data.tags.get(PARENT_ID))) for r in fits), None)
 
     found = store.ask(find)
-    run = found or create_run(store, params, noise, noise, {MODEL_TAG: sha})
+    run = found or create_run(store, params, label, label, {MODEL_TAG: sha})
     run.step = params.train.max_steps
     run.tags(wanted)
-    settings = {"sample": params.sample, "evaluate": params.evaluate}
-    run.params(flatten({key: section.model_dump() for key, section in settings.items()}))
+    run.params(flatten({"sample": sample, "evaluate": params.evaluate.model_dump()}))
     run.params({f"sampler_options.{sampler}.{key}": value for key, value in options.items()})
     return run
 
@@ -167,13 +174,20 @@ def _study_params(model: StudyModel) -> dict[str, Any]:
     return {**flatten(model.diffusion.model_dump()), **flatten(variant), **own}
 
 
-def training_params(params: Params, noise: str) -> dict[str, Any]:
-    """All params that a trained model depends on, as nested dictionaries."""
-    content = params.model_dump(include=set(TRAINING_SECTIONS))
+def training_params(params: Params, label: str) -> dict[str, Any]:
+    """All params that a trained model depends on, as nested dictionaries. `seed` is that of the training.
+
+    Args:
+        label: of the training.
+    """
+    noise, seed = params.training(label)
+    content = {**params.model_dump(include=set(TRAINING_SECTIONS)), "seed": seed}
+    if seed != params.seed:
+        content["shared_seed"] = params.seed
     return {**content, "noise_options": {noise: params.noise_options[noise]}}
 
 
-def _origin_tags(params: Params, noise: str) -> dict[str, str]:
+def origin_tags(params: Params, noise: str) -> dict[str, str]:
     colour = style(noise, [*params.noises, noise])["color"]
     origin = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
     return {**origin, "mlflow.runColor": colour, **commit_tags()}

@@ -31,13 +31,14 @@ def record_scores(
     """Write one sampler's scores, images and trajectory to the run of its model. Mark the best model of the noise.
 
     Args:
-        labels: noise and sampler.
+        labels: of the training and of the sampler.
         pictures: generated images or points, and the trajectory.
     """
-    (noise, sampler), (images, trajectory) = labels, pictures
-    sha = entry(read_json(workspace.samples(noise, sampler) / "samples.json"), "model_sha256", str)
-    run = run_of_model(store, params, noise, sha, sampler)
-    model_id = ensure_logged(store, run, workspace.model(noise), sha, noise, item_shape(images))
+    (label, sampler), (images, trajectory) = labels, pictures
+    noise = params.training(label).noise
+    sha = entry(read_json(workspace.samples(label, sampler) / "samples.json"), "model_sha256", str)
+    run = run_of_model(store, params, label, sha, sampler)
+    model_id = ensure_logged(store, run, workspace.model(label), sha, noise, item_shape(images))
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.
     # Scores of single classes are in the stage's file alone: with dozens of them MLflow's pages hide the others.
     shown = {key: value for key, value in scores.named().items() if value is not None and PER_CLASS not in key}

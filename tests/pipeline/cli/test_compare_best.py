@@ -2,7 +2,9 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy.stats import sem, ttest_ind
 
 from ngldm.pipeline.cli.compare import _obstacles, _score_rows, best_value
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
@@ -82,4 +84,20 @@ def test_a_run_is_told_from_another_of_unknown_conditions():
     ],
 )
 def test_a_distance_is_best_by_two_standard_errors(values, spreads, best):
-    assert best_value("fid.auto", values, spreads) == best
+    scores = [(value, spread, None) for value, spread in zip(values, spreads, strict=True)]
+    assert best_value("fid.auto", scores) == best
+
+
+def test_means_over_trainings_are_best_by_welchs_interval():
+    """Welch's t test of scipy on the same trainings says so at 5 %."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        ours, others = rng.normal(0.0, 1.0, 3), rng.normal(3.0, 1.5, 4)
+        scores = [(float(np.mean(one)), float(sem(one)), float(len(one))) for one in (ours, others)]
+        clear = ttest_ind(ours, others, equal_var=False).pvalue < 0.05 and np.mean(ours) < np.mean(others)
+        assert (best_value("fid.auto", scores) == scores[0][0]) == clear
+
+
+def test_a_mean_and_a_single_training_have_no_best():
+    assert best_value("fid.auto", [(1.0, 0.1, 3.0), (9.0, 0.1, None)]) is None
+    assert best_value("fid.auto", [(1.0, 0.1, None), (9.0, 0.1, 3.0)]) is None

@@ -68,6 +68,29 @@ def test_one_noise_leaves_one_noise(tmp_path, root, monkeypatch):
     assert list(composed["noise_options"]) == ["laplace"]
 
 
+def test_seeds_make_a_training_each(tmp_path, root, monkeypatch):
+    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "noise=laplace", "seeds=[0,1,2]")
+    assert composed["seeds"] == [0, 1, 2]
+    assert composed["trainings"] == {
+        "laplace": {"noise": "laplace", "seed": 0},
+        "laplace-s1": {"noise": "laplace", "seed": 1},
+        "laplace-s2": {"noise": "laplace", "seed": 2},
+    }
+    load_params(tmp_path / "params.yaml")
+
+
+def test_another_seed_is_one_of_everything(tmp_path, root, monkeypatch):
+    composed = compose(tmp_path / "params.yaml", root, monkeypatch, "noise=laplace", "seed=7")
+    assert (composed["seeds"], composed["trainings"]) == ([7], {"laplace": {"noise": "laplace", "seed": 7}})
+
+
+@pytest.mark.parametrize("recipe", ["paper", "best"])
+def test_the_recipes_of_a_paper_have_three_seeds(recipe, tmp_path, root, monkeypatch):
+    composed = compose(tmp_path / "params.yaml", root, monkeypatch, f"recipe={recipe}")
+    assert len(composed["seeds"]) == 3
+    assert len(composed["trainings"]) == 3 * len(composed["noises"])
+
+
 def test_command_line_wins_over_the_recipe(tmp_path, root, monkeypatch):
     composed = compose(tmp_path / "params.yaml", root, monkeypatch, "recipe=smoke", "train.max_steps=7")
     assert composed["train"]["max_steps"] == 7
@@ -90,7 +113,20 @@ def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path
 
 @pytest.mark.parametrize(
     ("override", "key"),
-    [("train.lr=abc", "train.lr"), ("train.lr=1e400", "train.lr"), ("noises=[]", "noises"), ("noises=[a.b]", "noises")],
+    [
+        ("train.lr=abc", "train.lr"),
+        ("train.lr=1e400", "train.lr"),
+        ("noises=[]", "noises"),
+        ("noises=[a.b]", "noises"),
+        ("seeds=[]", "seeds"),
+        ("seeds=[0,0]", "seeds"),
+        ("seeds=[-1]", "seeds"),
+        ("seeds=[0.5]", "seeds"),
+        ("seeds=3", "seeds"),
+        ("seeds=[x]", "seeds"),
+        ("seeds=null", "seeds"),
+        ("trainings={a: {noise: laplace}}", "trainings"),
+    ],
 )
 def test_a_value_that_is_not_allowed_leaves_the_file(override, key, tmp_path, root, monkeypatch):
     path = tmp_path / "params.yaml"

@@ -1,12 +1,13 @@
 """params.yaml validated as a whole, with errors that name key, value and choices."""
 
+from ast import literal_eval
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.params import describe, load_params, parse_params
+from ngldm.pipeline.config.params import describe, load_params, parse_params, trainings_of
 
 
 def set_key(content: dict[str, Any], path: str, value: Any) -> None:
@@ -101,6 +102,12 @@ BAD = [
     ("samplers", ["euler"], ["samplers[0]", "'euler'", "ancestral", "ddim"]),
     ("noise_options.laplace", {}, ["noise_options.laplace.distribution", "missing"]),
     ("seed", -1, ["seed", "-1"]),
+    ("seeds", [], ["seeds", "at least 1"]),
+    ("seeds", [0, 1, 0], ["seeds[2]", "0 is listed twice"]),
+    ("seeds", [0, -1], ["seeds.1", "-1", "greater than or equal to 0"]),
+    ("seeds", [1.5], ["seeds.0", "1.5", "integer"]),
+    ("seeds", [True], ["seeds.0", "True", "integer"]),
+    ("seeds", 3, ["seeds", "3", "list"]),
     ("trian", {"lr": 1}, ["trian", "unknown key", "train"]),
 ]
 
@@ -239,6 +246,64 @@ def test_a_key_is_named_once(content, section, changes, line):
     with pytest.raises(InputError) as caught:
         parse_params(content)
     assert str(caught.value).splitlines()[1].startswith(line)
+
+
+def test_the_seed_of_everything_else_adds_nothing_to_a_label():
+    assert trainings_of(["gaussian", "laplace"], [0, 12], 0) == {
+        "gaussian": ("gaussian", 0),
+        "gaussian-s12": ("gaussian", 12),
+        "laplace": ("laplace", 0),
+        "laplace-s12": ("laplace", 12),
+    }
+    assert list(trainings_of(["laplace"], [0, 1], 1)) == ["laplace-s0", "laplace"]
+
+
+def test_each_training_has_its_noise_its_seed_and_a_sampling_seed_of_its_own(content):
+    content |= {"noises": ["gaussian", "laplace"], "seed": 2, "seeds": [2, 0, 5]}
+    content["sample"]["seed"] = 1
+    params = parse_params(content)
+    assert params.training_labels == [
+        *("gaussian", "gaussian-s0", "gaussian-s5"),
+        *("laplace", "laplace-s0", "laplace-s5"),
+    ]
+    assert params.training("laplace-s5") == ("laplace", 5)
+    assert params.labels_of("laplace") == ["laplace", "laplace-s0", "laplace-s5"]
+    seeds = {label: params.sample_seed(label) for label in params.training_labels}
+    assert seeds["laplace"] == 1  # sample.seed, as without further seeds
+    assert len({seeds[label] for label in params.labels_of("laplace")}) == 3
+    assert all(0 <= seed < 2**63 for seed in seeds.values())
+    assert [seeds[label] for label in params.labels_of("gaussian")] == [
+        seeds[label] for label in params.labels_of("laplace")
+    ]
+
+
+def test_the_gaussian_is_found_by_its_distribution(content):
+    options = {"a": {"distribution": "laplace"}, "b": {"distribution": "gaussian"}}
+    content |= {"noises": ["a", "b"], "noise_options": options}
+    assert parse_params(content).gaussian == "b"
+    assert parse_params({**content, "noises": ["a"]}).gaussian is None
+
+
+@pytest.mark.parametrize(("key", "value"), [("seeds", [0, 1]), ("seed", 1), ("noises", ["laplace"])])
+def test_a_file_whose_trainings_do_not_fit_is_refused_with_those_that_do(content, tmp_path, key, value):
+    """DVC reads `trainings`. A file that was changed by hand would train something else than it says."""
+    path = tmp_path / "params.yaml"
+    YAML().dump({**content, key: value}, path)
+    with pytest.raises(InputError, match="trainings: does not fit noises, seeds and seed") as caught:
+        load_params(path)
+    made = caught.value.args[0].partition("set trainings to ")[2]
+    YAML().dump({**content, key: value, "trainings": literal_eval(made)}, path)
+    assert getattr(load_params(path), key) == value
+
+
+def test_params_of_a_version_without_seeds_have_one_training_with_seed(content):
+    made = content.pop("trainings")
+    del content["seeds"]
+    content["seed"] = 3
+    params = parse_params(content)
+    assert params.seeds == [3]
+    assert params.training_labels == list(made)
+    assert {params.training(label).seed for label in made} == {3}
 
 
 def test_params_of_a_version_without_the_choice_of_networks_and_scores_mean_what_they_did(content):

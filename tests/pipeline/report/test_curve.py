@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import sem
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.colours import PAPER_NOISES
@@ -16,12 +18,28 @@ def test_a_curve_is_read_noise_by_noise(tmp_path: Path, monkeypatch: pytest.Monk
     (folder / "laplace.csv").write_text("step,epoch,value,metric,num_images\n10,2.5,10.0,fid,32\n20,5.0,8.0,fid,32\n")
     (folder / "gaussian.csv").write_text("step,epoch,value,metric,num_images\n")  # kept no models
     monkeypatch.chdir(tmp_path)
-    assert read_curve(["gaussian", "laplace"]) == [
-        {"noise": "laplace", "metric": "fid", "epoch": 2.5, "value": 10.0},
-        {"noise": "laplace", "metric": "fid", "epoch": 5.0, "value": 8.0},
+    assert read_curve({"gaussian": ["gaussian"], "laplace": ["laplace"]}) == [
+        {"noise": "laplace", "metric": "fid", "epoch": 2.5, "value": 10.0, "std_error": None},
+        {"noise": "laplace", "metric": "fid", "epoch": 5.0, "value": 8.0, "std_error": None},
     ]
     with pytest.raises(InputError, match=r"uniform\.csv"):
-        read_curve(["uniform"])
+        read_curve({"uniform": ["uniform"]})
+
+
+def test_a_curve_of_several_trainings_is_their_mean_by_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "plots" / "curve"
+    folder.mkdir(parents=True)
+    values = {"laplace": (10.0, 8.0), "laplace-s1": (12.0, 7.0), "laplace-s2": (14.0, 9.0)}
+    for label, (first, second) in values.items():
+        text = f"step,epoch,value,metric,num_images\n10,2.5,{first},fid,32\n20,5.0,{second},fid,32\n"
+        (folder / f"{label}.csv").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    first, second = read_curve({"laplace": list(values)})
+    assert (first["noise"], first["epoch"], second["epoch"]) == ("laplace", 2.5, 5.0)
+    for point, column in ((first, 0), (second, 1)):
+        scores = [pair[column] for pair in values.values()]
+        assert point["value"] == pytest.approx(np.mean(scores))
+        assert point["std_error"] == pytest.approx(sem(scores))
 
 
 def published() -> dict[str, list[tuple[float, float]]]:

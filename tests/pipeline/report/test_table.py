@@ -9,10 +9,9 @@ import pytest
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.report.rows import COLUMNS, ScoreRow
 from ngldm.pipeline.report.table import (
-    COLUMNS,
     SUMMARY_COLUMNS,
-    ScoreRow,
     collect_rows,
     few_scores,
     markdown_table,
@@ -27,6 +26,7 @@ def row(noise: str, sampler: str, value: float) -> ScoreRow:
     return ScoreRow(
         noise=noise,
         sampler=sampler,
+        seeds="0",
         method="heun",
         settings="heun 10 steps",
         start_noise="own",

@@ -7,8 +7,8 @@ import pytest
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.pipeline import workspace
+from ngldm.pipeline.report.rows import COLUMNS
 from ngldm.pipeline.report.table import (
-    COLUMNS,
     conditions,
     describe,
     ladder_warnings,
@@ -28,6 +28,7 @@ def column(*scores: tuple[float, float], sampler: str = "auto", **changes: objec
         "metric": "fd",
         "num_samples": 100,
         "extractor": "classifier",
+        "seeds": "0",
         "settings": "ddim 25 steps",
         "start_noise": "own",
         **changes,
