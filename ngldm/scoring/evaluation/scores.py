@@ -10,7 +10,7 @@ from ngldm.data.reference import MAX_FEATURES
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.kid import kid
 from ngldm.scoring.evaluation.spread import frechet_spread
-from ngldm.scoring.precision_recall import precision_recall
+from ngldm.scoring.further.precision_recall import precision_recall
 
 STEPS = 4  # of `score`, for a progress bar
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ngldm.scoring.precision_recall import distances, radii
+from ngldm.scoring.further.precision_recall import distances, radii
 
 NEIGHBOURS = 5  # the authors' choice
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ngldm.scoring.precision_recall import distances
+from ngldm.scoring.further.precision_recall import distances
 
 
 def memorised(generated: Tensor, train: Tensor, test: Tensor, chunk: int = 1024) -> Tensor:

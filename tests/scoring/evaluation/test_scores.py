@@ -15,7 +15,7 @@ from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.kid import kid
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.evaluation.spread import frechet_spread
-from ngldm.scoring.precision_recall import precision_recall
+from ngldm.scoring.further.precision_recall import precision_recall
 
 
 @dataclass

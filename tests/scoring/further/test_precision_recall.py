@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.precision_recall import distances, precision_recall
+from ngldm.scoring.further.precision_recall import distances, precision_recall
 
 
 def test_by_hand() -> None:
