@@ -25,7 +25,8 @@ def fid(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="File with the weights of pytorch-fid's InceptionV3, or of DINOv2.", show_default="the cache's"
+            help="File with the weights of pytorch-fid's InceptionV3, or of DINOv2.",
+            show_default="the file in the cache of torch or of the hub",
         ),
     ] = None,
     extractor: Annotated[str, typer.Option(help="inception, or dinov2 for FD-DINOv2.")] = "inception",

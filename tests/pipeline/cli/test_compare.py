@@ -70,7 +70,7 @@ def test_compare_without_a_store_makes_none(ngldm: Ngldm, monkeypatch: pytest.Mo
 
 
 def test_best_is_the_lowest_distance_and_no_spread() -> None:
-    assert best_value("fid.auto", [3.0, 2.0], [0.1, 0.1]) == 2.0
-    assert best_value("recall.auto", [0.3, 0.2], [0.01, 0.01]) is None
-    assert best_value("fid_std.auto", [3.0, 2.0], [None, None]) is None
-    assert best_value("fid.auto", [2.0, 2.0], [0.1, 0.1]) is None
+    assert best_value("fid.auto", [(3.0, 0.1, None), (2.0, 0.1, None)]) == 2.0
+    assert best_value("recall.auto", [(0.3, 0.01, None), (0.2, 0.01, None)]) is None
+    assert best_value("fid_std.auto", [(3.0, None, None), (2.0, None, None)]) is None
+    assert best_value("fid.auto", [(2.0, 0.1, None), (2.0, 0.1, None)]) is None

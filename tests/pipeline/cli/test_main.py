@@ -28,7 +28,7 @@ def test_elsewhere_there_are_no_stages(ngldm: Ngldm, tmp_path: Path, monkeypatch
     [
         (("compare",), "the newest of each name"),
         (("compare",), "`experiment` in params.yaml"),
-        (("fid",), "the file in torch's cache"),
+        (("fid",), "the file in the cache of torch or of the hub"),
         (("generate",), "the best known for the noise"),
         (("schedule", "show"), "all"),
         (("theorem1",), "the paper's without gaussian"),

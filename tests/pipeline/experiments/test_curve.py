@@ -187,7 +187,7 @@ def test_without_snapshots_the_curve_is_empty(workspace: Path, capsys: pytest.Ca
     change("train", snapshot_every=0)
     curve("cpu")
     assert read() == []
-    assert read_curve(["laplace"]) == []
+    assert read_curve({"laplace": ["laplace"]}) == []
     assert "train.snapshot_every is 0" in capsys.readouterr().out
 
 
