@@ -101,7 +101,9 @@ def fewsteps(study: Study) -> Figure:
 def ancestral(study: Study) -> Figure:
     """A panel per noise: samplers by steps, and the best deterministic one as a line."""
     noises = sorted({variant for variant, _ in study.pairs})
-    figure, panels = plt.subplots(2, (len(noises) + 1) // 2, figsize=(12, 6), layout="constrained", squeeze=False)
+    figure, panels = plt.subplots(
+        2, (len(noises) + 1) // 2, figsize=(12, 6), sharey=True, layout="constrained", squeeze=False
+    )
     for axes in panels.flat[len(noises) :]:
         axes.axis("off")
     for axes, noise in zip(panels.flat, noises, strict=False):
@@ -113,9 +115,12 @@ def ancestral(study: Study) -> Figure:
         axes.set_title(noise, fontsize=10)
         axes.set(xscale="log", yscale="log", xlabel="steps")
         axes.set_xticks([25, 50, 100], ["25", "50", "100"], minor=False)
+        axes.set_yticks([0.8, 1, 1.5, 2], ["0.8", "1", "1.5", "2"], minor=False)
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("Frechet distance")
-    panels[0, 0].legend(fontsize=7)
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Frechet distance")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=5)
     return figure
 
 
