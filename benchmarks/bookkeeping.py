@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from benchmarks.common import Row, pick, publish
+from benchmarks.common import Row, pick, publish, timed
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -48,8 +48,8 @@ def mlflow_runs(counts: tuple[int, ...]) -> list[Row]:
                 client.set_terminated(run)
             written = (time.perf_counter() - start) / new
             done = count
-            best = _seconds(lambda: client.search_runs([experiment], order_by=["metrics.metric0 ASC"], max_results=1))
-            listed = _seconds(lambda: client.search_runs([experiment], max_results=100))
+            best = timed(lambda: client.search_runs([experiment], order_by=["metrics.metric0 ASC"], max_results=1))
+            listed = timed(lambda: client.search_runs([experiment], max_results=100))
             rows.append(
                 {
                     "runs": count,
@@ -82,10 +82,10 @@ def optuna_trials(counts: tuple[int, ...]) -> list[Row]:
             done = 0
             for count in counts:
                 trials = [_random_trial(number) for number in range(done, count)]
-                added = _seconds(lambda study=study, trials=trials: study.add_trials(trials)) / len(trials)
-                seconds = _seconds(lambda study=study: study.optimize(_objective, n_trials=TIMED)) / TIMED
+                added = timed(lambda study=study, trials=trials: study.add_trials(trials)) / len(trials)
+                seconds = timed(lambda study=study: study.optimize(_objective, n_trials=TIMED)) / TIMED
                 done = count + TIMED
-                opened = _seconds(lambda s=storage: optuna.load_study(study_name="many", storage=s()).best_value)
+                opened = timed(lambda s=storage: optuna.load_study(study_name="many", storage=s()).best_value)
                 rows.append(
                     {
                         "store": kind,
@@ -120,12 +120,6 @@ def _objective(trial: "Trial") -> float:
 
 def _distance(values: list[float]) -> float:
     return sum((value - 0.1 * i) ** 2 for i, value in enumerate(values))
-
-
-def _seconds(action: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def main(

@@ -147,3 +147,10 @@ def publish(name: str, results: Mapping[str, list[Row]], out: Path | None) -> No
 
 def parameters(model: torch.nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Wall-clock seconds of one call."""
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start

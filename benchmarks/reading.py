@@ -7,7 +7,6 @@ Latents are those of images of 256 x 256 pixels: (4, 32, 32) in float32, 16 KiB 
 
 import hashlib
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +15,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.common import Row, peak_mib, pick, publish
+from benchmarks.common import Row, peak_mib, pick, publish, timed
 from ngldm.data.statistics import latent_extent
 from ngldm.io.files import sha256_file
 from ngldm.io.images import require_finite
@@ -33,10 +32,10 @@ def epochs(counts: tuple[int, ...]) -> list[Row]:
         found: dict[str, float] = {}
 
         def first(count: int = count, seed: int = seed, found: dict[str, float] = found) -> None:
-            found["first"] = _seconds(lambda: batch_indices(count, BATCH, seed, 0))
+            found["first"] = timed(lambda: batch_indices(count, BATCH, seed, 0))
 
         mib = peak_mib(first)
-        later = _seconds(lambda count=count, seed=seed: [batch_indices(count, BATCH, seed, k) for k in range(1, 4)]) / 3
+        later = timed(lambda count=count, seed=seed: [batch_indices(count, BATCH, seed, k) for k in range(1, 4)]) / 3
         rows.append({"items": count, "first batch, s": found["first"], "later batch, s": later, "peak MiB": mib})
     return rows
 
@@ -55,18 +54,12 @@ def passes(file: Path, steps: int) -> list[Row]:
         "MD5 (DVC)": (whole, lambda: _md5(file)),
     }
     latents.sum(dtype=np.float32)  # into memory, if the system has dropped it: the disk is not measured
-    return [{"pass": name, "items": len(latents), "MiB/s": mib / _seconds(run)} for name, (mib, run) in actions.items()]
+    return [{"pass": name, "items": len(latents), "MiB/s": mib / timed(run)} for name, (mib, run) in actions.items()]
 
 
 def _md5(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "md5").hexdigest()
-
-
-def _seconds(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
 
 
 def main(
