@@ -68,33 +68,56 @@ def imbalance(study: Study) -> Figure:
     return figure
 
 
-def _lines(axes: Axes, steps: Sequence[int], found: Sequence[Estimate], label: str, shift: float) -> None:
-    x = [step * (1 + shift) for step in steps]
+def _lines(
+    axes: Axes,
+    steps: Sequence[int],
+    found: Sequence[Estimate],
+    label: str,
+    shift: float = 0.0,
+    colour: str | None = None,
+) -> None:
     axes.errorbar(
-        x, [f.mean for f in found], [2 * f.error for f in found], marker="o", ms=3, lw=1, capsize=2, label=label
+        [step * (1 + shift) for step in steps],
+        [f.mean for f in found],
+        [2 * f.error for f in found],
+        marker="o",
+        ms=3,
+        lw=1,
+        capsize=2,
+        label=label,
+        color=colour,
     )
 
 
+CALLS = (5, 10, 20)
+
+
 def fewsteps(study: Study) -> Figure:
-    """A panel per schedule and sampler: the Frechet distance by the number of network calls."""
-    figure, panels = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    """A panel per schedule and sampler: the Frechet distance by the number of network calls. White noise is grey."""
+    figure, panels = plt.subplots(2, 2, figsize=(11, 8), sharey=True, layout="constrained")
+    colours = sorted({v.rpartition("_")[0] for v, _ in study.pairs if not v.startswith("white")})
     places = [(schedule, method) for schedule in ("cosine", "flow") for method in ("ddim", "dpmpp")]
     for axes, (schedule, method) in zip(panels.flat, places, strict=True):
-        arms = sorted({v for v, _ in study.pairs if v.endswith(f"_{schedule}")})
-        for place, arm in enumerate(arms):
-            own = {s for v, s in study.pairs if v == arm and s.startswith(f"{method}_")}
-            if not own:
-                continue
-            steps = sorted(own, key=lambda sampler: int(sampler.split("_")[1]))
-            found = [study.of(arm, sampler, "fd") for sampler in steps]
+        for arm in sorted({v for v, _ in study.pairs if v.endswith(f"_{schedule}")}, reverse=True):
             label = arm.removesuffix(f"_{schedule}")
-            _lines(axes, [int(s.split("_")[1]) for s in steps], found, label, 0.008 * (place - len(arms) / 2))
+            samplers = {s for v, s in study.pairs if v == arm and s.startswith(f"{method}_")}
+            found = [study.of(arm, s, "fd") for s in sorted(samplers, key=lambda sampler: int(sampler.split("_")[1]))]
+            if found and label in colours:
+                place = colours.index(label)
+                _lines(axes, CALLS, found, label, 0.012 * (place - len(colours) / 2), f"C{place}")
+            elif found:
+                style = "-" if label == "white" else ":"
+                known = {"white": "white", "white_k115": "white, k times as strong"}.get(label)
+                axes.plot(CALLS, [f.mean for f in found], color=GREY, lw=1, ls=style, label=known)
         axes.set_title(f"{schedule}, {method}", fontsize=10)
-        axes.set(xscale="log", yscale="log", xlabel="network calls", ylabel="Frechet distance")
-        axes.set_xticks([5, 10, 20], ["5", "10", "20"], minor=False)
+        axes.set(xscale="log", yscale="log", xlabel="network calls")
+        axes.set_xticks(CALLS, [str(calls) for calls in CALLS], minor=False)
+        axes.set_yticks([5, 10, 20, 40], ["5", "10", "20", "40"], minor=False)
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-    panels[0, 1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for axes in panels[:, 0]:
+        axes.set_ylabel("Frechet distance")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), fontsize=9, loc="outside lower center", ncols=8)
     return figure
 
 
@@ -109,7 +132,7 @@ def ancestral(study: Study) -> Figure:
     for axes, noise in zip(panels.flat, noises, strict=False):
         for kind in ("ancestral", "constant", "stein", "stein_half"):
             found = [study.of(noise, f"{kind}_{count}", "fd") for count in (25, 50, 100)]
-            _lines(axes, (25, 50, 100), found, kind.replace("_half", ", eta 0.5"), 0.0)
+            _lines(axes, (25, 50, 100), found, kind.replace("_half", ", eta 0.5"))
         best = min(study.of(noise, sampler, "fd").mean for sampler in DETERMINISTIC)
         axes.axhline(best, color=GREY, lw=1, ls="--", label="best deterministic")
         axes.set_title(noise, fontsize=10)
