@@ -1,8 +1,10 @@
 """The one error that means "the input is wrong"; any other error means "the program is wrong"."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from operator import index
+
+MAX_NAME = 100  # characters; a file name may have 255 bytes, and a name is only part of one
 
 
 class InputError(ValueError):
@@ -52,3 +54,32 @@ def require_real(key: str, value: object) -> float:
         return float(value)
     except OverflowError:
         raise InputError(f"{key}: a number of {len(str(value))} digits is too large") from None
+
+
+def require_name(key: str, value: object) -> str:
+    """`value` as a name that is safe as a part of a path, as an argument of a command and on a terminal.
+
+    Args:
+        key: what the message begins with.
+
+    Raises:
+        InputError: it is no text, empty, longer than `MAX_NAME`, has a separator of paths (/ or a backslash), two dots
+            in a row or an invisible character, or begins with a dash.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{key}: {value!r} is not a text")
+    fault = next((words for found, words in _FAULTS_OF_NAMES if found(value)), None)
+    if fault:
+        shown = repr(value if len(value) <= MAX_NAME else value[:MAX_NAME])
+        raise InputError(f"{key}: {shown} {fault}; it is a name and becomes part of a path")
+    return value
+
+
+_FAULTS_OF_NAMES: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda name: not name.strip(), "is empty"),
+    (lambda name: len(name) > MAX_NAME, f"begins a name of more than {MAX_NAME} characters"),
+    (lambda name: not name.isprintable(), "has a control character or another invisible one"),
+    (lambda name: "/" in name or "\\" in name, "has a separator of paths"),
+    (lambda name: ".." in name or name == ".", "has dots that mean a folder"),
+    (lambda name: name.startswith("-"), "begins with a dash"),
+)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_name
+from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_registrable
 from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
 from ngldm.noise.law import JointLaw, Law
@@ -57,7 +57,7 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Own], Own]:
         InputError: `name` is not a name, or it belongs to another function.
     """
 
-    require_name(name)
+    require_registrable(name)
 
     def decorate(factory: Own) -> Own:
         known = REGISTRY.get(name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_name
 from ngldm.pipeline import workspace
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
@@ -127,7 +127,7 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
     if noise is not None:
-        return workspace.model(noise)
+        return workspace.model(require_name("--noise", noise))
     assert model is not None  # `generate` has checked that one of the two is given
     in_store = model.startswith(("models:/", "runs:/"))
     if "://" not in model and not in_store:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_name
 from ngldm.io.files import atomic_path
 from ngldm.pipeline.config.dataset.source import spelling_hint
 from ngldm.pipeline.config.params import Params, load_params
@@ -21,6 +21,7 @@ def compose_params(path: Path, overrides: list[str], check: Callable[[Params], o
         InputError: Hydra cannot compose the params, or a value is not allowed. The file stays as it was.
     """
     for name in [override.removeprefix("tuned=") for override in overrides if override.startswith("tuned=")]:
+        require_name("tuned", name)
         if name != "null" and not Path("conf", "tuned", f"{name}.yaml").is_file():  # without any, Hydra knows no group
             raise InputError(f"tuned={name}: conf/tuned has no {name}.yaml; `ngldm search apply` writes it")
     from dvc.utils.hydra import compose_and_dump

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_name
 from ngldm.networks.names import OWN_SECTIONS
 from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
 from ngldm.pipeline.config.dataset.section import DatasetParams
@@ -63,7 +63,7 @@ class Params(Section):
     """All of params.yaml."""
 
     recipe: str = Field(description="name of the file in conf/recipe; a label in MLflow and the report")
-    experiment: str = Field(min_length=1, description="MLflow experiment")
+    experiment: str = Field(description="MLflow experiment")
     seed: Seed = Field(description="seed of everything that all trainings share, as the autoencoder")
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
         default_factory=lambda known: [known.get("seed", 0)],
@@ -92,6 +92,12 @@ class Params(Section):
     evaluate: EvaluateParams
     curve: CurveParams
     study: StudyParams
+
+    @model_validator(mode="after")
+    def _names_are_safe(self) -> "Params":
+        for key in ("recipe", "experiment"):
+            require_name(key, getattr(self, key))
+        return self
 
     @model_validator(mode="after")
     def _labels_have_options(self) -> "Params":

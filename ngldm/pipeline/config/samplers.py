@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PositiveInt, model_validator
 
+from ngldm.io.errors import require_name
 from ngldm.pipeline.config.sections import OneOf, Positive, Section
 from ngldm.sampling.names import SAMPLER_OPTIONS, SPACINGS, VARIANCES, X0_HANDLINGS, check_settings
 
@@ -70,6 +71,8 @@ class SamplerOptions(Section):
     def _check_auto(self, given: dict[str, Any]) -> None:
         if extra := sorted(given.keys() - {"method"}):
             raise ValueError(f"{extra[0]}: not an option of method 'auto'; set it in its choices")
+        for name in self.choices or {}:
+            require_name("choices", name)
         if any(choice.method == AUTO for choice in (self.choices or {}).values()):
             raise ValueError("choices: the method of an entry cannot be 'auto'")
 

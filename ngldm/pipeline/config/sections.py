@@ -23,6 +23,7 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
+from ngldm.io.errors import MAX_NAME
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
@@ -48,7 +49,8 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 MAX_SNAPSHOTS = 200  # each is a complete model file
 # Without "-", which separates noise from sampler, and without ".", at which DVC splits the names of params.
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+LABEL = "[A-Za-z0-9][A-Za-z0-9_]*"
+Label = Annotated[str, Field(pattern=f"^{LABEL}$", max_length=MAX_NAME)]
 
 
 class Section(BaseModel):
