@@ -10,6 +10,7 @@ import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError, unknown
+from ngldm.io.limits import MAX_BATCH
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.scoring.names import PRETRAINED
 
@@ -36,7 +37,7 @@ def fid(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Also FID-infinity: for infinitely many images of the second set.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images per call of the network.")] = 50,
     save: Annotated[
         Path | None, typer.Option(help="Write the statistics of the first set to this .npz, in pytorch-fid's format.")
     ] = None,
