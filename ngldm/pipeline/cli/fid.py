@@ -212,16 +212,17 @@ def _files(folder: Path) -> list[Path]:
 def _decoded(files: list[Path], batch_size: int) -> Iterator[Any]:
     import numpy as np
 
-    from ngldm.data.sources.pixels.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.reader import MAX_PIXELS, UnusableImage, image_bytes, read_image, to_pixels
     from ngldm.data.sources.pixels.skips import printable
 
     batch: list[Any] = []
     for file in files:
         try:
-            array = to_pixels(read_image(file.read_bytes()).image.convert("RGB"))
-        except (UnusableImage, OSError) as error:
+            array = to_pixels(read_image(image_bytes(file)).image.convert("RGB"))
+        except UnusableImage as error:
             raise InputError(f"{printable(str(file))}: not an image that can be scored: {error}") from error
-        if batch and (len(batch) == batch_size or array.shape != batch[0].shape):
+        full = len(batch) == batch_size or (1 + len(batch)) * array.size > 3 * MAX_PIXELS  # of one image or more
+        if batch and (full or array.shape != batch[0].shape):
             yield np.stack(batch)
             batch = []
         batch.append(array)
