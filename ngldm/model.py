@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from ngldm.data.statistics import LatentExtent, LatentStatistics
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole, shown
 from ngldm.io.files import entry
 from ngldm.io.items import Items
+from ngldm.io.limits import MAX_SIDE, MAX_T, MAX_WIDTH, require_values
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, strip_prefix, to_items
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.build import build_autoencoder
+from ngldm.networks.autoencoders.names import OWN_KEYS
 from ngldm.networks.build import build_network
 from ngldm.networks.names import AUTO, OWN_SECTIONS
 from ngldm.networks.registry import NetworkInput
@@ -31,6 +33,9 @@ from ngldm.noise import make_noise
 from ngldm.noise.laws.covariance import remember, roots_in
 
 FORMAT = "ngldm-bundle-2"
+AXES = 3  # of an image: channels, height, width
+LONGEST = 500  # characters of another library's message: torch names each tensor that is missing
+SPARE = 10**7  # weights that a model may have beyond those of its file, for parts that it takes from elsewhere
 SCALAR_HEAD = {"scalar_head": 2}  # in the file of a model with a scalar head: the form of K_hat (`SteinHead`)
 
 
@@ -178,11 +183,14 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
         settings["gamma"] = None  # older versions wrote a number, which had no effect
     try:
         remember(strip_prefix(tensors, "noise."))
+        _require_room(config, tensors)
         model = Model.build(config)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (KeyError, TypeError) as error:  # a setting is missing, or is one that this version does not know
-        raise InputError(f"{path}: its settings are not those of a model of this version ({error})") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # missing, of another type, or not known here
+        raise InputError(
+            f"{path}: its settings are not those of a model of this version ({str(error)[:LONGEST]})"
+        ) from error
     if model.diffusion.stein_head.kind == "scalar" and not SCALAR_HEAD.items() <= config.items():
         raise InputError(f"{path}: its scalar head was trained by an older version, to another form; train it again")
     _require_shapes(tensors, model, path)
@@ -193,10 +201,45 @@ def load_model(path: str | PathLike[str], device: torch.device | str = "cpu") ->
         statistics = LatentStatistics(tensors["latent_mean"], tensors["latent_std"])
         extent = LatentExtent(**strip_prefix(tensors, "extent."))
     except (RuntimeError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: its weights do not fit its own settings ({error})") from error
+        raise InputError(f"{path}: its weights do not fit its own settings ({str(error)[:LONGEST]})") from error
     model.network.eval()
     model.autoencoder.eval()
     return replace(model, statistics=statistics, extent=extent).to(device)
+
+
+def _require_room(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -> None:
+    """Compare the sizes that settings ask for with the weights in the file, before memory is taken for them.
+
+    The networks are made without memory for their weights. One that cannot be made so is passed over.
+
+    Raises:
+        InputError: the settings are of a network with many more weights than the file has.
+    """
+    item, key = _item_shape(config), _network_key(config)
+    schedule, head = entry(config, "schedule", dict), str(entry(config, "diffusion", dict).get("stein_head", "none"))
+    steps = require_whole("schedule.num_train_timesteps", schedule.get("num_train_timesteps", 1), 1, MAX_T)
+    autoencoder = entry(config, "autoencoder", dict)
+    with torch.device("meta"):
+        latent = item
+        if autoencoder.get("kind") in OWN_KEYS:
+            made = build_autoencoder(autoencoder, item)
+            latent = made.latent_shape
+            _require_weights("autoencoder", made, strip_prefix(tensors, "autoencoder."))
+        elif "extent.mean" in tensors:
+            latent = tuple(tensors["extent.mean"].shape)
+        require_values("latent_shape", latent)
+        try:
+            network = build_network(*network_choice(config), NetworkInput(latent, steps, head))
+        except (RuntimeError, NotImplementedError):  # it needs numbers while it is made; only others' networks do
+            return
+    _require_weights(key, network, strip_prefix(tensors, f"{key}."))
+
+
+def _require_weights(key: str, network: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    wanted = sum(parameter.numel() for parameter in network.parameters())
+    found = sum(tensor.numel() for tensor in stored.values())
+    if wanted > 2 * found + SPARE:
+        raise InputError(f"{key}: its settings are of a network with {wanted} weights, but {found} are in the file")
 
 
 def _network_key(config: Mapping[str, object]) -> str:
@@ -218,8 +261,12 @@ def network_choice(config: Mapping[str, object]) -> tuple[str, Mapping[str, obje
 def _item_shape(config: Mapping[str, object]) -> tuple[int, ...]:
     """(C, H, W) of images, (d,) of points."""
     if "dim" in config:
-        return (entry(config, "dim", int),)
-    channels, height, width = cast(tuple[int, int, int], config["image_shape"])
+        return (require_whole("dim", config["dim"], 1, MAX_WIDTH),)
+    shape = config["image_shape"]
+    if not isinstance(shape, list | tuple) or len(shape) != AXES:
+        raise InputError(f"image_shape: {shown(shape)} must be channels, height and width")
+    channels, height, width = (require_whole("image_shape", size, 1, MAX_SIDE) for size in shape)
+    require_values("image_shape", (channels, height, width))
     return channels, height, width
 
 

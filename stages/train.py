@@ -20,7 +20,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.models import fresh_model
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
-from ngldm.pipeline.terminal import Device, NoiseLabel, command, follow, summary
+from ngldm.pipeline.terminal import Device, StageLabel, command, follow, summary
 from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
 from ngldm.pipeline.tracking.previews import reporter
@@ -30,7 +30,7 @@ from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
 
 
-def train(noise: NoiseLabel, device: Device = "auto") -> None:
+def train(noise: StageLabel, device: Device = "auto") -> None:
     """Train the network on the latents with one noise distribution and one seed. Write the model file."""
     params = load_params()
     workspace.require_label("noise", noise, params.training_labels)

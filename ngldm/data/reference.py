@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry, read_json, require
-from ngldm.io.images import open_array, require_finite
+from ngldm.io.images import open_array, require_finite, require_small
 
 MADE_BY = "the stage `reference`"
 CLASSIFIER = "classifier.safetensors"
@@ -102,6 +102,7 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
     """
     try:
         with np.load(require(path), allow_pickle=False) as file:
+            require_small(path, file)
             arrays = [file[key] for key in ("mu", "sigma")]
     except InputError:
         raise

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ngldm.io.errors import require_name
 from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
 
 INDEX = "snapshots.json"
@@ -47,4 +48,5 @@ def snapshot_files(path: Path) -> list[Path]:
         InputError: the folder or its list is missing or damaged.
     """
     index = read_json(require(path, "the stage `train`") / INDEX, "models")
-    return [path / name for name in entry(index, "models", list)]
+    names = entry(index, "models", list, path / INDEX)
+    return [path / require_name(f"{path / INDEX}: models", name) for name in names]

@@ -1,8 +1,10 @@
 """The one error that means "the input is wrong"; any other error means "the program is wrong"."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from numbers import Real
 from operator import index
+
+MAX_NAME = 100  # characters; a file name may have 255 bytes, and a name is only part of one
 
 
 class InputError(ValueError):
@@ -52,3 +54,37 @@ def require_real(key: str, value: object) -> float:
         return float(value)
     except OverflowError:
         raise InputError(f"{key}: a number of {len(str(value))} digits is too large") from None
+
+
+def shown(value: object, most: int = 200) -> str:
+    """A value as a message shows it: its `repr`, the middle left out if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[-most // 4 :]}"
+
+
+def require_name(key: str, value: object) -> str:
+    """`value` as a name that is safe as a part of a path, as an argument of a command and on a terminal.
+
+    Args:
+        key: what the message begins with.
+
+    Raises:
+        InputError: it is no text, empty, longer than `MAX_NAME`, has a separator of paths (/ or a backslash), two dots
+            in a row or an invisible character, or begins with a dash.
+    """
+    if not isinstance(value, str):
+        raise InputError(f"{key}: {shown(value)} is not a text")
+    fault = next((words for found, words in _FAULTS_OF_NAMES if found(value)), None)
+    if fault:
+        raise InputError(f"{key}: {shown(value)} {fault}; it is a name and becomes part of a path")
+    return value
+
+
+_FAULTS_OF_NAMES: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (lambda name: not name.strip(), "is empty"),
+    (lambda name: len(name) > MAX_NAME, f"has more than {MAX_NAME} characters"),
+    (lambda name: not name.isprintable(), "has a control character or another invisible one"),
+    (lambda name: "/" in name or "\\" in name, "has a separator of paths"),
+    (lambda name: ".." in name or name == ".", "has dots that mean a folder"),
+    (lambda name: name.startswith("-"), "begins with a dash"),
+)

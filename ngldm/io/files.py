@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from ngldm.io import processes
 from ngldm.io.errors import InputError
+from ngldm.io.limits import MAX_ENTRIES, MAX_JSON, require_shallow
 
 Kind = TypeVar("Kind")
 Row = TypeVar("Row")
@@ -70,6 +71,34 @@ def write_json(path: Path, content: object) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
+def read_bytes(path: Path, most: int) -> bytes:
+    """The bytes of a file that is read whole.
+
+    Raises:
+        InputError: the file is missing, a folder, may not be read, or is larger than `most` bytes.
+    """
+    try:
+        if (size := require(path).stat().st_size) > most:
+            raise InputError(f"{path}: {size} bytes, above {most}")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def parse_json(text: bytes | str, source: str) -> object:
+    """The content of a JSON text.
+
+    Raises:
+        InputError: it is not JSON, or nested too deeply; the message begins with `source`.
+    """
+    try:
+        content: object = json.loads(text)
+    except (ValueError, RecursionError) as error:  # also of bytes that are not UTF-8, and of endless numbers
+        raise InputError(f"{source}: not valid JSON ({error})") from error
+    require_shallow(source, content, MAX_ENTRIES)
+    return content
+
+
 def read_json(path: Path, *keys: str) -> dict[str, object]:
     """The JSON object that a file holds, with at least the given keys. `entry` takes a value of a known type from it.
 
@@ -77,12 +106,7 @@ def read_json(path: Path, *keys: str) -> dict[str, object]:
         InputError: the file is missing or cannot be read, is not JSON, holds something else than an object, or lacks a
             key.
     """
-    try:
-        content = json.loads(require(path).read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid JSON ({error})") from error
-    except OSError as error:  # a folder, or no permission
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    content = parse_json(read_bytes(path, MAX_JSON), str(path))
     if not (isinstance(content, dict) and set(keys) <= set(content)):
         raise InputError(f"{path}: must hold a JSON object" + (f" with the keys {', '.join(keys)}" if keys else ""))
     return content

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, require
+from ngldm.io.limits import require_cells, require_unpacked
 
 UInt8Array = NDArray[np.uint8]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -50,11 +51,26 @@ def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDAr
     """
     try:
         with np.load(require(path, made_by), allow_pickle=False) as file:
+            require_small(path, file)
             return {key: file[key].astype(np.float64) for key in keys}
     except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error
+
+
+def require_small(path: Path, file: object) -> None:
+    """Check an open .npz before its arrays are read: how much it unpacks to.
+
+    Raises:
+        InputError: more than the limits allow, or it is no .npz.
+    """
+    archive = file.zip if isinstance(file, np.lib.npyio.NpzFile) else None
+    if archive is None:
+        raise InputError(f"{path}: not an .npz but a single array")
+    unpacked = sum(int(member.file_size) for member in archive.infolist())
+    require_unpacked(str(path), unpacked, path.stat().st_size)
+    require_cells(str(path), unpacked // 8)
 
 
 def require_images(path: Path, images: UInt8Array, leading: int = 1) -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_name, unknown
 from ngldm.io.files import entry, read_json, sha256_file, write_json
 from ngldm.io.images import UInt8Array, grid, open_array, sample_grid, trajectory_grid
 
@@ -252,6 +252,6 @@ def open_shards(folder: Path, made_by: str) -> ShardedRows:
     dtype = entry(content, "dtype", str, path)
     if dtype not in STORED:
         raise unknown(f"dtype in {path}", dtype, STORED)
-    files = [folder / entry(shard, "file", str, path) for shard in shards]
+    files = [folder / require_name(f"{path}: file", shard.get("file")) for shard in shards]
     counts = [entry(shard, "rows", int, path) for shard in shards]
     return ShardedRows(files, counts, entry(content, "shape", list, path), dtype, made_by)

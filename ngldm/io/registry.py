@@ -17,7 +17,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 from typing import Generic, TypeVar
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_name, unknown
 
 Function = Callable[..., object]
 Parameters = Mapping[str, inspect.Parameter]
@@ -41,14 +41,15 @@ def require_free(what: str, name: object, known: Function | None, function: Func
         raise InputError(f"{what} {name!r} is registered already, by {'.'.join(_address(known))}; choose another name")
 
 
-def require_name(name: object) -> None:
+def require_registrable(name: object) -> None:
     """Check what a decorator got.
 
     Raises:
-        InputError: it is no name, for example the function itself.
+        InputError: it is no name, for example the function itself, or one that cannot be part of a path.
     """
     if not (isinstance(name, str) and name):
         raise InputError(f'register: {name!r} is not a name; write @register("<name>") above the function')
+    require_name("register", name)
 
 
 def _is_again(old: Function, new: Function) -> bool:
@@ -172,7 +173,7 @@ class Registry(Generic[Made]):
         Raises:
             InputError: `name` is not a name, or it belongs to another function.
         """
-        require_name(name)
+        require_registrable(name)
 
         def decorate(function: Own) -> Own:
             known = self.entries.get(name)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_path
+from ngldm.io.files import atomic_path, parse_json
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items, are_points, as_images
 
@@ -58,11 +58,13 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
         raise InputError(f"{path}: no such file; it comes from {made_by}")
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
+            text = (file.metadata() or {}).get("state", "null")
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
-    except (KeyError, json.JSONDecodeError):
+    try:
+        state = parse_json(text, str(path))
+    except InputError:
         state = None
     if not isinstance(state, dict):
         raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import InputError, require_real, require_whole
+from ngldm.io.limits import MAX_DEPTH, MAX_WIDTH
 from ngldm.networks.unet import SinusoidalEmbedding
 
 
@@ -40,7 +41,7 @@ class DiTSettings:
 
     def __post_init__(self) -> None:
         for key in ("patch_size", "width", "depth", "head_dim", "mlp_ratio"):
-            require_whole(f"dit.{key}", getattr(self, key), 1)
+            require_whole(f"dit.{key}", getattr(self, key), 1, MAX_DEPTH if key == "depth" else MAX_WIDTH)
         if self.width % self.head_dim or self.width % 4:
             raise InputError(f"dit.width: {self.width} must be a multiple of head_dim = {self.head_dim}, and of 4")
         if not 0.0 <= require_real("dit.dropout", self.dropout) < 1.0:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ngldm.io.errors import require_whole
+from ngldm.io.limits import MAX_DEPTH, MAX_WIDTH
 
 FREQUENCIES = 8  # sines and cosines of k pi / 2 * t / T, k = 1 to 8
 
@@ -28,8 +29,8 @@ class MLPSettings:
     depth: int = 3
 
     def __post_init__(self) -> None:
-        require_whole("mlp.width", self.width, 1)
-        require_whole("mlp.depth", self.depth, 1)
+        require_whole("mlp.width", self.width, 1, MAX_WIDTH)
+        require_whole("mlp.depth", self.depth, 1, MAX_DEPTH)
 
 
 class FourierTime(nn.Module):

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, require_whole, unknown
+from ngldm.io.limits import MAX_BLOCKS, MAX_LEVELS, MAX_WIDTH
 from ngldm.networks.names import TIME_EMBEDDINGS
 
 
@@ -173,6 +174,10 @@ class UNetSettings:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        require_whole("unet.widths: number of levels", len(self.widths), 1, MAX_LEVELS)
+        for width in (*self.widths, self.attention_head_dim):
+            require_whole("unet.widths, unet.attention_head_dim", width, 1, MAX_WIDTH)
+        require_whole("unet.blocks_per_level", self.blocks_per_level, 1, MAX_BLOCKS)
         bad = [level for level in self.attention_levels if not 0 <= level < len(self.widths)]
         if bad:
             raise InputError(f"unet.attention_levels: {bad} lie outside the {len(self.widths)} levels of unet.widths")

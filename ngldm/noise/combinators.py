@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
+from ngldm.io.limits import MAX_AVERAGED
 from ngldm.noise.distribution import Base, Function, Noise
 from ngldm.noise.parameters import number, whole
 from ngldm.noise.registry import make_iid_part, register
@@ -154,7 +155,7 @@ def _quadrature(inverse: Function) -> tuple[Tensor, Tensor]:
 @register("averaged")
 def averaged(base: Mapping[str, object] = EXPONENTIAL, n: int = 4) -> Base:
     """The standardised mean of `n` draws of `base`: with 1 it is the base, with larger `n` it nears the Gaussian."""
-    noise, n = make_iid_part("base", base), whole("n", n)
+    noise, n = make_iid_part("base", base), whole("n", n, MAX_AVERAGED)
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         total = noise.sample(shape, generator, device, torch.float64)

@@ -21,12 +21,14 @@ def number(key: str, value: object, low: float = -math.inf, high: float = math.i
     return float(value)
 
 
-def whole(key: str, value: object) -> int:
-    """A parameter as a whole number of at least 1.
+def whole(key: str, value: object, most: int | None = None) -> int:
+    """A parameter as a whole number from 1 to `most`.
 
     Raises:
         InputError: it is not.
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise InputError(f"{key}: {value!r} must be a whole number of at least 1")
+    if most is not None and value > most:
+        raise InputError(f"{key}: {value!r} must be at most {most}")
     return value

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_name
+from ngldm.io.limits import MAX_DRAWS, require_shallow
+from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_registrable
 from ngldm.noise.check import check_draws
 from ngldm.noise.distribution import Base, Noise
 from ngldm.noise.law import JointLaw, Law
@@ -57,7 +58,7 @@ def register(name: str, *, standardise: bool = True) -> Callable[[Own], Own]:
         InputError: `name` is not a name, or it belongs to another function.
     """
 
-    require_name(name)
+    require_registrable(name)
 
     def decorate(factory: Own) -> Own:
         known = REGISTRY.get(name)
@@ -96,9 +97,30 @@ def make_noise(name: str, params: Mapping[str, object] | None = None) -> Law:
     """
     if not isinstance(params, Mapping | None):
         raise InputError(f"noise {name!r}: {params!r} is no mapping from parameter to value")
+    _require_few_draws(name, params or {})
     entry, params = _find(name), deepcopy(dict(params or {}))
     made = _call(name, entry.factory, params)
     return made.named(name, params) if isinstance(made, JointLaw) else _standardise(name, params, made, entry)
+
+
+def _require_few_draws(name: str, params: Mapping[str, object]) -> None:
+    """Check how many draws each value of a noise needs that is made of other noises.
+
+    Raises:
+        InputError: too many, or noises inside each other without end.
+    """
+    require_shallow(f"noise {name!r}", params)
+    if (draws := _draws({"distribution": name, **params})) > MAX_DRAWS:
+        raise InputError(f"noise {name!r}: each value needs {draws:g} draws of the noises inside it, above {MAX_DRAWS}")
+
+
+def _draws(options: object) -> float:
+    if isinstance(options, Mapping):
+        inner = sum(map(_draws, options.values()))
+        times = options.get("n", 1) if options.get("distribution") == "averaged" else 1
+        own = float(times) if isinstance(times, int) and 0 < times <= MAX_DRAWS else 1.0  # the noise checks its n
+        return own * max(inner, 1.0) if isinstance(options.get("distribution"), str) else inner
+    return sum(map(_draws, options)) if isinstance(options, list | tuple) else 0.0
 
 
 def make_iid(name: str, params: Mapping[str, object] | None = None) -> Noise:

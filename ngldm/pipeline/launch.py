@@ -244,7 +244,7 @@ def _require_same(file: Path) -> None:
     params = Path("params.yaml")
     try:
         content = yaml.safe_load(params.read_text()) if params.is_file() else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):  # the check of params.yaml says what is wrong
         content = params.read_text()
     own = {"arguments": sys.argv[1:], "params": content, "code": code_hash(file), "torch": torch.__version__}
     all_own = processes.gather((socket.gethostname(), own))

@@ -26,6 +26,31 @@ NoiseLabel = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", envvar="NGLDM_QUIET", help="Only warnings and errors.")]
 SamplerLabel = Annotated[str, typer.Option("--sampler", help="Label of a sampler in params.yaml.")]
+
+
+def label_of_stage() -> str:
+    """The label of the stage that DVC runs: what stands after the @ in its name, which DVC gives in DVC_STAGE.
+
+    The command in dvc.yaml has no label, because DVC would put a text of params.yaml into a command of the shell.
+
+    Raises:
+        InputError: DVC runs no such stage.
+    """
+    _, at, label = os.environ.get("DVC_STAGE", "").rpartition("@")
+    if not at:
+        raise InputError("--noise: missing; name a training of params.yaml, for example --noise laplace")
+    return label
+
+
+StageLabel = Annotated[
+    str,
+    typer.Option(
+        "--noise",
+        default_factory=label_of_stage,
+        help="Label of a training: a noise of params.yaml, or with a seed, as laplace-s1.",
+        show_default="that of the stage that DVC runs",
+    ),
+]
 _quiet = False  # whether the running command is quiet; a process runs one command at a time
 
 

@@ -15,6 +15,7 @@ from ngldm.io import processes
 from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
+from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_T
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
@@ -143,12 +144,15 @@ class Generator:
         **options: Option,
     ) -> Iterator[Items]:
         """As `sample`, batch by batch, for more images than memory holds."""
-        num_images, first = require_whole("num_images", num_images, 0), require_whole("first", first, 0)
-        chosen, seeds = self.options(**options), image_seeds(seed, first, first + num_images)
-        size = self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1)
+        num_images, first = require_whole("num_images", num_images, 0, MAX_ITEMS), require_whole("first", first, 0)
+        chosen, last = self.options(**options), first + num_images
+        image_seeds(seed, last, last)  # they are in range; those of many images at once would fill the memory
+        size = (
+            self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1, MAX_BATCH)
+        )
         with _told(progress, num_images * chosen.num_inference_steps) as tell:
             for start in range(0, num_images, size):
-                part = seeds[start : start + size]
+                part = image_seeds(seed, first + start, min(first + start + size, last))
                 latents = sample_latents(self.model, part, chosen, lambda step: tell(len(step.x)))
                 yield self.model.decode(latents)
 
@@ -207,7 +211,10 @@ class Generator:
         Raises:
             InputError: on a value that is not allowed.
         """
-        num_images, num_frames = require_whole("num_images", num_images, 1), require_whole("num_frames", num_frames, 2)
+        num_images, num_frames = (
+            require_whole("num_images", num_images, 1, MAX_REPEATS),
+            require_whole("num_frames", num_frames, 2, MAX_T),
+        )
         chosen = self.options(**options)
         steps = chosen.num_inference_steps
         wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
+from ngldm.io.limits import MAX_AVERAGED, MAX_T
 
 # Method -> its own settings, in addition to COMMON_OPTIONS.
 SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -17,7 +18,6 @@ SAMPLER_OPTIONS: dict[str, tuple[str, ...]] = {
     "posterior": ("refresh", "step_noise"),
     "stein": ("eta",),
 }
-MAX_AVERAGED = 1000  # draws for each value; the mean of so many is a Gaussian for all practical purposes
 CHAIN_SAMPLERS = ("ancestral", "posterior")  # they need a variance-preserving schedule
 MAX_SEED = 2**63 - 1  # of a set of images; it fits the integers of tables and of MLflow
 COMMON_OPTIONS = (
@@ -68,7 +68,7 @@ def check_settings(settings: Mapping[str, object]) -> None:
         if key in given:
             require_real(key, given[key])
     if "num_inference_steps" in given:
-        require_whole("num_inference_steps", given["num_inference_steps"], 1)
+        require_whole("num_inference_steps", given["num_inference_steps"], 1, MAX_T)
     for key in ("start_noise", "step_noise"):
         if key in given:
             check_noise_choice(key, str(given[key]))

@@ -140,7 +140,7 @@ def test_a_network_with_a_head_of_its_own_gets_no_other(own):
         ("vit", {}, (1, 4, 4), "unknown network.kind 'vit'; choose one of: diffusers_unet2d, dit, mlp, unet"),
         (3, {}, (1, 4, 4), "network.kind: 3 is not a name"),
         ("dit", {"widths": [8]}, (1, 4, 4), "network 'dit' has no parameter 'widths'; it has: patch_size, width"),
-        ("dit", {"depth": 0}, (1, 4, 4), "dit.depth: 0 must be at least 1"),
+        ("dit", {"depth": 0}, (1, 4, 4), "dit.depth: 0 must lie between 1 and 1000"),
         ("unet", {"later": 1}, (1, 4, 4), "network 'unet' has no parameter 'later'"),
         ("dit", {}, (3,), "network.kind: 'dit' is for images"),
         ("unet", {}, (3,), "network.kind: 'unet' is for images"),

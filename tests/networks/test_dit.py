@@ -93,7 +93,7 @@ def test_dropout_acts_in_training_alone():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patch_size": 0}, "dit.patch_size: 0 must be at least 1"),
+        ({"patch_size": 0}, "dit.patch_size: 0 must lie between 1 and 65536"),
         ({"depth": 1.5}, "dit.depth: 1.5 is not a whole number"),
         ({"width": 48, "head_dim": 32}, "dit.width: 48 must be a multiple of head_dim = 32"),
         ({"width": 6, "head_dim": 3}, "dit.width: 6 must be a multiple of head_dim = 3, and of 4"),

@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
 from ngldm.io.errors import InputError
+from ngldm.io.limits import require_members, require_unpacked
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-MAX_BYTES = 200 * 2**30  # unpacked; larger than any image data set in common use
 ZIP_UTF8 = 0x800  # flag: the name is UTF-8; else zipfile reads it as code page 437
 Member = tuple[str, int, IO[bytes]]
 
@@ -30,21 +30,24 @@ def archive_stem(path: Path) -> str:
     return next(path.name[: -len(suffix)] for suffix in SUFFIXES if path.name.lower().endswith(suffix)) or path.name
 
 
-def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> int:
+def unpack(archive: Path, folder: Path) -> int:
     """Unpack the regular files of a zip or tar archive into an existing folder; returns how many.
 
     Raises:
         InputError: the archive is damaged, holds a symbolic link, a device, a path out of its folder or a name that
-            cannot be a file, or is larger unpacked than `max_bytes`. What was unpacked before stays: give a temporary
-            folder.
+            cannot be a file, or unpacks to more files or bytes than the limits of `ngldm.io.limits` or the free space
+            allow. What was unpacked before stays: give a temporary folder.
     """
     members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
-    count, total = 0, 0
+    count, total, packed = 0, 0, archive.stat().st_size
+    free = shutil.disk_usage(folder).free
     try:
         for name, size, source in members:
             total += size
-            if total > max_bytes:
-                raise InputError(f"dataset.source: {archive} unpacks to more than {max_bytes} bytes")
+            require_unpacked(f"dataset.source: {archive}", total, packed)
+            require_members(f"dataset.source: {archive}", count + 1)
+            if total > free:
+                raise InputError(f"dataset.source: {archive} unpacks to more than the {free} bytes free in {folder}")
             with _open(archive, folder / _inside(archive, name), name) as file:
                 shutil.copyfileobj(source, file)
             count += 1

@@ -13,6 +13,7 @@ from ngldm.data.sources.archives import archive_stem, is_archive, unpack
 from ngldm.data.sources.finding import find_images
 from ngldm.data.sources.layout import FILE, Layout, arrange, understood
 from ngldm.data.sources.pixels.npy import NpyAppender
+from ngldm.data.sources.pixels.reader import UnusableImage, image_bytes
 from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
 from ngldm.data.sources.pixels.square import Decoded, Settings, decode_content
 from ngldm.io.errors import InputError
@@ -131,7 +132,7 @@ def decode_all(
 def decode(path: Path, name: str, settings: Settings) -> Decoded:
     """One file as a square image, or why there is none."""
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return Decoded(Skip(name, "damaged", f"cannot be read ({error.strerror or error})"), b"")
+        content = image_bytes(path)
+    except UnusableImage as error:
+        return Decoded(Skip(name, error.reason, error.detail), b"")
     return decode_content(content, name, settings)

@@ -23,6 +23,7 @@ from ngldm.diffusion.names import (
 from ngldm.diffusion.schedules.curves import CURVES, POLYNOMIALS, constant, power
 from ngldm.diffusion.schedules.interpolants import Coefficients, rectified_flow, scale_preserving, variance_exploding
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
+from ngldm.io.limits import MAX_REPEATS, MAX_T
 
 
 class Chain(NamedTuple):
@@ -208,10 +209,10 @@ def make_schedule(
     Raises:
         InputError: on an unknown name or a value out of range.
     """
-    num_train_timesteps = require_whole("schedule.num_train_timesteps", num_train_timesteps, 1)
+    num_train_timesteps = require_whole("schedule.num_train_timesteps", num_train_timesteps, 1, MAX_T)
     if not isinstance(zero_terminal_snr, bool):
         raise InputError(f"schedule.zero_terminal_snr: {zero_terminal_snr!r} must be true or false")
-    degree = require_whole("schedule.degree", degree, 0)
+    degree = require_whole("schedule.degree", degree, 0, MAX_REPEATS)
     if name not in SCHEDULES:
         raise unknown("schedule", name, SCHEDULES)
     chosen = check_shape(name, zero_terminal_snr, shape)

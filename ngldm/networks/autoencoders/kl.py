@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
+from ngldm.io.limits import MAX_LEVELS, MAX_WIDTH
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 
 
@@ -45,7 +46,10 @@ class KLAutoencoder(Autoencoder):
     ) -> None:
         super().__init__()
         channels, height, side = image_shape
-        if levels < 1 or height % 2**levels or side % 2**levels:
+        require_whole("autoencoder.levels", levels, 1, MAX_LEVELS)
+        for key, value in (("latent_channels", latent_channels), ("width", width)):
+            require_whole(f"autoencoder.{key}", value, 1, MAX_WIDTH)
+        if height % 2**levels or side % 2**levels:
             raise InputError(
                 f"autoencoder.levels: {levels} does not fit images of {height}x{side}; each side must be a "
                 f"multiple of 2**levels = {2**levels}"

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
+from ngldm.io.limits import MAX_DEPTH, MAX_WIDTH
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 
 
@@ -23,8 +24,10 @@ class PaperAutoencoder(Autoencoder):
     def __init__(self, image_shape: tuple[int, int, int], latent_channels: int, latent_size: int, width: int) -> None:
         super().__init__()
         channels, height, side = image_shape
+        for key, value in (("latent_channels", latent_channels), ("width", width)):
+            require_whole(f"autoencoder.{key}", value, 1, MAX_WIDTH)
         steps, odd = divmod(side - latent_size, 2)
-        if odd or steps < 1 or latent_size < 1 or height != side:
+        if odd or not 1 <= steps <= MAX_DEPTH or latent_size < 1 or height != side:
             raise InputError(
                 f"autoencoder.latent_size: {latent_size} does not fit images of {height}x{side}; kind 'paper' "
                 "needs square images and a latent side smaller by an even number (32 to 24, 8 to 6)"

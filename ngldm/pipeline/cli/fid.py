@@ -10,6 +10,7 @@ import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError, unknown
+from ngldm.io.limits import MAX_BATCH
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.scoring.names import PRETRAINED
 
@@ -36,7 +37,7 @@ def fid(
     extrapolate: Annotated[
         bool, typer.Option("--extrapolate", help="Also FID-infinity: for infinitely many images of the second set.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per call of the network.")] = 50,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images per call of the network.")] = 50,
     save: Annotated[
         Path | None, typer.Option(help="Write the statistics of the first set to this .npz, in pytorch-fid's format.")
     ] = None,
@@ -211,16 +212,17 @@ def _files(folder: Path) -> list[Path]:
 def _decoded(files: list[Path], batch_size: int) -> Iterator[Any]:
     import numpy as np
 
-    from ngldm.data.sources.pixels.reader import UnusableImage, read_image, to_pixels
+    from ngldm.data.sources.pixels.reader import MAX_PIXELS, UnusableImage, image_bytes, read_image, to_pixels
     from ngldm.data.sources.pixels.skips import printable
 
     batch: list[Any] = []
     for file in files:
         try:
-            array = to_pixels(read_image(file.read_bytes()).image.convert("RGB"))
-        except (UnusableImage, OSError) as error:
+            array = to_pixels(read_image(image_bytes(file)).image.convert("RGB"))
+        except UnusableImage as error:
             raise InputError(f"{printable(str(file))}: not an image that can be scored: {error}") from error
-        if batch and (len(batch) == batch_size or array.shape != batch[0].shape):
+        full = len(batch) == batch_size or (1 + len(batch)) * array.size > 3 * MAX_PIXELS  # of one image or more
+        if batch and (full or array.shape != batch[0].shape):
             yield np.stack(batch)
             batch = []
         batch.append(array)

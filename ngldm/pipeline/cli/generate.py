@@ -1,5 +1,6 @@
 """`ngldm generate`: write images from a trained model to a folder as PNG files, and a grid of them to <folder>.png."""
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_name
+from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.pipeline import workspace
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ngldm.io.items import Items
 
 GRID = 128  # images in the grid
+BLOCK = 4096  # bytes that a file takes at least on most disks
 
 
 def generate(
@@ -28,7 +31,7 @@ def generate(
         str | None,
         typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
     ] = None,
-    num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
+    num_images: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Number of images.")] = 64,
     sampler: Annotated[
         str | None,
         typer.Option(
@@ -36,7 +39,9 @@ def generate(
             show_default="the best known for the noise",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=MAX_T, help="Inference steps. Required with --sampler.")
+    ] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
         float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma.", show_default="80")
@@ -53,7 +58,7 @@ def generate(
         float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
+    batch_size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:
     """Generate images. The same seed gives the same images for any batch size (up to one grey level)."""
@@ -74,6 +79,7 @@ def generate(
     with TemporaryDirectory() as folder:
         generator = load(model_file(noise, model, Path(folder)), target)
     chosen = generator.options(**options)
+    _require_space(num_images, generator.model.no_items(), out)
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
@@ -93,6 +99,20 @@ def _place_of_grid(out: Path) -> Path:
     if grid.exists():
         raise InputError(f"--out: {grid} exists; the grid would be written there")
     return grid
+
+
+def _require_space(num_images: int, like: "Items", out: Path) -> None:
+    """Check that the disk can hold the files: a block for each PNG file at least, or the numbers of points.
+
+    Raises:
+        InputError: it cannot.
+    """
+    from ngldm.io.items import are_points
+
+    each = 4 * like.shape[1] if are_points(like) else BLOCK
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if num_images * each > (free := shutil.disk_usage(place).free):
+        raise InputError(f"--num-images: {num_images} need {num_images * each} bytes or more; {place} has {free} free")
 
 
 def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -> None:
@@ -127,7 +147,7 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
     if noise is not None:
-        return workspace.model(noise)
+        return workspace.model(require_name("--noise", noise))
     assert model is not None  # `generate` has checked that one of the two is given
     in_store = model.startswith(("models:/", "runs:/"))
     if "://" not in model and not in_store:
@@ -141,7 +161,7 @@ def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     mlflow.set_tracking_uri(workspace.tracking_uri())
     try:
         local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model, dst_path=str(folder)))
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ValueError) as error:  # ValueError: of an address that is none
         raise InputError(f"--model: {model}: {error}") from error
     found = [local] if local.suffix == ".safetensors" else sorted(local.rglob("*.safetensors"))
     if len(found) != 1:

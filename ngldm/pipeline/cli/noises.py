@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, shown
+from ngldm.io.limits import MAX_REPEATS
 
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
@@ -82,7 +83,7 @@ def gallery(
 
 @app.command()
 def spectrum(
-    bins: Annotated[int, typer.Option(min=1, help="Bins of the frequency, from 0 to the corner.")] = 8,
+    bins: Annotated[int, typer.Option(min=1, max=MAX_REPEATS, help="Bins of the frequency, from 0 to the corner.")] = 8,
 ) -> None:
     """Measure the power spectrum of the training latents, as a noise for a file in conf/noise/."""
     import torch
@@ -175,19 +176,16 @@ def _parse(pairs: list[str]) -> dict[str, Any]:
     params = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
-        params[key] = _yaml(f"--param: {pair!r} is not key=<YAML>", value)
+        params[key] = _yaml(f"--param: {shown(pair)} is not key=<YAML>", value)
         if not equals or not key:
-            raise InputError(f"--param: {pair!r} must be key=value")
+            raise InputError(f"--param: {shown(pair)} must be key=value")
     return params
 
 
 def _yaml(fault: str, text: str) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ngldm.pipeline.config.text import read_yaml
 
-    try:
-        return YAML(typ="safe").load(text)
-    except YAMLError as error:
-        raise InputError(f"{fault} ({' '.join(str(error).split())})") from error
+    return read_yaml(text, fault)
 
 
 def _histogram(x: Any) -> list[tuple[float, float, float, float]]:

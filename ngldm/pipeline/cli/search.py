@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ngldm.io.limits import MAX_REPEATS
 from ngldm.pipeline.terminal import Device, print_table, progress
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ Storage = Annotated[
         show_default="searches/<name>.journal",
     ),
 ]
+Workers = Annotated[int, typer.Option(min=1, max=MAX_REPEATS, help="Processes on this machine, with one thread each.")]
 Noises = Annotated[
     list[str] | None, typer.Option("--noise", help="Only this noise; may be repeated.", show_default="all")
 ]
@@ -31,9 +33,11 @@ def run(
     name: Name,
     storage: Storage = None,
     noise: Noises = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, with one thread each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MAX_REPEATS, help="Processes on this machine, with one thread each.")
+    ] = 1,
     grace: Annotated[
-        int, typer.Option(min=3, help="Seconds without a sign of life after which a worker counts as dead.")
+        int, typer.Option(min=3, max=86_400, help="Seconds without a sign of life after which a worker counts as dead.")
     ] = 60,
     device: Device = "auto",
 ) -> None:
@@ -87,7 +91,9 @@ def _most(shares: dict[str, dict[str, float]], key: str) -> float:
 def confirm(
     name: Name,
     storage: Storage = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine, with one thread each.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MAX_REPEATS, help="Processes on this machine, with one thread each.")
+    ] = 1,
     device: Device = "auto",
 ) -> None:
     """Train and score the winners again on seeds that the search did not use: tuning/confirmed/scores.csv.

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.io.limits import MAX_ITEMS, MAX_REPEATS, MAX_T
 from ngldm.pipeline import workspace
 from ngldm.pipeline.colours import PAPER_NOISES
 from ngldm.pipeline.config.params import load_params
@@ -27,15 +28,20 @@ def theorem1(
     ] = None,
     steps: Annotated[
         list[int] | None,
-        typer.Option("--steps", "-T", min=1, help="T. May be repeated.", show_default="1, 3, 10, 30, 100, 300, 1000"),
+        typer.Option(
+            "--steps", "-T", min=1, max=MAX_T, help="T. May be repeated.", show_default="1, 3, 10, 30, 100, 300, 1000"
+        ),
     ] = None,
     num_latents: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Number of latents of data/latents to noise.", show_default=f"{LATENTS}, or all if fewer"
+            min=2,
+            max=MAX_ITEMS,
+            help="Number of latents of data/latents to noise.",
+            show_default=f"{LATENTS}, or all if fewer",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=1, help="Number of draws of x_T for each latent.")] = 4,
+    draws: Annotated[int, typer.Option(min=1, max=MAX_REPEATS, help="Number of draws of x_T for each latent.")] = 4,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Seed of the draws.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for theorem1.csv and theorem1.png.")] = Path("theorem1"),
 ) -> None:

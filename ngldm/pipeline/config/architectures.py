@@ -2,12 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
+from ngldm.io.limits import MAX_BLOCKS, MAX_LEVELS
 from ngldm.io.registry import require_known
 from ngldm.networks.autoencoders.names import AUTOENCODERS, OWN_KEYS
 from ngldm.networks.names import AUTO, NETWORKS, OWN_SECTIONS, TIME_EMBEDDINGS
-from ngldm.pipeline.config.sections import Fit, Fraction, OneOf, Section
+from ngldm.pipeline.config.sections import Fit, Fraction, OneOf, Repeats, Section, Width
+
+LEAST_WIDTH = 2
 
 
 class NetworkParams(Section):
@@ -32,15 +35,21 @@ class NetworkParams(Section):
 
 
 class UNetParams(Section):
-    widths: Annotated[list[PositiveInt], Field(min_length=1)] = Field(description="channels per level, finest first")
-    blocks_per_level: PositiveInt = Field(description="residual blocks per level")
+    widths: Annotated[list[Width], Field(min_length=1, max_length=MAX_LEVELS)] = Field(
+        description="channels per level, finest first"
+    )
+    blocks_per_level: Annotated[int, Field(gt=0, le=MAX_BLOCKS)] = Field(description="residual blocks per level")
     attention_levels: list[Annotated[int, Field(ge=0)]] = Field(description="indices of levels with self-attention")
-    attention_head_dim: PositiveInt = Field(description="channels per attention head")
+    attention_head_dim: Width = Field(description="channels per attention head")
     time_embedding: Annotated[str, OneOf(TIME_EMBEDDINGS)] = Field(description="how t is given to the network")
     dropout: Fraction = Field(description="dropout probability in each block")
 
     @model_validator(mode="after")
     def _levels_exist(self) -> "UNetParams":
+        if self.widths[0] < LEAST_WIDTH:
+            raise ValueError(
+                f"widths: {self.widths} must start with at least {LEAST_WIDTH}: t enters by sine and cosine"
+            )
         for level in self.attention_levels:
             if level >= len(self.widths):
                 raise ValueError(f"attention_levels: {level} is not an index into the {len(self.widths)} widths")
@@ -52,8 +61,8 @@ class UNetParams(Section):
 class MLPParams(Section):
     """The network for points."""
 
-    width: PositiveInt = Field(description="of the hidden layers")
-    depth: PositiveInt = Field(description="residual layers")
+    width: Width = Field(description="of the hidden layers")
+    depth: Repeats = Field(description="residual layers")
 
 
 class AutoencoderParams(Section):
@@ -61,10 +70,10 @@ class AutoencoderParams(Section):
         description=f"{', '.join(AUTOENCODERS)} (pretrained), or one of your own; identity: latents are pixels"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="options of diffusers and of your own kinds")
-    latent_channels: PositiveInt = Field(description="channels of the latent (paper, kl)")
-    latent_size: PositiveInt = Field(description="side of the latent in pixels (paper)")
-    levels: PositiveInt = Field(description="halvings of the side (kl)")
-    width: PositiveInt = Field(description="channels of the hidden layers (paper, kl)")
+    latent_channels: Width = Field(description="channels of the latent (paper, kl)")
+    latent_size: Width = Field(description="side of the latent in pixels (paper)")
+    levels: Annotated[int, Field(gt=0, le=MAX_LEVELS)] = Field(description="halvings of the side (kl)")
+    width: Width = Field(description="channels of the hidden layers (paper, kl)")
     kl_weight: float = Field(ge=0.0, description="weight of the KL term per image dimension (kl)")
     fit: Fit
 

@@ -4,6 +4,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from ngldm.io.errors import shown
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -38,7 +40,7 @@ def describe_fault(fault: Any, model: type[BaseModel]) -> str:
         return f"{path}: unknown key; {_siblings(fault['loc'], model)}"
     if kind == "missing":
         return f"{path}: missing"
-    return f"{path}: {value!r} is not allowed: {message[0].lower()}{message[1:]}"
+    return f"{path}: {shown(value)} is not allowed: {message[0].lower()}{message[1:]}"
 
 
 def _siblings(loc: tuple[Any, ...], model: Any) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
 
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
-from ngldm.io.errors import InputError
-from ngldm.networks.names import OWN_SECTIONS
+from ngldm.io.errors import InputError, require_name
+from ngldm.io.files import read_bytes
+from ngldm.io.limits import MAX_REPEATS, MAX_TEXT
+from ngldm.networks.names import FOR_IMAGES, FOR_POINTS, OWN_SECTIONS
 from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
 from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.faults import describe_fault
@@ -32,12 +33,13 @@ from ngldm.pipeline.config.sections import (
     TrainParams,
 )
 from ngldm.pipeline.config.study import StudyParams
+from ngldm.pipeline.config.text import read_yaml
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
 from ngldm.sampling.names import CHAIN_SAMPLERS, MAX_SEED, adds_noise, check_coupling
 from ngldm.scoring.names import check_names
 
 PARAMS_FILE = Path("params.yaml")
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 
 
 class Training(NamedTuple):
@@ -63,9 +65,9 @@ class Params(Section):
     """All of params.yaml."""
 
     recipe: str = Field(description="name of the file in conf/recipe; a label in MLflow and the report")
-    experiment: str = Field(min_length=1, description="MLflow experiment")
+    experiment: str = Field(description="MLflow experiment")
     seed: Seed = Field(description="seed of everything that all trainings share, as the autoencoder")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_REPEATS)] = Field(
         default_factory=lambda known: [known.get("seed", 0)],
         description="each noise is trained with each of these; default: seed alone",
     )
@@ -92,6 +94,12 @@ class Params(Section):
     evaluate: EvaluateParams
     curve: CurveParams
     study: StudyParams
+
+    @model_validator(mode="after")
+    def _names_are_safe(self) -> "Params":
+        for key in ("recipe", "experiment"):
+            require_name(key, getattr(self, key))
+        return self
 
     @model_validator(mode="after")
     def _labels_have_options(self) -> "Params":
@@ -145,6 +153,9 @@ class Params(Section):
             raise ValueError(f"autoencoder.kind: {kind!r} is for images; points need 'identity'")
         if extractor != "auto" and points != (extractor == "points"):
             raise ValueError(f"evaluate.extractor: {extractor!r} does not fit the data set {self.dataset.name!r}")
+        if self.network.kind in (FOR_IMAGES if points else FOR_POINTS):
+            what = "images; points need 'mlp'" if points else "points; images need 'unet' or 'dit'"
+            raise ValueError(f"network.kind: {self.network.kind!r} is for {what}, or a network of your own")
         return self
 
     @model_validator(mode="after")
@@ -295,12 +306,11 @@ def load_raw(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; run from the repository's root")
-    try:
-        content = YAML(typ="safe").load(path)  # DVC writes YAML 1.2; PyYAML would read its 1e-05 as a string
-    except YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    content = read_yaml(read_bytes(path, MAX_TEXT), str(path))
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be a mapping of sections, is {type(content).__name__}")
+    if strange := [key for key in content if not isinstance(key, str)]:
+        raise InputError(f"{path}: {strange[0]!r} is not a name of a section")
     return content
 
 

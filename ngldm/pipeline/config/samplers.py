@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from ngldm.pipeline.config.sections import OneOf, Positive, Section
+from ngldm.io.errors import require_name
+from ngldm.pipeline.config.sections import OneOf, Positive, Section, Timesteps
 from ngldm.sampling.names import SAMPLER_OPTIONS, SPACINGS, VARIANCES, X0_HANDLINGS, check_settings
 
 AUTO = "auto"
@@ -16,7 +17,7 @@ class SamplerOptions(Section):
     method: Annotated[str, OneOf((AUTO, *SAMPLER_OPTIONS))] = Field(
         description="algorithm; auto is the best known sampler for the noise (ngldm/sampling/best.py)"
     )
-    num_inference_steps: PositiveInt | None = Field(default=None, description="steps, at most T")
+    num_inference_steps: Timesteps | None = Field(default=None, description="steps, at most T")
     timestep_spacing: Annotated[str, OneOf(SPACINGS)] | None = Field(
         default=None, description="which timesteps the sampler visits; default trailing (evenly spaced, from T)"
     )
@@ -70,6 +71,8 @@ class SamplerOptions(Section):
     def _check_auto(self, given: dict[str, Any]) -> None:
         if extra := sorted(given.keys() - {"method"}):
             raise ValueError(f"{extra[0]}: not an option of method 'auto'; set it in its choices")
+        for name in self.choices or {}:
+            require_name("choices", name)
         if any(choice.method == AUTO for choice in (self.choices or {}).values()):
             raise ValueError("choices: the method of an entry cannot be 'auto'")
 

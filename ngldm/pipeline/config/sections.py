@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
 
 from ngldm.data.sources.names import LATENT_TYPES
@@ -23,6 +23,8 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
+from ngldm.io.errors import MAX_NAME
+from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS
@@ -46,9 +48,16 @@ Coupling = Annotated[str, OneOf(COUPLINGS)]
 SteinHead = Annotated[str, OneOf(STEIN_HEADS)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
+Steps = Annotated[int, Field(gt=0, le=MAX_STEPS)]
+Items = Annotated[int, Field(gt=0, le=MAX_ITEMS)]
+Batch = Annotated[int, Field(gt=0, le=MAX_BATCH)]
+Width = Annotated[int, Field(gt=0, le=MAX_WIDTH)]
+Repeats = Annotated[int, Field(gt=0, le=MAX_REPEATS)]
+Timesteps = Annotated[int, Field(gt=0, le=MAX_T)]
 MAX_SNAPSHOTS = 200  # each is a complete model file
 # Without "-", which separates noise from sampler, and without ".", at which DVC splits the names of params.
-Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
+LABEL = "[A-Za-z0-9][A-Za-z0-9_]*"
+Label = Annotated[str, Field(pattern=f"^{LABEL}$", max_length=MAX_NAME)]
 
 
 class Section(BaseModel):
@@ -58,11 +67,11 @@ class Section(BaseModel):
 class Fit(Section):
     """Settings of the training loop. Each network that is trained has its own."""
 
-    max_steps: PositiveInt = Field(description="optimiser steps")
-    batch_size: PositiveInt = Field(description="images per step")
+    max_steps: Steps = Field(description="optimiser steps")
+    batch_size: Batch = Field(description="images per step")
     lr: Positive = Field(description="AdamW's learning rate after warm-up")
     weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
-    warmup_steps: int = Field(ge=0, description="steps over which lr rises linearly from 0")
+    warmup_steps: int = Field(ge=0, le=MAX_STEPS, description="steps over which lr rises linearly from 0")
     lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up; cosine falls to 0")
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
@@ -72,11 +81,11 @@ class Fit(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
-    accumulate_steps: PositiveInt = Field(
+    accumulate_steps: Batch = Field(
         default=1, description="parts in which a process takes its share of a batch, to need less memory"
     )
-    log_every: PositiveInt = Field(description="steps between two reports")
-    eval_every: PositiveInt = Field(description="steps between two held-out losses")
+    log_every: Steps = Field(description="steps between two reports")
+    eval_every: Steps = Field(description="steps between two held-out losses")
 
     @model_validator(mode="after")
     def _batch_has_parts(self) -> "Fit":
@@ -86,11 +95,13 @@ class Fit(Section):
 
 
 class TrainParams(Fit):
-    checkpoint_every: PositiveInt = Field(description="steps between two saves; a crash loses at most that many")
+    checkpoint_every: Steps = Field(description="steps between two saves; a crash loses at most that many")
     export: Literal["last", "best"] = Field(
         description="EMA weights in the model file: those of the last step, or those with the best held-out loss"
     )
-    snapshot_every: int = Field(ge=0, description="steps between two models kept for the stage curve; 0 keeps none")
+    snapshot_every: int = Field(
+        ge=0, le=MAX_STEPS, description="steps between two models kept for the stage curve; 0 keeps none"
+    )
 
     @model_validator(mode="after")
     def _snapshots_fall_on_reports(self) -> "TrainParams":
@@ -108,11 +119,13 @@ class TrainParams(Fit):
 
 class ScheduleParams(Section):
     name: Annotated[str, OneOf(SCHEDULES)] = Field(description="how signal and noise change with t")
-    num_train_timesteps: PositiveInt = Field(description="T")
+    num_train_timesteps: Timesteps = Field(description="T")
     beta_start: float = Field(gt=0.0, lt=1.0, description="beta_1")
     beta_end: float = Field(gt=0.0, lt=1.0, description="beta_T")
     zero_terminal_snr: bool = Field(description="rescale so that x_T is pure noise; not with diffusion.objective eps")
-    degree: Annotated[int, Field(ge=0)] = Field(description="degree of the schedule polynomial; the others ignore it")
+    degree: Annotated[int, Field(ge=0, le=MAX_REPEATS)] = Field(
+        description="degree of the schedule polynomial; the others ignore it"
+    )
     sigma_min: Positive = Field(SHAPE["sigma_min"], description="noise at t = 1 (edm_ve)")
     sigma_max: Positive = Field(SHAPE["sigma_max"], description="noise at t = T (edm_ve)")
     rho: Positive = Field(SHAPE["rho"], description="sigma^(1/rho) is linear in t (edm_ve)")
@@ -167,36 +180,38 @@ class DiffusionParams(Section):
 
 
 class LatentsParams(Section):
-    batch_size: PositiveInt = Field(description="images per call of the encoder")
+    batch_size: Batch = Field(description="images per call of the encoder")
     dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
         default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
     )
 
 
 class SampleParams(Section):
-    num_images: PositiveInt = Field(description="images per noise and sampler")
-    batch_size: PositiveInt | None = Field(
+    num_images: Items = Field(description="images per noise and sampler")
+    batch_size: Batch | None = Field(
         description="images per network call; null: as many as fit half the free memory, at most 1024"
     )
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
-    trajectory_images: PositiveInt = Field(description="rows of the trajectory picture")
-    trajectory_frames: Annotated[int, Field(ge=2)] = Field(description="columns of the trajectory picture")
+    trajectory_images: Repeats = Field(description="rows of the trajectory picture")
+    trajectory_frames: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
+        description="columns of the trajectory picture"
+    )
 
 
 class CurveParams(Section):
     """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
 
     sampler: Label = Field(description="label in sampler_options; few steps are best, as it runs for each snapshot")
-    num_images: PositiveInt = Field(description="images per snapshot")
-    batch_size: PositiveInt = Field(description="images per network call")
+    num_images: Items = Field(description="images per snapshot")
+    batch_size: Batch = Field(description="images per network call")
 
 
 class ReferenceParams(Section):
-    width: PositiveInt = Field(description="channels of the classifier's first layer")
-    dim: PositiveInt = Field(description="length of the classifier's feature vector")
+    width: Width = Field(description="channels of the classifier's first layer")
+    dim: Width = Field(description="length of the classifier's feature vector")
     fit: Fit
 
 
@@ -214,10 +229,10 @@ class EvaluateParams(Section):
         default="standard",
         description="of images for Inception, DINOv2: standard: as pytorch-fid and Stein et al.; clean: as clean-fid",
     )
-    batch_size: PositiveInt = Field(description="images per call of the extractor")
-    kid_subset_size: Annotated[int, Field(ge=2)] = Field(description="feature vectors per KID subset")
-    kid_subsets: PositiveInt = Field(description="KID subsets")
-    neighbours: PositiveInt = Field(description="k of precision and recall")
+    batch_size: Batch = Field(description="images per call of the extractor")
+    kid_subset_size: Annotated[int, Field(ge=2, le=MAX_BATCH)] = Field(description="feature vectors per KID subset")
+    kid_subsets: Batch = Field(description="KID subsets")
+    neighbours: Batch = Field(description="k of precision and recall")
     fid_protocol: Annotated[str, OneOf(PROTOCOLS)] = Field(
         description="standard: all generated against all training images; paper: 1000 against 1000 random ones"
     )

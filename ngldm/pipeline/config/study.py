@@ -2,10 +2,21 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from ngldm.pipeline.config.samplers import SamplerOptions
-from ngldm.pipeline.config.sections import Coupling, Forward, Label, Objective, Section, SteinHead, Weighting
+from ngldm.pipeline.config.sections import (
+    Batch,
+    Coupling,
+    Forward,
+    Items,
+    Label,
+    Objective,
+    Repeats,
+    Section,
+    SteinHead,
+    Weighting,
+)
 
 SHORT = ("forward", "objective", "weighting", "coupling", "stein_head")  # keys of `diffusion` beside the others
 Labels = Annotated[list[Label], Field(min_length=1)]
@@ -63,11 +74,11 @@ class StudyParams(Section):
         default_factory=list,
         description="further scores beside the Frechet distance, by name; a * at the end stands for the rest of names",
     )
-    train_seeds: PositiveInt = Field(description="trainings of each variant")
-    sample_seeds: PositiveInt = Field(description="sets of images of each training and sampler")
-    num_images: Annotated[int, Field(ge=2)] = Field(description="images per set; a covariance needs at least 2")
-    batch_size: PositiveInt = Field(description="images per network call")
-    workers: PositiveInt = Field(description="parallel processes, with one thread each")
+    train_seeds: Repeats = Field(description="trainings of each variant")
+    sample_seeds: Repeats = Field(description="sets of images of each training and sampler")
+    num_images: Annotated[Items, Field(ge=2)] = Field(description="images per set; a covariance needs at least 2")
+    batch_size: Batch = Field(description="images per network call")
+    workers: Repeats = Field(description="parallel processes, with one thread each")
 
     @model_validator(mode="after")
     def _labels_exist(self) -> "StudyParams":

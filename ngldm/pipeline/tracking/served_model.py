@@ -4,20 +4,25 @@
     images = model.predict({"n": 16, "seed": 0}, params={"method": "ddim", "num_inference_steps": 50})
 
 Without params, the best known sampler of the noise is used. If a request has an option or a number that is not
-allowed, the answer is an error with the reason (over HTTP: status 400).
+allowed, or a request takes longer than NGLDM_MAX_SECONDS (600), the answer is an error with the reason (over HTTP:
+status 400).
 """
 
 import logging
+import time
+from collections.abc import Collection
 
 import mlflow
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
+from ngldm.io.limits import limit
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import load
 
+MAX_CALLS = 2_000_000  # images times steps of one request: 1000 images of 2000 steps
 MAX_IMAGES = 1000  # of one request, in all rows together; the answer is JSON, which is large
 OPTIONS = tuple(SamplerSettings.__annotations__)
 
@@ -50,21 +55,41 @@ class ServedModel(PythonModel):
             MlflowException: an option or a seed is not allowed, a row has an n below 1, or all rows together have more
                 than `MAX_IMAGES` images.
         """
+        clock, seconds = time.monotonic(), limit("NGLDM_MAX_SECONDS")
+
+        def in_time(count: int) -> None:
+            if time.monotonic() - clock > seconds:
+                raise InputError(f"n, num_inference_steps: not done after {seconds} s; ask for fewer images or steps")
+
         chosen = {key: value for key, value in (params or {}).items() if value is not None}
-        rows = [(int(n), int(seed)) for n, seed in zip(model_input["n"], model_input["seed"], strict=True)]
         try:
-            _require_counts([n for n, _ in rows])
-            return np.concatenate([self.generator.sample(n, seed, **chosen) for n, seed in rows])
+            rows = _rows(model_input["n"], model_input["seed"])
+            calls = sum(n for n, _ in rows) * self.generator.options(**chosen).num_inference_steps
+            if calls > MAX_CALLS:
+                raise InputError(f"n, num_inference_steps: {calls} steps of images in one request, at most {MAX_CALLS}")
+            return np.concatenate([self.generator.sample(n, seed, progress=in_time, **chosen) for n, seed in rows])
         except InputError as error:
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
 
-def _require_counts(counts: list[int]) -> None:
-    for count in counts:
-        if count < 1:
-            raise InputError(f"n: {count} must be at least 1")
-    if not 1 <= sum(counts) <= MAX_IMAGES:
-        raise InputError(f"n: {sum(counts)} images in one request; must be 1 to {MAX_IMAGES}")
+def _rows(counts: Collection[object], seeds: Collection[object]) -> list[tuple[int, int]]:
+    """Number of images and seed of each row.
+
+    Raises:
+        InputError: one is no whole number or below 1, or there are too many.
+    """
+    if len(counts) > MAX_IMAGES:
+        raise InputError(f"n: {len(counts)} rows in one request, at most {MAX_IMAGES}")
+    pairs = zip(counts, seeds, strict=True)
+    rows = [(require_whole("n", _whole(n), 1), require_whole("seed", _whole(seed), 0)) for n, seed in pairs]
+    if not 1 <= (total := sum(n for n, _ in rows)) <= MAX_IMAGES:
+        raise InputError(f"n: {total} images in one request; must be 1 to {MAX_IMAGES}")
+    return rows
+
+
+def _whole(number: object) -> object:
+    """A whole number that came as a float, as JSON's may."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 mlflow.models.set_model(ServedModel())

@@ -50,7 +50,7 @@ def test_what_the_file_alone_shows_is_refused(content, network, message):
     ("network", "message"),
     [
         ({"kind": "dit", "options": {"widths": [8]}}, "network 'dit' has no parameter 'widths'; it has: patch_size"),
-        ({"kind": "dit", "options": {"depth": 0}}, "dit.depth: 0 must be at least 1"),
+        ({"kind": "dit", "options": {"depth": 0}}, "dit.depth: 0 must lie between 1 and 1000"),
         ({"kind": "diffusers_unet2d", "options": {"widths": 1}}, "network 'diffusers_unet2d' has no parameter"),
     ],
 )

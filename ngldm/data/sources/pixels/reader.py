@@ -5,11 +5,13 @@ It returns the first frame, upright, with 8 bits per channel, on a white backgro
 
 from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ngldm.io.images import UInt8Array
+from ngldm.io.limits import MAX_IMAGE_FILE
 
 # Formats that Pillow decodes without a call to another program, and their suffixes.
 FORMATS = {
@@ -58,6 +60,20 @@ class Picture:
 
     image: Image.Image
     more_frames: bool
+
+
+def image_bytes(path: Path) -> bytes:
+    """The bytes of an image file.
+
+    Raises:
+        UnusableImage: it cannot be read, or is larger than an image file can be.
+    """
+    try:
+        if (size := path.stat().st_size) > MAX_IMAGE_FILE:
+            raise UnusableImage("too_large", f"{size} bytes, at most {MAX_IMAGE_FILE}")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnusableImage("damaged", f"cannot be read ({error.strerror or error})") from error
 
 
 def read_image(content: bytes, min_side: int = 1) -> Picture:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import require
+from ngldm.io.limits import require_cells
 
 SUFFIXES = (".npy", ".csv", ".parquet")
 Cell = TypeVar("Cell")
@@ -28,12 +29,14 @@ def read_table(path: Path) -> tuple[NDArray[np.float64], list[str]]:
 
 def _read_npy(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+        array = np.lib.format.open_memmap(path, mode="r")  # it compares the header with the length of the file
+    except (ValueError, EOFError, OSError, TypeError, OverflowError) as error:
         raise InputError(f"{path}: not a whole .npy file of numbers ({error})") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "fiu":
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else "several arrays"
-        raise InputError(f"{path}: holds {found}; points must be real numbers (rows, columns)")
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"{path}: holds {array.dtype} of shape {array.shape}; points must be real numbers (rows, columns)"
+        )
+    require_cells(str(path), array.size)
     return array.astype(np.float64), [str(column) for column in range(array.shape[1])]
 
 
@@ -42,6 +45,9 @@ def _read_columns(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     from pyarrow import csv, parquet
 
     try:
+        if path.suffix == ".parquet":  # a few bytes can mean any number of equal rows
+            about = parquet.read_metadata(path)
+            require_cells(str(path), about.num_rows * about.num_columns)
         table = csv.read_csv(path) if path.suffix == ".csv" else parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a whole {path.suffix} table ({error})") from error

@@ -5,6 +5,7 @@ in a shell.
 """
 
 import gzip
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +19,13 @@ from urllib.request import urlopen
 
 from ngldm.data.sources.shards.records import Record, ShardFault, Tally
 from ngldm.io.errors import InputError
+from ngldm.io.limits import MAX_IMAGE_FILE, require_members, require_unpacked
 
 REMOTE = ("http://", "https://")
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PACKED = (".tar.gz", ".tgz")
 END = bytes(512)  # a tar file ends in blocks of zeros
+META = re.compile(r"__[^/]*__($|/)")  # names of files that webdataset passes over
 TIMEOUT = 60  # seconds without an answer, or without a byte
 
 
@@ -57,6 +60,7 @@ def expand(key: str, pattern: str, folder: Path) -> list[str]:
     """
     from webdataset.shardlists import expand_urls
 
+    require_members(f"{key}: {pattern!r}", _count(pattern))
     try:
         names = expand_urls(pattern)
     except ValueError as error:
@@ -72,6 +76,15 @@ def expand(key: str, pattern: str, folder: Path) -> list[str]:
     if missing:
         raise InputError(f"{key}: {len(missing)} of {len(shards)} shards do not exist, the first is {missing[0]}")
     return shards
+
+
+def _count(pattern: str) -> int:
+    """At least as many names as the braces of a pattern mean, without making them."""
+    total = 1
+    for inside in re.findall(r"\{([^{}]*)\}", pattern):
+        ends = re.fullmatch(r"(-?\d{1,18})\.\.(-?\d{1,18})(?:\.\.-?\d{1,18})?", inside)
+        total *= abs(int(ends[2]) - int(ends[1])) + 1 if ends else 10**18 if ".." in inside else 1 + inside.count(",")
+    return total
 
 
 @dataclass(frozen=True)
@@ -97,7 +110,7 @@ class TarShards:
             packed = name.lower().endswith(PACKED)
             tar = _Passing(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[call-overload]  # it only reads
             try:
-                for sample in _samples(name, tar):
+                for sample in _samples(name, tar, tally):
                     yield self._record(name, sample)
                 while tar.read(2**20):
                     pass
@@ -128,11 +141,33 @@ def _missing(option: str, suffix: str, shard: str, key: str, files: Mapping[str,
     return InputError(f"dataset.{option}: no {suffix!r} in sample {key} of {shard}; it has {', '.join(sorted(files))}")
 
 
-def _samples(name: str, stream: _Passing) -> Iterator[dict[str, object]]:
+def _samples(name: str, stream: _Passing, tally: Tally) -> Iterator[dict[str, object]]:
     """The samples of an open tar file: the contents of its files by suffix, and `__key__`."""
-    from webdataset.tariterators import group_by_keys, tar_file_expander
+    from webdataset.tariterators import group_by_keys
 
-    yield from group_by_keys(tar_file_expander([{"url": name, "stream": stream}]))
+    yield from group_by_keys(_files(name, stream, tally))
+
+
+def _files(name: str, stream: _Passing, tally: Tally) -> Iterator[dict[str, object]]:
+    """The files of an open tar file as `webdataset.tariterators.tar_file_expander` gives them, of bounded size.
+
+    That one reads each file whole, however large its header says that it is: 8 GiB of a sparse one of 20 KiB.
+    """
+    total = 0
+    with tarfile.open(fileobj=stream, mode="r|*") as tar:  # type: ignore[call-overload]  # it only reads
+        for count, member in enumerate(tar):
+            require_members(name, count + 1)
+            if not member.isreg() or META.match(member.name):
+                continue
+            if member.size > MAX_IMAGE_FILE:
+                raise ShardFault(f"{member.name} has {member.size} bytes, above {MAX_IMAGE_FILE} for a file in a shard")
+            total += member.size
+            require_unpacked(name, total, tally.size)
+            content = tar.extractfile(member)
+            assert content is not None  # a regular file has content
+            yield {"fname": member.name, "data": content.read(), "__url__": name}
+            tar.members = []  # else they stay in memory
+    yield {}  # a sample ends with its shard
 
 
 class _Source(Stream, Protocol):
