@@ -72,7 +72,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
             if report.step == ema.updates and processes.is_main():
                 snapshots.keep(report.step, replace(model, network=ema.model).save)
 
-        task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
+        task = Task(model.diffusion.loss, Split.of(cache.train, cache.sides), heldout=Split.of(cache.test))
         training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
         if not processes.is_main():

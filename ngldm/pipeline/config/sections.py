@@ -51,6 +51,11 @@ MAX_SNAPSHOTS = 200  # each is a complete model file
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$")]
 
 
+def not_set(value: object) -> bool:
+    """Leaves an option that is off out of what is fingerprinted and recorded: what it could change is as it was."""
+    return not value
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -170,6 +175,12 @@ class LatentsParams(Section):
     batch_size: PositiveInt = Field(description="images per call of the encoder")
     dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
         default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
+    )
+    flips: bool = Field(
+        default=False,
+        exclude_if=not_set,
+        description="also the mirror image (left and right swapped) of each training image, where it could be an image "
+        "of the data set; training draws a side each time",
     )
 
 

@@ -34,6 +34,8 @@ BAD = [
     ("autoencoder.fit.lr", 0.0, ["autoencoder.fit.lr", "0.0", "greater than 0"]),
     ("latents.dtype", "float64", ["latents.dtype", "'float64'", "'float32'", "'float16'"]),
     ("latents.dtype", "float16", ["latents.dtype: 'float16' needs dataset.keep_pixels false"]),
+    ("latents.flips", True, ["latents.flips: true does not fit the data set 'digits': a mirrored digit"]),
+    ("latents.flips", 1, ["latents.flips", "1", "boolean"]),
     ("schedule.name", "exponential", ["'exponential'", "'linear'", "'cosine'"]),
     ("schedule.beta_end", 1.0, ["schedule.beta_end", "1.0", "less than 1"]),
     ("schedule.alpha", 1.0, ["schedule.alpha", "1.0", "greater than 1"]),
