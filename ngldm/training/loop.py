@@ -185,12 +185,12 @@ class _Run(Generic[Network, Batch]):
     ) -> None:
         self.network, self.ema, self.task, self.config = network, ema, task, config
         self.seed, self.device, self.checkpointer = seed, device, checkpointer
-        network.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
-        ema.model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+        self.parts: dict[str, nn.Module] = {"model": network, **ema.parts}
+        for part in self.parts.values():
+            part.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
         )
-        self.parts: dict[str, nn.Module] = {"model": network, "ema": ema.model}
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []

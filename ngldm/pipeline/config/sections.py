@@ -25,7 +25,7 @@ from ngldm.diffusion.names import (
 )
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
-from ngldm.training.names import LR_SCHEDULES, PRECISIONS
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,36 @@ class Fit(Section):
         return self
 
 
+class EMAParams(Section):
+    """Averages kept beside that of ema_decay, so that any length can be had after the training (docs/howto-ema.md)."""
+
+    sigma_rel: Annotated[list[float], Field(min_length=1, max_length=4)] = Field(
+        default=[0.05, 0.1], description="relative lengths of the averages that are kept, each above 0, at most 0.2887"
+    )
+    snapshots: Annotated[int, Field(ge=1, le=MAX_SNAPSHOTS)] = Field(
+        default=20, description="number of snapshots of these averages, each of the network's size for each length"
+    )
+
+    @model_validator(mode="after")
+    def _lengths_are_possible(self) -> "EMAParams":
+        for index, length in enumerate(self.sigma_rel):
+            check_length(length, f"sigma_rel.{index}")
+            if length in self.sigma_rel[:index]:
+                raise ValueError(f"sigma_rel.{index}: {length} is listed twice")
+        return self
+
+
 class TrainParams(Fit):
     checkpoint_every: PositiveInt = Field(description="steps between two saves; a crash loses at most that many")
     export: Literal["last", "best"] = Field(
         description="EMA weights in the model file: those of the last step, or those with the best held-out loss"
     )
     snapshot_every: int = Field(ge=0, description="steps between two models kept for the stage curve; 0 keeps none")
+    ema: EMAParams | None = Field(
+        default=None,
+        exclude_if=not_set,
+        description="keep power-function averages with snapshots, for another length later; null keeps none",
+    )
 
     @model_validator(mode="after")
     def _snapshots_fall_on_reports(self) -> "TrainParams":
