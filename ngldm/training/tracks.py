@@ -98,3 +98,19 @@ def _profiles(file: Path) -> dict[str, Profile]:
     state = load_tensors(file, MADE_BY)[1]
     step, lengths = entry(state, "step", int, file), entry(state, "sigma_rel", list, file)
     return {f"{length:g}": Profile(step, gamma_of(length, f"{file}: sigma_rel")) for length in lengths}
+
+
+def load_average(network: nn.Module, folder: Path, sigma_rel: float) -> float:
+    """Give a network the average of a length (`averaged`), in place. Its buffers stay. Returns the relative error.
+
+    Raises:
+        InputError: as `averaged`; or the snapshots are those of another network.
+    """
+    parameters, error = averaged(folder, sigma_rel)
+    own = dict(network.named_parameters())
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in parameters.items()}:
+        raise InputError(f"{folder}: its snapshots are of another network than the model's")
+    with torch.no_grad():
+        for key, value in own.items():
+            value.copy_(parameters[key])
+    return error
