@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
-
 from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import input_files, open_cache
 from ngldm.data.results.history import write_history
@@ -19,7 +17,6 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.config.sections import TrainParams
 from ngldm.pipeline.experiments.models import fresh_model
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
@@ -31,7 +28,7 @@ from ngldm.pipeline.tracking.store import Store
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
-from ngldm.training.tracks import Tracks, snapshot_steps
+from ngldm.training.tracks import make_tracks
 
 
 def train(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -62,7 +59,8 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         training_run(store, params, noise, checkpointer.key) as run,
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
-        ema = EMA(model.network, config.ema_decay, _tracks(model.network, config, snapshots.averages))
+        tracks = make_tracks(model.network, config.ema, config.max_steps, snapshots.averages)
+        ema = EMA(model.network, config.ema_decay, tracks)
         data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
         latents_sha = behind["inputs"][str(latents[0])]
@@ -92,14 +90,6 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
-
-
-def _tracks(network: nn.Module, config: TrainParams, folder: Path) -> Tracks[nn.Module] | None:
-    """The averages that `train.ema` asks for, with their snapshots in `folder`."""
-    if config.ema is None:
-        return None
-    steps = snapshot_steps(config.ema.snapshots, config.max_steps)
-    return Tracks(network, config.ema.sigma_rel, steps, folder)
 
 
 main = command(train, many=True)

@@ -7,7 +7,7 @@ metadata. `averaged` combines all snapshots to an average of another length (`ng
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,15 @@ from ngldm.training.profiles import Profile, combination, decay_at, gamma_of
 
 Network = TypeVar("Network", bound=nn.Module)
 MADE_BY = "the stage `train` with train.ema"
+
+
+class TracksSettings(Protocol):
+    """Which averages are kept. The section train.ema of params.yaml has this."""
+
+    @property
+    def sigma_rel(self) -> Sequence[float]: ...
+    @property
+    def snapshots(self) -> int: ...
 
 
 class Tracks(Generic[Network]):
@@ -61,6 +70,15 @@ class Tracks(Generic[Network]):
 def snapshot_steps(count: int, max_steps: int) -> list[int]:
     """The steps of at most `count` snapshots of a training, equally far apart, the last at its end."""
     return sorted({max(1, round(number * max_steps / count)) for number in range(1, count + 1)})
+
+
+def make_tracks(
+    model: Network, settings: TracksSettings | None, max_steps: int, folder: Path
+) -> Tracks[Network] | None:
+    """The averages that a training keeps in `folder`; None if it keeps none."""
+    if settings is None:
+        return None
+    return Tracks(model, settings.sigma_rel, snapshot_steps(settings.snapshots, max_steps), folder)
 
 
 def averaged(folder: Path, sigma_rel: float) -> tuple[dict[str, Tensor], float]:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Averages of the weights of any length, after a training with train.ema.", no_args_is_help=True)
 Noise = Annotated[str, typer.Option(help="Label of the training: models/<noise>, snapshots/<noise> (as laplace-s1).")]
 LENGTHS = (0.03, 0.04, 0.05, 0.07, 0.1, 0.13, 0.16, 0.2)
-COLUMNS = ("sigma_rel", "profile_error", "metric", "value", "std_error", "sample_seeds", "num_images")
+SHOWN = ("sigma_rel", "profile_error", "value", "std_error", "difference", "difference_error")
+COLUMNS = (*SHOWN, "metric", "sample_seeds", "num_images")
 INEXACT = 0.1  # a larger error of the profile is said
 
 
@@ -60,7 +61,10 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Also write the table to this .csv file.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Score the model of a training with averages of several lengths, and as it is. All have the same seeds."""
+    """Score the model of a training as it is, and with averages of several lengths. All have the same sampling seeds.
+
+    The differences are to the model as it is, seed by seed. Errors are standard errors over the seeds.
+    """
     from ngldm.io.device import be_deterministic, resolve_device
     from ngldm.model import load_model
     from ngldm.pipeline.config.params import load_params
@@ -77,16 +81,19 @@ def sweep(
     law, timesteps = model.diffusion.noise.name, model.diffusion.schedule.num_train_timesteps
     chosen = {label: resolve_sampler(params.sampler_options[label].settings(), law, timesteps)}
     scorer, seeds = stage_scorer(params.evaluate, count, target), seed or [params.sample.seed]
-    rows: list[dict[str, Any]] = []
+    rows, values = list[dict[str, Any]](), list[list[float]]()
     with progress(f"ema sweep {noise}", 1 + len(lengths), "lengths") as advance:
         for length in (None, *lengths):
             error = None if length is None else _average(model, noise, length)
             scores = score_samplers(model, chosen, seeds, count, params.curve.batch_size, scorer)
+            values.append([score.value for score in scores])
             about = {"metric": scorer.metric, "sample_seeds": len(seeds), "num_images": count}
-            rows.append(about | _row(length, error, [score.value for score in scores]))
+            rows.append({"sigma_rel": length, "profile_error": error, **_statistics(values[-1], values[0]), **about})
             advance(1)
-    shown = [[_cell(row[key]) for key in COLUMNS[:5]] for row in rows]
-    print_table(COLUMNS[:5], shown, f"{noise}: {count} images by {label}, {len(seeds)} sampling seeds")
+    shown = [[_cell(row[key]) for key in SHOWN] for row in rows]
+    shown[0][0] = "as trained"
+    title = f"{noise}: {scorer.metric} of {count} images by {label}, {len(seeds)} sampling seeds"
+    print_table(SHOWN, shown, title)
     if out is not None:
         write_csv(out, COLUMNS, rows)
 
@@ -101,12 +108,20 @@ def _average(model: "Model", noise: str, sigma_rel: float) -> float:
     return error
 
 
-def _row(length: float | None, error: float | None, values: list[float]) -> dict[str, Any]:
-    """A line of the table. The first is for the model as it is."""
-    spread = stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    name = "as trained" if length is None else length
-    return {"sigma_rel": name, "profile_error": error, "value": fmean(values), "std_error": spread}
+def _statistics(values: list[float], baseline: list[float]) -> dict[str, float | None]:
+    """Mean and standard error of scores, and of their differences to those of the model as it is."""
+    differences = [ours - theirs for ours, theirs in zip(values, baseline, strict=True)]
+    return {
+        "value": fmean(values),
+        "std_error": _error(values),
+        "difference": fmean(differences),
+        "difference_error": _error(differences),
+    }
 
 
-def _cell(value: float | str | None) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else value
+def _error(values: list[float]) -> float | None:
+    return stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"

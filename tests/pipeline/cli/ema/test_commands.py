@@ -77,16 +77,22 @@ def test_each_line_of_a_sweep_is_the_score_of_such_a_model(ngldm: Command, tmp_p
     )
     assert code == 0, err
     rows = table(tmp_path / "t.csv")
-    assert [row["sigma_rel"] for row in rows] == ["as trained", "0.05", "0.15"]
-    assert all(row["sigma_rel"] in said for row in rows)
+    assert [row["sigma_rel"] for row in rows] == ["", "0.05", "0.15"]
+    assert all(
+        name in said for name in ("as trained", "0.05", "0.15", "fd_classifier of 32 images by ddim, 2 sampling")
+    )
     ngldm("ema", "write", "--noise", "laplace", "--sigma-rel", 0.15, "--out", tmp_path / "long.safetensors")
     scorer = open_scorer(paths.REFERENCE, 32)
     steps = YAML(typ="safe").load(Path("params.yaml"))["sampler_options"]["ddim"]
+    values = {}
     for row, file in ((rows[0], paths.model("laplace")), (rows[2], tmp_path / "long.safetensors")):
         sets = [face.load(file).sample(32, seed=seed, **steps) for seed in (3, 4)]
-        values = [scorer.distance(scorer.features(images, 32)) for images in sets]
-        assert float(row["value"]) == pytest.approx(np.mean(values), rel=1e-3)
-        assert float(row["std_error"]) == pytest.approx(np.std(values, ddof=1) / 2**0.5, rel=0.05, abs=1e-3)
+        values[file] = np.array([scorer.distance(scorer.features(images, 32)) for images in sets])
+        differences = values[file] - values[paths.model("laplace")]
+        for name, found in (("value", values[file]), ("difference", differences)):
+            assert float(row[name]) == pytest.approx(found.mean(), rel=1e-3, abs=1e-3)
+        for name, found in (("std_error", values[file]), ("difference_error", differences)):
+            assert float(row[name]) == pytest.approx(found.std(ddof=1) / 2**0.5, rel=0.05, abs=1e-3)
     assert rows[0]["value"] != rows[2]["value"] != rows[1]["value"]
     assert {row["metric"] for row in rows} == {"fd_classifier"}
 
