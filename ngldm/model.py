@@ -74,8 +74,8 @@ class Model:
                 `make_schedule`, `Diffusion.make` and `build_autoencoder`. A model of images has `image_shape`,
                 (C, H, W), one of points `dim`, d. The network is `unet`, the arguments of `UNetSettings`, or `mlp`,
                 those of `MLPSettings`, or for any other kind `network`, a mapping with `kind` and `options`
-                (`ngldm.networks.build.build_network`). `dataset`, the name of the data set, is optional and only kept
-                for information.
+                (`ngldm.networks.build.build_network`). `dataset`, the name of the data set, and `ema_sigma_rel`, the
+                length of the average that the weights are, are optional and only kept for information.
             autoencoder: a trained one; None makes one with random weights.
             statistics: those of the training latents; None takes mean 0 and standard deviation 1.
             extent: that of the training latents; None takes mean 0, standard deviation 1 and no bounds.

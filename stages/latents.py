@@ -7,7 +7,7 @@ import torch
 
 from ngldm.data.dataset import SHARDS, Dataset, open_dataset
 from ngldm.data.encoding import Encoding
-from ngldm.data.latents import build_cache, open_cache
+from ngldm.data.latents import Mirrored, build_cache, open_cache
 from ngldm.data.sources.shards.manifest import Manifest, read_manifest
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
@@ -25,6 +25,7 @@ from ngldm.pipeline.terminal import Device, command, progress, summary
 def latents(device: Device = "auto") -> None:
     """Encode the data set with the trained autoencoder. Store the standardised latents: arrays, or shards.
 
+    With latents.flips the mirror images of the training images are encoded too.
     A data set that is not kept as pixels is read again, shard by shard. If the stage is stopped, it goes on after the
     last whole shard.
     """
@@ -36,8 +37,9 @@ def latents(device: Device = "auto") -> None:
     if manifest is not None:
         encode_shards(manifest, autoencoder, data, config, target)
     else:
-        with progress("latents", len(data.train) + len(data.test)) as advance:
-            build_cache(autoencoder, data.train, data.test, workspace.LATENTS, config.batch_size, target, advance)
+        train = Mirrored(data.train) if config.flips else data.train
+        with progress("latents", len(train) + len(data.test)) as advance:
+            build_cache(autoencoder, train, data.test, workspace.LATENTS, config.batch_size, target, advance)
     if not processes.is_main():
         return
     write_json(workspace.metrics("latents"), {"seconds": time.perf_counter() - start})
@@ -53,7 +55,7 @@ def encode_shards(
     inputs = [workspace.DATASET / SHARDS, workspace.DATASET / "test.npy", workspace.AUTOENCODER]
     behind = made_from(config.model_dump(), inputs, Path(__file__))
     with resumable("latents", "latents", behind, every=1) as checkpointer:
-        encoding = Encoding(manifest, autoencoder, checkpointer.folder, config.batch_size, device)
+        encoding = Encoding(manifest, autoencoder, checkpointer.folder, config.batch_size, device, config.flips)
         if processes.is_main() and (done := len(encoding.done())):
             print(f"latents: {done} of {len(manifest.train)} shards are done already", flush=True)
         with progress("latents", data.num_train) as advance:

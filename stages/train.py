@@ -28,6 +28,7 @@ from ngldm.pipeline.tracking.store import Store
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, Split, Task, fit
+from ngldm.training.tracks import make_tracks
 
 
 def train(noise: StageLabel, device: Device = "auto") -> None:
@@ -48,7 +49,6 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
-    ema = EMA(model.network, config.ema_decay)
     latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": seed, "train": decisive(config.model_dump())}
     behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
@@ -59,6 +59,8 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         training_run(store, params, noise, checkpointer.key) as run,
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
+        tracks = make_tracks(model.network, config.ema, config.max_steps, snapshots.averages)
+        ema = EMA(model.network, config.ema_decay, tracks)
         data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
         latents_sha = behind["inputs"][str(latents[0])]
@@ -72,7 +74,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
             if report.step == ema.updates and processes.is_main():
                 snapshots.keep(report.step, replace(model, network=ema.model).save)
 
-        task = Task(model.diffusion.loss, Split.of(cache.train), heldout=Split.of(cache.test))
+        task = Task(model.diffusion.loss, Split.of(cache.train, cache.sides), heldout=Split.of(cache.test))
         training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
         if not processes.is_main():

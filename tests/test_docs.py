@@ -191,7 +191,7 @@ def workspace(tmp_path_factory) -> Path:
     before = Path.cwd()
     os.chdir(folder)
     try:
-        compose_params(Path("params.yaml"), ["recipe=smoke", f"noises=[{','.join(NOISES)}]"])
+        compose_params(Path("params.yaml"), ["recipe=smoke", f"noises=[{','.join(NOISES)}]", "+train.ema.snapshots=4"])
         params = load_params()
         for stage, entry in STAGES.items():
             function = getattr(import_module(f"stages.{stage}"), stage)

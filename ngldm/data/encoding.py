@@ -27,8 +27,10 @@ from numpy.typing import NDArray
 from ngldm.data.latents import (
     EXTENT,
     MADE_BY,
+    SIDES,
     Encoder,
     Progress,
+    both_sides,
     encode,
     encode_split,
     standardise,
@@ -73,6 +75,7 @@ class Encoding:
         work: folder for what is done so far. It must be empty, or from the same data set, autoencoder and batch size.
         batch_size: images per call of the encoder.
         device: where to encode.
+        flips: whether also the mirror image of each training image (`ngldm.data.latents.both_sides`).
     """
 
     manifest: Manifest
@@ -80,6 +83,12 @@ class Encoding:
     work: Path
     batch_size: int
     device: torch.device
+    flips: bool = False
+
+    @property
+    def sides(self) -> int:
+        """Latents of each training image."""
+        return SIDES if self.flips else 1
 
     @cached_property
     def shards(self) -> Shards:
@@ -116,7 +125,7 @@ class Encoding:
 
         for part, encoded in enumerate(processes.spread(len(self.manifest.train), make, self)):
             if part not in own:
-                progress(encoded.rows)
+                progress(encoded.rows // self.sides)
             yield part + 1
         if processes.is_main():
             (self.work / word).unlink()
@@ -155,7 +164,7 @@ class Encoding:
                 "fail", or latents are not finite.
         """
         if self.is_done(shard):
-            progress(entry(read_json(_note(self.work, shard)), "rows", int))
+            progress(entry(read_json(_note(self.work, shard)), "rows", int) // self.sides)
             return
         self.autoencoder.eval()
         moments, skips = ChannelMoments(self.autoencoder.latent_shape[0]), list[Skip]()
@@ -166,8 +175,9 @@ class Encoding:
         ):
             images = self.manifest.training_images(self.shards, shard, pool, progress)
             usable = _usable(images, entry(self.manifest.config, "on_error", str), skips)
-            while batch := list(islice(usable, self.batch_size)):
-                latents = encode(self.autoencoder, np.stack(batch), self.device, f"of {shard.name}")
+            while batch := list(islice(usable, max(1, self.batch_size // self.sides))):
+                pixels = both_sides(np.stack(batch)) if self.flips else np.stack(batch)
+                latents = encode(self.autoencoder, pixels, self.device, f"of {shard.name}")
                 moments.update(latents)
                 array.append(latents)
         write_json(
@@ -222,7 +232,7 @@ class Encoding:
         skips = (Skip(**skip) for note in notes.values() for skip in entry(note, "skips", list))
         write_skips(folder / "skipped.csv", list(skips))
         counts = {"train": rows, "test": len(test)}
-        write_statistics(folder / "statistics.json", statistics, shape, counts)
+        write_statistics(folder / "statistics.json", statistics, shape, counts, self.sides)
         shutil.rmtree(path, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, path)

@@ -4,7 +4,9 @@ Each channel has mean 0 and variance 1 over the training split. So noise of vari
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
 On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json. Of a data set that is not kept
-as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.io.items`).
+as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.io.items`). With both sides
+of the images, the latents of image i and of its mirror image are the rows 2 i and 2 i + 1 of the training latents, and
+statistics.json has `sides`, 2.
 """
 
 from collections import deque
@@ -21,15 +23,45 @@ from torch import Tensor
 from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, read_json, require, write_json
-from ngldm.io.images import load_arrays, open_array, require_finite
-from ngldm.io.items import Items, Rows, index_of, noun, open_shards
+from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
+from ngldm.io.images import UInt8Array, load_arrays, open_array, require_finite
+from ngldm.io.items import Items, Rows, as_images, index_of, noun, open_shards
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
 EXTENT = "extent.npz"
+SIDES = 2
 Array = NDArray[np.float32]
 Progress = Callable[[int], None]  # called with the number of items of each batch
+
+
+def both_sides(images: UInt8Array) -> UInt8Array:
+    """Images (B, H, W, C), each followed by its mirror image, left and right swapped: (2 B, H, W, C)."""
+    return np.stack([images, images[:, :, ::-1]], 1).reshape(-1, *images.shape[1:])
+
+
+class Mirrored:
+    """Both sides of images (N, H, W, C), as `both_sides` orders them, made when they are read.
+
+    Args:
+        images: uint8, may be memory-mapped.
+
+    Raises:
+        TypeError: these are points.
+    """
+
+    def __init__(self, images: Items) -> None:
+        self.images = as_images(images)
+
+    def __len__(self) -> int:
+        return SIDES * len(self.images)
+
+    def __getitem__(self, rows: slice) -> UInt8Array:
+        """The rows of a slice without step."""
+        start, stop, _ = rows.indices(len(self))
+        first = start // SIDES
+        sides = both_sides(self.images[first : -(-stop // SIDES)])
+        return sides[start - SIDES * first : stop - SIDES * first]
 
 
 @dataclass(frozen=True)
@@ -41,12 +73,14 @@ class Latents:
             shards.
         statistics: what they were standardised with.
         known_extent: of the training latents, if it is kept with them.
+        sides: rows of `train` that each image has: 2 if the mirror image follows the image.
     """
 
     train: Rows
     test: NDArray[np.float32]
     statistics: LatentStatistics
     known_extent: LatentExtent | None = None
+    sides: int = 1
 
     def extent(self) -> LatentExtent:
         """Mean, deviation and range at each position of the training latents; measured, unless it is kept."""
@@ -86,7 +120,7 @@ def encode(autoencoder: Encoder, items: Items, device: torch.device, whose: str)
 
 
 def encode_split(
-    autoencoder: Encoder, items: Items, split: str, batch_size: int, device: torch.device
+    autoencoder: Encoder, items: Items | Mirrored, split: str, batch_size: int, device: torch.device
 ) -> Iterator[Array]:
     """The latents of a split in batches, not standardised, spread over the processes. Only the main one gets them."""
 
@@ -119,20 +153,24 @@ def standardise(array: NDArray[np.float32], statistics: LatentStatistics, batch_
     array.flush()  # type: ignore[attr-defined]
 
 
-def write_statistics(path: Path, statistics: LatentStatistics, shape: Sequence[int], counts: Mapping[str, int]) -> None:
+def write_statistics(
+    path: Path, statistics: LatentStatistics, shape: Sequence[int], counts: Mapping[str, int], sides: int = 1
+) -> None:
     """Write statistics.json.
 
     Args:
         shape: of a latent.
         counts: latents of each split.
+        sides: training latents of each image.
     """
     means = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
-    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts)})
+    several = {} if sides == 1 else {"sides": sides}
+    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts), **several})
 
 
 def build_cache(
     autoencoder: Encoder,
-    train: Items,
+    train: Items | Mirrored,
     test: Items,
     path: Path,
     batch_size: int = 256,
@@ -144,12 +182,13 @@ def build_cache(
     Several processes share the batches. Only the main one writes.
 
     Args:
-        train, test: uint8 images (N, H, W, C) or float32 points (N, d).
+        train: uint8 images (N, H, W, C), also `Mirrored`, or float32 points (N, d).
+        test: the same, never mirrored.
         batch_size: images in memory at a time.
         progress: called with the number of items of each batch.
     """
     autoencoder.eval()
-    splits = {"train": train, "test": test}
+    splits: dict[str, Items | Mirrored] = {"train": train, "test": test}
     target = torch.device(device)
     encoded = {split: encode_split(autoencoder, items, split, batch_size, target) for split, items in splits.items()}
     if not processes.is_main():
@@ -164,8 +203,8 @@ def build_cache(
         statistics = channel_statistics(arrays[0], batch_size)
         for array in arrays:
             standardise(array, statistics, batch_size)
-        counts = {"train": len(train), "test": len(test)}
-        write_statistics(folder / "statistics.json", statistics, arrays[0].shape[1:], counts)
+        counts, sides = {"train": len(train), "test": len(test)}, SIDES if isinstance(train, Mirrored) else 1
+        write_statistics(folder / "statistics.json", statistics, arrays[0].shape[1:], counts, sides)
 
 
 def input_files(path: Path) -> list[Path]:
@@ -189,7 +228,10 @@ def open_cache(path: Path) -> Latents:
     except (TypeError, ValueError, RuntimeError) as error:
         file = path / "statistics.json"
         raise InputError(f"{file}: mean and std must be lists of numbers, one per channel ({error})") from error
-    cache = Latents(train, test, statistics, read_extent(path / EXTENT) if sharded else None)
+    sides = entry({"sides": 1, **content}, "sides", int, path / "statistics.json")
+    if sides not in (1, SIDES) or len(train) % sides:
+        raise InputError(f"{path / 'statistics.json'}: sides {sides!r}, must be 1, or 2 with an even number of latents")
+    cache = Latents(train, test, statistics, read_extent(path / EXTENT) if sharded else None, sides)
     require_latents(path, cache)
     counts = content.get("counts", {"train": len(train), "test": len(test)})  # an older version wrote none
     if counts != {"train": len(train), "test": len(test)}:

@@ -1,7 +1,7 @@
-"""Models kept while a network trains, for the stage `curve`.
+"""What is kept while a network trains: models for the stage `curve`, and averages of its weights.
 
 On disk: <step>.safetensors for each kept model, and snapshots.json, their names. The list is there too where no models
-are kept: DVC warns of an empty output.
+are kept: DVC warns of an empty output. With train.ema there is also ema/ (`ngldm.training.tracks`).
 """
 
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 from ngldm.io.errors import require_name
 from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
 
-INDEX = "snapshots.json"
+INDEX, AVERAGES = "snapshots.json", "ema"
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Snapshots:
         if self.every and step % self.every == 0:
             save(self.folder / f"{step:09d}.safetensors")
 
+    @property
+    def averages(self) -> Path:
+        """The folder of the averages of a training under way."""
+        return self.folder / AVERAGES
+
     def hand_over(self, out: Path) -> None:
         """Copy the finished training's snapshots, if it has any, into its output."""
         files = sorted(self.folder.glob("*.safetensors"))
@@ -39,6 +44,8 @@ class Snapshots:
             for file in files:
                 shutil.copy2(file, target)
             write_json(target / INDEX, {"models": [file.name for file in files]})
+            if self.averages.is_dir():
+                shutil.copytree(self.averages, target / AVERAGES)
 
 
 def snapshot_files(path: Path) -> list[Path]:

@@ -11,6 +11,7 @@ A checkpoint is resumed only if the settings that decide the result are the same
 | max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
 | precision, compile | the weights, by their rounding | yes |
 | export | which weights go into the model file | yes |
+| ema | which further averages are kept, and when | yes |
 | eval_every | which weights are the best | only if export is best |
 | snapshot_every | which models are kept during training | yes |
 | log_every | the steps of the rows in the history; a resumed history keeps its old rows | no |

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 import torch
 from torch import nn
 
+from ngldm.training.tracks import Tracks
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -18,12 +20,19 @@ class EMA(Generic[Network]):
     Args:
         model: the network.
         decay: in [0, 1); 0 averages nothing.
+        tracks: further averages, which are updated and saved together with this one; None has none.
     """
 
-    def __init__(self, model: Network, decay: float) -> None:
-        self.decay = decay
+    def __init__(self, model: Network, decay: float, tracks: Tracks[Network] | None = None) -> None:
+        self.decay, self.tracks = decay, tracks
         self.updates = 0
         self.model: Network = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @property
+    def parts(self) -> dict[str, Network]:
+        """All averages, by the names that they have in a checkpoint."""
+        further = self.tracks.models if self.tracks else {}
+        return {"ema": self.model, **{f"ema_{length}": model for length, model in further.items()}}
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
@@ -33,3 +42,5 @@ class EMA(Generic[Network]):
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1.0 - decay)
         for ours, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             ours.copy_(theirs)
+        if self.tracks:
+            self.tracks.update(model, self.updates)

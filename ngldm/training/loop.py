@@ -26,7 +26,7 @@ from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
-from ngldm.training.seeds import batch_indices, stream_seed
+from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
 
 LAYOUT = torch.channels_last  # the fastest layout for convolutions, on CPUs and on the tensor cores of GPUs
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
@@ -37,17 +37,24 @@ Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
 
 @dataclass(frozen=True)
 class Split(Generic[Batch]):
-    """Data to train on or to evaluate: the number of items, and a function that fetches items by their indices."""
+    """Data to train on or to evaluate.
+
+    Attributes:
+        size: number of items.
+        fetch: gets rows by their indices. Item i has the rows `sides` i to `sides` i + `sides` - 1.
+        sides: rows of each item, of which training draws one each time, for example an image and its mirror image.
+    """
 
     size: int
     fetch: Fetch[Batch]
+    sides: int = 1
 
     @staticmethod
-    def of(items: Tensor | Rows) -> "Split[Tensor]":
-        """The items (N, ...) of a tensor, of an array, which may be memory-mapped, or of shards."""
-        if isinstance(items, Tensor):
-            return Split(len(items), lambda index: items[torch.from_numpy(index)])
-        return Split(len(items), lambda index: torch.from_numpy(items[index]))
+    def of(rows: Tensor | Rows, sides: int = 1) -> "Split[Tensor]":
+        """The rows (N, ...) of a tensor, of an array, which may be memory-mapped, or of shards."""
+        if isinstance(rows, Tensor):
+            return Split(len(rows) // sides, lambda index: rows[torch.from_numpy(index)], sides)
+        return Split(len(rows) // sides, lambda index: torch.from_numpy(rows[index]), sides)
 
 
 @dataclass(frozen=True)
@@ -178,12 +185,12 @@ class _Run(Generic[Network, Batch]):
     ) -> None:
         self.network, self.ema, self.task, self.config = network, ema, task, config
         self.seed, self.device, self.checkpointer = seed, device, checkpointer
-        network.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
-        ema.model.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
+        self.parts: dict[str, nn.Module] = {"model": network, **ema.parts}
+        for part in self.parts.values():
+            part.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
         )
-        self.parts: dict[str, nn.Module] = {"model": network, "ema": ema.model}
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []
@@ -227,6 +234,8 @@ class _Run(Generic[Network, Batch]):
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, self.step)
         indices = batch_indices(train.size, config.batch_size, self.seed, self.step)
+        if train.sides > 1:
+            indices = train.sides * indices + batch_sides(config.batch_size, train.sides, self.seed, self.step)
         batch = _send(train.fetch(indices), self.device)
         losses = [
             self._backward(network, batch, part) for part in own_parts(config.batch_size, config.accumulate_steps)

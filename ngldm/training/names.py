@@ -1,4 +1,19 @@
-"""The names that settings of the training loop can have. No torch here, so that params.yaml is checked quickly."""
+"""The names and lengths that settings of the training loop can have. No torch here: params.yaml is checked quickly."""
+
+from ngldm.io.errors import InputError, require_real
 
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
+LONGEST = 12**-0.5  # relative length of the plain mean of all weights
+
+
+def check_length(sigma_rel: object, key: str = "sigma_rel") -> float:
+    """A relative length of an average of weights, checked.
+
+    Raises:
+        InputError: it is not above 0 and at most that of the plain mean.
+    """
+    length = require_real(key, sigma_rel)
+    if not 0.0 < length <= LONGEST:
+        raise InputError(f"{key}: {sigma_rel} must be above 0 and at most {LONGEST:.4f}, the length of a plain mean")
+    return length

@@ -32,6 +32,11 @@ def batch_indices(size: int, batch_size: int, seed: int, step: int) -> NDArray[n
     return np.concatenate(parts)
 
 
+def batch_sides(batch_size: int, sides: int, seed: int, step: int) -> NDArray[np.int64]:
+    """For each place in the batch of `step` (from 0) a side, 0 to `sides` - 1, all equally likely."""
+    return np.random.default_rng(stream_seed(seed, "side", step)).integers(sides, size=batch_size)
+
+
 @lru_cache(maxsize=2)
 def _permutation(size: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng(stream_seed(seed, "epoch", epoch)).permutation(size)

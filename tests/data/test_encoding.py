@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ngldm.data.encoding import Encoding
-from ngldm.data.latents import build_cache, input_files, open_cache
+from ngldm.data.latents import Mirrored, build_cache, input_files, open_cache
 from ngldm.data.sources.registry import make_dataset
 from ngldm.data.sources.shards.manifest import read_manifest
 from ngldm.data.statistics import latent_extent
@@ -42,10 +42,10 @@ def data(shards, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def encoding(data: Path, work: Path, model: Affine | None = None, batch_size: int = 8) -> Encoding:
+def encoding(data: Path, work: Path, model: Affine | None = None, batch_size: int = 8, flips: bool = False) -> Encoding:
     manifest = read_manifest(data)
     assert manifest is not None
-    return Encoding(manifest, model or Affine(), work, batch_size, CPU)
+    return Encoding(manifest, model or Affine(), work, batch_size, CPU, flips)
 
 
 def encode_all(work: Encoding) -> None:
@@ -201,6 +201,27 @@ def test_latents_that_are_not_finite_are_an_error_that_names_the_shard(data: Pat
     with pytest.raises(InputError, match=r"train-001.tar have NaN or infinite numbers; train it again"):
         work.encode_shard(work.manifest.train[1])
     assert not work.is_done(work.manifest.train[1])
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_both_sides_are_those_of_one_array(data: Path, shards, tmp_path: Path, batch_size: int) -> None:
+    """With the statistics of both sides, also after a stop, and no call of the encoder has more than `batch_size`."""
+    tests = {image.tobytes() for image in np.load(data / "test.npy")}
+    train = np.stack([image for image in map(shards.pixels, range(60)) if image.tobytes() not in tests])
+    build_cache(Affine(), Mirrored(train), np.load(data / "test.npy"), tmp_path / "plain")
+    expected, told = open_cache(tmp_path / "plain"), []
+    with pytest.raises(KeyboardInterrupt):
+        encode_all(encoding(data, tmp_path / "work", Affine(fail_at=9), batch_size, flips=True))
+    work = encoding(data, tmp_path / "work", None, batch_size, flips=True)
+    assert list(work.encode_all(told.append)) == [1, 2, 3]
+    work.finish(np.load(data / "test.npy"), tmp_path / "out", "float32")
+    cache = open_cache(tmp_path / "out")
+    assert cache.sides == expected.sides == 2
+    assert cache.train.shape == (108, 3, 8, 8)
+    assert sum(told) == 54  # images
+    np.testing.assert_allclose(cache.statistics.mean, expected.statistics.mean, rtol=2e-7)
+    np.testing.assert_allclose(cache.train[:], expected.train[:], atol=1e-5)
+    np.testing.assert_allclose(cache.extent().mean, expected.extent().mean, atol=1e-5)
 
 
 def test_a_training_depends_on_the_index_of_the_shards(data: Path, tmp_path: Path) -> None:

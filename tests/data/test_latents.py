@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
+from torchvision.transforms.functional import hflip
 
 from ngldm.data import latents as latents_module
-from ngldm.data.latents import Latents, build_cache, open_cache
+from ngldm.data.latents import Latents, Mirrored, both_sides, build_cache, open_cache
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import to_float
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
@@ -220,6 +223,54 @@ def test_interrupted_build_keeps_the_old_cache(built):
         build_cache(Affine(fail_at=2), TEST, TRAIN, built, batch_size=4)
     assert {p.name: p.read_bytes() for p in built.iterdir()} == before
     assert list(built.parent.iterdir()) == [built]
+
+
+COLOURED = np.random.default_rng(0).integers(0, 256, (7, 4, 5, 3), dtype=np.uint8)
+
+
+def mirrored_by_torchvision() -> np.ndarray:
+    mirrored = hflip(torch.from_numpy(COLOURED).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+    return np.stack([side for pair in zip(COLOURED, mirrored, strict=True) for side in pair])
+
+
+def test_each_image_is_followed_by_its_mirror_image() -> None:
+    np.testing.assert_array_equal(both_sides(COLOURED), mirrored_by_torchvision())
+    assert len(Mirrored(COLOURED)) == 14
+
+
+@given(st.integers(0, 16), st.integers(0, 16))
+def test_a_slice_is_a_slice_of_the_whole(start: int, stop: int) -> None:
+    np.testing.assert_array_equal(Mirrored(COLOURED)[start:stop], mirrored_by_torchvision()[start:stop])
+
+
+def test_points_have_no_sides() -> None:
+    with pytest.raises(TypeError, match="float32"):
+        Mirrored(np.zeros((4, 2), np.float32))
+
+
+def test_both_sides_are_standardised_together(tmp_path):
+    """A white half-plane on the left: with the mirror images its mean is the same in every column."""
+    images = np.zeros((6, 4, 5, 1), np.uint8)
+    images[:, :, :2] = np.array([0, 50, 100, 150, 200, 250], np.uint8)[:, None, None, None]
+    build_cache(Affine(), Mirrored(images), TEST, tmp_path / "cache", batch_size=5)
+    cache = open_cache(tmp_path / "cache")
+    both = np.stack([side for image in images for side in (image, np.fliplr(image))])
+    mean, std = moments(encoded(both))
+    assert cache.sides == 2
+    np.testing.assert_allclose(cache.train, (encoded(both) - mean[:, None, None]) / std[:, None, None], atol=1e-5)
+    np.testing.assert_allclose(cache.test, (encoded(TEST) - mean[:, None, None]) / std[:, None, None], atol=1e-5)
+    average = cache.extent().mean
+    torch.testing.assert_close(average, average.flip(-1))
+    assert json.loads((tmp_path / "cache" / "statistics.json").read_text())["counts"] == {"train": 12, "test": 11}
+
+
+@pytest.mark.parametrize("sides", [0, 3, "two", True])
+def test_sides_that_cannot_be_name_the_file(built, sides):
+    file = built / "statistics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "sides": sides}))
+    fault = error_of(built)
+    assert f"{file}: sides" in fault
+    assert repr(sides) in fault
 
 
 def test_points_are_standardised_per_column(tmp_path):

@@ -110,6 +110,25 @@ def test_a_killed_training_loses_at_most_an_interval_and_ends_as_if_nothing_had_
     assert list(Path("checkpoints").iterdir()) == []
 
 
+def test_a_killed_training_has_the_averages_of_one_that_was_not_and_the_model_of_one_without(
+    workspace: Path, steps: Callable[..., int]
+) -> None:
+    expected, kept = sha256_file(MODEL), paths.snapshots("laplace") / "ema"
+    assert not kept.exists()
+    change("train", ema={"snapshots": 6})
+    train_laplace()
+    averages = hashes(kept)
+    assert sorted(averages) == [f"{step:09d}.safetensors" for step in (3, 7, 10, 13, 17, 20)]
+    assert sha256_file(MODEL) == expected
+    shutil.rmtree(paths.snapshots("laplace"))
+    steps(train_laplace, kill_after=15)
+    assert steps(train_laplace) == STEPS - CHECKPOINT
+    assert hashes(kept) == averages
+    change("train", ema=None)
+    train_laplace()
+    assert not kept.exists()
+
+
 @pytest.mark.parametrize(
     ("values", "rows"),
     [
@@ -145,6 +164,7 @@ def test_another_number_of_threads_goes_on_too(workspace: Path, steps: Callable[
     ("section", "values", "reason"),
     [
         ("train", {"lr": 2e-3}, "settings.train.lr"),
+        ("train", {"ema": {"sigma_rel": [0.1]}}, "settings.train.ema"),
         ("train", {"export": "best"}, "settings.train.eval_every, settings.train.export"),
         ("noise_options", {"laplace": {"distribution": "gumbel"}}, "settings.noise.name"),
     ],

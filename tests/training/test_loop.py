@@ -308,6 +308,24 @@ def test_reported_loss_is_the_mean_since_the_last_report() -> None:
     assert [report.loss for report in third] == pytest.approx(expected, rel=1e-6)
 
 
+def test_an_item_has_one_of_its_sides_in_each_batch() -> None:
+    """In an epoch every item comes once, with a side that is drawn; over all epochs it comes with both."""
+    seen: list[int] = []
+
+    def fetch(index: Any) -> tuple[Tensor, Tensor]:
+        seen.extend(index.tolist())
+        return line(index)
+
+    config = replace(CONFIG, max_steps=16 * 12)
+    torch.manual_seed(0)
+    model = nn.Linear(2, 1)
+    list(fit(model, EMA(model, 0.9), Task(squared_error, Split(32, fetch, sides=2), LINE), config, seed=0))
+    rows = np.array(seen[: 12 * 64]).reshape(-1, 32)
+    for epoch in rows:
+        assert sorted(epoch // 2) == list(range(32))
+    assert {*rows.ravel()} == set(range(64))
+
+
 @pytest.mark.parametrize("warmup", [0, 4])
 def test_the_optimiser_takes_the_scheduled_learning_rate(warmup: int) -> None:
     """Adam's first step moves every weight by the learning rate, whatever the gradient."""

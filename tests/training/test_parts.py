@@ -30,18 +30,19 @@ from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
+from ngldm.training.tracks import Tracks
 
 DATA = torch.randn(90, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def train(out, accumulate=1, until=100, root=None, **options):
+def train(out, accumulate=1, until=100, root=None, sides=1, **options):
     diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 50), objective="x0", **options)
     torch.manual_seed(0)
     network = UNet(1, UNetSettings((4, 8), 1, (1,), 4, dropout=0.2), 50, options.get("stein_head", "none"))
-    ema = EMA(network, 0.99)
+    ema = EMA(network, 0.99, Tracks(network, (0.1,), (50, 100), Path(f"{out}-ema")))
     config = FitConfig(100, 12, 2e-3, warmup_steps=5, log_every=50, eval_every=50, accumulate_steps=accumulate)
     checkpointer = root and Checkpointer(Path(root), "training", {}, 40)
-    task = Task(diffusion.loss, Split.of(DATA), Split.of(DATA[:29]))
+    task = Task(diffusion.loss, Split.of(DATA, sides), Split.of(DATA[:29]))
     for report in fit(network, ema, task, config, seed=3, checkpointer=checkpointer):
         if report.step == until:
             break
@@ -52,6 +53,7 @@ TOGETHER = """
 processes.start(60.0)
 train("../two-plain", stein_head="element")
 train("../two-coupled", accumulate=2, coupling="minibatch_ot")
+train("../two-sides", until=50, sides=2)
 train("../two-resumed", root="../one", stein_head="element")
 train("../two-stopped", until=50, root="../two", stein_head="element")
 processes.stop()
@@ -65,21 +67,26 @@ def apart(one: Path, two: Path) -> float:
     """The largest relative difference, in the norm, of a tensor in two files, and of the figures of the last report."""
     (ours, about), (theirs, said) = load_tensors(one), load_tensors(two)
     differences = [float((ours[key] - theirs[key]).norm() / ours[key].norm()) for key in ours]
-    figures = zip(about["figures"], said["figures"], strict=True)
+    figures = zip(about.get("figures", ()), said.get("figures", ()), strict=True)
     return max(*differences, *(abs(a - b) / abs(a) for a, b in figures))
 
 
 def test_a_run_does_not_depend_on_the_number_of_processes(tmp_path: Path, together: Callable[..., list[Any]]) -> None:
     train(tmp_path / "plain", stein_head="element")
     train(tmp_path / "coupled", coupling="minibatch_ot")
+    train(tmp_path / "sides", until=50, sides=2)
     train(tmp_path / "stopped", until=50, root=tmp_path / "one", stein_head="element")
     for done in together(TRAINING + TOGETHER):
         assert done.returncode == 0, done.stderr
     assert apart(tmp_path / "plain", tmp_path / "two-plain") < 1e-5
     assert apart(tmp_path / "coupled", tmp_path / "two-coupled") < 1e-5
+    assert apart(tmp_path / "sides", tmp_path / "two-sides") < 1e-4  # a batch of other sides would show by far
     assert apart(tmp_path / "plain", tmp_path / "two-resumed") < 1e-5  # one process until step 40, then two
     train(tmp_path / "resumed", root=tmp_path / "two", stein_head="element")  # and two, then one
     assert apart(tmp_path / "plain", tmp_path / "resumed") < 1e-5
+    for step, runs in ((50, ("two-plain", "two-stopped")), (100, ("two-plain", "two-resumed", "resumed"))):
+        snapshots = [tmp_path / f"{run}-ema" / f"{step:09d}.safetensors" for run in ("plain", *runs)]
+        assert max(apart(snapshots[0], other) for other in snapshots[1:]) < 1e-5
     assert apart(tmp_path / "plain", tmp_path / "stopped") > 1e-3  # the measure sees a training of half the steps
 
 

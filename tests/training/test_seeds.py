@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ngldm.training.seeds import HELD, batch_indices, scattered, stream_seed
+from ngldm.training.seeds import HELD, batch_indices, batch_sides, scattered, stream_seed
 
 sizes = st.integers(1, 40)
 batch_sizes = st.integers(1, 90)  # larger than the data, too
@@ -31,6 +31,16 @@ def test_batches_lie_end_to_end_and_each_epoch_is_a_permutation(size: int, batch
         epoch = stream[start : start + size]
         expected = np.arange(size) if len(epoch) == size else np.unique(epoch)
         np.testing.assert_array_equal(np.sort(epoch), expected)
+
+
+def test_sides_are_equally_likely_and_differ_from_step_to_step() -> None:
+    """Counts of 64000 fair coins, and of the pairs of neighbours and of steps, by the binomial test."""
+    drawn = np.stack([batch_sides(64, 2, 0, step) for step in range(1000)])
+    for heads in (drawn, drawn[:, 1:] ^ drawn[:, :-1], drawn[1:] ^ drawn[:-1]):
+        assert set(np.unique(heads)) == {0, 1}
+        assert stats.binomtest(int(heads.sum()), heads.size).pvalue > 1e-4
+    np.testing.assert_array_equal(batch_sides(64, 2, 0, 7), drawn[7])
+    assert (batch_sides(64, 2, 1, 7) != drawn[7]).any()
 
 
 @given(sizes, batch_sizes, seeds, st.integers(0, 50))

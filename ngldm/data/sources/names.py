@@ -32,6 +32,11 @@ SOURCE_OPTIONS: dict[str, dict[str, bool]] = {
 }
 FIXED_SHAPES = {"digits": (1, 8, 8), "cifar10": (3, 32, 32), "fashion_mnist": (1, 28, 28)}  # (C, H, W)
 LATENT_TYPES = ("float32", "float16")  # on disk, of data sets that pass by in shards
+UNMIRRORED = {  # data sets to which no mirror image belongs, and why
+    "digits": "a mirrored digit is not a digit",
+    "fashion_mnist": "its shoes all point to the left",
+    "points": "points have no left and right",
+}
 TAILS = ("gaussian", "student_t", "stable")  # of the modes of a synthetic law of points
 DOWNLOADED = tuple(name for name, options in SOURCE_OPTIONS.items() if "mirror" in options)
 
@@ -40,6 +45,16 @@ def image_shape(name: str, size: int | None, channels: int | None) -> tuple[int,
     """(C, H, W) of the images of a data set with these options."""
     side = size or 0
     return FIXED_SHAPES.get(name, (1 if name == "photographs" else channels or 0, side, side))
+
+
+def check_flips(name: str) -> None:
+    """Check that the mirror images of a data set's images can belong to it. For your own images you say so yourself.
+
+    Raises:
+        InputError: they cannot.
+    """
+    if reason := UNMIRRORED.get(name):
+        raise InputError(f"latents.flips: true does not fit the data set {name!r}: {reason}")
 
 
 def check_source(name: str, options: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ngldm.data.sources.names import check_flips
 from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
 from ngldm.io.errors import InputError, require_name
 from ngldm.io.files import read_bytes
@@ -162,6 +163,8 @@ class Params(Section):
     def _latents_fit_the_data(self) -> "Params":
         if self.latents.dtype != "float32" and self.dataset.keep_pixels is not False:
             raise ValueError(f"latents.dtype: {self.latents.dtype!r} needs dataset.keep_pixels false")
+        if self.latents.flips:
+            check_flips(self.dataset.name)
         return self
 
     @model_validator(mode="after")

@@ -27,7 +27,7 @@ from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
-from ngldm.training.names import LR_SCHEDULES, PRECISIONS
+from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,11 @@ MAX_SNAPSHOTS = 200  # each is a complete model file
 # Without "-", which separates noise from sampler, and without ".", at which DVC splits the names of params.
 LABEL = "[A-Za-z0-9][A-Za-z0-9_]*"
 Label = Annotated[str, Field(pattern=f"^{LABEL}$", max_length=MAX_NAME)]
+
+
+def not_set(value: object) -> bool:
+    """Leaves an option that is off out of what is fingerprinted and recorded: what it could change is as it was."""
+    return not value
 
 
 class Section(BaseModel):
@@ -94,6 +99,25 @@ class Fit(Section):
         return self
 
 
+class EMAParams(Section):
+    """Averages kept beside that of ema_decay, so that any length can be had after the training (docs/howto-ema.md)."""
+
+    sigma_rel: Annotated[list[float], Field(min_length=1, max_length=4)] = Field(
+        default=[0.05, 0.1], description="relative lengths of the averages that are kept, each above 0, at most 0.2887"
+    )
+    snapshots: Annotated[int, Field(ge=1, le=MAX_SNAPSHOTS)] = Field(
+        default=20, description="number of snapshots of these averages, each of the network's size for each length"
+    )
+
+    @model_validator(mode="after")
+    def _lengths_are_possible(self) -> "EMAParams":
+        for index, length in enumerate(self.sigma_rel):
+            check_length(length, f"sigma_rel.{index}")
+            if length in self.sigma_rel[:index]:
+                raise ValueError(f"sigma_rel.{index}: {length} is listed twice")
+        return self
+
+
 class TrainParams(Fit):
     checkpoint_every: Steps = Field(description="steps between two saves; a crash loses at most that many")
     export: Literal["last", "best"] = Field(
@@ -101,6 +125,11 @@ class TrainParams(Fit):
     )
     snapshot_every: int = Field(
         ge=0, le=MAX_STEPS, description="steps between two models kept for the stage curve; 0 keeps none"
+    )
+    ema: EMAParams | None = Field(
+        default=None,
+        exclude_if=not_set,
+        description="keep power-function averages with snapshots, for another length later; null keeps none",
     )
 
     @model_validator(mode="after")
@@ -183,6 +212,12 @@ class LatentsParams(Section):
     batch_size: Batch = Field(description="images per call of the encoder")
     dtype: Annotated[str, OneOf(LATENT_TYPES)] = Field(
         default="float32", description="of the training latents on disk; float16 needs dataset.keep_pixels false"
+    )
+    flips: bool = Field(
+        default=False,
+        exclude_if=not_set,
+        description="also the mirror image (left and right swapped) of each training image, where it could be an image "
+        "of the data set; training draws a side each time",
     )
 
 

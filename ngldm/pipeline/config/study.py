@@ -36,8 +36,8 @@ class StudyVariant(Section):
     schedule: dict[str, Any] = Field(default_factory=dict, description="replaces these keys of schedule")
     train: dict[str, Any] = Field(
         default_factory=dict,
-        description="replaces these keys of train; not checkpoint_every, export and snapshot_every, which the study "
-        "does not use",
+        description="replaces these keys of train; not checkpoint_every, ema, export and snapshot_every, which the "
+        "study does not use",
     )
     dataset: dict[str, Any] = Field(
         default_factory=dict,

@@ -102,7 +102,7 @@ class Bench:
         behind |= own_noise(**training.settings["noise"]) | own_network(model.network_kind)
         model = model.to(self.device)
         with resumable(training.label, training.label, behind, config.checkpoint_every) as checkpointer:
-            task = Task(model.diffusion.loss, Split.of(self.cache.train))
+            task = Task(model.diffusion.loss, Split.of(self.cache.train, self.cache.sides))
             steps = fit(
                 *(model.network, ema, task, config),
                 seed=training.seed,

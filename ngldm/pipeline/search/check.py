@@ -16,7 +16,7 @@ from ngldm.sampling.samplers import network_calls
 
 SECTIONS = ("diffusion", "mlp", "schedule", "train", "unet")  # what a training reads, and nothing before it
 # Of the section train. They change no score of a search, or only by rounding; rungs are multiples of log_every.
-WITHOUT_EFFECT = ("accumulate_steps", "checkpoint_every", "eval_every", "export", "log_every", "snapshot_every")
+WITHOUT_EFFECT = ("accumulate_steps", "checkpoint_every", "ema", "eval_every", "export", "log_every", "snapshot_every")
 NEEDED = ("method", "num_inference_steps")  # what all settings of a sampler have
 
 
@@ -63,7 +63,7 @@ def _check_effect(space: Space, unused: str) -> None:
             raise InputError(
                 f"space.{key}: has no effect; {'points' if unused == 'unet' else 'images'} have another network"
             )
-        if section == "train" and name in WITHOUT_EFFECT:
+        if section == "train" and name.split(".")[0] in WITHOUT_EFFECT:
             raise InputError(f"space.{key}: has no effect on a score; set it in overrides")
 
 

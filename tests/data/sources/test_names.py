@@ -2,7 +2,7 @@
 
 import pytest
 
-from ngldm.data.sources.names import SOURCE_OPTIONS, check_source, image_shape
+from ngldm.data.sources.names import SOURCE_OPTIONS, check_flips, check_source, image_shape
 from ngldm.data.sources.registry import SOURCES, make_dataset
 from ngldm.io.errors import InputError
 
@@ -26,6 +26,19 @@ def test_an_option_of_another_data_set_is_named():
         InputError, match=r"^mirror: not an option of data set 'digits'; its options are \['long_tail', 'test_size'\]$"
     ):
         check_source("digits", {"test_size": 297, "mirror": "x/"})
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("digits", "mirrored digit"), ("fashion_mnist", "shoes"), ("points", "left")]
+)
+def test_mirror_images_that_do_not_belong_to_a_data_set_are_refused_with_the_reason(name, reason):
+    with pytest.raises(InputError, match=rf"latents\.flips: true does not fit the data set '{name}': .*{reason}"):
+        check_flips(name)
+
+
+def test_mirror_images_of_photographs_and_of_ones_own_images_are_allowed():
+    for name in ("cifar10", "photographs", "image_folder", "huggingface", "webdataset"):
+        check_flips(name)
 
 
 def test_a_missing_option_is_named():

@@ -12,7 +12,7 @@ from ngldm.data.dataset import open_dataset
 from ngldm.data.latents import open_cache
 from ngldm.data.results.study import StudyRow
 from ngldm.io.errors import InputError
-from ngldm.io.items import Items, Rows
+from ngldm.io.items import Items
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.models import fresh_model
@@ -57,10 +57,12 @@ class Score:
     further: dict[str, float] = field(default_factory=dict)
 
 
-def train_model(model: Model, latents: Rows, config: FitSettings, seed: int, device: torch.device | str) -> None:
+def train_model(
+    model: Model, latents: Split[torch.Tensor], config: FitSettings, seed: int, device: torch.device | str
+) -> None:
     """Train the model's untrained network in place. Afterwards it has the averaged weights."""
     ema = EMA(model.network, config.ema_decay)
-    for _ in fit(model.network, ema, Task(model.diffusion.loss, Split.of(latents)), config, seed=seed, device=device):
+    for _ in fit(model.network, ema, Task(model.diffusion.loss, latents), config, seed=seed, device=device):
         pass
     model.network.load_state_dict(ema.model.state_dict())
     model.network.eval()
@@ -189,7 +191,7 @@ def compute_rows(job: Job, device: str) -> list[StudyRow]:
             return [_row(job, Score(NOTHING, 0, 0, value, 0.0, others))]
         cache = open_cache(inputs.latents)
         model = fresh_model(job.settings, job.seed, data, cache, inputs.autoencoder).to(device)
-        train_model(model, cache.train, job.train, job.seed, device)
+        train_model(model, Split.of(cache.train, cache.sides), job.train, job.seed, device)
         scores = score_samplers(model, job.samplers, scorer=scorer, further=further, **job.scoring)
         return [_row(job, score) for score in scores]
 

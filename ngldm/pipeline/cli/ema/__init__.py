@@ -1,0 +1,1 @@
+"""`ngldm ema`: models whose weights are averages of another length."""
