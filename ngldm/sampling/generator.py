@@ -6,10 +6,13 @@ from os import PathLike
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ngldm.diffusion.classes import Asked, given
 from ngldm.diffusion.forward import AnnealedMarginal
+from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
 from ngldm.io import processes
 from ngldm.io.device import free_memory, resolve_device
@@ -19,8 +22,9 @@ from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
+from ngldm.sampling.guidance import denoised_at
 from ngldm.sampling.names import adds_noise
-from ngldm.sampling.options import SamplingOptions, check_sampler
+from ngldm.sampling.options import SamplingOptions, check_classes, check_sampler, make_guidance
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import annealed_ddim, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
@@ -57,11 +61,27 @@ def sample_latents(
     source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    network, target = diffusion.predictor(model.network), diffusion.objective.target
-    denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head)
+    guidance = make_guidance(options, diffusion.predictor(model.network))
+    if guidance is not None:
+        guidance.require_used(diffusion.schedule, denoised_at(options.method, timesteps))
+    network, target = diffusion.predictor(_of_class(model, seeds, options)), diffusion.objective.target
+    denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head, guidance)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
+
+
+def _of_class(model: Model, seeds: Sequence[ImageSeed], options: SamplingOptions) -> Network:
+    """The network for the classes of the images with these seeds; of a model without classes the network as it is.
+
+    Raises:
+        InputError: the model has no classes, or not those that are asked for.
+    """
+    check_classes(model.classes, options)
+    if model.classes is None:
+        return model.network
+    labels = model.classes.labels([index for _, index in seeds], options.classes)
+    return given(model.network, labels.to(model.device))
 
 
 def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[..., Tensor]:
@@ -83,7 +103,8 @@ class Generator:
     Image i of a seed depends on (seed, i) and not on the other images, up to the network's rounding, which may differ
     between batch sizes.
 
-    The options of all methods here are those of `SamplingOptions`, and the sampler's own (eta, variance, refresh).
+    The options of all methods here are those of `SamplingOptions`, such as `classes` and `guidance_scale` for a model
+    with classes, and the sampler's own (eta, variance, refresh).
     Without `method`, the best known sampler of the model's noise is used.
 
     Args:
@@ -97,10 +118,32 @@ class Generator:
         """What the chosen options mean for this model.
 
         Raises:
-            InputError: an unknown method, or an option that it does not have.
+            InputError: an unknown method, or an option that it does not have; classes that the model does not have.
         """
         diffusion = self.model.diffusion
-        return SamplingOptions.choose(diffusion.noise.name, diffusion.schedule.num_train_timesteps, chosen)
+        made = SamplingOptions.choose(diffusion.noise.name, diffusion.schedule.num_train_timesteps, chosen)
+        check_classes(self.model.classes, made)
+        make_guidance(made, self.model.network)  # it checks the ranges
+        return made
+
+    def labels(self, num_images: int, first: int = 0, classes: Asked | None = None) -> NDArray[np.int64] | None:
+        """The classes (num_images,) of the images that `sample` makes with these arguments; None without classes.
+
+        Raises:
+            InputError: the model has no such class.
+        """
+        known = self.model.classes
+        if known is None:
+            return None
+        found: NDArray[np.int64] = known.labels(range(first, first + num_images), classes).numpy()
+        return found
+
+    def network_calls(self, options: SamplingOptions) -> int:
+        """Network calls per image: a guided step makes two for one."""
+        schedule = self.model.diffusion.schedule
+        steps = inference_timesteps(schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max)
+        asked, guidance = denoised_at(options.method, steps), make_guidance(options, self.model.network)
+        return len(asked) + (0 if guidance is None else sum(guidance.applies(schedule, t) for t in asked))
 
     def batch_size(self, num_images: int) -> int:
         """Images per network call that half of the free memory holds, at most `num_images`."""

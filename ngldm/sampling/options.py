@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ngldm.diffusion.classes import Asked, Classes
 from ngldm.diffusion.forward import AnnealedMarginal
+from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
-from ngldm.sampling.best import Option, best_sampler
-from ngldm.sampling.names import check_annealed, check_coupling, check_settings
+from ngldm.io.errors import InputError
+from ngldm.sampling.best import Option, Scalar, best_sampler
+from ngldm.sampling.guidance import Guidance
+from ngldm.sampling.names import GUIDANCE, check_annealed, check_coupling, check_settings
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,10 @@ class SamplingOptions:
             means the default of `X0Handling`.
         start_noise, step_noise: the distributions of x_T and of the noise of the steps (`ngldm.sampling.randomness`).
             None means the choice that fits the model's noise.
+        classes: of a model with classes: a name, a number or several of them; image number i gets number i mod n of
+            these n. None means the proportions of the training images (`ngldm.diffusion.classes.Classes.labels`).
+        guidance_scale, guidance_rescale, guidance_sigma_min, guidance_sigma_max: of `ngldm.sampling.guidance.Guidance`.
+            A scale of None means 1, the conditional model.
         own: the method's own options: eta (ddim, stein), variance (ancestral), refresh (posterior).
 
     Raises:
@@ -36,7 +44,12 @@ class SamplingOptions:
     x0_limit: float | None = None
     start_noise: str | None = None
     step_noise: str | None = None
-    own: Mapping[str, Option] = field(default_factory=dict)
+    classes: Asked | None = None
+    guidance_scale: float | None = None
+    guidance_rescale: float | None = None
+    guidance_sigma_min: float | None = None
+    guidance_sigma_max: float | None = None
+    own: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         common = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "own"}
@@ -83,3 +96,39 @@ def check_sampler(diffusion: Diffusion, method: str, noisy: bool, key: str = "sa
         check_annealed(diffusion.noise.name, method, noisy, key)
     if method == "stein":
         diffusion.stein_head.require_k_bar(key)
+
+
+def check_classes(classes: Classes | None, options: SamplingOptions) -> None:
+    """Check that a model has the classes that the options ask for, and that it can be guided.
+
+    Raises:
+        InputError: it cannot, or there is no such class.
+    """
+    asked = "guidance_scale" if options.guidance_scale is not None else "classes"
+    if classes is None:
+        if options.guidance_scale is not None or options.classes is not None:
+            raise InputError(f"{asked}: the model has no classes; train one with network.num_classes auto")
+        return
+    if options.classes is not None:
+        classes.numbers(options.classes)
+    if options.guidance_scale not in (None, 1.0) and classes.label_dropout == 0.0:
+        raise InputError(
+            f"guidance_scale: {options.guidance_scale}, but the model was trained with network.label_dropout 0 and "
+            "knows no prediction without a class; use 1, or train it with 0.1"
+        )
+
+
+def make_guidance(options: SamplingOptions, unconditional: Network) -> Guidance | None:
+    """The guidance of the options; None if there is none.
+
+    Args:
+        unconditional: see `Guidance`.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    if options.guidance_scale is None:
+        return None
+    chosen = {key.removeprefix("guidance_"): getattr(options, key) for key in GUIDANCE}
+    given = {key: value for key, value in chosen.items() if value is not None}
+    return Guidance(unconditional, options.guidance_scale, **given)

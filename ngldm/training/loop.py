@@ -49,6 +49,18 @@ class Split(Generic[Batch]):
             return Split(len(items), lambda index: items[torch.from_numpy(index)])
         return Split(len(items), lambda index: torch.from_numpy(items[index]))
 
+    @staticmethod
+    def labelled(items: Tensor | Rows, labels: NDArray[np.int64]) -> "Split[tuple[Tensor, Tensor]]":
+        """Items with their labels (N,), for a loss whose batch is both.
+
+        Raises:
+            InputError: not as many labels as items.
+        """
+        if len(labels) != len(items):
+            raise InputError(f"labels: {len(labels)} for {len(items)} items; there must be one for each")
+        plain = Split.of(items)
+        return Split(plain.size, lambda index: (plain.fetch(index), torch.from_numpy(labels[index])))
+
 
 @dataclass(frozen=True)
 class Task(Generic[Batch]):
