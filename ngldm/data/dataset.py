@@ -7,12 +7,13 @@ there is also shards.json (`ngldm.data.sources.shards.manifest`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ngldm.data.class_names import class_names
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
 from ngldm.io.images import open_array, require_images
@@ -56,6 +57,7 @@ class Dataset:
         held_out, held_out_labels: training images that generative models do not see (`dataset.long_tail`), for the
             network that measures; None in most data sets.
         total: number of training images if `train` is a sample of them, else None.
+        named: of the classes, if the data set was opened (`open_dataset`).
     """
 
     name: str
@@ -67,6 +69,12 @@ class Dataset:
     held_out: Items | None = None
     held_out_labels: NDArray[np.int64] | None = None
     total: int | None = None
+    named: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class: its number, if it has no other."""
+        return self.named or tuple(str(number) for number in range(self.num_classes))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -144,7 +152,7 @@ def open_dataset(path: Path) -> Dataset:
     for key, found in _counts(dataset).items():
         if key in about and entry(about, key, int, file) != found:
             raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
-    return dataset
+    return replace(dataset, named=class_names(path, dataset.name, dataset.num_classes))
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

@@ -22,11 +22,10 @@ from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
-from ngldm.sampling.guidance import denoised_at
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_classes, check_sampler, make_guidance
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import annealed_ddim, get_sampler
+from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.stein import stein_with
 from ngldm.sampling.timesteps import Callback, Step, inference_timesteps

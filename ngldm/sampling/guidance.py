@@ -94,8 +94,3 @@ def sigma(schedule: Schedule, t: int) -> float:
 def _deviation(x0: Tensor) -> Tensor:
     """The standard deviation over the elements of each image: (B, 1, ...)."""
     return x0.std(dim=tuple(range(1, x0.ndim)), keepdim=True)
-
-
-def denoised_at(method: str, timesteps: list[int]) -> list[int]:
-    """The timesteps at which a sampler asks the denoiser: heun asks twice in every step but the last."""
-    return [*timesteps, *timesteps[1:]] if method == "heun" else timesteps

@@ -75,7 +75,7 @@ def test_the_guided_noise_is_the_score_of_the_sharpened_law(objective, scale):
 
 
 def test_a_guided_sampler_follows_the_ode_of_the_guided_score():
-    """Heun in 377 steps of one each against scipy on dx/dt = f x - g^2 / 2 score, with f and g by differences of the schedule."""
+    """Heun at every timestep, against scipy on d/dt (a x_0 + b eps) with the guided x_0 and eps."""
     signal, noise = (np.asarray(values, dtype=np.float64) for values in (SCHEDULE.signal, SCHEDULE.noise))
     grid = np.arange(401.0)
     scale, first, last = 2.0, 380, 4
