@@ -10,6 +10,7 @@ from ngldm import __version__
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
 from ngldm.pipeline.cli.exchange import export, importing
+from ngldm.pipeline.cli.guidance import sweep
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.dataset.source import relative_note, require_source
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
@@ -93,6 +94,7 @@ app.add_typer(search.app, name="search")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))
+app.command(name="guidance")(quietable(sweep.guidance))
 app.command(name="export")(export.export)
 app.command(name="import")(importing.import_)
 app.command(name="fid")(fid.fid)
