@@ -1,13 +1,10 @@
 """Stage `evaluate@<noise>`: score the images of all samplers of one noise. MLflow gets scores and pictures."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.data.results.samples import asked_classes, load_samples
@@ -15,7 +12,7 @@ from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
-from ngldm.io.items import Items, are_points, noun
+from ngldm.io.items import Items, noun
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
@@ -28,8 +25,7 @@ from ngldm.scoring.asked.scores import asked_scores, check_asked
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
-from ngldm.scoring.further.classes import class_scores
-from ngldm.scoring.further.scores import beside_points, further_scores
+from ngldm.scoring.further.scores import beside_points, class_scores, further_scores
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -46,17 +42,16 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     all_features = measure(noise, {sampler: images for sampler, (images, _) in sets.items()}, scorer, config.batch_size)
     if not processes.is_main():
         return
-    scores, asked = {}, classes_of_images(noise, sets)
+    scores = {}
     for sampler, (images, _) in sets.items():
         features = all_features[sampler]
         with progress(f"scores {noise} {sampler}", STEPS, "scores") as advance:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
         further = further_scores(workspace.FURTHER, *compared, config.neighbours)
-        further |= asked_scores(scorer, features, config)
-        if sampler in asked:
-            further |= class_scores(workspace.FURTHER, features, asked[sampler][: scorer.count])
-        scores[sampler] = replace(found, further=further)
+        asked = asked_classes(workspace.samples(noise, sampler))
+        own = asked_scores(scorer, features, config) | class_scores(workspace.FURTHER, images, features, asked)
+        scores[sampler] = replace(found, further={**further, **own})
     beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}
@@ -86,14 +81,6 @@ def measure(noise: str, sets: dict[str, Items], scorer: Scorer, batch_size: int)
                 batches = extract_spread(scorer.extractor, images[: scorer.count], batch_size, advance, kept)
                 found[sampler] = list(batches)
     return {sampler: torch.cat(batches) for sampler, batches in found.items() if batches}
-
-
-def classes_of_images(noise: str, sets: Mapping[str, tuple[Items, Items]]) -> dict[str, NDArray[np.int64]]:
-    """The classes that were asked of each sampler's images; nothing without classes, and for points."""
-    asked = {sampler: asked_classes(workspace.samples(noise, sampler)) for sampler in sets}
-    return {
-        sampler: labels for sampler, labels in asked.items() if labels is not None and not are_points(sets[sampler][0])
-    }
 
 
 def same_number(counts: dict[str, int]) -> int:

@@ -2,17 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ngldm.data.results.samples import CLASSES
+from ngldm.data.results.samples import CLASSES, write_items
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_json
 from ngldm.io.images import save_png
-from ngldm.io.items import Items, class_picture, noun
+from ngldm.io.items import class_picture, noun
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
@@ -22,8 +21,6 @@ from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, d
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.generator import Generator, load
 from ngldm.sampling.randomness import start_choice
-
-SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
 
 
 def sample(
@@ -64,7 +61,7 @@ def sample(
                 return
             labels = generator.labels(config.num_images)
             with atomic_directory(workspace.samples(noise, sampler)) as folder:
-                first = join_batches(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
+                first = write_items(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
                 seconds = time.perf_counter() - start
                 frames = generator.trajectory(
                     config.trajectory_images, config.trajectory_frames, config.seed, **options
@@ -85,18 +82,6 @@ def sample(
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     shown = {noun(empty): config.num_images, "network calls per image": calls}
     summary(title, {**shown, "time": duration(seconds), "folder": workspace.samples(noise, sampler)})
-
-
-def join_batches(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
-    """Write all batches into one array (count, ...) of the type of `like`. Returns the first items."""
-    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
-    done = 0
-    for batch in batches:
-        items[done : done + len(batch)] = batch
-        done += len(batch)
-    items.flush()
-    first: Items = np.array(items[:SHOWN])
-    return first
 
 
 main = command(sample, many=True)

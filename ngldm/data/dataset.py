@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ngldm.data.class_names import class_names
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
 from ngldm.io.images import open_array, require_images
@@ -26,7 +25,15 @@ Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 ABOUT = "points.json"
 SHARDS = "shards.json"  # of a data set whose training images are not all kept as pixels
+LAYOUT = "layout.json"  # of a data set that comes from folders; it names the classes
 MAX_CLASSES = 1_000_000  # the classifier has an output for each class
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "fashion_mnist": (
+        *("t-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,19 @@ def open_dataset(path: Path) -> Dataset:
         if key in about and entry(about, key, int, file) != found:
             raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
     return replace(dataset, named=class_names(path, dataset.name, dataset.num_classes))
+
+
+def class_names(folder: Path, name: str, count: int) -> tuple[str, ...]:
+    """`count` different names; the classes' numbers if nothing names as many.
+
+    Args:
+        folder: of the data set.
+        name: of the data set.
+    """
+    names = CLASS_NAMES.get(name, ())
+    if (folder / LAYOUT).is_file():
+        names = tuple(str(kind["name"]) for kind in entry(read_json(folder / LAYOUT), "classes", list))
+    return names if len(set(names)) == len(names) == count else tuple(str(number) for number in range(count))
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

@@ -11,7 +11,7 @@ from ngldm.diffusion.objective import predict_eps, predict_x0
 from ngldm.diffusion.schedules import Schedule
 from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError, unknown
-from ngldm.sampling.guidance import Guidance
+from ngldm.sampling.classes.guidance import Guidance
 from ngldm.sampling.names import X0_HANDLINGS
 
 

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from ngldm.diffusion.classes import Asked, given
+from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
-from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
 from ngldm.io import processes
 from ngldm.io.device import free_memory, resolve_device
@@ -21,9 +20,10 @@ from ngldm.io.items import Items
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
+from ngldm.sampling.classes.choice import check_classes, make_guidance, of_class
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
-from ngldm.sampling.options import SamplingOptions, check_classes, check_sampler, make_guidance
+from ngldm.sampling.options import SamplingOptions, check_sampler
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
@@ -63,24 +63,11 @@ def sample_latents(
     guidance = make_guidance(options, diffusion.predictor(model.network))
     if guidance is not None:
         guidance.require_used(diffusion.schedule, denoised_at(options.method, timesteps))
-    network, target = diffusion.predictor(_of_class(model, seeds, options)), diffusion.objective.target
+    network, target = diffusion.predictor(of_class(model, seeds, options)), diffusion.objective.target
     denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head, guidance)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
-
-
-def _of_class(model: Model, seeds: Sequence[ImageSeed], options: SamplingOptions) -> Network:
-    """The network for the classes of the images with these seeds; of a model without classes the network as it is.
-
-    Raises:
-        InputError: the model has no classes, or not those that are asked for.
-    """
-    check_classes(model.classes, options)
-    if model.classes is None:
-        return model.network
-    labels = model.classes.labels([index for _, index in seeds], options.classes)
-    return given(model.network, labels.to(model.device))
 
 
 def _fit_sampler(diffusion: Diffusion, options: SamplingOptions) -> Callable[..., Tensor]:

@@ -28,7 +28,6 @@ COMMON_OPTIONS = (
     "x0_handling",
     "x0_limit",
     "start_noise",
-    "classes",
     "guidance_scale",
     "guidance_rescale",
     "guidance_sigma_min",

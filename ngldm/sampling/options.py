@@ -4,14 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ngldm.diffusion.classes import Asked, Classes
+from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
-from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
-from ngldm.io.errors import InputError
 from ngldm.sampling.best import Option, Scalar, best_sampler
-from ngldm.sampling.guidance import Guidance
-from ngldm.sampling.names import GUIDANCE, check_annealed, check_coupling, check_settings
+from ngldm.sampling.names import check_annealed, check_coupling, check_settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +49,9 @@ class SamplingOptions:
     own: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        common = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "own"}
+        common = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("own", "classes")
+        }
         check_settings({**common, **self.own})
 
     @classmethod
@@ -96,39 +95,3 @@ def check_sampler(diffusion: Diffusion, method: str, noisy: bool, key: str = "sa
         check_annealed(diffusion.noise.name, method, noisy, key)
     if method == "stein":
         diffusion.stein_head.require_k_bar(key)
-
-
-def check_classes(classes: Classes | None, options: SamplingOptions) -> None:
-    """Check that a model has the classes that the options ask for, and that it can be guided.
-
-    Raises:
-        InputError: it cannot, or there is no such class.
-    """
-    asked = "guidance_scale" if options.guidance_scale is not None else "classes"
-    if classes is None:
-        if options.guidance_scale is not None or options.classes is not None:
-            raise InputError(f"{asked}: the model has no classes; train one with network.num_classes auto")
-        return
-    if options.classes is not None:
-        classes.numbers(options.classes)
-    if options.guidance_scale not in (None, 1.0) and classes.label_dropout == 0.0:
-        raise InputError(
-            f"guidance_scale: {options.guidance_scale}, but the model was trained with network.label_dropout 0 and "
-            "knows no prediction without a class; use 1, or train it with 0.1"
-        )
-
-
-def make_guidance(options: SamplingOptions, unconditional: Network) -> Guidance | None:
-    """The guidance of the options; None if there is none.
-
-    Args:
-        unconditional: see `Guidance`.
-
-    Raises:
-        InputError: a value is out of range.
-    """
-    if options.guidance_scale is None:
-        return None
-    chosen = {key.removeprefix("guidance_"): getattr(options, key) for key in GUIDANCE}
-    given = {key: value for key, value in chosen.items() if value is not None}
-    return Guidance(unconditional, options.guidance_scale, **given)

@@ -1,5 +1,8 @@
 """The classes of images: names, proportions, dropped labels, and the loss that learns them."""
 
+from collections import deque
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,9 +11,13 @@ from ngldm.diffusion.classes import Classes
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.model import Model
+from ngldm.model import Model, load_model
 from ngldm.networks.classes import ClassEmbedding
+from ngldm.networks.mlp import MLP, MLPSettings
 from ngldm.noise import make_noise
+from ngldm.training.config import FitConfig
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Split, Task, fit
 
 ANIMALS = Classes(("cat", "dog", "7"), (60, 30, 10))
 
@@ -137,8 +144,6 @@ def model_settings(**changes):
 
 
 def test_classes_are_in_the_model_file(tmp_path):
-    from ngldm.model import load_model
-
     torch.manual_seed(0)
     model = Model.build(model_settings())
     torch.nn.init.normal_(model.network.linear_out.weight)
@@ -153,3 +158,50 @@ def test_classes_are_in_the_model_file(tmp_path):
 def test_a_coupling_across_classes_is_refused():
     with pytest.raises(InputError, match=r"diffusion\.coupling"):
         Model.build(model_settings(diffusion={"objective": "x0", "coupling": "minibatch_ot"}))
+
+
+def test_a_network_learns_the_conditional_means_with_a_class_and_without():
+    """Two classes, each normal: with the class E[x_0 | x_t] is linear, without one a mixture of both lines."""
+    means, spread = torch.tensor([-1.0, 1.0]), 0.3
+    diffusion = Diffusion.make(make_noise("gaussian"), make_schedule("cosine", num_train_timesteps=100), objective="x0")
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, 2, (2000,), generator=generator)
+    data = means[labels][:, None] + spread * torch.randn(2000, 1, generator=generator)
+    torch.manual_seed(0)
+    network = MLP(1, MLPSettings(64, 2), 100, num_classes=2)
+    task = Task(Classes(("a", "b"), (1, 1), 0.3).loss(diffusion), Split.labelled(data, labels.numpy()))
+    ema = EMA(network, 0.98)
+    config = FitConfig(max_steps=700, batch_size=256, lr=5e-3, warmup_steps=20, log_every=700)
+    deque(fit(network, ema, task, config), maxlen=0)
+
+    t = torch.full((201,), 60)
+    a, b = diffusion.schedule.signal[60].float(), diffusion.schedule.noise[60].float()
+    x = torch.linspace(-1.5, 1.5, 201)[:, None]
+    variance = (a * spread) ** 2 + b**2
+    lines = means + a * spread**2 / variance * (x - a * means)  # (201, 2)
+    shares = (-0.5 * (x - a * means) ** 2 / variance).softmax(1)
+    with torch.no_grad():
+        for kind in (0, 1):
+            found = ema.model(x, t, torch.full((201,), kind))[:, 0]
+            likely = shares[:, kind] > 0.02  # elsewhere training has shown hardly any point
+            assert (found - lines[:, kind])[likely].abs().max() < 0.15
+        assert (ema.model(x, t)[:, 0] - (shares * lines).sum(1)).abs().max() < 0.15
+
+
+def test_a_batch_in_parts_trains_the_same_network(diffusion):
+    """So the number of processes changes nothing but rounding: dropped labels are drawn for the whole batch."""
+    found = []
+    for parts in (1, 4):
+        torch.manual_seed(0)
+        network = MLP(2, MLPSettings(16, 1), 20, num_classes=2)
+        data = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
+        task = Task(Classes(("a", "b"), (1, 1), 0.4).loss(diffusion), Split.labelled(data, np.arange(40) % 2))
+        config = FitConfig(max_steps=10, batch_size=8, log_every=10, accumulate_steps=parts)
+        deque(fit(network, EMA(network, 0.9), task, config, seed=3), maxlen=0)
+        found.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_labels_that_do_not_fit_the_items_are_refused():
+    with pytest.raises(InputError, match="labels: 3 for 4 items"):
+        Split.labelled(torch.zeros(4, 2), np.arange(3))

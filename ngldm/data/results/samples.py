@@ -3,6 +3,7 @@
 Those of a model with classes also have classes.npy, the class that was asked of each item.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,19 @@ from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_i
 
 MADE_BY = "the stage `sample`"
 CLASSES = "classes.npy"
+SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
+
+
+def write_items(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
+    """Write all batches into one array (count, ...) of the type of `like`. Returns the first items."""
+    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
+    done = 0
+    for batch in batches:
+        items[done : done + len(batch)] = batch
+        done += len(batch)
+    items.flush()
+    first: Items = np.array(items[:SHOWN])
+    return first
 
 
 def load_samples(path: Path) -> tuple[Items, Items]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ngldm.data.class_names import LAYOUT
-from ngldm.data.dataset import SPLITS
+from ngldm.data.dataset import LAYOUT, SPLITS
 from ngldm.data.sources.finding import SPLIT_ROLES, top
 from ngldm.data.sources.pixels.skips import Skip, printable
 from ngldm.io.errors import InputError

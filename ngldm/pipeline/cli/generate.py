@@ -10,6 +10,13 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.guidance.options import (
+    Class,
+    GuidanceRescale,
+    GuidanceScale,
+    GuidanceSigmaMax,
+    GuidanceSigmaMin,
+)
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
@@ -56,22 +63,11 @@ def generate(
     x0_limit: Annotated[
         float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
     ] = None,
-    class_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class",
-            help="Name or number of a class; several by repeating it, and the images are of each in turn.",
-            show_default="all, in the proportions of the training images",
-        ),
-    ] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(min=0.0, help="Of a model with classes: above 1 for clearer images of a class.")
-    ] = None,
-    guidance_rescale: Annotated[
-        float | None, typer.Option(min=0.0, max=1.0, help="How far x_0 gets back its deviation without guidance.")
-    ] = None,
-    guidance_sigma_min: Annotated[float | None, typer.Option(min=0.0, help="Guidance at noise levels above.")] = None,
-    guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance at noise levels up to.")] = None,
+    class_: Class = None,
+    guidance_scale: GuidanceScale = None,
+    guidance_rescale: GuidanceRescale = None,
+    guidance_sigma_min: GuidanceSigmaMin = None,
+    guidance_sigma_max: GuidanceSigmaMax = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",

@@ -11,6 +11,7 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.cli.generate import model_file
+from ngldm.pipeline.cli.guidance.options import GuidanceRescale, GuidanceSigmaMax, GuidanceSigmaMin
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, progress, summary
 from ngldm.sampling.names import MAX_SEED
@@ -38,9 +39,9 @@ def guidance(
     num_images: Annotated[int, typer.Option(min=2, help="Images of each scale, of all classes.")] = 1000,
     sampler: Annotated[str | None, typer.Option(help="A sampler.", show_default="the best known for the noise")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
-    rescale: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="guidance_rescale.")] = None,
-    sigma_min: Annotated[float | None, typer.Option(min=0.0, help="guidance_sigma_min.")] = None,
-    sigma_max: Annotated[float | None, typer.Option(min=0.0, help="guidance_sigma_max.")] = None,
+    guidance_rescale: GuidanceRescale = None,
+    guidance_sigma_min: GuidanceSigmaMin = None,
+    guidance_sigma_max: GuidanceSigmaMax = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same noise at every scale.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 250,
     device: Device = "auto",
@@ -62,7 +63,8 @@ def guidance(
     if len(generator.model.item_shape) == 1:
         raise InputError("guidance: the model makes points, which have no classifier; only images can be scored so")
     chosen = {"method": sampler, "num_inference_steps": steps}
-    guided = {"guidance_rescale": rescale, "guidance_sigma_min": sigma_min, "guidance_sigma_max": sigma_max}
+    guided = {"guidance_rescale": guidance_rescale, "guidance_sigma_min": guidance_sigma_min}
+    guided |= {"guidance_sigma_max": guidance_sigma_max}
     settings = {one: _settings(one, chosen, guided) for one in sorted(set(scale or SCALES))}
     for options in settings.values():
         generator.options(**options)  # before any work
@@ -94,12 +96,12 @@ def _score(
 
     from ngldm.scoring.distance.scorer import open_scorer
     from ngldm.scoring.evaluation.scores import score
-    from ngldm.scoring.further.classes import ACCURACY, class_scores
+    from ngldm.scoring.further.images import ACCURACY
+    from ngldm.scoring.further.scores import class_scores
 
     config, count = load_params().evaluate, len(next(iter(images.values())))
     scorer = open_scorer(workspace.REFERENCE, count, extractor=config.extractor, weights=config.weights, device=device)
     asked = generator.labels(count)
-    assert asked is not None  # the options were checked: the model has classes
     rows = []
     for scale, items in images.items():
         features = torch.cat(list(scorer.features(items, config.batch_size)))
@@ -113,7 +115,7 @@ def _score(
                 "spread": found.spread,
                 "precision": found.precision,
                 "recall": found.recall,
-                "class_accuracy": class_scores(workspace.FURTHER, features, asked).get(ACCURACY),
+                "class_accuracy": class_scores(workspace.FURTHER, items, features, asked).get(ACCURACY),
             }
         )
     return rows
