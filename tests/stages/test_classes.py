@@ -1,4 +1,4 @@
-"""A model with classes through the stages, and a sweep of its guidance: recipe `smoke`, whose images have no meaning."""
+"""A model with classes through the stages, and a sweep of its guidance. Recipe `smoke`: the images have no meaning."""
 
 import csv
 import json

@@ -28,6 +28,21 @@ if TYPE_CHECKING:
     from ngldm.model import Model
 
 GRID = 128  # images in the grid
+ModelFile = Annotated[
+    str | None,
+    typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
+]
+SamplerName = Annotated[
+    str | None,
+    typer.Option(
+        help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
+        show_default="the best known for the noise",
+    ),
+]
+StepNoise = Annotated[str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")]
+X0Limit = Annotated[
+    float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
+]
 
 
 def generate(
@@ -35,18 +50,9 @@ def generate(
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
     noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
-    ] = None,
+    model: ModelFile = None,
     num_images: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
-            show_default="the best known for the noise",
-        ),
-    ] = None,
+    sampler: SamplerName = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
@@ -54,15 +60,11 @@ def generate(
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim, stein).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
-    step_noise: Annotated[
-        str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
-    ] = None,
+    step_noise: StepNoise = None,
     x0_handling: Annotated[
         str | None, typer.Option(help="How to change a predicted x_0: none, clip, dynamic or range.")
     ] = None,
-    x0_limit: Annotated[
-        float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
-    ] = None,
+    x0_limit: X0Limit = None,
     class_: Class = None,
     guidance_scale: GuidanceScale = None,
     guidance_rescale: GuidanceRescale = None,

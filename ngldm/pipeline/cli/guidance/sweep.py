@@ -10,7 +10,7 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.cli.generate import model_file
+from ngldm.pipeline.cli.generate import ModelFile, SamplerName, model_file
 from ngldm.pipeline.cli.guidance.options import GuidanceRescale, GuidanceSigmaMax, GuidanceSigmaMin
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, progress, summary
@@ -28,16 +28,13 @@ COLUMNS = ("scale", "network_calls", "distance", "spread", "precision", "recall"
 def guidance(
     out: Annotated[Path, typer.Option(help="New or empty folder for the table, the curve and a picture of images.")],
     noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
-    ] = None,
+    model: ModelFile = None,
     scale: Annotated[
         list[float] | None,
         typer.Option(help="A guidance scale; several by repeating it. 1 is no guidance.", show_default="1 1.5 2 3 4"),
     ] = None,
     num_images: Annotated[int, typer.Option(min=2, help="Images of each scale, of all classes.")] = 1000,
-    sampler: Annotated[str | None, typer.Option(help="A sampler.", show_default="the best known for the noise")] = None,
+    sampler: SamplerName = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
     guidance_rescale: GuidanceRescale = None,
     guidance_sigma_min: GuidanceSigmaMin = None,
