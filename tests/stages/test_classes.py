@@ -112,7 +112,7 @@ def test_a_sweep_scores_each_scale(ngldm: Run, workspace: Path, tmp_path: Path) 
     assert [(row["scale"], row["network_calls"]) for row in rows] == [("1.0", "5"), ("3.0", "10")]
     assert all(0.0 <= float(row[key]) <= 1.0 for row in rows for key in ("precision", "recall", "class_accuracy"))
     assert float(rows[0]["distance"]) != float(rows[1]["distance"])
-    assert (out / "guidance.svg").read_text().count("precision") == 0  # letters are paths
+    assert (out / "guidance.svg").read_text().startswith("<?xml")
     width, height = Image.open(out / "images.png").size
     assert width > 7 * height  # two rows of sixteen
     code, _, err = ngldm("guidance", "--noise", "laplace", "--out", out)

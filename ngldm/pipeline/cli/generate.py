@@ -10,13 +10,6 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.cli.guidance.options import (
-    Class,
-    GuidanceRescale,
-    GuidanceScale,
-    GuidanceSigmaMax,
-    GuidanceSigmaMin,
-)
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
@@ -37,6 +30,14 @@ SamplerName = Annotated[
     typer.Option(
         help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
         show_default="the best known for the noise",
+    ),
+]
+Class = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        help="Name or number of a class; several by repeating it, and the images are of each in turn.",
+        show_default="all, in the proportions of the training images",
     ),
 ]
 StepNoise = Annotated[str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")]
@@ -66,10 +67,12 @@ def generate(
     ] = None,
     x0_limit: X0Limit = None,
     class_: Class = None,
-    guidance_scale: GuidanceScale = None,
-    guidance_rescale: GuidanceRescale = None,
-    guidance_sigma_min: GuidanceSigmaMin = None,
-    guidance_sigma_max: GuidanceSigmaMax = None,
+    guidance_scale: Annotated[float | None, typer.Option(min=0.0, help="Towards the class; 1 is no guidance.")] = None,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Deviation that x_0 gets back.")
+    ] = None,
+    guidance_sigma_min: Annotated[float | None, typer.Option(min=0.0, help="Guidance above this noise level.")] = None,
+    guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance up to this noise level.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 64,
     device: Device = "auto",

@@ -11,7 +11,6 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.cli.generate import ModelFile, SamplerName, model_file
-from ngldm.pipeline.cli.guidance.options import GuidanceRescale, GuidanceSigmaMax, GuidanceSigmaMin
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import Device, progress, summary
 from ngldm.sampling.names import MAX_SEED
@@ -36,15 +35,20 @@ def guidance(
     num_images: Annotated[int, typer.Option(min=2, help="Images of each scale, of all classes.")] = 1000,
     sampler: SamplerName = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Inference steps. Required with --sampler.")] = None,
-    guidance_rescale: GuidanceRescale = None,
-    guidance_sigma_min: GuidanceSigmaMin = None,
-    guidance_sigma_max: GuidanceSigmaMax = None,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Deviation that x_0 gets back.")
+    ] = None,
+    guidance_sigma_min: Annotated[float | None, typer.Option(min=0.0, help="Guidance above this noise level.")] = None,
+    guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance up to this noise level.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="The same noise at every scale.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per network call.")] = 250,
     device: Device = "auto",
 ) -> None:
-    """Score a model with classes at several guidance scales against data/reference: Frechet distance, precision, recall
-    and the share of images that the reference's classifier finds in the class that was asked for."""
+    """Score a model with classes at several guidance scales.
+
+    Each set of images gets Frechet distance, precision, recall and the share of images that are in the class that was
+    asked for, against data/reference.
+    """
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give exactly one of them")
     if (sampler is None) != (steps is None):
