@@ -3,7 +3,8 @@
 - Its tensors are the EMA weights of the network, the weights of the autoencoder, and the statistics of the latents; and
   the root of the covariance of a noise that has one in a file.
 - Its metadata are the settings of the networks, the schedule, the forward process, what the network predicts, and the
-  name and parameters of the noise. So a Laplace model cannot be sampled with Gaussian noise by accident.
+  name and parameters of the noise. So a Laplace model cannot be sampled with Gaussian noise by accident. A model with
+  classes has their names and how many training images each had.
 """
 
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.diffusion.classes import Classes, check_coupling_of_classes
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError, require_whole, shown
@@ -50,6 +52,7 @@ class Model:
         statistics: mean and standard deviation of the training latents, per channel.
         extent: range and moments of the standardised training latents, at each position.
         diffusion: noise, schedule, forward process and objective.
+        classes: of the images; None if the network gets none. With classes it is network(x_t, t, labels).
     """
 
     config: Mapping[str, object]
@@ -58,6 +61,7 @@ class Model:
     statistics: LatentStatistics
     extent: LatentExtent
     diffusion: Diffusion
+    classes: Classes | None = None
 
     @classmethod
     def build(
@@ -74,8 +78,9 @@ class Model:
                 `make_schedule`, `Diffusion.make` and `build_autoencoder`. A model of images has `image_shape`,
                 (C, H, W), one of points `dim`, d. The network is `unet`, the arguments of `UNetSettings`, or `mlp`,
                 those of `MLPSettings`, or for any other kind `network`, a mapping with `kind` and `options`
-                (`ngldm.networks.build.build_network`). `dataset`, the name of the data set, and `ema_sigma_rel`, the
-                length of the average that the weights are, are optional and only kept for information.
+                (`ngldm.networks.build.build_network`). `classes`, if the network gets them, is what `Classes.of` reads.
+                `dataset`, the name of the data set, and `ema_sigma_rel`, the length of the average that the weights
+                are, are optional and only kept for information.
             autoencoder: a trained one; None makes one with random weights.
             statistics: those of the training latents; None takes mean 0 and standard deviation 1.
             extent: that of the training latents; None takes mean 0, standard deviation 1 and no bounds.
@@ -96,9 +101,16 @@ class Model:
         if parts["diffusion"].get("preconditioning", "none") != "none":  # the file keeps what was measured
             parts["diffusion"] = {"data_std": extent.root_mean_square, **parts["diffusion"]}
         diffusion = Diffusion.make(noise, schedule, **parts["diffusion"])
-        made_for = NetworkInput(autoencoder.latent_shape, schedule.num_train_timesteps, diffusion.stein_head.kind)
+        classes = None
+        if "classes" in parts:
+            classes = Classes.of(entry(parts, "classes", dict))
+            check_coupling_of_classes(diffusion.coupling)
+        made_for = NetworkInput(
+            *(autoencoder.latent_shape, schedule.num_train_timesteps, diffusion.stein_head.kind),
+            num_classes=len(classes.names) if classes else 0,
+        )
         network = build_network(*network_choice(config), made_for)
-        return cls(parts, network, autoencoder, statistics, extent, diffusion)
+        return cls(parts, network, autoencoder, statistics, extent, diffusion, classes)
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the networks, in the memory layout that convolutions prefer. Changes this model and returns it."""
@@ -273,18 +285,20 @@ def _item_shape(config: Mapping[str, object]) -> tuple[int, ...]:
 def item_settings(
     item_shape: tuple[int, ...], network: Mapping[str, object], **own: Mapping[str, object]
 ) -> dict[str, object]:
-    """The keys of `Model.build` that say what one item is and which network predicts it.
+    """The keys of `Model.build` that say what one item is, which network predicts it, and whether it gets classes.
 
     Args:
         item_shape: (C, H, W) of images, (d,) of points.
         network: `kind` and `options`. The kind "auto" is "mlp" for points, else "unet".
-        own: the options of the kinds `OWN_SECTIONS`.
+        own: the options of the kinds `OWN_SECTIONS`, and `classes` if the network gets them.
     """
     points = len(item_shape) == 1
     kind = network["kind"]
     if kind == AUTO:
         kind = "mlp" if points else "unet"
     chosen = {kind: own[kind]} if kind in OWN_SECTIONS else {"network": network}
+    if "classes" in own:
+        chosen["classes"] = own["classes"]
     return {**chosen, **({"dim": item_shape[0]} if points else {"image_shape": item_shape})}
 
 

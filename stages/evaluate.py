@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngldm.data.results.samples import load_samples
+from ngldm.data.results.samples import asked_classes, load_samples
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
@@ -25,7 +25,7 @@ from ngldm.scoring.asked.scores import asked_scores, check_asked
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
-from ngldm.scoring.further.scores import beside_points, further_scores
+from ngldm.scoring.further.scores import beside_points, class_scores, further_scores
 
 
 def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
@@ -49,7 +49,9 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
             found = score(scorer, features, config, advance)
         compared = (images[: scorer.count], features, scorer.reference.features)
         further = further_scores(workspace.FURTHER, *compared, config.neighbours)
-        scores[sampler] = replace(found, further={**further, **asked_scores(scorer, features, config)})
+        asked = asked_classes(workspace.samples(noise, sampler))
+        own = asked_scores(scorer, features, config) | class_scores(workspace.FURTHER, images, features, asked)
+        scores[sampler] = replace(found, further={**further, **own})
     beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}

@@ -2,16 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from ngldm.data.results.samples import CLASSES, write_items
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_json
-from ngldm.io.images import UInt8Array, save_png
-from ngldm.io.items import Items, noun, picture
+from ngldm.io.images import save_png
+from ngldm.io.items import class_picture, noun
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
@@ -21,9 +21,6 @@ from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, d
 from ngldm.sampling.best import resolve_sampler
 from ngldm.sampling.generator import Generator, load
 from ngldm.sampling.randomness import start_choice
-from ngldm.sampling.samplers import network_calls
-
-SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
 
 
 def sample(
@@ -43,6 +40,7 @@ def sample(
     diffusion, empty = generator.model.diffusion, generator.model.no_items()
     settings = params.sampler_options[sampler].settings()
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
+    calls = generator.network_calls(generator.options(**options))
     size = config.batch_size or generator.shared_batch_size(config.num_images)
     decided_by = {
         "sampler": options,
@@ -61,37 +59,29 @@ def sample(
             if not processes.is_main():
                 deque(batches, maxlen=0)
                 return
+            labels = generator.labels(config.num_images)
             with atomic_directory(workspace.samples(noise, sampler)) as folder:
-                first = join_batches(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
+                first = write_items(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
                 seconds = time.perf_counter() - start
                 frames = generator.trajectory(
                     config.trajectory_images, config.trajectory_frames, config.seed, **options
                 )
                 np.save(folder / "trajectory.npy", frames)
+                if labels is not None:
+                    np.save(folder / CLASSES, labels)
                 about = {
                     "noise": noise,
                     "sampler": options,
                     "start_noise": start_choice(options.get("start_noise"), diffusion.noise),
-                    "network_calls": network_calls(options["method"], options["num_inference_steps"]),
+                    "network_calls": calls,
                     "seed": config.seed,
                     "num_images": config.num_images,
                 }
                 write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
-    save_png(first, workspace.sample_plot(noise, sampler))
+    save_png(class_picture(first, labels), workspace.sample_plot(noise, sampler))
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
-    shown = {noun(empty): config.num_images, "network calls per image": about["network_calls"]}
+    shown = {noun(empty): config.num_images, "network calls per image": calls}
     summary(title, {**shown, "time": duration(seconds), "folder": workspace.samples(noise, sampler)})
-
-
-def join_batches(batches: Iterator[Items], count: int, path: Path, like: Items) -> UInt8Array:
-    """Write all batches into one array (count, ...) of the type of `like`. Returns the picture of the first items."""
-    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
-    done = 0
-    for batch in batches:
-        items[done : done + len(batch)] = batch
-        done += len(batch)
-    items.flush()
-    return picture(np.array(items[:SHOWN]))
 
 
 main = command(sample, many=True)

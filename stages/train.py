@@ -17,7 +17,7 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.models import fresh_model, training_task
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, StageLabel, command, follow, summary
@@ -27,7 +27,7 @@ from ngldm.pipeline.tracking.previews import reporter
 from ngldm.pipeline.tracking.store import Store
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task, fit
+from ngldm.training.loop import Report, fit
 from ngldm.training.tracks import make_tracks
 
 
@@ -74,7 +74,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
             if report.step == ema.updates and processes.is_main():
                 snapshots.keep(report.step, replace(model, network=ema.model).save)
 
-        task = Task(model.diffusion.loss, Split.of(cache.train, cache.sides), heldout=Split.of(cache.test))
+        task = training_task(model, data, cache, heldout=True)
         training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
         reports = follow(f"train {noise}", config.max_steps, training, on_report)
         if not processes.is_main():

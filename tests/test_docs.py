@@ -23,6 +23,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from benchmarks.fid import random_inception
 from ngldm import noise
 from ngldm.io.errors import InputError
+from ngldm.model import Model, load_model
 from ngldm.networks.autoencoders.build import AUTOENCODERS
 from ngldm.networks.build import NETWORKS
 from ngldm.noise import registry as noise_registry
@@ -200,6 +201,7 @@ def workspace(tmp_path_factory) -> Path:
             for labels in product(*(axes[key] for key in entry.get("matrix", ["noise"] if "foreach" in entry else []))):
                 function(*labels, **device)
         shutil.copytree("models/laplace", "models/laplace-s1")  # the model of a second seed
+        with_classes(load_model("models/laplace/model.safetensors")).save(Path("models/gaussian/model.safetensors"))
         # What the pages have by then: a model from `dvc artifacts get`, two folders of images, Inception's weights, and
         # a pipeline of diffusers.
         shutil.copy("models/laplace/model.safetensors", "laplace.safetensors")
@@ -210,6 +212,12 @@ def workspace(tmp_path_factory) -> Path:
     finally:
         os.chdir(before)
     return folder
+
+
+def with_classes(model: Model) -> Model:
+    """An untrained model of the digits' classes, which the pages call `gaussian`."""
+    classes = {"names": list("0123456789"), "counts": [150] * 10, "label_dropout": 0.1}
+    return Model.build({**model.config, "classes": classes}, model.autoencoder, model.statistics, model.extent)
 
 
 def small_ddpm() -> DDPMPipeline:

@@ -7,7 +7,7 @@ there is also shards.json (`ngldm.data.sources.shards.manifest`).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,15 @@ Start = Callable[[int], Progress]  # told how much work there is
 MADE_BY = "the stage `download`"
 ABOUT = "points.json"
 SHARDS = "shards.json"  # of a data set whose training images are not all kept as pixels
+LAYOUT = "layout.json"  # of a data set that comes from folders; it names the classes
 MAX_CLASSES = 1_000_000  # the classifier has an output for each class
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "fashion_mnist": (
+        *("t-shirt", "trouser", "pullover", "dress", "coat"),
+        *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,7 @@ class Dataset:
         held_out, held_out_labels: training images that generative models do not see (`dataset.long_tail`), for the
             network that measures; None in most data sets.
         total: number of training images if `train` is a sample of them, else None.
+        named: of the classes, if the data set was opened (`open_dataset`).
     """
 
     name: str
@@ -67,6 +76,12 @@ class Dataset:
     held_out: Items | None = None
     held_out_labels: NDArray[np.int64] | None = None
     total: int | None = None
+    named: tuple[str, ...] = ()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class: its number, if it has no other."""
+        return self.named or tuple(str(number) for number in range(self.num_classes))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -144,7 +159,20 @@ def open_dataset(path: Path) -> Dataset:
     for key, found in _counts(dataset).items():
         if key in about and entry(about, key, int, file) != found:
             raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
-    return dataset
+    return replace(dataset, named=class_names(path, dataset.name, dataset.num_classes))
+
+
+def class_names(folder: Path, name: str, count: int) -> tuple[str, ...]:
+    """`count` different names; the classes' numbers if nothing names as many.
+
+    Args:
+        folder: of the data set.
+        name: of the data set.
+    """
+    names = CLASS_NAMES.get(name, ())
+    if (folder / LAYOUT).is_file():
+        names = tuple(str(kind["name"]) for kind in entry(read_json(folder / LAYOUT), "classes", list))
+    return names if len(set(names)) == len(names) == count else tuple(str(number) for number in range(count))
 
 
 def _counts(dataset: Dataset) -> dict[str, int]:

@@ -105,6 +105,23 @@ def picture(items: Items, rows: int = 8, columns: int = 16) -> UInt8Array:
     return density(items) if are_points(items) else sample_grid(as_images(items), rows, columns)
 
 
+def class_picture(items: Items, classes: NDArray[np.int64] | None, rows: int = 20, columns: int = 16) -> UInt8Array:
+    """As `picture`, with a row for each of the first `rows` classes that images have; the rows are equally long.
+
+    Classes of a single image get no rows: the picture is then that of `picture`.
+
+    Args:
+        classes: (N,), of these items; None if they have none.
+    """
+    if classes is None or are_points(items):
+        return picture(items)
+    places = [np.flatnonzero(classes[: len(items)] == label) for label in np.unique(classes)[:rows]]
+    length = min(columns, *(len(of_class) for of_class in places))
+    if length < 2:  # too few of a class for a row
+        return picture(items)
+    return sample_grid(as_images(items)[np.concatenate([of_class[:length] for of_class in places])], rows, length)
+
+
 def trajectory_picture(frames: Items) -> UInt8Array:
     """A trajectory (frames, n, ...) as one picture, from noise on the left to the result on the right."""
     if not are_points(frames):

@@ -4,6 +4,7 @@ import inspect
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,7 +28,7 @@ def unet2d_config(**config: object) -> Mapping[str, object]:
         if key in FOLLOW:
             raise InputError(f"network.options.{key}: follows from the latents; leave it out")
         if key in CLASSES:
-            raise InputError(f"network.options.{key}: the network gets no classes; leave it out")
+            raise InputError(f"network.options.{key}: follows from network.num_classes; leave it out")
         if key not in known:
             allowed = [name for name in known if name not in (*FOLLOW, *CLASSES)]
             raise InputError(f"network {KIND!r} has no parameter {key!r}; it has: {', '.join(allowed)}")
@@ -43,19 +44,23 @@ class DiffusersUNet2D(nn.Module):
     Args:
         shape: (C, H, W) of x_t.
         config: the model's config, from `unet2d_config`.
+        num_classes: K; 0 makes a network without classes.
 
     Raises:
         InputError: diffusers is not installed, or it does not accept the config.
     """
 
-    def __init__(self, shape: tuple[int, int, int], config: Mapping[str, object]) -> None:
+    def __init__(self, shape: tuple[int, int, int], config: Mapping[str, object], num_classes: int = 0) -> None:
         super().__init__()
+        self.num_classes = num_classes
         channels, height, width = shape
         diffusers = import_extra("diffusers", f"network.kind {KIND!r}")
         self.multiple = 2 ** (len(self._levels(diffusers.UNet2DModel, config)) - 1)
         size = tuple(math.ceil(side / self.multiple) * self.multiple for side in (height, width))
+        follow = dict(zip(FOLLOW, (size, channels, channels), strict=True))
+        classes = {"num_class_embeds": num_classes + 1} if num_classes else {}  # the last is no class
         try:
-            model = diffusers.UNet2DModel(sample_size=size, in_channels=channels, out_channels=channels, **config)
+            model = diffusers.UNet2DModel(**follow, **classes, **config)
         except (ValueError, TypeError, ZeroDivisionError) as error:
             raise InputError(f"network {KIND!r} does not accept {dict(config)}: {error}") from error
         self.unet: nn.Module = model
@@ -68,9 +73,11 @@ class DiffusersUNet2D(nn.Module):
             raise InputError(f"network.options.block_out_channels: {levels!r} must be a list of channels per level")
         return tuple(levels)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, C, H, W) and t (B,) in 1..T to (B, C, H, W)."""
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, C, H, W), t (B,) in 1..T and labels (B,), None for no class, to (B, C, H, W)."""
         height, width = x.shape[2:]
+        if labels is None and self.num_classes:
+            labels = torch.full_like(t, self.num_classes)
         padded = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        out: Tensor = self.unet(padded, t - 1, return_dict=False)[0]
+        out: Tensor = self.unet(padded, t - 1, labels, return_dict=False)[0]
         return out[..., :height, :width]

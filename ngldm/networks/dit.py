@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from ngldm.io.errors import InputError, require_real, require_whole
 from ngldm.io.limits import MAX_DEPTH, MAX_WIDTH
+from ngldm.networks.classes import add_class, class_embedding
 from ngldm.networks.unet import SinusoidalEmbedding
 
 
@@ -120,11 +121,12 @@ class DiT(nn.Module):
 
     Args:
         shape: (C, H, W) of x_t.
+        num_classes: K; 0 makes a network without classes.
     """
 
     positions: Tensor
 
-    def __init__(self, shape: tuple[int, int, int], settings: DiTSettings | None = None) -> None:
+    def __init__(self, shape: tuple[int, int, int], settings: DiTSettings | None = None, num_classes: int = 0) -> None:
         super().__init__()
         settings = settings or DiTSettings()
         (channels, height, side), width, self.patch = shape, settings.width, settings.patch_size
@@ -138,19 +140,21 @@ class DiT(nn.Module):
         self.patches_out = nn.Linear(width, self.patch**2 * channels)
         nn.init.zeros_(self.patches_out.weight)
         nn.init.zeros_(self.patches_out.bias)
+        self.classes = class_embedding(num_classes, width)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's output for noised latents.
 
         Args:
             x: (B, C, H, W).
             t: (B,) timesteps in 1..T.
+            labels: (B,) classes from 0; None is no class.
 
         Returns:
             (B, C, H, W).
         """
         (b, channels, height, side), (rows, columns), p = x.shape, self.grid, self.patch
-        emb = F.silu(self.time_embedding(t))
+        emb = F.silu(add_class(self.time_embedding(t), self.classes, labels))
         h = self.patches_in(F.pad(x, (0, columns * p - side, 0, rows * p - height)))
         h = h.flatten(2).transpose(1, 2) + self.positions
         for block in self.blocks:

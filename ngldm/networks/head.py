@@ -28,9 +28,9 @@ class HeadBeside(nn.Module):
         head = SteinHead if len(made_for.shape) == 3 else PointHead
         self.stein_head = head(2 * FREQUENCIES, made_for.channels, made_for.stein_head)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """(B, C, ...) and t (B,) to (B, C + 1, ...) or (B, 2 C, ...)."""
-        out: Tensor = self.network(x, t)
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(B, C, ...) and t (B,), with classes labels (B,) too, to (B, C + 1, ...) or (B, 2 C, ...)."""
+        out: Tensor = self.network(x, t) if labels is None else self.network(x, t, labels)
         features = self.time(t).to(x.dtype)
         features = features.reshape(*features.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
         return torch.cat([out, self.stein_head(features, x, out)], dim=1)

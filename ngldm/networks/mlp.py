@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from ngldm.io.errors import require_whole
 from ngldm.io.limits import MAX_DEPTH, MAX_WIDTH
+from ngldm.networks.classes import add_class, class_embedding
 
 FREQUENCIES = 8  # sines and cosines of k pi / 2 * t / T, k = 1 to 8
 
@@ -86,6 +87,7 @@ class MLP(nn.Module):
         dim: number of columns d of x_t.
         num_train_timesteps: T, the largest t.
         stein_head: "none", "scalar" (one column more) or "element" (d columns more); see `PointHead`.
+        num_classes: K; 0 makes a network without classes.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class MLP(nn.Module):
         settings: MLPSettings | None = None,
         num_train_timesteps: int = 1000,
         stein_head: str = "none",
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         settings = settings or MLPSettings()
@@ -106,18 +109,20 @@ class MLP(nn.Module):
         nn.init.zeros_(self.linear_out.weight)
         nn.init.zeros_(self.linear_out.bias)
         self.stein_head = PointHead(width, dim, stein_head) if stein_head != "none" else None
+        self.classes = class_embedding(num_classes, width)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's output for noised points.
 
         Args:
             x: (B, d).
             t: (B,) timesteps in 1..T.
+            labels: (B,) classes from 0; None is no class.
 
         Returns:
             (B, d), dtype of x; with a head (B, d + 1) or (B, 2 d).
         """
-        h = self.linear_in(x) + self.time(self.waves(t))
+        h = self.linear_in(x) + add_class(self.time(self.waves(t)), self.classes, labels)
         for layer in self.hidden:
             h = h + layer(F.silu(h))
         features = F.silu(h)

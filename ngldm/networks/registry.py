@@ -1,7 +1,8 @@
 """The registry of networks: a kind and its options in, a network that predicts from x_t and t out.
 
 A network of your own is a function with the decorator `register`. Its first argument says what the network is for; the
-others are its options. It returns an `nn.Module` whose `forward(x, t)` gives a tensor of the shape of x.
+others are its options. It returns an `nn.Module` whose `forward(x, t)` gives a tensor of the shape of x. To be trained
+with classes it is `forward(x, t, labels=None)`: `labels` (B,) are classes from 0, K and None mean no class.
 """
 
 from dataclasses import dataclass
@@ -24,11 +25,13 @@ class NetworkInput:
         num_train_timesteps: T, the largest t.
         stein_head: "none", "scalar" or "element", the head for the Stein kernel. A network need not know it: without an
             attribute `stein_head` it gets a head beside it (`ngldm.networks.head`).
+        num_classes: K, the number of classes; 0 if the network gets none.
     """
 
     shape: tuple[int, ...]
     num_train_timesteps: int = 1000
     stein_head: str = "none"
+    num_classes: int = 0
 
     @property
     def channels(self) -> int:

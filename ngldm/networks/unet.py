@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from ngldm.io.errors import InputError, require_whole, unknown
 from ngldm.io.limits import MAX_BLOCKS, MAX_LEVELS, MAX_WIDTH
+from ngldm.networks.classes import add_class, class_embedding
 from ngldm.networks.names import TIME_EMBEDDINGS
 
 
@@ -246,6 +247,7 @@ class UNet(nn.Module):
         in_channels: channels C of x_t and of the output.
         num_train_timesteps: T, the largest t; scales the siren's input.
         stein_head: "none", "scalar" (one channel more) or "element" (C channels more); see `SteinHead`.
+        num_classes: K; 0 makes a network without classes.
 
     Raises:
         InputError: on a name or a head size that does not fit.
@@ -257,6 +259,7 @@ class UNet(nn.Module):
         settings: UNetSettings | None = None,
         num_train_timesteps: int = 1000,
         stein_head: str = "none",
+        num_classes: int = 0,
     ) -> None:
         super().__init__()
         settings = settings or UNetSettings()
@@ -290,18 +293,20 @@ class UNet(nn.Module):
         self.norm_out = group_norm(channels)
         self.conv_out = zero_init(nn.Conv2d(channels, in_channels, 3, padding=1))
         self.stein_head = SteinHead(channels, in_channels, stein_head) if stein_head != "none" else None
+        self.classes = class_embedding(num_classes, settings.time_dim)
 
-    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The network's output for noised images.
 
         Args:
             x: (B, C, H, W), any H, W >= 1.
             t: (B,) timesteps in 1..T.
+            labels: (B,) classes from 0; None is no class.
 
         Returns:
             (B, C, H, W), dtype of x; with a head (B, C + 1, H, W) or (B, 2 C, H, W).
         """
-        emb = F.silu(self.time_embedding(t))
+        emb = F.silu(add_class(self.time_embedding(t), self.classes, labels))
         h = self.conv_in(x)
         skips = [h]
         for layer in self.down:

@@ -1,9 +1,10 @@
 """The table of the best known samplers. `method: auto` uses it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Required, TypedDict, cast
 
-Option = str | float  # the value of one sampling option, as the user gives it
+Scalar = str | float
+Option = Scalar | Sequence[str | int]  # the value of one sampling option, as the user gives it; `classes` are several
 
 
 class SamplerSettings(TypedDict, total=False):
@@ -20,6 +21,10 @@ class SamplerSettings(TypedDict, total=False):
     eta: float
     variance: str
     refresh: float
+    guidance_scale: float
+    guidance_rescale: float
+    guidance_sigma_min: float
+    guidance_sigma_max: float
 
 
 _KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")

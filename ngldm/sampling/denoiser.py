@@ -11,6 +11,7 @@ from ngldm.diffusion.objective import predict_eps, predict_x0
 from ngldm.diffusion.schedules import Schedule
 from ngldm.diffusion.stein_head import SteinHead
 from ngldm.io.errors import InputError, unknown
+from ngldm.sampling.classes.guidance import Guidance
 from ngldm.sampling.names import X0_HANDLINGS
 
 
@@ -73,6 +74,7 @@ def make_denoiser(
     objective: str = "eps",
     handling: X0Handling | None = None,
     stein_head: SteinHead | None = None,
+    guidance: Guidance | None = None,
 ) -> Denoise:
     """The network as a function from x_t and t to a `Prediction`.
 
@@ -81,22 +83,33 @@ def make_denoiser(
         objective: "eps", "x0", "v" or "u".
         handling: how to change x_0. eps is then computed from x_t and the changed x_0.
         stein_head: that of the model's diffusion. Without it, the predictions have no k_bar.
+        guidance: `model` is then that of a class. x_0 is changed after the guidance, and k_bar stays that of `model`.
     """
 
-    def denoise(x: Tensor, t: int) -> Prediction:
-        steps = torch.full((len(x),), t, device=x.device)
+    def conditional(x: Tensor, steps: Tensor) -> tuple[Tensor, Prediction]:
+        """x_0 as `model` predicts it, and the prediction without guidance."""
         output, raw = model(x, steps), None
         if stein_head is not None:
             output, raw = stein_head.split(output, x)
-        x0 = predict_x0(schedule, x, output, steps, objective)
+        x0 = own = predict_x0(schedule, x, output, steps, objective)
         if handling is not None and handling.kind != "none":
-            x0 = handling(x0)
+            x0 = handling(own)
             eps = predict_eps(schedule, x, x0, steps)
         else:
             eps = output if objective == "eps" else predict_eps(schedule, x, x0, steps)
         if stein_head is None:
-            return Prediction(x0, eps)
+            return own, Prediction(x0, eps)
         reach = stein_head.reach(x, *(schedule.at(name, steps, x) for name in ("signal", "noise")))
-        return Prediction(x0, eps, stein_head.k_bar(eps, raw, reach))
+        return own, Prediction(x0, eps, stein_head.k_bar(eps, raw, reach))
+
+    def denoise(x: Tensor, t: int) -> Prediction:
+        steps = torch.full((len(x),), t, device=x.device)
+        own, prediction = conditional(x, steps)
+        if guidance is None or not guidance.applies(schedule, t):
+            return prediction
+        output = guidance.unconditional(x, steps)[:, : x.shape[1]]  # further channels are those of a head
+        x0 = guidance(own, predict_x0(schedule, x, output, steps, objective))
+        x0 = x0 if handling is None else handling(x0)
+        return Prediction(x0, predict_eps(schedule, x, x0, steps), prediction.k_bar)
 
     return denoise

@@ -6,9 +6,11 @@ from os import PathLike
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io import processes
@@ -19,11 +21,12 @@ from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_T
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
+from ngldm.sampling.classes.choice import check_classes, make_guidance, of_class
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
-from ngldm.sampling.samplers import annealed_ddim, get_sampler
+from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.stein import stein_with
 from ngldm.sampling.timesteps import Callback, Step, inference_timesteps
@@ -58,8 +61,11 @@ def sample_latents(
     source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
-    network, target = diffusion.predictor(model.network), diffusion.objective.target
-    denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head)
+    guidance = make_guidance(options, diffusion.predictor(model.network))
+    if guidance is not None:
+        guidance.require_used(diffusion.schedule, denoised_at(options.method, timesteps))
+    network, target = diffusion.predictor(of_class(model, seeds, options)), diffusion.objective.target
+    denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head, guidance)
     with torch.inference_mode():
         x = start_per_image(start, shape, generators, device)
         return sampler(denoise, diffusion.schedule, x, source, timesteps, callback=callback, **options.own)
@@ -84,7 +90,8 @@ class Generator:
     Image i of a seed depends on (seed, i) and not on the other images, up to the network's rounding, which may differ
     between batch sizes.
 
-    The options of all methods here are those of `SamplingOptions`, and the sampler's own (eta, variance, refresh).
+    The options of all methods here are those of `SamplingOptions`, such as `classes` and `guidance_scale` for a model
+    with classes, and the sampler's own (eta, variance, refresh).
     Without `method`, the best known sampler of the model's noise is used.
 
     Args:
@@ -98,10 +105,32 @@ class Generator:
         """What the chosen options mean for this model.
 
         Raises:
-            InputError: an unknown method, or an option that it does not have.
+            InputError: an unknown method, or an option that it does not have; classes that the model does not have.
         """
         diffusion = self.model.diffusion
-        return SamplingOptions.choose(diffusion.noise.name, diffusion.schedule.num_train_timesteps, chosen)
+        made = SamplingOptions.choose(diffusion.noise.name, diffusion.schedule.num_train_timesteps, chosen)
+        check_classes(self.model.classes, made)
+        make_guidance(made, self.model.network)  # it checks the ranges
+        return made
+
+    def labels(self, num_images: int, first: int = 0, classes: Asked | None = None) -> NDArray[np.int64] | None:
+        """The classes (num_images,) of the images that `sample` makes with these arguments; None without classes.
+
+        Raises:
+            InputError: the model has no such class.
+        """
+        known = self.model.classes
+        if known is None:
+            return None
+        found: NDArray[np.int64] = known.labels(range(first, first + num_images), classes).numpy()
+        return found
+
+    def network_calls(self, options: SamplingOptions) -> int:
+        """Network calls per image: a guided step makes two for one."""
+        schedule = self.model.diffusion.schedule
+        steps = inference_timesteps(schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max)
+        asked, guidance = denoised_at(options.method, steps), make_guidance(options, self.model.network)
+        return len(asked) + (0 if guidance is None else sum(guidance.applies(schedule, t) for t in asked))
 
     def batch_size(self, num_images: int) -> int:
         """Images per network call that half of the free memory holds, at most `num_images`."""

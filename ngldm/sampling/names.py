@@ -28,11 +28,16 @@ COMMON_OPTIONS = (
     "x0_handling",
     "x0_limit",
     "start_noise",
+    "guidance_scale",
+    "guidance_rescale",
+    "guidance_sigma_min",
+    "guidance_sigma_max",
 )
+GUIDANCE = ("guidance_rescale", "guidance_sigma_min", "guidance_sigma_max")  # of no effect without guidance_scale
 SPACINGS = ("trailing", "linear", "quadratic", "karras")
 VARIANCES = ("beta", "posterior")  # for the method ancestral
 X0_HANDLINGS = ("none", "clip", "dynamic", "range")
-NUMBERS = ("eta", "refresh", "sigma_max", "x0_limit")
+NUMBERS = ("eta", "refresh", "sigma_max", "x0_limit", "guidance_scale", *GUIDANCE)
 LIMITED = ("clip", "dynamic")  # the x_0 handlings that have a limit
 
 
@@ -67,6 +72,9 @@ def check_settings(settings: Mapping[str, object]) -> None:
     for key in NUMBERS:
         if key in given:
             require_real(key, given[key])
+    for key in GUIDANCE:
+        if key in given and given.get("guidance_scale", 1.0) == 1.0:
+            raise InputError(f"{key}: has no effect without a guidance_scale other than 1")
     if "num_inference_steps" in given:
         require_whole("num_inference_steps", given["num_inference_steps"], 1, MAX_T)
     for key in ("start_noise", "step_noise"):

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
-from ngldm.sampling.best import Option, best_sampler
+from ngldm.sampling.best import Option, Scalar, best_sampler
 from ngldm.sampling.names import check_annealed, check_coupling, check_settings
 
 
@@ -22,6 +23,10 @@ class SamplingOptions:
             means the default of `X0Handling`.
         start_noise, step_noise: the distributions of x_T and of the noise of the steps (`ngldm.sampling.randomness`).
             None means the choice that fits the model's noise.
+        classes: of a model with classes: a name, a number or several of them; image number i gets number i mod n of
+            these n. None means the proportions of the training images (`ngldm.diffusion.classes.Classes.labels`).
+        guidance_scale, guidance_rescale, guidance_sigma_min, guidance_sigma_max: of `ngldm.sampling.guidance.Guidance`.
+            A scale of None means 1, the conditional model.
         own: the method's own options: eta (ddim, stein), variance (ancestral), refresh (posterior).
 
     Raises:
@@ -36,10 +41,17 @@ class SamplingOptions:
     x0_limit: float | None = None
     start_noise: str | None = None
     step_noise: str | None = None
-    own: Mapping[str, Option] = field(default_factory=dict)
+    classes: Asked | None = None
+    guidance_scale: float | None = None
+    guidance_rescale: float | None = None
+    guidance_sigma_min: float | None = None
+    guidance_sigma_max: float | None = None
+    own: Mapping[str, Scalar] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        common = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "own"}
+        common = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("own", "classes")
+        }
         check_settings({**common, **self.own})
 
     @classmethod

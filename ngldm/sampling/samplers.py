@@ -297,5 +297,10 @@ def get_sampler(method: str) -> Callable[..., Tensor]:
 
 
 def network_calls(method: str, num_inference_steps: int) -> int:
-    """Network calls per image. heun makes two in every step except the last; the other methods make one per step."""
-    return 2 * num_inference_steps - 1 if method == "heun" else num_inference_steps
+    """Network calls per image, without guidance."""
+    return len(denoised_at(method, list(range(num_inference_steps))))
+
+
+def denoised_at(method: str, timesteps: list[int]) -> list[int]:
+    """The timesteps at which a sampler asks the denoiser: heun asks twice in every step but the last, others once."""
+    return [*timesteps, *timesteps[1:]] if method == "heun" else timesteps

@@ -56,6 +56,18 @@ class Split(Generic[Batch]):
             return Split(len(rows) // sides, lambda index: rows[torch.from_numpy(index)], sides)
         return Split(len(rows) // sides, lambda index: torch.from_numpy(rows[index]), sides)
 
+    @staticmethod
+    def labelled(rows: Tensor | Rows, labels: NDArray[np.int64], sides: int = 1) -> "Split[tuple[Tensor, Tensor]]":
+        """Rows with the labels (N,) of their items, for a loss whose batch is both.
+
+        Raises:
+            InputError: not as many labels as items.
+        """
+        if len(labels) * sides != len(rows):
+            raise InputError(f"labels: {len(labels)} for {len(rows) // sides} items; there must be one for each")
+        plain = Split.of(rows, sides)
+        return Split(plain.size, lambda row: (plain.fetch(row), torch.from_numpy(labels[row // sides])), sides)
+
 
 @dataclass(frozen=True)
 class Task(Generic[Batch]):

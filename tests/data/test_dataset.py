@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.dataset import Dataset, open_dataset, save_dataset
+from ngldm.data.dataset import Dataset, class_names, open_dataset, save_dataset
+from ngldm.data.sources.names import SOURCE_OPTIONS
 from ngldm.io.errors import InputError
+from ngldm.io.files import write_json
 
 ARRAYS = ("train", "test", "train_labels", "test_labels")
 
@@ -128,3 +130,29 @@ def test_interrupted_save_keeps_the_old_folder(small, saved, monkeypatch):
         save_dataset(Dataset("new", small.test, small.test, small.test_labels, small.test_labels), saved)
     assert {p.name: p.read_bytes() for p in saved.iterdir()} == before
     assert list(saved.parent.iterdir()) == [saved]
+
+
+@pytest.mark.parametrize(("name", "number", "wanted"), [("cifar10", 3, "cat"), ("fashion_mnist", 9, "ankle boot")])
+def test_known_data_sets_have_the_names_of_their_authors(tmp_path, name, number, wanted):
+    assert name in SOURCE_OPTIONS
+    assert class_names(tmp_path, name, 10)[number] == wanted
+
+
+def test_folders_name_their_classes(tmp_path):
+    write_json(tmp_path / "layout.json", {"classes": [{"name": "cat"}, {"name": "dog"}]})
+    assert class_names(tmp_path, "pets", 2) == ("cat", "dog")
+
+
+@pytest.mark.parametrize("names", [["cat"], ["cat", "cat"], []])
+def test_names_that_do_not_fit_give_way_to_numbers(tmp_path, names):
+    write_json(tmp_path / "layout.json", {"classes": [{"name": name} for name in names]})
+    assert class_names(tmp_path, "pets", 2) == ("0", "1")
+
+
+def test_an_opened_data_set_knows_its_names(tmp_path):
+    images, labels = np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 1])
+    data = Dataset("toys", images, images, labels, labels)
+    assert data.class_names == ("0", "1", "2")
+    save_dataset(data, tmp_path / "dataset")
+    write_json(tmp_path / "dataset" / "layout.json", {"classes": [{"name": name} for name in "abc"]})
+    assert open_dataset(tmp_path / "dataset").class_names == ("a", "b", "c")

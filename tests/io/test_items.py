@@ -5,7 +5,17 @@ import pytest
 import torch
 
 from ngldm.io.images import sample_grid, trajectory_grid
-from ngldm.io.items import SIDE, as_images, as_points, density, item_shape, noun, picture, trajectory_picture
+from ngldm.io.items import (
+    SIDE,
+    as_images,
+    as_points,
+    class_picture,
+    density,
+    item_shape,
+    noun,
+    picture,
+    trajectory_picture,
+)
 from ngldm.io.tensors import to_float, to_items, to_tensor
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4, 3), np.uint8)
@@ -54,3 +64,12 @@ def test_a_trajectory_of_points_is_a_row_of_pictures():
     shown = trajectory_picture(np.stack([POINTS, POINTS, POINTS]))
     assert shown.shape[0] < 1.1 * SIDE
     assert shown.shape[1] > 3 * SIDE
+
+
+def test_a_picture_of_classes_has_a_row_for_each():
+    images = np.arange(6, dtype=np.uint8)[:, None, None, None].repeat(2, 1).repeat(2, 2)
+    shown = class_picture(images, np.array([1, 0, 1, 0, 1, 2]), rows=2)
+    assert np.array_equal(shown, sample_grid(images[[1, 3, 0, 2]], 2, 2))
+    assert np.array_equal(class_picture(images, None), picture(images))
+    one_of_a_class = class_picture(images, np.array([1, 0, 1, 0, 1, 2]))
+    assert np.array_equal(one_of_a_class, picture(images))

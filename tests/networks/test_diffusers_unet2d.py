@@ -41,7 +41,7 @@ def test_sides_that_the_halvings_do_not_divide_are_padded():
     [
         ({"widths": [8]}, "network 'diffusers_unet2d' has no parameter 'widths'; it has: .*block_out_channels"),
         ({"in_channels": 3}, r"network\.options\.in_channels: follows from the latents; leave it out"),
-        ({"num_class_embeds": 10}, r"network\.options\.num_class_embeds: the network gets no classes"),
+        ({"num_class_embeds": 10}, r"network\.options\.num_class_embeds: follows from network\.num_classes"),
     ],
 )
 def test_a_key_that_is_not_allowed_is_named(config, message):

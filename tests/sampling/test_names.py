@@ -25,6 +25,7 @@ def test_a_method_takes_its_own_options_and_the_common_ones_alone(method: str) -
             check_settings({"method": method, key: "own"})
         check_settings({"method": method, key: None})  # as good as not given
     numbers = {"eta": 1.0, "refresh": 0.5, "sigma_max": 9.0, "x0_limit": 3.0, "num_inference_steps": 5}
+    numbers |= {"guidance_scale": 2.0, "guidance_rescale": 0.5, "guidance_sigma_min": 0.1, "guidance_sigma_max": 9.0}
     common = {"x0_handling": "clip", "timestep_spacing": "karras", "method": method}
     options = (*COMMON_OPTIONS, *SAMPLER_OPTIONS[method])
     check_settings(dict.fromkeys(options, "own") | {key: numbers[key] for key in options if key in numbers} | common)

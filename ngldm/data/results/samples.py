@@ -1,13 +1,34 @@
-"""Generated images or points on disk: images.npy or points.npy, and trajectory.npy; a seed per item."""
+"""Generated images or points on disk: images.npy or points.npy, and trajectory.npy; a seed per item.
 
+Those of a model with classes also have classes.npy, the class that was asked of each item.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
-from ngldm.io.images import require_finite, require_images
+from ngldm.io.images import open_array, require_finite, require_images
 from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
 
 MADE_BY = "the stage `sample`"
+CLASSES = "classes.npy"
+SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
+
+
+def write_items(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
+    """Write all batches into one array (count, ...) of the type of `like`. Returns the first items."""
+    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
+    done = 0
+    for batch in batches:
+        items[done : done + len(batch)] = batch
+        done += len(batch)
+    items.flush()
+    first: Items = np.array(items[:SHOWN])
+    return first
 
 
 def load_samples(path: Path) -> tuple[Items, Items]:
@@ -25,6 +46,22 @@ def load_samples(path: Path) -> tuple[Items, Items]:
     items, trajectory = (open_items(path / f"{name}.npy", points, MADE_BY) for name in names)
     require_samples(path, items, trajectory)
     return items, trajectory
+
+
+def asked_classes(path: Path) -> NDArray[np.int64] | None:
+    """The class (N,) that was asked of each item; None for a model without classes.
+
+    Raises:
+        InputError: the file is damaged, or not as long as samples.json says.
+    """
+    file = path / CLASSES
+    if not file.is_file():
+        return None
+    classes = open_array(file, np.int64, MADE_BY)
+    expected = entry(read_json(path / "samples.json", "num_images"), "num_images", int)
+    if classes.shape != (expected,):
+        raise InputError(f"{file}: shape {classes.shape}, must be ({expected},), as samples.json says")
+    return classes
 
 
 def require_samples(path: Path, items: Items, trajectory: Items) -> None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ngldm.data.dataset import SPLITS
+from ngldm.data.dataset import LAYOUT, SPLITS
 from ngldm.data.sources.finding import SPLIT_ROLES, top
 from ngldm.data.sources.pixels.skips import Skip, printable
 from ngldm.io.errors import InputError
 from ngldm.io.files import read_json
 
-FILE = "layout.json"
+FILE = LAYOUT
 SHOWN_CLASSES = 20
 
 

@@ -10,6 +10,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.model import Model
 
@@ -33,6 +34,9 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         model: the settings of a model file; see `ngldm.Model.build`.
+
+    Raises:
+        InputError: the model has classes.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -49,6 +53,11 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return made
 
     def _take(self, model: Model) -> None:
+        if model.classes is not None:
+            raise InputError(
+                "classes: a model with classes cannot be exported to diffusers; sample it with ngldm "
+                "(docs/howto-classes.md)"
+            )
         self._built = model
         self.network, self.autoencoder = model.network, model.autoencoder
         for key in STATISTICS:

@@ -8,7 +8,7 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import make_noise
-from ngldm.sampling.best import Option
+from ngldm.sampling.best import Scalar
 from ngldm.sampling.names import require_fraction
 from ngldm.sampling.options import SamplingOptions
 
@@ -17,6 +17,7 @@ OBJECTIVES = {"epsilon": "eps", "sample": "x0", "v_prediction": "v", "flow_predi
 SCHEDULES = {"linear": "linear", "scaled_linear": "quadratic", "squaredcos_cap_v2": "cosine"}
 FOR_DIFFUSERS = ("trained_betas", "clip_sample", "timestep_spacing")
 CHOSEN_ELSEWHERE = ("method", "num_inference_steps", "own")
+OF_CLASSES = ("classes", "guidance_scale", "guidance_rescale", "guidance_sigma_min", "guidance_sigma_max")
 
 
 class Arguments(TypedDict, total=False):
@@ -62,6 +63,9 @@ def make_options(method: str, settings: Settings) -> SamplingOptions:
     for key in CHOSEN_ELSEWHERE:
         if key in given:
             raise InputError(f"sampling.{key}: not an option here; the method is an argument of its own")
+    for key in OF_CLASSES:
+        if key in given:
+            raise InputError(f"sampling.{key}: not an option of a scheduler, which does not call the network")
     if given.get("x0_handling") == "range":
         raise InputError(
             "sampling.x0_handling: 'range' needs the range of the training latents, which a scheduler does not have; "
@@ -85,8 +89,9 @@ def of_model(config: Mapping[str, object], options: SamplingOptions, diffusion: 
     parts: dict[str, Any] = dict(config)
     schedule = {key: value for key, value in parts["schedule"].items() if key != "num_train_timesteps"}
     words = {ours: theirs for theirs, ours in OBJECTIVES.items()}
-    sampling: dict[str, Option | None] = {
-        field.name: getattr(options, field.name) for field in fields(options) if field.name not in CHOSEN_ELSEWHERE
+    left_out = (*CHOSEN_ELSEWHERE, *OF_CLASSES)
+    sampling: dict[str, Scalar | None] = {
+        field.name: getattr(options, field.name) for field in fields(options) if field.name not in left_out
     }
     given = {key: value for key, value in {**sampling, **options.own}.items() if value is not None}
     trained = parts["diffusion"]

@@ -1,10 +1,10 @@
 """`ngldm generate`: write images from a trained model to a folder as PNG files, and a grid of them to <folder>.png."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -16,10 +16,37 @@ from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ngldm.io.items import Items
+    from ngldm.model import Model
 
 GRID = 128  # images in the grid
 BLOCK = 4096  # bytes that a file takes at least on most disks
+ModelFile = Annotated[
+    str | None,
+    typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
+]
+SamplerName = Annotated[
+    str | None,
+    typer.Option(
+        help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
+        show_default="the best known for the noise",
+    ),
+]
+Class = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class",
+        help="Name or number of a class; several by repeating it, and the images are of each in turn.",
+        show_default="all, in the proportions of the training images",
+    ),
+]
+StepNoise = Annotated[str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")]
+X0Limit = Annotated[
+    float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
+]
 
 
 def generate(
@@ -27,18 +54,9 @@ def generate(
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
     noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
-    ] = None,
+    model: ModelFile = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Number of images.")] = 64,
-    sampler: Annotated[
-        str | None,
-        typer.Option(
-            help="ancestral (right for gaussian noise only), ddim, dpmpp_2m, heun, posterior or stein.",
-            show_default="the best known for the noise",
-        ),
-    ] = None,
+    sampler: SamplerName = None,
     steps: Annotated[
         int | None, typer.Option(min=1, max=MAX_T, help="Inference steps. Required with --sampler.")
     ] = None,
@@ -48,20 +66,26 @@ def generate(
     ] = None,
     eta: Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Noise added by each step (ddim, stein).")] = None,
     start_noise: Annotated[str | None, typer.Option(help="own, gaussian, averaged:n or x_T.")] = None,
-    step_noise: Annotated[
-        str | None, typer.Option(help="own, gaussian or averaged:n (ancestral, ddim, posterior).")
-    ] = None,
+    step_noise: StepNoise = None,
     x0_handling: Annotated[
         str | None, typer.Option(help="How to change a predicted x_0: none, clip, dynamic or range.")
     ] = None,
-    x0_limit: Annotated[
-        float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
+    x0_limit: X0Limit = None,
+    class_: Class = None,
+    guidance_scale: Annotated[float | None, typer.Option(min=0.0, help="Towards the class; 1 is no guidance.")] = None,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Deviation that x_0 gets back.")
     ] = None,
+    guidance_sigma_min: Annotated[float | None, typer.Option(min=0.0, help="Guidance above this noise level.")] = None,
+    guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance up to this noise level.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images per network call.")] = 64,
     device: Device = "auto",
 ) -> None:
-    """Generate images. The same seed gives the same images for any batch size (up to one grey level)."""
+    """Generate images. The same seed gives the same images for any batch size (up to one grey level).
+
+    Those of a model with classes are in a folder for each class, and the grid has a row for each.
+    """
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give exactly one of them")
     if (sampler is None) != (steps is None):
@@ -69,7 +93,9 @@ def generate(
     grid = _place_of_grid(out)
     options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
     options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
-    options |= {"x0_handling": x0_handling, "x0_limit": x0_limit}
+    options |= {"x0_handling": x0_handling, "x0_limit": x0_limit, "classes": class_ or None}
+    options |= {"guidance_scale": guidance_scale, "guidance_rescale": guidance_rescale}
+    options |= {"guidance_sigma_min": guidance_sigma_min, "guidance_sigma_max": guidance_sigma_max}
     options = {key: value for key, value in options.items() if value is not None}
     target = resolve_device(device)
     be_deterministic()
@@ -83,7 +109,8 @@ def generate(
     total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
     with progress(f"generate {name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
-        _write(batches, num_images, out, grid)
+        asked = _Asked.of(generator.model, generator.labels(num_images, classes=class_ or None))
+        _write(batches, num_images, asked, out, grid)
     print(f"{num_images} {noun(generator.model.no_items())} in {out}, a picture of them in {grid}")
 
 
@@ -115,7 +142,22 @@ def _require_space(num_images: int, like: "Items", out: Path) -> None:
         raise InputError(f"--num-images: {num_images} need {num_images * each} bytes or more; {place} has {free} free")
 
 
-def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -> None:
+class _Asked(NamedTuple):
+    """The class of each image, None without classes, and the names of the classes."""
+
+    labels: "NDArray[np.int64] | None"
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, model: "Model", labels: "NDArray[np.int64] | None") -> "_Asked":
+        return cls(labels, () if model.classes is None else model.classes.names)
+
+    def folder(self, number: int) -> str:
+        """Where image `number` lies: a folder that can be trained on with classes; "." without classes."""
+        return "." if self.labels is None else self.names[self.labels[number]]
+
+
+def _write(batches: Iterable["Items"], num_images: int, asked: _Asked, out: Path, grid: Path) -> None:
     """Write one PNG file for each image to the folder `out`, and a grid of the first images to `grid`.
 
     Of a model of points, write all of them to points.npy in `out`, and a picture of them to `grid`.
@@ -125,7 +167,7 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
 
     from ngldm.io.files import atomic_directory
     from ngldm.io.images import save_png
-    from ngldm.io.items import are_points, as_images, picture
+    from ngldm.io.items import are_points, as_images, class_picture
 
     digits, done = max(5, len(str(num_images - 1))), 0
     first: list[Items] = []  # what the picture shows
@@ -135,13 +177,15 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
                 first.append(batch)
                 continue
             for image in as_images(batch):
-                save_png(image, folder / f"{done:0{digits}}.png")
+                place = folder / asked.folder(done)
+                place.mkdir(exist_ok=True)
+                save_png(image, place / f"{done:0{digits}}.png")
                 done += 1
             first.append(batch[: max(0, GRID - (done - len(batch)))])
         shown = np.concatenate(first)
         if are_points(shown):
             np.save(folder / "points.npy", shown)
-    save_png(picture(shown), grid)
+    save_png(class_picture(shown, asked.labels), grid)
 
 
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:

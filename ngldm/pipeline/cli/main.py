@@ -11,6 +11,7 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
 from ngldm.pipeline.cli.ema import commands as ema
 from ngldm.pipeline.cli.exchange import export, importing
+from ngldm.pipeline.cli.guidance import sweep
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.dataset.source import relative_note, require_source
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
@@ -95,6 +96,7 @@ app.add_typer(ema.app, name="ema")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))
+app.command(name="guidance")(quietable(sweep.guidance))
 app.command(name="export")(export.export)
 app.command(name="import")(importing.import_)
 app.command(name="fid")(fid.fid)

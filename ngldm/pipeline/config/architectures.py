@@ -1,6 +1,6 @@
 """The sections of params.yaml that choose the networks: the one that is trained, and the autoencoder."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from ngldm.pipeline.config.sections import Fit, Fraction, OneOf, Repeats, Sectio
 
 LEAST_WIDTH = 2
 
+LABEL_DROPOUT = 0.1  # Ho and Salimans 2022
+
 
 class NetworkParams(Section):
     """The network that is trained."""
@@ -22,6 +24,15 @@ class NetworkParams(Section):
     options: dict[str, Any] = Field(
         default_factory=dict, description="options of the other kinds; unet and mlp have sections of these names"
     )
+    num_classes: Annotated[int, Field(ge=2)] | Literal["auto"] | None = Field(
+        default=None,
+        description="the network gets the class of each image; auto: the classes of the data set; a number must be "
+        "theirs; null: no classes (docs/howto-classes.md)",
+    )
+    label_dropout: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="with num_classes: how often training gives no class instead, which guidance needs; null: 0.1",
+    )
 
     @model_validator(mode="after")
     def _options_fit(self) -> "NetworkParams":
@@ -31,7 +42,17 @@ class NetworkParams(Section):
                 f"options: {self.options} has no effect with kind {self.kind!r}, whose options are the section of its "
                 f"name: {', '.join(OWN_SECTIONS)}"
             )
+        if self.label_dropout is not None and self.num_classes is None:
+            raise ValueError(f"label_dropout: {self.label_dropout} has no effect without num_classes")
         return self
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of `ngldm.model.item_settings`: `network`, and `classes` if it gets them."""
+        chosen = {"network": self.model_dump(include={"kind", "options"})}
+        if self.num_classes is None:
+            return chosen
+        dropout = LABEL_DROPOUT if self.label_dropout is None else self.label_dropout
+        return {**chosen, "classes": {"num_classes": self.num_classes, "label_dropout": dropout}}
 
 
 class UNetParams(Section):

@@ -176,6 +176,7 @@ class Params(Section):
             require_chain("diffusion.forward: 'markov'", schedule.name)
         used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
         _require_chain(used, "sampler_options", schedule)
+        _require_guided(used, "sampler_options", self.network)
         _require_right(used, "sampler_options", diffusion.coupling)
         return self
 
@@ -192,6 +193,7 @@ class Params(Section):
             _require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
             _require_right(model.samplers, "study.samplers", diffusion.coupling)
             _require_chain(model.samplers, "study.samplers", schedule)
+            _require_guided(model.samplers, "study.samplers", self.network)
         return self
 
     @model_validator(mode="after")
@@ -230,7 +232,7 @@ class Params(Section):
 
     def networks(self) -> dict[str, dict[str, Any]]:
         """The arguments of `ngldm.model.item_settings` that say which network is trained."""
-        return {key: getattr(self, key).model_dump() for key in ("network", *OWN_SECTIONS)}
+        return {**self.network.arguments(), **{key: getattr(self, key).model_dump() for key in OWN_SECTIONS}}
 
     def noise_arguments(self, label: str) -> dict[str, Any]:
         """`name` and `params` for `ngldm.noise.make_noise`."""
@@ -253,6 +255,20 @@ def _require_right(samplers: Mapping[str, SamplerOptions], section: str, couplin
         if entry.method != AUTO:
             noisy = adds_noise(entry.model_dump(exclude={"choices"}))
             check_coupling(coupling, entry.method, noisy, f"{section}.{key}.method")
+
+
+def _require_guided(samplers: Mapping[str, SamplerOptions], section: str, network: NetworkParams) -> None:
+    """Check that no sampler has guidance where the network gets no classes, or never goes without one."""
+    for key, entry in _entries(samplers).items():
+        if entry.guidance_scale is not None and network.num_classes is None:
+            raise ValueError(
+                f"{section}.{key}.guidance_scale: {entry.guidance_scale}, but the network gets no classes; set "
+                "network.num_classes to auto (-S classes=auto)"
+            )
+        if entry.guidance_scale not in (None, 1.0) and network.label_dropout == 0.0:
+            raise ValueError(
+                f"{section}.{key}.guidance_scale: {entry.guidance_scale} needs network.label_dropout above 0"
+            )
 
 
 def _require_steps(

@@ -1,5 +1,6 @@
 """The parameters of a sampler in params.yaml."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -49,6 +50,21 @@ class SamplerOptions(Section):
         description="share of the noise's variance renewed per unit of log-SNR (posterior); 0 is ddim, 1 is ddim with "
         "eta 1",
     )
+    guidance_scale: Annotated[float, Field(ge=0.0)] | None = Field(
+        default=None,
+        description="of a model with classes: x_0 is that without class + scale (that with class - that without); 1, "
+        "the default, is no guidance",
+    )
+    guidance_rescale: float | None = Field(
+        default=None,
+        ge=0.0,
+        le=1.0,
+        description="how far the guided x_0 gets back the standard deviation of the unguided one; default 0",
+    )
+    guidance_sigma_min: Annotated[float, Field(ge=0.0)] | None = Field(
+        default=None, description="guidance only at noise levels above this, in standard deviations of the latents"
+    )
+    guidance_sigma_max: Positive | None = Field(default=None, description="and only up to this; default: no bound")
     choices: dict[str, "SamplerOptions"] | None = Field(
         default=None,
         description="for auto: a map from a distribution, or `default`, to the sampler to use instead of the best "
@@ -66,6 +82,11 @@ class SamplerOptions(Section):
         if self.num_inference_steps is None:
             raise ValueError("num_inference_steps: missing")
         check_settings(given)
+        if (self.guidance_sigma_min or 0.0) >= (self.guidance_sigma_max or math.inf):
+            raise ValueError(
+                f"guidance_sigma_max: {self.guidance_sigma_max} must be above guidance_sigma_min = "
+                f"{self.guidance_sigma_min}"
+            )
         return self
 
     def _check_auto(self, given: dict[str, Any]) -> None:

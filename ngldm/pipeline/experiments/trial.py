@@ -15,7 +15,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.sections import TrainParams
-from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.models import fresh_model, training_task
 from ngldm.pipeline.experiments.study.compute import score_samplers
 from ngldm.pipeline.experiments.study.inputs import Inputs
 from ngldm.pipeline.own_network import own_network
@@ -24,7 +24,7 @@ from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.training.checkpoint import decisive
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 
 INPUTS = Inputs()
 
@@ -102,9 +102,8 @@ class Bench:
         behind |= own_noise(**training.settings["noise"]) | own_network(model.network_kind)
         model = model.to(self.device)
         with resumable(training.label, training.label, behind, config.checkpoint_every) as checkpointer:
-            task = Task(model.diffusion.loss, Split.of(self.cache.train, self.cache.sides))
             steps = fit(
-                *(model.network, ema, task, config),
+                *(model.network, ema, training_task(model, self.data, self.cache), config),
                 seed=training.seed,
                 device=self.device,
                 checkpointer=checkpointer,

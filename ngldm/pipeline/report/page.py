@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from ngldm.data.results import history
-from ngldm.data.results.samples import load_samples
+from ngldm.data.results.samples import asked_classes, load_samples
 from ngldm.data.results.study import read_scores
 from ngldm.io.files import atomic_directory, require, write_csv
 from ngldm.io.images import load_arrays, save_png
-from ngldm.io.items import are_points, picture, trajectory_picture
+from ngldm.io.items import are_points, class_picture, picture, trajectory_picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import StudySummary, summarise, summarise_further
@@ -107,7 +107,8 @@ def write_pictures(params: Params, folder: Path) -> None:
     first = {}
     for noise in params.noises:
         for sampler in params.samplers:
-            images, frames = load_samples(workspace.samples(params.labels_of(noise)[0], sampler))
+            folder_of = workspace.samples(params.labels_of(noise)[0], sampler)
+            images, frames = load_samples(folder_of)
             first[noise, sampler] = picture(images, rows=3, columns=12)
             target = folder / "samples" / f"{noise}-{sampler}.png"
             if are_points(images):
@@ -115,7 +116,7 @@ def write_pictures(params: Params, folder: Path) -> None:
                 real = load_arrays(workspace.FURTHER, ("test",), "the stage `reference`")["test"]
                 figures.save_png(scatter(real, images, f"{noise}, {sampler}"), target)
             else:
-                save_png(picture(images), target)
+                save_png(class_picture(images, asked_classes(folder_of)), target)
             if sampler == params.samplers[-1]:  # by default this one is deterministic, so its pictures change smoothly
                 save_png(trajectory_picture(frames), folder / f"trajectory-{noise}.png")
     shutil.copy(require(workspace.RECONSTRUCTIONS, "the stage `autoencoder`"), folder / "reconstructions.png")

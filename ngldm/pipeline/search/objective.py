@@ -16,7 +16,7 @@ from ngldm.pipeline.search.space import TUNED, Values, made_params, present, run
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.search import trial_run
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
-from ngldm.sampling.samplers import network_calls
+from ngldm.sampling.generator import Generator
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -182,12 +182,15 @@ class Objective:
         """The score of one sampler, which is added to `scores`; None if it is not allowed or its images are NaN."""
         if known := [score["value"] for score in scores if score["settings"] == settings]:
             return float(known[0])
-        calls = network_calls(settings["method"], settings["num_inference_steps"])
-        if calls > self.search.sampling.max_calls or len(scores) >= self.search.sampling.settings:
+        if len(scores) >= self.search.sampling.settings:
             return None
         try:
             params = made_params(self.base, values, settings)
-            value = self.bench.score(model, self._resolved(params, params.sampler_options[TUNED].settings()))
+            sampler = self._resolved(params, params.sampler_options[TUNED].settings())
+            calls = Generator(model).network_calls(Generator(model).options(**sampler))
+            if calls > self.search.sampling.max_calls:
+                return None
+            value = self.bench.score(model, sampler)
         except InputError:
             return None
         scores.append({"settings": settings, "value": value, "calls": calls})

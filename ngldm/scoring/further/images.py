@@ -14,6 +14,8 @@ from ngldm.scoring.further.precision_recall import inside
 from ngldm.scoring.further.spectrum import radial_spectrum, spectrum_error
 from ngldm.scoring.names import PER_CLASS
 
+ACCURACY = "class_accuracy"
+
 
 @dataclass(frozen=True)
 class ClassHead:
@@ -100,6 +102,20 @@ def image_scores(
     if real.head is not None:
         scores |= _shares(real.head.classes(features), real.head.classes(real.train), real.test_labels)
     return {name: scores[name] for name in asked}
+
+
+def class_accuracy(found: Tensor, asked: Tensor) -> dict[str, float]:
+    """The share of images whose class is the one that was asked for, of all and of each class.
+
+    Args:
+        found, asked: (N,) classes.
+
+    Returns:
+        `class_accuracy` and `class_accuracy_class_<label>`, each in [0, 1].
+    """
+    right = found == asked
+    each = {f"{ACCURACY}{PER_CLASS}{label}": share for label, share in by_class(right, asked).items()}
+    return {ACCURACY: float(right.double().mean()), **each}
 
 
 def _shares(generated: Tensor, train: Tensor, labels: Tensor) -> dict[str, float]:

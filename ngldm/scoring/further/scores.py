@@ -17,7 +17,7 @@ from ngldm.data.reference import MADE_BY
 from ngldm.io.errors import InputError
 from ngldm.io.images import load_arrays
 from ngldm.io.items import Items, are_points, as_images, as_points
-from ngldm.scoring.further.images import ClassHead, RealImages, image_score_names, image_scores
+from ngldm.scoring.further.images import ClassHead, RealImages, class_accuracy, image_score_names, image_scores
 from ngldm.scoring.further.points import SHARES, point_score_names, point_scores, tail_radii
 
 
@@ -80,6 +80,27 @@ def further_scores(
     classes = ClassHead(*head) if len(real["class_bias"]) else None
     compared = RealImages(train_features, test, labels, real["spectrum"], classes)
     return image_scores(as_images(items), features, compared, k, wanted)
+
+
+def class_scores(path: Path, items: Items, features: Tensor, asked: NDArray[np.int64] | None) -> dict[str, float]:
+    """`class_accuracy` by the classifier that gave the features; nothing if the extractor knows no classes.
+
+    Args:
+        path: of further.npz.
+        items: (M, H, W, C) or (M, d); points have no classifier.
+        features: (N, D) of the first N items.
+        asked: (M,) classes; None gives nothing.
+
+    Raises:
+        InputError: the file lacks what is needed.
+    """
+    if asked is None or are_points(items):
+        return {}
+    real = load_arrays(path, ("class_weight", "class_bias"), MADE_BY)
+    if not len(real["class_bias"]):
+        return {}
+    head = ClassHead(*(torch.from_numpy(real[key]) for key in ("class_weight", "class_bias")))
+    return class_accuracy(head.classes(features), torch.tensor(asked[: len(features)]))
 
 
 def beside_points(path: Path, sets: Mapping[str, Items]) -> dict[str, object]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.results.samples import load_samples
+from ngldm.data.results.samples import asked_classes, load_samples
 from ngldm.io.errors import InputError
 
 
@@ -78,3 +78,13 @@ def test_points_that_do_not_fit_are_named(points, name, array, named):
     np.save(points / f"{name}.npy", array)
     with pytest.raises(InputError, match=named):
         load_samples(points)
+
+
+def test_the_classes_that_were_asked_for(sampled):
+    assert asked_classes(sampled) is None
+    np.save(sampled / "classes.npy", np.array([0, 1, 2, 0, 1, 2]))
+    (sampled / "samples.json").write_text('{"num_images": 6}')
+    assert asked_classes(sampled).tolist() == [0, 1, 2, 0, 1, 2]
+    (sampled / "samples.json").write_text('{"num_images": 5}')
+    with pytest.raises(InputError, match=r"classes\.npy: shape \(6,\), must be \(5,\)"):
+        asked_classes(sampled)

@@ -10,6 +10,7 @@ from PIL import Image
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.cli.fid import read_batches
+from ngldm.sampling.generator import load
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,70 @@ def test_a_model_of_points_gives_one_file_of_points(ngldm, tmp_path):
     assert (points.shape, points.dtype) == ((7, 3), np.float32)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["points.npy"]
     assert Image.open(tmp_path / "made.png").size[0] > 64
+
+
+# A model with classes
+
+
+@pytest.fixture(scope="module")
+def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    config = {
+        "noise": {"name": "laplace"},
+        "diffusion": {"objective": "x0"},
+        "schedule": {"name": "cosine", "num_train_timesteps": 20},
+        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (1, 8, 8),
+        "classes": {"names": ["cat", "dog", "owl"], "counts": [3, 2, 1], "label_dropout": 0.1},
+    }
+    path = tmp_path_factory.mktemp("animals") / "model.safetensors"
+    torch.manual_seed(0)
+    made = Model.build(config)
+    with torch.no_grad():
+        for parameter in made.network.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.2)
+    made.save(path)
+    return path
+
+
+def test_images_of_classes_lie_in_their_folders_with_a_row_each(ngldm, animals, tmp_path):
+    """The folder can be trained on, and a score counts all of it."""
+    asked = ("--class", "owl", "--class", "0", "--num-images", 8)
+    code, _, err = ngldm("generate", "--model", animals, "--out", tmp_path / "a", *asked)
+    assert code == 0, err
+    files = {path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*.png")}
+    assert files == {f"{'owl' if number % 2 == 0 else 'cat'}/{number:05}.png" for number in range(8)}
+    assert read_batches(tmp_path / "a", 4)[0] == 8
+    plain = load(animals).sample(8, classes=["owl", "cat"])
+    assert np.abs(np.asarray(Image.open(tmp_path / "a/owl/00002.png")).astype(int) - plain[2, ..., 0]).max() <= 1
+    width, height = Image.open(tmp_path / "a.png").size
+    assert (width - 2) // 4 == (height - 2) // 2  # two rows of four
+
+
+def test_without_a_class_images_have_the_training_proportions(ngldm, animals, tmp_path):
+    code, _, err = ngldm("generate", "--model", animals, "--out", tmp_path / "a", "--num-images", 60)
+    assert code == 0, err
+    counts = {folder.name: len(list(folder.iterdir())) for folder in (tmp_path / "a").iterdir()}
+    assert counts == pytest.approx({"cat": 30, "dog": 20, "owl": 10}, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--class", "cow"), "unknown class 'cow'; choose a name or a number below 3: cat, dog, owl"),
+        (("--guidance-rescale", 0.5), "guidance_rescale: has no effect"),
+        (("--guidance-scale", 2, "--guidance-sigma-min", 5, "--guidance-sigma-max", 1), "an empty interval"),
+    ],
+)
+def test_what_a_model_with_classes_refuses(ngldm, animals, tmp_path, more, words):
+    code, _, err = ngldm("generate", "--model", animals, "--out", tmp_path / "a", *more)
+    assert code == 2
+    assert words in err
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_model_without_classes_refuses_a_class(ngldm, model, tmp_path):
+    for more in (("--class", "0"), ("--guidance-scale", 2)):
+        code, _, err = ngldm("generate", "--model", model, "--out", tmp_path / "a", *more)
+        assert code == 2
+        assert "the model has no classes" in err

@@ -35,3 +35,18 @@ def test_an_autoencoders_settings_have_options_only_if_there_are_some(content: d
     options = {"model": "x"}
     given = AutoencoderParams(**{**section, "kind": "diffusers", "options": options})
     assert given.settings() == {**before, "kind": "diffusers", "options": options}
+
+
+def test_without_classes_the_arguments_are_as_they_always_were() -> None:
+    """So no model and no kept job of a user changes its key."""
+    assert NetworkParams(kind="dit", options={"width": 8}).arguments() == {
+        "network": {"kind": "dit", "options": {"width": 8}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("given", "dropout"), [({}, 0.1), ({"label_dropout": 0.0}, 0.0), ({"label_dropout": 1.0}, 1.0)]
+)
+def test_classes_come_with_a_dropout(given: dict[str, float], dropout: float) -> None:
+    found = NetworkParams(num_classes="auto", **given).arguments()["classes"]
+    assert found == {"num_classes": "auto", "label_dropout": dropout}

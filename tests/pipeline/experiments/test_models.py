@@ -13,7 +13,7 @@ from ngldm.data.statistics import LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder, save_autoencoder
 from ngldm.pipeline import workspace
-from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.models import fresh_model, training_task
 
 SETTINGS: dict[str, Any] = {
     "noise": {"name": "laplace", "params": {}},
@@ -63,3 +63,44 @@ def test_without_an_autoencoder_its_stage_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="the stage `autoencoder`"):
         fresh_model(SETTINGS, 0, DATA, CACHE)
+
+
+def with_classes(number: object = "auto") -> dict[str, Any]:
+    return {**SETTINGS, "classes": {"num_classes": number, "label_dropout": 0.2}}
+
+
+@pytest.mark.parametrize("number", ["auto", 5])
+def test_classes_are_those_of_the_data_set(saved: dict[str, torch.Tensor], number: object) -> None:
+    model = fresh_model(with_classes(number), 0, DATA, CACHE)
+    assert model.config["classes"] == {"names": list("01234"), "counts": [1] * 5, "label_dropout": 0.2}
+    plain = dict(fresh_model(SETTINGS, 0, DATA, CACHE).network.named_parameters())
+    assert all(torch.equal(plain[key], value) for key, value in model.network.named_parameters() if key in plain)
+
+
+@pytest.mark.parametrize(
+    ("data", "number", "words"),
+    [
+        (DATA, 4, "network.num_classes: 4, but the data set 'zeros' has 5; use auto"),
+        (Dataset("one", IMAGES, IMAGES, np.zeros(5, int), np.zeros(5, int)), "auto", "must be at least 2"),
+        (Dataset("many", IMAGES, IMAGES, np.arange(5), np.arange(5), total=99), "auto", "keep_pixels false"),
+    ],
+)
+def test_data_without_such_classes_are_refused(
+    saved: dict[str, torch.Tensor], data: Dataset, number: object, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        fresh_model(with_classes(number), 0, data, CACHE)
+
+
+def test_a_training_learns_from_latents_and_with_classes_from_labels_too(saved: dict[str, torch.Tensor]) -> None:
+    plain = training_task(fresh_model(SETTINGS, 0, DATA, CACHE), DATA, CACHE)
+    assert plain.heldout is None
+    assert plain.loss(fresh_model(SETTINGS, 0, DATA, CACHE).network, plain.train.fetch(np.array([1, 2]))).shape == (2,)
+    model = fresh_model(with_classes(), 0, DATA, CACHE)
+    task = training_task(model, DATA, CACHE, heldout=True)
+    for split in (task.train, task.heldout):
+        assert split is not None
+        latents, labels = split.fetch(np.array([3, 0]))
+        assert torch.equal(latents, torch.from_numpy(LATENTS[[3, 0]]))
+        assert labels.tolist() == [3, 0]
+    assert task.loss(model.network, task.train.fetch(np.arange(5))).shape == (5,)

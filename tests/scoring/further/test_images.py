@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ngldm.scoring.further import images as further_images
-from ngldm.scoring.further.images import ClassHead, RealImages, image_score_names, image_scores
+from ngldm.scoring.further.images import ClassHead, RealImages, class_accuracy, image_score_names, image_scores
 from ngldm.scoring.further.spectrum import radial_spectrum
 
 GENERATOR = np.random.default_rng(0)
@@ -88,3 +88,15 @@ def test_what_is_not_wanted_is_not_computed(monkeypatch):
     for costly in ("coverage", "memorised", "inside"):
         monkeypatch.setattr(further_images, costly, None)
     assert set(image_scores(IMAGES, features(2), REAL, 3, ["spectrum_log10"])) == {"spectrum_log10"}
+
+
+def test_the_share_of_images_in_their_class():
+    found, asked = torch.tensor([0, 1, 1, 2, 0]), torch.tensor([0, 0, 1, 2, 0])
+    assert class_accuracy(found, asked) == pytest.approx(
+        {
+            "class_accuracy": 0.8,
+            "class_accuracy_class_0": 2 / 3,
+            "class_accuracy_class_1": 1.0,
+            "class_accuracy_class_2": 1.0,
+        }
+    )

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.further.scores import available_scores, beside_points, choose_scores, further_scores
+from ngldm.scoring.further.scores import available_scores, beside_points, choose_scores, class_scores, further_scores
 
 POINTS = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
@@ -84,3 +84,24 @@ def test_scores_are_chosen_by_name_or_by_a_beginning():
     for name in ("mode_2", "joint*", "beyond_"):
         with pytest.raises(InputError, match=rf"^key: '{name.replace('*', '.')}' is none of .*msle, beyond_0.99"):
             choose_scores(["msle", name], available, "key")
+
+
+def heads(path, classes):
+    np.savez(path, class_weight=np.eye(3)[:classes], class_bias=np.zeros(classes))
+    return path
+
+
+def test_the_class_is_that_of_the_largest_logit(tmp_path):
+    features = torch.tensor([[5.0, 1.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [0.0, 2.0, 1.0]])
+    scores = class_scores(heads(tmp_path / "further.npz", 3), IMAGES[:4], features, np.array([0, 1, 2, 2]))
+    assert scores["class_accuracy"] == 0.75
+
+
+def test_an_extractor_without_classes_gives_no_score(tmp_path):
+    assert class_scores(heads(tmp_path / "further.npz", 0), IMAGES[:2], torch.zeros(2, 3), np.array([0, 1])) == {}
+
+
+def test_points_and_models_without_classes_have_no_such_score(tmp_path):
+    head = heads(tmp_path / "further.npz", 3)
+    assert class_scores(head, POINTS[:2], torch.zeros(2, 3), np.array([0, 1])) == {}
+    assert class_scores(head, IMAGES[:2], torch.zeros(2, 3), None) == {}

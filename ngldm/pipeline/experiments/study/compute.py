@@ -15,18 +15,17 @@ from ngldm.io.errors import InputError
 from ngldm.io.items import Items
 from ngldm.model import Model
 from ngldm.pipeline.config.sections import Fit
-from ngldm.pipeline.experiments.models import fresh_model
+from ngldm.pipeline.experiments.models import fresh_model, training_task
 from ngldm.pipeline.experiments.study.inputs import Inputs, job_inputs
 from ngldm.sampling.best import SamplerSettings
 from ngldm.sampling.generator import Generator, sample_latents
 from ngldm.sampling.options import SamplingOptions
-from ngldm.sampling.samplers import network_calls
 from ngldm.sampling.seeds import ImageSeed, image_seeds
 from ngldm.scoring.distance.scorer import Scorer, open_scorer
 from ngldm.scoring.further.scores import further_scores
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import Task, fit
 
 FurtherScores = Callable[[Items, torch.Tensor], dict[str, float]]  # of items and their features
 NOTHING = "-"  # in the row of the training points, which no model made
@@ -57,12 +56,10 @@ class Score:
     further: dict[str, float] = field(default_factory=dict)
 
 
-def train_model(
-    model: Model, latents: Split[torch.Tensor], config: FitSettings, seed: int, device: torch.device | str
-) -> None:
+def train_model(model: Model, task: Task[Any], config: FitSettings, seed: int, device: str) -> None:
     """Train the model's untrained network in place. Afterwards it has the averaged weights."""
     ema = EMA(model.network, config.ema_decay)
-    for _ in fit(model.network, ema, Task(model.diffusion.loss, latents), config, seed=seed, device=device):
+    for _ in fit(model.network, ema, task, config, seed=seed, device=device):
         pass
     model.network.load_state_dict(ema.model.state_dict())
     model.network.eval()
@@ -85,7 +82,7 @@ def score_samplers(
     scores = []
     for name, chosen in samplers.items():
         options = Generator(model).options(**chosen)
-        calls = network_calls(options.method, options.num_inference_steps)
+        calls = Generator(model).network_calls(options)
         for seed in sample_seeds:
             outliers: list[int] = []  # of each batch
             latents = _latent_batches(model, image_seeds(seed, 0, num_images), batch_size, options, outliers)
@@ -191,7 +188,7 @@ def compute_rows(job: Job, device: str) -> list[StudyRow]:
             return [_row(job, Score(NOTHING, 0, 0, value, 0.0, others))]
         cache = open_cache(inputs.latents)
         model = fresh_model(job.settings, job.seed, data, cache, inputs.autoencoder).to(device)
-        train_model(model, Split.of(cache.train, cache.sides), job.train, job.seed, device)
+        train_model(model, training_task(model, data, cache), job.train, job.seed, device)
         scores = score_samplers(model, job.samplers, scorer=scorer, further=further, **job.scoring)
         return [_row(job, score) for score in scores]
 

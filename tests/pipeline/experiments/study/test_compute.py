@@ -13,7 +13,7 @@ from ngldm.pipeline.experiments.study.compute import FurtherScores, Score, score
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.distance.frechet import Moments
 from ngldm.scoring.distance.scorer import Scorer
-from ngldm.training.loop import Split
+from ngldm.training.loop import Split, Task
 from tests.pipeline.experiments.study.test_run import FIT
 
 CONFIG = {
@@ -57,7 +57,7 @@ def reference() -> Reference:
 def trained(seed: int) -> Model:
     torch.manual_seed(seed)
     model = Model.build(CONFIG, None, None, latent_extent(LATENTS))
-    train_model(model, Split.of(LATENTS), FIT, seed, "cpu")
+    train_model(model, Task(model.diffusion.loss, Split.of(LATENTS)), FIT, seed, "cpu")
     return model
 
 

@@ -1,0 +1,1 @@
+"""`ngldm guidance`: what a guidance scale costs and gives."""

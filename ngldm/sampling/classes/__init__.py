@@ -1,0 +1,1 @@
+"""Sampling of classes: which image has which, and guidance towards it."""
