@@ -64,9 +64,8 @@ def sample(
             with atomic_directory(workspace.samples(noise, sampler)) as folder:
                 first = join_batches(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
                 seconds = time.perf_counter() - start
-                frames = generator.trajectory(
-                    config.trajectory_images, config.trajectory_frames, config.seed, **options
-                )
+                columns = config.trajectory_frames
+                frames = generator.trajectory(config.trajectory_images, columns, config.seed, **options)
                 np.save(folder / "trajectory.npy", frames)
                 about = {
                     "noise": noise,
@@ -75,6 +74,7 @@ def sample(
                     "network_calls": network_calls(options["method"], options["num_inference_steps"]),
                     "seed": config.seed,
                     "num_images": config.num_images,
+                    "trajectory_levels": generator.trajectory_levels(columns, **options),
                 }
                 write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
     save_png(first, workspace.sample_plot(noise, sampler))

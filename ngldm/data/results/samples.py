@@ -1,5 +1,6 @@
 """Generated images or points on disk: images.npy or points.npy, and trajectory.npy; a seed per item."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ngldm.io.errors import InputError
@@ -51,3 +52,14 @@ def require_samples(path: Path, items: Items, trajectory: Items) -> None:
         expected = entry(read_json(about, "num_images"), "num_images", int, about)
         if len(items) != expected:
             raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
+
+
+def same_number(counts: Mapping[str, int]) -> int:
+    """The number of images that each sampler has.
+
+    Raises:
+        InputError: the numbers differ, so the scores could not be compared.
+    """
+    if len(set(counts.values())) > 1:
+        raise InputError(f"samples: different numbers of images, {dict(counts)}; run the stage `sample` of all again")
+    return next(iter(counts.values()))

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.results.samples import load_samples
+from ngldm.data.results.samples import load_samples, same_number
 from ngldm.io.errors import InputError
 
 
@@ -78,3 +78,9 @@ def test_points_that_do_not_fit_are_named(points, name, array, named):
     np.save(points / f"{name}.npy", array)
     with pytest.raises(InputError, match=named):
         load_samples(points)
+
+
+def test_sets_of_different_numbers_cannot_be_compared() -> None:
+    assert same_number({"ddim": 6, "auto": 6}) == 6
+    with pytest.raises(InputError, match=r"different numbers of images, \{'ddim': 6, 'auto': 5\}; run the stage"):
+        same_number({"ddim": 6, "auto": 5})
