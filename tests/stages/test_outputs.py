@@ -30,7 +30,7 @@ EXPERIMENTS = (
 )
 USERS = (
     *EXPERIMENTS,
-    *("report.curve", "report.further", "report.page", "report.provenance", "report.table"),
+    *("report.curve", "report.further", "report.pictures", "report.provenance", "report.results", "report.table"),
 )
 
 

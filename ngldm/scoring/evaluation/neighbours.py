@@ -23,10 +23,12 @@ class Neighbours:
     Attributes:
         rows: for each generated image the numbers of training images in the data set, the nearest first.
         distances: theirs, Euclidean, between features.
+        among: how many training images were looked at.
     """
 
     rows: list[list[int]]
     distances: list[list[float]]
+    among: int
 
 
 def nearest(generated: Tensor, train: Tensor, num_train: int) -> Neighbours:
@@ -41,7 +43,7 @@ def nearest(generated: Tensor, train: Tensor, num_train: int) -> Neighbours:
     few, rows = generated[:SHOWN], kept_rows(num_train)
     found = torch.cat([distances(few, part) for part in train.split(CHUNK)], dim=1)
     closest = found.topk(min(NEAREST, len(train)), dim=1, largest=False)
-    return Neighbours(rows[closest.indices].tolist(), closest.values.tolist())
+    return Neighbours(rows[closest.indices].tolist(), closest.values.tolist(), len(train))
 
 
 def nearest_images(folder: Path, features: Mapping[str, Tensor], reference: Reference) -> dict[str, object]:

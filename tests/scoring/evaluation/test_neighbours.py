@@ -32,6 +32,7 @@ def test_a_copy_is_found_among_the_kept_part_of_a_large_data_set(monkeypatch: py
     found = nearest(images[kept[:2]], images[kept], 500)
     assert [row[0] for row in found.rows] == kept[:2].tolist()
     assert [row[0] for row in found.distances] == [0.0, 0.0]
+    assert found.among == 20
 
 
 def test_of_two_training_images_there_are_two() -> None:
