@@ -38,10 +38,9 @@ for (const table of document.querySelectorAll("table.sortable")) {
 const dialog = document.createElement("dialog");
 dialog.setAttribute("aria-label", "Enlarged picture");
 dialog.innerHTML = '<form method="dialog"><button>Close</button></form>';
-const enlarged = document.createElement("img");
-dialog.append(enlarged);
 document.body.append(dialog);
-dialog.addEventListener("click", (event) => { if (event.target !== enlarged) dialog.close(); });
+dialog.addEventListener("click", (event) => { if (event.target.tagName !== "IMG") dialog.close(); });
+dialog.addEventListener("close", () => dialog.lastChild.remove());
 
 for (const image of document.querySelectorAll("figure img")) {
   const button = document.createElement("button");
@@ -51,9 +50,9 @@ for (const image of document.querySelectorAll("figure img")) {
   image.replaceWith(button);
   button.append(image);
   button.addEventListener("click", () => {
-    enlarged.src = image.src;
-    enlarged.alt = image.alt;
+    const enlarged = image.cloneNode();
     enlarged.className = image.closest("figure").className;
+    dialog.append(enlarged);
     dialog.showModal();
     dialog.scrollTo(0, 0);
   });
