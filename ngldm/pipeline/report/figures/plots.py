@@ -83,10 +83,14 @@ def score_by_calls(rows: Sequence[ScoreRow]) -> Any:
 
 def _score_axis(axes: Any, rows: Sequence[CurvePoint] | Sequence[ScoreRow]) -> None:
     """Label the y axis with the metric. It is logarithmic if the values differ by more than a factor of ten."""
-    values = [row["value"] for row in rows]
-    wide = min(values) > 0 and max(values) > 10 * min(values)
-    scale, note = ("log", " (log scale)") if wide else ("linear", "")
+    scale, note = _scale([row["value"] for row in rows])
     axes.set(yscale=scale, ylabel=f"{rows[0]['metric']}{note}, lower is better")
+
+
+def _scale(values: Sequence[float]) -> tuple[str, str]:
+    """Logarithmic if the values differ by more than a factor of ten, and what the axis then says."""
+    wide = min(values) > 0 and max(values) > 10 * min(values)
+    return ("log", " (log scale)") if wide else ("linear", "")
 
 
 @styled
@@ -102,7 +106,8 @@ def study(summary: Sequence[StudySummary]) -> Any:
         left.errorbar(row["mean"], -i, xerr=row["std_error"], fmt="o", capsize=3, color=color)
         left.annotate(row["sampler"], (row["mean"], -i), textcoords="offset points", xytext=(6, 4), fontsize=7)
     left.set_yticks([-i for i in range(len(best))], list(best))
-    left.set(xscale="log", xlabel="Frechet distance, mean over seeds (log scale)", title="best sampler of each variant")
+    scale, note = _scale([row["mean"] for row in best.values()])
+    left.set(xscale=scale, xlabel=f"Frechet distance, mean over seeds{note}", title="best sampler of each variant")
     left.margins(x=0.15)
     for variant, marker in zip(best, _markers(best.values()), strict=True):
         alike: dict[str, list[StudySummary]] = {}
@@ -112,8 +117,9 @@ def study(summary: Sequence[StudySummary]) -> Any:
             if len(line) > 1:
                 look, label = style(line[0]["noise"], noises), f"{variant}, {sampler}"
                 right.plot([r["network_calls"] for r in line], [r["mean"] for r in line], marker, label=label, **look)
-    right.set(xlabel="network calls per image", title="DPM-Solver++(2M)", ylim=(0, None))
+    right.set(xlabel="network calls per image", title="DPM-Solver++(2M)")
     if right.lines:
+        right.set_ylim(0, 1.05 * max(max(line.get_ydata()) for line in right.lines))
         right.legend(fontsize=7)
     return figure
 

@@ -83,3 +83,27 @@ def test_the_study_joins_samplers_whose_names_differ_by_their_calls_alone(count:
     right = plots.study(rows).axes[1]
     assert [list(line.get_xdata()) for line in right.lines] == [[10, 20]]
     assert [text.get_text() for text in right.get_legend().get_texts()] == ["base, dpmpp_n"]
+
+
+def test_the_study_shows_every_mean_and_is_logarithmic_only_over_a_wide_range() -> None:
+    def study(*means: float) -> tuple:
+        common = {
+            "sampler": "dpmpp_10",
+            "network_calls": 10,
+            "std": 0.1,
+            "std_error": 0.1,
+            "ratio": 1.0,
+            "outliers": 0.0,
+        }
+        rows = [
+            {**common, "variant": f"v{calls}", "noise": "gaussian", "mean": mean, "seeds": "1x1"}
+            for calls, mean in enumerate(means)
+        ]
+        again = [{**row, "sampler": "dpmpp_20", "network_calls": 20} for row in rows]
+        return plots.study([row for pair in zip(rows, again, strict=True) for row in pair]).axes
+
+    left, right = study(22.0, 23.0)
+    assert left.get_xscale() == "linear"
+    assert right.get_ylim()[0] == 0
+    assert right.get_ylim()[1] > 23.5
+    assert study(1.0, 23.0)[0].get_xscale() == "log"
