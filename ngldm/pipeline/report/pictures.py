@@ -44,8 +44,7 @@ class Pictures:
 def write_pictures(params: Params, folder: Path) -> Pictures:
     """All pictures: of every training its samples; of the first one of each noise also what is shown in detail."""
     found, data = Pictures(), open_dataset(workspace.DATASET)
-    for name in ("samples", "nearest"):
-        (folder / name).mkdir()
+    (folder / "samples").mkdir()
     for noise in params.noises:
         for sampler in params.samplers:
             found.samples[noise, sampler] = [
@@ -130,6 +129,7 @@ def _nearest(params: Params, data: Dataset, folder: Path, found: Pictures) -> No
             numbers = np.array(near[sampler]["rows"], np.int64)
             images, _ = load_samples(workspace.samples(label, sampler))
             made = with_neighbours(as_images(images[: len(numbers)]), as_images(data.train), numbers)
+            (folder / "nearest").mkdir(exist_ok=True)
             save_png(made, folder / "nearest" / f"{noise}-{sampler}.png")
             found.nearest[noise, sampler] = [distances[0] for distances in near[sampler]["distances"]]
             found.among = near[sampler]["among"]
