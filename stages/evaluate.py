@@ -7,10 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngldm.data.results.samples import asked_classes, load_samples
+from ngldm.data.results.samples import asked_classes, load_samples, same_number
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
 from ngldm.io.files import write_json
 from ngldm.io.items import Items, noun
 from ngldm.pipeline import workspace
@@ -18,11 +17,13 @@ from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.scorer import stage_scorer
+from ngldm.pipeline.origin import origin
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.asked.scores import asked_scores, check_asked
 from ngldm.scoring.distance.scorer import Scorer
+from ngldm.scoring.evaluation.neighbours import nearest_images
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread
 from ngldm.scoring.further.scores import beside_points, class_scores, further_scores
@@ -53,9 +54,11 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
         own = asked_scores(scorer, features, config) | class_scores(workspace.FURTHER, images, features, asked)
         scores[sampler] = replace(found, further={**further, **own})
     beside = beside_points(workspace.FURTHER, {sampler: images for sampler, (images, _) in sets.items()})
+    beside |= nearest_images(workspace.REFERENCE, all_features, scorer.reference)
     seconds = time.perf_counter() - start
     figures = {sampler: {**found.named(), "num_samples": scorer.count} for sampler, found in scores.items()}
-    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **beside, "seconds": seconds})
+    made = {"seconds": seconds, "made": origin(target)}
+    write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **beside, **made})
     store = Store(params.experiment)
     for sampler, pictures in sets.items():
         record_scores(store, params, (noise, sampler), scorer, scores[sampler], pictures)
@@ -81,17 +84,6 @@ def measure(noise: str, sets: dict[str, Items], scorer: Scorer, batch_size: int)
                 batches = extract_spread(scorer.extractor, images[: scorer.count], batch_size, advance, kept)
                 found[sampler] = list(batches)
     return {sampler: torch.cat(batches) for sampler, batches in found.items() if batches}
-
-
-def same_number(counts: dict[str, int]) -> int:
-    """The number of images that each sampler has.
-
-    Raises:
-        InputError: the numbers differ, so the scores could not be compared.
-    """
-    if len(set(counts.values())) > 1:
-        raise InputError(f"samples: different numbers of images, {counts}; run the stage `sample` of all again")
-    return next(iter(counts.values()))
 
 
 main = command(evaluate, many=True)

@@ -21,7 +21,7 @@ from ngldm.pipeline.tracking.store import Store
 
 
 def report() -> None:
-    """Write reports/: table.csv, table.md, the pictures, and index.html, which shows them all."""
+    """Write reports/: tables (CSV, LaTeX), figures (SVG, PDF), pictures, and index.html, which shows them all."""
     params = load_params()
     with progress("report", STEPS, "parts") as advance:
         rows = write_report(params, workspace.REPORTS, advance)

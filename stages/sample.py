@@ -63,9 +63,8 @@ def sample(
             with atomic_directory(workspace.samples(noise, sampler)) as folder:
                 first = write_items(batches, config.num_images, folder / f"{noun(empty)}.npy", empty)
                 seconds = time.perf_counter() - start
-                frames = generator.trajectory(
-                    config.trajectory_images, config.trajectory_frames, config.seed, **options
-                )
+                columns = config.trajectory_frames
+                frames = generator.trajectory(config.trajectory_images, columns, config.seed, **options)
                 np.save(folder / "trajectory.npy", frames)
                 if labels is not None:
                     np.save(folder / CLASSES, labels)
@@ -76,6 +75,7 @@ def sample(
                     "network_calls": calls,
                     "seed": config.seed,
                     "num_images": config.num_images,
+                    "trajectory_levels": generator.trajectory_levels(columns, **options),
                 }
                 write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
     save_png(class_picture(first, labels), workspace.sample_plot(noise, sampler))

@@ -18,6 +18,7 @@ from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.models import fresh_model, training_task
+from ngldm.pipeline.origin import origin
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, StageLabel, command, follow, summary
@@ -86,7 +87,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         snapshots.hand_over(workspace.snapshots(noise))
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(workspace.metrics("train", noise), final)
+        write_json(workspace.metrics("train", noise), {**final, "made": origin(target)})
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
         run.metrics(final, model_id=model_id)
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})

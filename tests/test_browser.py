@@ -159,3 +159,41 @@ def test_the_report_shows_without_network_error_or_overflow(
     darkest, lightest = plot.getextrema()
     assert (lightest > 245 and darkest < 60) if scheme == "light" else (lightest > 200 and darkest < 40)
     page.close()
+
+
+def test_the_reports_tables_can_be_sorted_and_its_pictures_enlarged(smoke: Path, browser: Any, screens: Path) -> None:
+    tab = Tab(browser.new_page(viewport={"width": 390, "height": 800}))
+    page = tab.page
+    page.goto((smoke / "reports" / "index.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    table = page.locator("table", has_text="Every noise, sampler and class")
+    column = [heading.strip() for heading in table.locator("thead th").all_inner_texts()].index("coverage")
+
+    def shown() -> list[float]:
+        return [float(text) for text in table.locator(f"tbody tr > :nth-child({column + 1})").all_inner_texts()]
+
+    before = shown()
+    assert before != sorted(before)
+    button = table.locator("thead th button").nth(column)
+    button.focus()
+    page.keyboard.press("Enter")
+    assert shown() == sorted(before)
+    assert (
+        table.locator("th[aria-sort=ascending]").all_inner_texts()
+        == table.locator("thead th").all_inner_texts()[column : column + 1]
+    )
+    button.click()
+    assert shown() == sorted(before, reverse=True)
+    assert table.locator("th[aria-sort=descending]").count() == 1
+
+    picture = page.locator("figure.pixels img").first
+    small = picture.bounding_box()["width"]
+    picture.click()
+    large = page.locator("dialog[open] img")
+    assert large.bounding_box()["width"] > 2 * small
+    assert large.get_attribute("alt") == picture.get_attribute("alt")
+    page.screenshot(path=screens / "report-zoom.png")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+    assert tab.errors == []
+    page.close()

@@ -29,7 +29,7 @@ from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image
 from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds
 from ngldm.sampling.stein import stein_with
-from ngldm.sampling.timesteps import Callback, Step, inference_timesteps
+from ngldm.sampling.timesteps import Callback, Step, inference_timesteps, noise_levels, spaced_by_level
 
 Progress = bool | Callable[[int], None]  # True draws a bar; a function is told the images of each step
 
@@ -227,7 +227,7 @@ class Generator:
             yield batch
 
     def trajectory(self, num_images: int, num_frames: int, seed: int = 0, **options: Option) -> Items:
-        """How images emerge: decoded x_t at evenly spaced steps, from pure noise to the result, in one batch.
+        """How images emerge: decoded x_t at evenly spaced levels of noise, from pure noise to the result, in one batch.
 
         Args:
             num_images: images number 0 and up of the seed, at least 1.
@@ -235,18 +235,14 @@ class Generator:
 
         Returns:
             (frames, num_images, H, W, C) uint8, or (frames, num_images, d) float32; the last frame is what `sample`
-            gives.
+            gives. `trajectory_levels` has the levels.
 
         Raises:
             InputError: on a value that is not allowed.
         """
-        num_images, num_frames = (
-            require_whole("num_images", num_images, 1, MAX_REPEATS),
-            require_whole("num_frames", num_frames, 2, MAX_T),
-        )
-        chosen = self.options(**options)
-        steps = chosen.num_inference_steps
-        wanted = set(np.linspace(0, steps, min(num_frames, steps + 1)).round().astype(int).tolist())
+        num_images = require_whole("num_images", num_images, 1, MAX_REPEATS)
+        num_frames, chosen = require_whole("num_frames", num_frames, 2, MAX_T), self.options(**options)
+        wanted = set(spaced_by_level(self._levels(chosen), num_frames))
         frames: list[Items] = []
 
         def keep(step: Step) -> None:
@@ -255,6 +251,21 @@ class Generator:
 
         last = sample_latents(self.model, image_seeds(seed, 0, num_images), chosen, keep)
         return np.stack([*frames, self.model.decode(last)])
+
+    def trajectory_levels(self, num_frames: int, **options: Option) -> list[float]:
+        """The level of noise of each frame of `trajectory`: b_t / sqrt(a_t^2 + b_t^2), from 1, pure noise, to 0.
+
+        Raises:
+            InputError: on a value that is not allowed.
+        """
+        levels = self._levels(self.options(**options))
+        return [levels[i] for i in spaced_by_level(levels, require_whole("num_frames", num_frames, 2, MAX_T))]
+
+    def _levels(self, options: SamplingOptions) -> list[float]:
+        """Of all states that the sampler passes, the result included."""
+        schedule, spacing = self.model.diffusion.schedule, options.timestep_spacing
+        timesteps = inference_timesteps(schedule, options.num_inference_steps, spacing, options.sigma_max)
+        return noise_levels(schedule, timesteps)
 
 
 @contextmanager

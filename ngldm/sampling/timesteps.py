@@ -1,6 +1,7 @@
 """Which timesteps a sampler visits when it makes fewer steps than T, and the steps between them."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,34 @@ def steps(timesteps: list[int]) -> Iterator[tuple[int, int, int]]:
 def signal_and_noise(schedule: Schedule, t: int) -> tuple[float, float]:
     """a_t and b_t."""
     return float(schedule.signal[t]), float(schedule.noise[t])
+
+
+def noise_levels(schedule: Schedule, timesteps: Sequence[int]) -> list[float]:
+    """The share of noise in x_t at these timesteps, then 0 for the result: b_t / sqrt(a_t^2 + b_t^2), in [0, 1]."""
+    pairs = (signal_and_noise(schedule, t) for t in timesteps)
+    return [*(b / math.hypot(a, b) for a, b in pairs), 0.0]
+
+
+def spaced_by_level(levels: Sequence[float], count: int) -> list[int]:
+    """Which of the states of a sampler to show, so that their levels of noise are as evenly spaced as they can be.
+
+    Evenly spaced steps would not do: many schedules spend most steps where x_t is nearly pure noise, or nearly done.
+
+    Args:
+        levels: of all states, from pure noise to the result (`noise_levels`).
+        count: how many to show, at least 2; no more than there are.
+
+    Returns:
+        `count` numbers from 0, ascending, each once: the first is 0, the last that of the result.
+    """
+    last, count = len(levels) - 1, min(count, len(levels))
+    chosen = [0]
+    for k in range(1, count):
+        wanted = levels[0] * (1.0 - k / (count - 1))
+        free = range(chosen[-1] + 1, last - (count - 1 - k) + 1)  # enough are left for those that follow
+        chosen.append(min(free, key=lambda i: abs(levels[i] - wanted)))
+    chosen[-1] = last
+    return chosen
 
 
 def inference_timesteps(

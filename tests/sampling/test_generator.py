@@ -1,5 +1,6 @@
 """Images of a model: the noise they start from, that image i is image i, and what a generator offers and refuses."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -297,12 +298,16 @@ def test_a_trajectory_has_its_frames_and_ends_in_the_images(
     np.testing.assert_array_equal(result[-1], Generator(model).sample(2, batch_size=2, **options))
 
 
-def test_a_trajectory_starts_from_pure_noise_and_is_evenly_spaced(make_model: MakeModel) -> None:
-    model = make_model()
-    steps = steps_of(model, 2, num_inference_steps=6)
-    frames = Generator(model).trajectory(2, 4, method="ddim", num_inference_steps=6)
-    for frame, index in zip(frames, (0, 2, 4), strict=False):
+def test_a_trajectory_starts_from_pure_noise_and_is_spaced_by_the_level_of_noise(make_model: MakeModel) -> None:
+    model, options = make_model(), {"method": "ddim", "num_inference_steps": 6}
+    steps = steps_of(model, 2, **options)
+    generator = Generator(model)
+    frames, levels = generator.trajectory(2, 4, **options), generator.trajectory_levels(4, **options)
+    # The cosine schedule has about sin(90 degrees i / 6) at t = T i / 6: 1, 0.97, 0.87, 0.71, 0.5, 0.26. Nearest to
+    # 2/3 and 1/3 are those after 3 and 5 steps.
+    for frame, index in zip(frames, (0, 3, 5), strict=False):
         np.testing.assert_array_equal(frame, model.decode(steps[index].x))
+    assert levels == pytest.approx([1.0, math.sin(math.pi / 4), math.sin(math.pi / 12), 0.0], abs=0.03)
 
 
 def of_noise(generator: Generator, noise: str, coupling: str = "independent", **params: object) -> Generator:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
-from ngldm.sampling.timesteps import SPACINGS, inference_timesteps
+from ngldm.sampling.timesteps import SPACINGS, inference_timesteps, noise_levels, spaced_by_level
 
 
 def trailing(total: int, n: int) -> list[int]:
@@ -81,3 +81,30 @@ def test_spacings_by_hand(spacing: str, total: int, count: int, timesteps: list[
 def test_unknown_spacing_lists_the_choices() -> None:
     with pytest.raises(InputError, match="timestep_spacing 'log'; choose one of: karras, linear, quadratic, trailing"):
         inference_timesteps(make_schedule("linear", 100), 5, "log")
+
+
+def test_levels_of_noise_are_those_of_ddpm() -> None:
+    betas = {"num_train_timesteps": 100, "beta_start": 1e-4, "beta_end": 0.2}
+    levels = noise_levels(make_schedule("linear", 100, beta_start=1e-4, beta_end=0.2), [100, 40, 7, 1])
+    alphas = DDPMScheduler(beta_schedule="linear", **betas).alphas_cumprod.double().numpy()
+    assert levels == pytest.approx([*np.sqrt(1.0 - alphas[[99, 39, 6, 0]]), 0.0], abs=1e-5)
+
+
+def test_a_level_of_noise_is_a_share_also_where_the_variance_grows() -> None:
+    """Of x_0 + sigma * noise with sigma = 80 nearly all is noise, with sigma = 0.002 a part of 0.002."""
+    assert noise_levels(make_schedule("edm_ve", 10), [10, 1]) == pytest.approx([1.0, 0.002, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("levels", "count", "shown"),
+    [
+        ([1.0, 0.99, 0.97, 0.9, 0.75, 0.5, 0.2, 0.0], 5, [0, 4, 5, 6, 7]),  # 1, 0.75, 0.5, 0.25, 0 are wanted
+        ([1.0, 0.99, 0.97, 0.9, 0.75, 0.5, 0.2, 0.0], 3, [0, 5, 7]),
+        ([1.0, 0.1, 0.08, 0.02, 0.0], 5, [0, 1, 2, 3, 4]),  # all there are, though none is near 0.75
+        ([1.0, 0.1, 0.08, 0.02, 0.0], 4, [0, 1, 2, 4]),  # 0.1 is nearest to 2/3, and the next to 1/3
+        ([0.99, 0.98, 0.97, 0.96, 0.95, 0.0], 4, [0, 3, 4, 5]),  # none is between 0.95 and 0
+        ([1.0, 0.0], 9, [0, 1]),
+    ],
+)
+def test_states_are_shown_by_their_level_of_noise(levels: list[float], count: int, shown: list[int]) -> None:
+    assert spaced_by_level(levels, count) == shown

@@ -30,7 +30,7 @@ EXPERIMENTS = (
 )
 USERS = (
     *EXPERIMENTS,
-    *("report.curve", "report.further", "report.page", "report.provenance", "report.table"),
+    *("report.curve", "report.further", "report.pictures", "report.provenance", "report.results", "report.table"),
 )
 
 
@@ -86,9 +86,10 @@ def outputs(stage: str, noise: str, sampler: str) -> list[Path]:
 
 
 def content(path: Path) -> Any:
-    """A file's bytes; of figures all but the times."""
+    """A file's bytes; of figures all but the times, and where and when they were made."""
     if "metrics" in path.parts and path.suffix == ".json":
-        return {key: value for key, value in json.loads(path.read_text()).items() if not key.endswith("seconds")}
+        known = json.loads(path.read_text())
+        return {key: value for key, value in known.items() if key != "made" and not key.endswith("seconds")}
     return path.read_bytes()
 
 

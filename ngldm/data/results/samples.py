@@ -3,7 +3,7 @@
 Those of a model with classes also have classes.npy, the class that was asked of each item.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +88,14 @@ def require_samples(path: Path, items: Items, trajectory: Items) -> None:
         expected = entry(read_json(about, "num_images"), "num_images", int, about)
         if len(items) != expected:
             raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
+
+
+def same_number(counts: Mapping[str, int]) -> int:
+    """The number of images that each sampler has.
+
+    Raises:
+        InputError: the numbers differ, so the scores could not be compared.
+    """
+    if len(set(counts.values())) > 1:
+        raise InputError(f"samples: different numbers of images, {dict(counts)}; run the stage `sample` of all again")
+    return next(iter(counts.values()))

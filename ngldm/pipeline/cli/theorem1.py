@@ -99,9 +99,9 @@ def _latents(cache: Any, count: int | None) -> Any:
 
 def _write(rows: Sequence[Any], out: Path, shape: tuple[int, ...]) -> None:
     from ngldm.io.files import atomic_path
-    from ngldm.pipeline.report import figures
+    from ngldm.pipeline.report.figures import drawing, laws
     from ngldm.theory.tables import write_theorem
 
     write_theorem(rows, out / "theorem1.csv")
     with atomic_path(out / "theorem1.png") as temporary:
-        figures.save_png(figures.theorem(rows, shape), temporary)
+        drawing.save_png(laws.theorem(rows, shape), temporary)

@@ -232,7 +232,7 @@ class SampleParams(Section):
     seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
     trajectory_images: Repeats = Field(description="rows of the trajectory picture")
     trajectory_frames: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
-        description="columns of the trajectory picture"
+        description="columns of the trajectory picture, at evenly spaced levels of noise"
     )
 
 

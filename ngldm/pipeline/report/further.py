@@ -1,23 +1,19 @@
-"""The second table, of the further scores, and the figures of points."""
+"""The further scores: all together, and those of single classes."""
 
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ngldm.io.files import entry, read_json
 from ngldm.pipeline import workspace
-from ngldm.pipeline.colours import INK, style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.experiments.summary import FurtherSummary
-from ngldm.pipeline.report.figures import first_only, styled, subplots
 from ngldm.pipeline.report.rows import ScoreRow, std_error
+from ngldm.pipeline.report.tables.digits import Measured
+from ngldm.pipeline.report.tables.table import Row
+from ngldm.scoring.names import PER_CLASS
 
 NAMED = ("noise", "sampler")
-Row = Mapping[str, object]
-REAL, TRAINING = "real", "training"  # labels beside those of the samplers
-SHOWN = 5000  # points of a scatter
-EDGES = (0.002, 0.998)  # quantiles of the real points at its edges
 
 
 def further_rows(params: Params) -> list[Row]:
@@ -48,7 +44,7 @@ def further_rows(params: Params) -> list[Row]:
 
 
 def further_means(rows: Sequence[Row]) -> list[Row]:
-    """The rows of `further_rows` by noise and sampler: of several trainings the texts mean ± standard error."""
+    """The rows of `further_rows` by noise and sampler: of several trainings the mean and its standard error."""
     groups: dict[tuple[object, object], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["noise"], row["sampler"]), []).append(row)
@@ -62,7 +58,7 @@ def _mean_cell(values: Sequence[object]) -> object:
     """Labels are the same in all rows of a group, or the seeds. A figure that not all trainings have is not known."""
     numbers = [float(value) for value in values if isinstance(value, int | float)]
     if len(numbers) == len(values):
-        return f"{statistics.fmean(numbers):.4g} ± {std_error(numbers):.2g}"
+        return Measured(statistics.fmean(numbers), std_error(numbers))
     return None if None in values else ", ".join(dict.fromkeys(map(str, values)))
 
 
@@ -73,6 +69,30 @@ def further_keys(scores: Mapping[str, object]) -> list[str]:
     return [key for key in scores if key not in first]
 
 
+def overall(rows: Sequence[Row]) -> list[str]:
+    """The columns of the rows that are not of a single class."""
+    return [column for column in rows[0] if PER_CLASS not in column] if rows else []
+
+
+def class_rows(rows: Sequence[Row]) -> list[Row]:
+    """A row for each class of each row: its scores have the columns. None if there are no scores of classes.
+
+    Args:
+        rows: of `further_rows` or `further_means`.
+    """
+    split = [column.split(PER_CLASS) for column in (rows[0] if rows else ()) if PER_CLASS in column]
+    scores, classes = (list(dict.fromkeys(part[i] for part in split)) for i in (0, 1))
+    return [
+        {
+            **{column: row[column] for column in (*NAMED, "seeds") if column in row},
+            "class": int(label) if label.isdigit() else label,
+            **{score: row.get(f"{score}{PER_CLASS}{label}") for score in scores},
+        }
+        for row in rows
+        for label in classes
+    ]
+
+
 def further_study_rows(summary: Sequence[FurtherSummary]) -> list[Row]:
     """A row for each variant and sampler, a column for each score: mean ± standard error. What it has not is None."""
     columns = ["variant", "sampler", *(row["score"] for row in summary)]
@@ -80,8 +100,8 @@ def further_study_rows(summary: Sequence[FurtherSummary]) -> list[Row]:
     for row in summary:
         key: dict[str, object] = {"variant": row["variant"], "sampler": row["sampler"]}
         cells = rows.setdefault((row["variant"], row["sampler"]), {**dict.fromkeys(columns), **key})
-        error = "" if math.isnan(row["std_error"]) else f" ± {row['std_error']:.2g}"
-        cells[row["score"]] = f"{row['mean']:.4g}{error}"
+        error = None if math.isnan(row["std_error"]) else row["std_error"]
+        cells[row["score"]] = Measured(row["mean"], error)
     return [*rows.values()]
 
 
@@ -100,54 +120,3 @@ def tail_errors(rows: Sequence[Row]) -> dict[str, dict[str, dict[str, object]]]:
         mean = statistics.fmean(known) if len(known) == len(trainings) else None
         found.setdefault(noise, {})[sampler] = mean
     return {"msle": found} if found else {}
-
-
-@styled
-def tails(params: Params) -> Any:
-    """How many points lie beyond a radius, both on logarithmic axes: a panel per sampler, a line per training.
-
-    A power law is a straight line. Returns None if there are no points.
-    """
-    curves = {label: read_json(workspace.metrics("evaluate", label)).get("tails") for label in params.training_labels}
-    first = next(iter(curves.values()))
-    if not isinstance(first, dict):
-        return None
-    figure, [axes] = subplots(1, len(params.samplers), 1.0 + 4.2 * len(params.samplers), 3.6, sharey=True)
-    for panel, sampler in zip(axes, params.samplers, strict=True):
-        for noise in params.noises:
-            for training, label in zip(params.labels_of(noise), first_only(noise), strict=False):
-                panel.plot(*_line(curves[training], sampler), label=label, **style(noise, params.noises))
-        for label, dash in ((REAL, "-"), (TRAINING, ":")):
-            panel.plot(*_line(first, label), dash, label=f"{label} points", color=INK, linewidth=1.0)
-        panel.set(xscale="log", yscale="log", xlabel="radius r", title=sampler)
-    axes[0].set_ylabel("share of points beyond r")
-    axes[-1].legend()
-    return figure
-
-
-def _line(curve: Any, label: str) -> tuple[list[float], list[float]]:
-    pairs = [(r, share) for r, share in zip(curve[label], curve["shares"], strict=True) if r is not None]
-    return [r for r, _ in pairs], [share for _, share in pairs]
-
-
-@styled
-def scatter(real: Any, generated: Any, title: str) -> Any:
-    """The first two columns of real and of generated points (N, d) side by side, on the same axes.
-
-    Points outside of the axes are not shown. A single column is shown against its ranks.
-    """
-    figure, [axes] = subplots(1, 2, 6.4, 3.3, sharex=True, sharey=True)
-    planes = [_plane(points[:SHOWN]) for points in (real, generated)]
-    for panel, (x, y), name in zip(axes, planes, ("real points", title), strict=True):
-        panel.plot(x, y, ".", color=INK, markersize=1.5, alpha=0.35, markeredgewidth=0)
-        panel.set_title(name)
-    for axis, values in zip(("x", "y"), planes[0], strict=True):
-        low, high = sorted(values)[int(EDGES[0] * len(values))], sorted(values)[int(EDGES[1] * (len(values) - 1))]
-        axes[0].set(**{f"{axis}lim": (low - 0.1 * (high - low), high + 0.1 * (high - low))})
-    return figure
-
-
-def _plane(points: Any) -> tuple[list[float], list[float]]:
-    x = points[:, 0]
-    y = points[:, 1] if points.shape[1] > 1 else x.argsort().argsort() / len(x)
-    return x.tolist(), y.tolist()

@@ -1,4 +1,4 @@
-"""The origin of a report: commit, experiment, and how long each stage took."""
+"""The origin of a report: commit, experiment; when, where and with which versions its results were made."""
 
 import os
 import subprocess
@@ -25,15 +25,34 @@ def stage_seconds(params: Params) -> list[tuple[str, float]]:
     return found
 
 
-def provenance() -> str:
-    """The commit of the working tree, whether the tree has changes, and DVC's name of the experiment."""
+def origins(params: Params) -> list[dict[str, str]]:
+    """Of each training and its scores: stage, date, machine and versions. None of results of older versions.
+
+    They are those of the results, as the stages wrote them, not of the report: the report of the same files is the
+    same on every machine and at any time.
+    """
+    found = []
+    for stage in ("train", "evaluate"):
+        for label in params.training_labels:
+            file = workspace.metrics(stage, label)
+            content = read_json(file)
+            if "made" in content:
+                found.append({"stage": f"{stage}@{label}", **entry(content, "made", dict, file)})
+    return found
+
+
+def experiment() -> str | None:
+    """DVC's name of the experiment in which the report is made; None outside of one."""
+    return os.environ.get("DVC_EXP_NAME")
+
+
+def commit() -> str:
+    """The commit of the working tree, and whether the tree has changes."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=False).stdout.strip()
 
-    commit = git("rev-parse", "HEAD")
-    if not commit:
+    found = git("rev-parse", "HEAD")
+    if not found:
         return "no git repository"
-    changed = " with uncommitted changes" if git("status", "--porcelain", "--untracked-files=no") else ""
-    experiment = os.environ.get("DVC_EXP_NAME")
-    return commit + changed + (f", DVC experiment {experiment}" if experiment else "")
+    return found + (" with uncommitted changes" if git("status", "--porcelain", "--untracked-files=no") else "")

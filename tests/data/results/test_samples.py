@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.results.samples import asked_classes, load_samples
+from ngldm.data.results.samples import asked_classes, load_samples, same_number
 from ngldm.io.errors import InputError
 
 
@@ -88,3 +88,9 @@ def test_the_classes_that_were_asked_for(sampled):
     (sampled / "samples.json").write_text('{"num_images": 5}')
     with pytest.raises(InputError, match=r"classes\.npy: shape \(6,\), must be \(5,\)"):
         asked_classes(sampled)
+
+
+def test_sets_of_different_numbers_cannot_be_compared() -> None:
+    assert same_number({"ddim": 6, "auto": 6}) == 6
+    with pytest.raises(InputError, match=r"different numbers of images, \{'ddim': 6, 'auto': 5\}; run the stage"):
+        same_number({"ddim": 6, "auto": 5})

@@ -9,7 +9,8 @@ from scipy.stats import sem
 from ngldm.io.errors import InputError
 from ngldm.pipeline.colours import PAPER_NOISES
 from ngldm.pipeline.report.curve import PAPER_CSV, paper_curve, paper_rows, read_curve
-from ngldm.pipeline.report.figures import save_svg, score_by_epoch
+from ngldm.pipeline.report.figures.drawing import save_svg
+from ngldm.pipeline.report.figures.plots import score_by_epoch
 
 
 def test_a_curve_is_read_noise_by_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

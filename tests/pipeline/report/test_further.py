@@ -1,15 +1,14 @@
-"""The table of further scores and the figures of points."""
+"""The tables of further scores."""
 
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params, parse_params
-from ngldm.pipeline.report.further import further_keys, further_rows, scatter, tail_errors, tails
+from ngldm.pipeline.report.further import class_rows, further_keys, further_rows, overall, tail_errors
 
 OLD = {"fd_points": 0.1, "fd_points_std": 0.01, "kid": 0.2, "kid_std": 0.02, "precision": 1.0, "recall": 0.5}
 CONTENT = {
@@ -18,13 +17,6 @@ CONTENT = {
         "auto": {**OLD, "msle": 0.25, "mode_1": 0.9, "num_samples": 100},
     },
     "further_floor": {"msle": 0.001, "beyond_0.99": 1.0},
-    "tails": {
-        "shares": [0.1, 0.01],
-        "real": [1.0, 2.0],
-        "training": [1.0, 2.5],
-        "ancestral": [3.0, None],
-        "auto": [1.0, 4.0],
-    },
 }
 
 
@@ -57,29 +49,19 @@ def test_the_tails_error_is_a_metric_of_dvc_if_there_is_one(params: Params) -> N
     assert tail_errors([{"noise": "gaussian", "sampler": "auto", "density": 1.0}]) == {}
 
 
-def test_the_tail_plot_has_a_panel_per_sampler_and_leaves_gaps_out(params: Params) -> None:
-    figure = tails(params)
-    drawn = {
-        panel.get_title(): {line.get_label(): line.get_xydata().tolist() for line in panel.lines}
-        for panel in figure.axes
-    }
-    assert drawn["ancestral"]["gaussian"] == [[3.0, 0.1]]
-    assert drawn["auto"]["gaussian"] == [[1.0, 0.1], [4.0, 0.01]]
-    assert drawn["auto"]["real points"] == [[1.0, 0.1], [2.0, 0.01]]
-    assert {panel.get_xscale() for panel in figure.axes} == {"log"}
+CLASSES = {"noise": "a", "sampler": "auto", "density": 1.0, "coverage_class_0": 0.5, "coverage_class_10": 0.25}
+CLASSES |= {"share_class_0": 2.0, "share_class_10": None}
 
 
-def test_without_points_there_is_no_tail_plot(params: Params) -> None:
-    workspace.metrics("evaluate", "gaussian").write_text(json.dumps({"samplers": CONTENT["samplers"]}))
-    assert tails(params) is None
+def test_scores_of_classes_have_a_table_of_their_own() -> None:
+    assert overall([CLASSES]) == ["noise", "sampler", "density"]
+    assert class_rows([CLASSES]) == [
+        {"noise": "a", "sampler": "auto", "class": 0, "coverage": 0.5, "share": 2.0},
+        {"noise": "a", "sampler": "auto", "class": 10, "coverage": 0.25, "share": None},
+    ]
+    assert class_rows([{"noise": "a", "sampler": "auto", "density": 1.0}]) == []
 
 
-@pytest.mark.parametrize("dim", [1, 2, 5])
-def test_the_scatter_shows_both_on_the_real_points_axes(dim: int) -> None:
-    real = np.random.default_rng(0).normal(size=(1000, dim))
-    figure = scatter(real, real[:10] * 100.0, "laplace, ddim")
-    left, right = figure.axes
-    assert (left.get_title(), right.get_title()) == ("real points", "laplace, ddim")
-    assert left.get_xlim() == right.get_xlim()
-    assert 3.0 < left.get_xlim()[1] < 5.0  # 1000 normal draws reach to about 3.2
-    assert len(left.lines[0].get_xdata()) == 1000
+def test_scores_of_classes_keep_the_seed_of_their_training() -> None:
+    (first, _) = class_rows([{**CLASSES, "seeds": "1"}])
+    assert (first["seeds"], first["class"]) == ("1", 0)

@@ -16,7 +16,7 @@ from ngldm.pipeline.report.tuning import SUMMARY_COLUMNS, confirmed_summary, sea
 
 @pytest.fixture
 def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("data/reference", "metrics", "plots", "samples", "study"):
+    for name in ("data/dataset", "data/reference", "metrics", "plots", "samples", "study"):
         shutil.copytree(smoke / name, tmp_path / name)
     shutil.copy(smoke / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -64,10 +64,10 @@ def test_the_section_shows_the_winners_and_their_means_on_fresh_seeds(workspace:
     assert '<a href="#search">' in page
     assert "train.lr 0.00421" in section[0]
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", section[0].split("</table>")[0])
-    assert cells[0] == "3"  # the Gaussian's mean (2 + 4) / 2
-    assert cells[2] == "1"  # and its standard error: sqrt(2) / sqrt(2)
-    assert cells[6:8] == ["1.5", "0.7071"]
-    assert cells[9] == "0.5"
+    assert cells[0].strip() == "3.000"  # the Gaussian's mean (2 + 4) / 2
+    assert cells[2].strip() == "1.000"  # and its standard error: sqrt(2) / sqrt(2)
+    assert [cell.strip() for cell in cells[6:8]] == ["1.500", "0.7071"]
+    assert cells[9].strip() == "0.5000"
 
 
 def test_a_damaged_table_is_named(workspace: Path) -> None:

@@ -1,0 +1,1 @@
+"""The page reports/index.html: its template, style and script."""

@@ -1,0 +1,1 @@
+"""Tables, as the page, LaTeX and other programs read them."""
