@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from ngldm.interop.diffusers import Denoiser
+from ngldm.io.errors import InputError
+from ngldm.model import Model
 
 
 @pytest.mark.parametrize("kind", ["identity", "kl", "paper"])
@@ -40,3 +42,18 @@ def test_preconditioning_is_part_of_it(make_model):
     x = torch.randn(3, 2, 4, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(Denoiser.of(Model.build(config))(x, 0).sample, x, rtol=0.1, atol=0.3)
+
+
+def test_a_model_with_classes_is_refused_by_name() -> None:
+    """Its network would be called without a class."""
+    settings = {
+        "noise": {"name": "gaussian"},
+        "schedule": {"name": "cosine", "num_train_timesteps": 10},
+        "diffusion": {"objective": "x0"},
+        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+        "autoencoder": {"kind": "identity"},
+        "image_shape": (1, 4, 4),
+        "classes": {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1},
+    }
+    with pytest.raises(InputError, match="classes: a model with classes cannot be exported"):
+        Denoiser.of(Model.build(settings))

@@ -280,6 +280,7 @@ def test_diffusers_pipelines_run_with_it() -> None:
         ({"sampling": {"eta": 0.5}}, "eta: not an option of method 'dpmpp_2m'"),
         ({"method": "ddim", "sampling": {"eta": 1.5}}, r"eta: 1.5 must be in \[0, 1\]"),
         ({"sampling": {"num_inference_steps": 5}}, "num_inference_steps: not an option here"),
+        ({"sampling": {"guidance_scale": 2.0}}, "sampling.guidance_scale: not an option of a scheduler"),
         ({"method": "ddim", "sampling": {"eta": 1.0}, "diffusion": {"coupling": "minibatch_ot"}}, "coupling"),
     ],
 )
