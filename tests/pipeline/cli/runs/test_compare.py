@@ -7,9 +7,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from ngldm.pipeline.cli.compare import best_value
+from ngldm.pipeline.cli.runs.compare import best_value
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 Ngldm = Callable[..., tuple[int, str, str]]
 
 
