@@ -136,7 +136,7 @@ def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, c
     before = store.client.get_run(first.id).info
     scored.finish()
     assert store.client.get_run(first.id).info.end_time == before.end_time  # scoring is not part of a training
-    ends = [run.info.end_time for run in store.client.search_runs(["1"], f"tags.`{PARENT_ID}` = '{parents[0]}'")]
+    ends = [run.info.end_time or 0 for run in store.client.search_runs(["1"], f"tags.`{PARENT_ID}` = '{parents[0]}'")]
     assert store.client.get_run(parents[0]).info.end_time == max(ends)
 
 

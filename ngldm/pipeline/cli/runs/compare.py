@@ -44,8 +44,8 @@ def compare(
 ) -> None:
     """Compare MLflow runs: the params that differ, and the scores.
 
-    Without RUN it shows all runs of the newest sweep: those below one named parent (NGLDM_SWEEP, a study, a search), else
-    those with the commit, recipe and data set of the newest run. More than six runs are rows instead of columns.
+    Without RUN it shows all runs of the newest sweep: those below one named parent (NGLDM_SWEEP, a study, a search),
+    else those with the commit, recipe and data set of the newest run. More than six runs are rows instead of columns.
 
     A distance is bold if it is lower than all others by at least two standard errors of the difference; means over
     several trainings must be lower beyond the 95 % confidence interval of the difference (Welch). Precision and recall

@@ -53,7 +53,8 @@ def runs(
 ) -> None:
     """List the MLflow runs of an experiment with their scores.
 
-    A name says what differs from the recipe, as in "laplace lr=2e-4". A metric may be named without its sampler if only one has it.
+    A name says what differs from the recipe, as in "laplace lr=2e-4". A metric may be named without its sampler if only
+    one sampler has it.
     """
     wanted = experiment or load_params().experiment
     known = read_runs(wanted)

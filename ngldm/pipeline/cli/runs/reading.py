@@ -75,7 +75,9 @@ def _require_database(address: str) -> None:
 
 def is_score(metric: str) -> bool:
     """Whether a metric is one of the main scores, or its spread: fd_classifier.auto, kid_std.auto, recall.ddim."""
-    return metric.split(".")[0].split("_")[0] in (*LOWER, *HIGHER) and not metric.endswith((".by_step", ".by_epoch"))
+    kind = metric.partition(".")[0]
+    known = kind in HIGHER or kind.split("_")[0] in (*LOWER, *HIGHER)
+    return known and not metric.endswith((".by_step", ".by_epoch"))
 
 
 def is_distance(metric: str) -> bool:
