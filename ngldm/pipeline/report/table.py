@@ -240,7 +240,7 @@ def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
     floor = read_figure(workspace.REFERENCE / "reference.json", "floor")
     psnr = read_figure(workspace.metrics("autoencoder"), "psnr_db")
     best = min(average(rows), key=lambda row: (math.isnan(row["value"]), row["value"]))
-    figures = {best["metric"]: best["value"], **{key: best[key] for key in ("kid", "precision", "recall")}}  # type: ignore[literal-required]
+    figures = {best["metric"]: best["value"], **{key: best[key] for key in ("kid", "precision", "recall")}}
     return {
         "best": {"noise": best["noise"], "sampler": best["sampler"], **figures},
         rows[0]["metric"]: scores,

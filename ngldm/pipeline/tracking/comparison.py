@@ -105,6 +105,8 @@ def create_run(
     content = training_params(params, label)
     changed = {**_changed(content, params, label), **(beside or {})}
     about = f"One training with {noise} noise and seed {seed}, recipe {params.recipe} on {params.dataset.name}."
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        about += f" `dvc exp apply {experiment}` brings its files back."
     all_tags = {
         **origin_tags(params, noise, "stages/train.py"),
         **description(about, changed, f"python -m stages.train --noise {label}"),

@@ -105,10 +105,7 @@ def description(what: str, changed: Mapping[str, Any], made_by: str) -> dict[str
         made_by: the command that makes such a run.
     """
     settings = ", ".join(f"`{key}={value}`" for key, value in changed.items()) or "none"
-    lines = [what, f"Settings that differ from the recipe: {settings}.", f"Made by `{made_by}`."]
-    if name := os.environ.get("DVC_EXP_NAME"):
-        lines.append(f"`dvc exp apply {name}` brings its files back.")
-    return {NOTE: "\n\n".join(lines)}
+    return {NOTE: f"{what}\n\nSettings that differ from the recipe: {settings}.\n\nMade by `{made_by}`."}
 
 
 def source_tags(file: str) -> dict[str, str]:

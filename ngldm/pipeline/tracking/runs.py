@@ -139,11 +139,11 @@ class Run:
         """
 
         def end(client: Any, run_id: str) -> None:
-            about = client.get_run(run_id).info
-            if about.status == "RUNNING":
-                now = round(time.time() * 1000)
-                last = now if self.seconds is None else about.start_time + round(self.seconds * 1000)
-                client.set_terminated(run_id, status, min(last, now))
+            about, now = client.get_run(run_id).info, round(time.time() * 1000)
+            if self.seconds is not None:
+                client.set_terminated(run_id, status, min(about.start_time + round(self.seconds * 1000), now))
+            elif about.status == "RUNNING":
+                client.set_terminated(run_id, status, now)
 
         self._do(end)
         if self.parent is not None:

@@ -54,6 +54,7 @@ def test_git_commit_and_experiment_name_are_tags(store, params, root, monkeypatc
     assert tags["mlflow.source.git.commit"] == tags["git_commit"]
     assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("stages/train.py", "LOCAL")
     assert tags["mlflow.user"]
+    assert "`dvc exp apply hazy-exp`" in tags["mlflow.note.content"]
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError, "FAILED"), (KeyboardInterrupt, "KILLED")])
@@ -143,7 +144,8 @@ def test_trainings_that_share_all_but_the_noise_have_one_parent(store, params, c
 def test_a_run_lasts_as_long_as_its_training(store, params, monkeypatch):
     with training_run(store, params, "laplace", "key") as run:
         time.sleep(0.2)
-        run.seconds = 0.05  # then the model is written and logged
+        run.seconds = 0.05
+        store.client.set_terminated(run.id)  # as MLflow does when the model is logged
     assert lasted(store, run.id) == pytest.approx(0.05, abs=2e-3)
     file = workspace.metrics("train", "laplace")
     file.parent.mkdir(parents=True)

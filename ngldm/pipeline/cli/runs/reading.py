@@ -6,14 +6,15 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.workspace import store_file, tracking_uri
 
 LOWER = ("fid", "fd", "kid")  # distances begin so
 HIGHER = ("precision", "recall", "density", "coverage", "inception_score")
-DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
-SECONDS = 5  # to wait for a database
+PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+SECONDS = 5  # to wait for a server
 SHOWN = 8  # so many names are listed in an error message
 
 
@@ -27,7 +28,7 @@ def read_runs(experiment: str) -> list[Any]:
     if file and not file.is_file():
         raise InputError(f"{file}: no MLflow store yet; run `dvc repro`, which makes it, or set MLFLOW_TRACKING_URI")
     address = tracking_uri()
-    _require_database(address)
+    _require_server(address)
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow's own retries would take four minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
@@ -61,11 +62,15 @@ def without_password(address: str) -> str:
     return address.replace(f":{parts.password}@", ":***@") if parts.password else address
 
 
-def _require_database(address: str) -> None:
-    """Check that the machine of a database answers: SQLAlchemy, as MLflow uses it, would try for an hour."""
+def _require_server(address: str) -> None:
+    """Check that a server answers at all. MLflow would try a database for an hour."""
     parts = urlsplit(address)
-    port = parts.port or DATABASE_PORTS.get(parts.scheme.partition("+")[0])
-    if parts.scheme.startswith("http") or parts.hostname is None or port is None:
+    try:
+        port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError as error:
+        raise InputError(f"MLFLOW_TRACKING_URI: {without_password(address)}: {error}") from error
+    proxied = parts.scheme.startswith("http") and getproxies()
+    if proxied or parts.hostname is None or port is None:
         return
     try:
         socket.create_connection((parts.hostname, port), SECONDS).close()
