@@ -7,7 +7,7 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli.runs.choosing import newest_sweep, of_sweep, pick
-from ngldm.pipeline.cli.runs.reading import higher_is_better, is_score, is_scored, read_runs
+from ngldm.pipeline.cli.runs.reading import Experiment, Sweep, higher_is_better, is_score, is_scored, read_runs
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.seeds import Mean, unpaired
 from ngldm.pipeline.report.table import beats
@@ -31,12 +31,8 @@ def compare(
             show_default="all of the newest sweep",
         ),
     ] = None,
-    sweep: Annotated[
-        str | None, typer.Option(help="All runs below the parent of this name, or whose id begins so.")
-    ] = None,
-    experiment: Annotated[
-        str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")
-    ] = None,
+    sweep: Sweep = None,
+    experiment: Experiment = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Only so many of the newest runs, if none is named.", show_default="all")
     ] = None,

@@ -12,7 +12,7 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.cli.runs.choosing import best_first, of_noises, of_sweep, setting, where
-from ngldm.pipeline.cli.runs.reading import is_distance, is_scored, metric_key, read_runs
+from ngldm.pipeline.cli.runs.reading import Experiment, Sweep, is_distance, is_scored, metric_key, read_runs
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.terminal import duration, print_table
 from ngldm.pipeline.tracking.runs import PARENT_ID
@@ -32,9 +32,7 @@ def runs(
         list[str] | None,
         typer.Option("--where", metavar="KEY=VALUE", help="Only runs with this param or tag, as train.lr=2e-4."),
     ] = None,
-    sweep: Annotated[
-        str | None, typer.Option(help="Only runs below the parent of this name, or whose id begins so.")
-    ] = None,
+    sweep: Sweep = None,
     sort: Annotated[
         str | None, typer.Option(help="Best first by this metric, as fd_classifier.auto.", show_default="newest first")
     ] = None,
@@ -47,9 +45,7 @@ def runs(
         bool, typer.Option("--all", help="Also runs without scores: running, failed, parents.")
     ] = False,
     form: Annotated[Form, typer.Option("--format", help="csv and json have every param and metric.")] = Form.TABLE,
-    experiment: Annotated[
-        str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")
-    ] = None,
+    experiment: Experiment = None,
 ) -> None:
     """List the MLflow runs of an experiment with their scores.
 

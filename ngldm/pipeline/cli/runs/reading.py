@@ -4,13 +4,17 @@ import logging
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
+
+import typer
 
 from ngldm.io.errors import InputError
 from ngldm.pipeline.workspace import store_file, tracking_uri
 
+Experiment = Annotated[str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")]
+Sweep = Annotated[str | None, typer.Option(help="Only runs below the parent of this name, or whose id begins so.")]
 LOWER = ("fid", "fd", "kid")  # distances begin so
 HIGHER = ("precision", "recall", "density", "coverage", "inception_score")
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
