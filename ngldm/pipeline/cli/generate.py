@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, unknown
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.catalogue import complete_model
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
@@ -17,13 +18,17 @@ if TYPE_CHECKING:
     from ngldm.io.items import Items
 
 GRID = 128  # images in the grid
+Trained = Annotated[
+    str | None,
+    typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).", autocompletion=complete_model),
+]
 
 
 def generate(
     out: Annotated[
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
-    noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
+    noise: Trained = None,
     model: Annotated[
         str | None,
         typer.Option(help="Instead of --noise: a model file, or an MLflow address such as models:/ngldm-laplace@best."),
@@ -124,9 +129,25 @@ def _write(batches: Iterable["Items"], num_images: int, out: Path, grid: Path) -
     save_png(picture(shown), grid)
 
 
+def _no_model(noise: str) -> InputError:
+    """What to do if there is no model of that label."""
+    here = workspace.trained()
+    if not here:
+        return InputError(
+            f"--noise: {noise!r}: models/ has no model; `dvc repro` trains some, --model takes the file of any"
+        )
+    return unknown("--noise", noise, here)
+
+
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
-    """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
+    """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`.
+
+    Raises:
+        InputError: there is no such model.
+    """
     if noise is not None:
+        if noise not in workspace.trained():
+            raise _no_model(noise)
         return workspace.model(noise)
     assert model is not None  # `generate` has checked that one of the two is given
     in_store = model.startswith(("models:/", "runs:/"))
