@@ -104,7 +104,7 @@ def commands() -> list[tuple[str, str]]:
 
 COMMANDS = commands()
 assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
-OTHERS = {"pip", "uv", "git", "wait", "initdb", "pg_ctl", "createdb", "curl", "export", "sbatch", "python3", ".", "mkdocs"}  # of the system
+OTHERS = set("pip uv git wait initdb pg_ctl createdb curl export sbatch python3 . mkdocs".split())  # of the system
 DEVICES = {"cuda:1": torch.cuda.device_count() > 1, "mps": torch.backends.mps.is_available()}  # and whether it is here
 
 
