@@ -106,6 +106,7 @@ def commands() -> list[tuple[str, str]]:
 COMMANDS = commands()
 assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
 OTHERS = {"pip", "uv", "git", "wait", "initdb", "pg_ctl", "createdb", "curl", "export", "sbatch"}  # of the system
+OTHERS |= {"python3", ".", "mkdocs"}
 DEVICES = {"cuda:1": torch.cuda.device_count() > 1, "mps": torch.backends.mps.is_available()}  # and whether it is here
 
 

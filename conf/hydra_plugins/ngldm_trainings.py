@@ -1,28 +1,39 @@
-"""The value of `trainings` in conf/config.yaml.
+"""The value of `trainings` in conf/config.yaml, and the check of all params before they are written.
 
-Hydra imports this file: its folder is in conf/, which `hydra.plugins_path` of .dvc/config names.
+Hydra imports this file: its folder is in conf/, which `hydra.plugins_path` of .dvc/config names. So `dvc exp run -S`
+refuses a typo before it writes params.yaml, queues an experiment or starts a stage.
 """
 
-import re
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
-from ngldm.pipeline.config.params import trainings_of
-from ngldm.pipeline.config.sections import LABEL
+from ngldm.io.errors import InputError
+from ngldm.pipeline.config.networks import check_networks
+from ngldm.pipeline.config.noises import check_noises
+from ngldm.pipeline.config.params import parse_params, trainings_of
+
+OWN = "trainings"  # the key whose value is made here
 
 
-def trainings(noises: Any, seeds: Any, seed: Any) -> DictConfig:
-    """Each noise with each seed; nothing if they are no lists, which the check of params.yaml then says.
+def trainings(noises: Any, seeds: Any, seed: Any, *, _root_: DictConfig) -> DictConfig:
+    """Each noise with each seed.
 
-    A text that is no label is refused here, before params.yaml is written: labels become parts of paths and commands.
+    Raises:
+        InterpolationResolutionError: a key or value of the params is not allowed. OmegaConf passes this type of error
+            on as it is, and DVC shows its message.
     """
-    if not isinstance(noises, ListConfig) or not isinstance(seeds, ListConfig):
-        return OmegaConf.create({})
-    for noise in noises:
-        if not re.fullmatch(LABEL, str(noise)):
-            raise ValueError(f"noises: {str(noise)!r} is no label; it has letters, digits and _ only")
-    return OmegaConf.create({label: made._asdict() for label, made in trainings_of(noises, seeds, seed).items()})
+    others = OmegaConf.masked_copy(_root_, [str(key) for key in _root_ if key != OWN])
+    content: Any = OmegaConf.to_container(others, resolve=True)
+    try:
+        params = parse_params(content)
+        check_networks(params)
+        check_noises(params)
+    except InputError as error:
+        raise InterpolationResolutionError(str(error)) from None
+    made = trainings_of(params.noises, params.seeds, params.seed)
+    return OmegaConf.create({label: training._asdict() for label, training in made.items()})
 
 
 OmegaConf.register_new_resolver("ngldm.trainings", trainings, replace=True)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ngldm.io.device import in_float64
 from ngldm.io.errors import InputError
 
 
@@ -24,7 +25,7 @@ def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
     for key, values in (("x0", x0), ("eps", eps)):
         if not bool(values.isfinite().all()):
             raise InputError(f"{key}: NaN or infinite numbers; with coupling 'minibatch_ot' all must be finite")
-    cost = torch.cdist(x0.flatten(1).double(), eps.flatten(1).double()).square()
+    cost = torch.cdist(*(in_float64(values.flatten(1)) for values in (x0, eps.to(x0.device)))).square()
     from scipy.optimize import linear_sum_assignment  # not at the top: it would slow the start of every stage
 
     _, order = linear_sum_assignment(cost.cpu().numpy())

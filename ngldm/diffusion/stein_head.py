@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ngldm.diffusion.names import STEIN_HEADS
+from ngldm.io.device import in_float64
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law, Noise
 from ngldm.noise.law import JointLaw
@@ -142,7 +143,7 @@ class SteinHead:
         if not (self.kind == "scalar" and isinstance(self.law, JointLaw) and self.law.rising):
             return None
         longest = 2.0 * DATA_STD * math.sqrt(x[0].numel())
-        return (_square(self.law.whiten(x)).sqrt() + longest * signal.double()) / noise.double()
+        return (_square(self.law.whiten(x)).sqrt() + longest * in_float64(signal)) / in_float64(noise)
 
     def k_bar(self, eps_hat: Tensor, raw: Tensor | None, reach: Tensor | None = None) -> Tensor | None:
         """K_bar >= 0, which broadcasts over x_t; None if the law does not give it and there is no head.
@@ -175,7 +176,7 @@ class SteinHead:
         assert isinstance(self.law, JointLaw)
         size = eps_hat[0].numel()
         lowest, highest = (
-            self._kernel(square, size).clamp(LOWEST_KERNEL, HIGHEST_PRIOR).log().float()
+            self._kernel(square, size).clamp(LOWEST_KERNEL, HIGHEST_PRIOR).log().float().to(raw.device)
             for square in (_square(self.law.whiten(eps_hat)), reach.square())
         )
         return lowest + raw.sigmoid() * (highest - lowest)
@@ -189,7 +190,7 @@ class SteinHead:
             prior = self._kernel(_square(white), eps_hat[0].numel())
         else:
             prior = torch.ones_like(eps_hat)
-        return prior.clamp(LOWEST_PRIOR, HIGHEST_PRIOR).float()
+        return prior.clamp(LOWEST_PRIOR, HIGHEST_PRIOR).float().to(eps_hat.device)
 
     def _kernel(self, square: Tensor, size: int) -> Tensor:
         """E[K | n] of |n|^2 (B, 1, ...): the mean square where it is not known."""
@@ -201,4 +202,4 @@ class SteinHead:
 
 def _square(x: Tensor) -> Tensor:
     """|x|^2 of each image: (B, 1, ...) float64."""
-    return x.double().square().flatten(1).sum(1).reshape(-1, *[1] * (x.ndim - 1))
+    return in_float64(x).square().flatten(1).sum(1).reshape(-1, *[1] * (x.ndim - 1))

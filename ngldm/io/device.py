@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def resolve_device(name: str) -> "torch.device":
-    """The torch device of that name; "auto" is a GPU where torch finds one, else the CPU.
+    """The torch device of that name; "auto" is a GPU where torch finds one (CUDA's, else Apple's), else the CPU.
 
     With several processes on a machine, "auto" and "cuda" give each a GPU of its own.
 
@@ -21,7 +21,8 @@ def resolve_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        name = next((name for name, is_here in found.items() if is_here), "cpu")
     if name == "cuda" and processes.size() > 1:
         name = f"cuda:{processes.local_rank()}"
     try:
@@ -32,6 +33,27 @@ def resolve_device(name: str) -> "torch.device":
             f"device {name!r} cannot be used here ({str(error).splitlines()[0]}); choose auto, cpu or a GPU that exists"
         ) from error
     return device
+
+
+def has_float64(device: "torch.device") -> bool:
+    """Whether the device computes in float64. Apple's GPUs do not."""
+    return device.type != "mps"
+
+
+def random_generator(device: "torch.device | str", seed: int) -> "torch.Generator":
+    """A generator for draws on the device; on the CPU where the device has no float64, in which noise is drawn.
+
+    Code that draws must draw on the generator's device, and then move the result.
+    """
+    import torch
+
+    own = torch.device(device)
+    return torch.Generator(own if has_float64(own) else "cpu").manual_seed(seed)
+
+
+def in_float64(x: "torch.Tensor") -> "torch.Tensor":
+    """x in float64: on its device, or on the CPU where the device has none."""
+    return x.double() if has_float64(x.device) else x.cpu().double()
 
 
 def free_memory(device: "torch.device") -> int:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ngldm.io.device import in_float64
 from ngldm.io.errors import InputError
 from ngldm.noise.stein_kernel import tabulated
 from ngldm.noise.traits import Needs, Traits
@@ -213,7 +214,7 @@ class Noise:
 
     def _raw(self, x: Tensor) -> Tensor:
         """Before standardising, in float64: at an end of the support, float32 would be outside."""
-        return x.double() / self.scale + self.shift
+        return in_float64(x) / self.scale + self.shift
 
     def _invert(self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
         icdf = self.base.function("icdf")
@@ -245,10 +246,10 @@ class Noise:
         """
         found, raw = self._function("log_prob"), self._raw(x)
         if not self.base.discrete:
-            return (found(raw) - math.log(self.scale)).to(x.dtype)
+            return (found(raw) - math.log(self.scale)).to(x.device, x.dtype)
         whole = raw.round()  # standardising and back costs a rounding error, which would miss every value
         rounding = torch.finfo(x.dtype).eps * (raw.abs() + abs(self.shift))
-        return torch.where((raw - whole).abs() < 1e-4 + rounding, found(whole), -torch.inf).to(x.dtype)
+        return torch.where((raw - whole).abs() < 1e-4 + rounding, found(whole), -torch.inf).to(x.device, x.dtype)
 
     def score(self, x: Tensor) -> Tensor:
         """The derivative of `log_prob` at x, which must lie inside the support. At a symmetric kink or cusp it is 0.
@@ -286,7 +287,7 @@ class Noise:
         if abs(self.mean) > 1e-9:
             raise InputError(f"noise {self.name!r} has mean {self.mean:g}; a Stein kernel is used with mean 0 only")
         low, high = self._edge(0, torch.float64), self._edge(1, torch.float64)
-        return self._kernel(n.double().clamp(low, high)).clamp(min=0.0).to(n.dtype)
+        return self._kernel(in_float64(n).clamp(low, high)).clamp(min=0.0).to(n.device, n.dtype)
 
 
 def inside(x: Tensor, where: Tensor, log_prob: Function, anywhere: float | Tensor) -> Tensor:

@@ -42,6 +42,11 @@ def model(noise: str) -> Path:
     return Path("models") / noise / "model.safetensors"
 
 
+def trained() -> list[str]:
+    """The labels of the trainings whose model files are here, in alphabetical order."""
+    return sorted(file.parent.name for file in Path("models").glob("*/model.safetensors"))
+
+
 def train_plot(noise: str) -> Path:
     return Path("plots/train") / f"{noise}.csv"
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ngldm.io import processes
+from ngldm.io.device import in_float64, random_generator
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.io.items import Rows
@@ -129,7 +130,7 @@ def heldout_loss(
     total = 0.0
     for start in range(0, heldout.size, config.batch_size):
         indices = np.arange(start, min(start + config.batch_size, heldout.size))
-        generator = torch.Generator(device).manual_seed(stream_seed(0, "heldout", start))
+        generator = random_generator(device, stream_seed(0, "heldout", start))
         batch, own = _send(heldout.fetch(indices), device), processes.share(len(indices))
         if (count := own.stop - own.start) == len(indices):
             total += float(loss(network, batch, generator).mean()) * count
@@ -265,7 +266,7 @@ class _Run(Generic[Network, Batch]):
         """Add the gradient of a part of the batch. Returns the part's share of the batch's mean loss, ()."""
         size = self.config.batch_size
         torch.manual_seed(stream_seed(self.seed, "dropout", self.step))
-        generator = torch.Generator(self.device).manual_seed(stream_seed(self.seed, "step", self.step))
+        generator = random_generator(self.device, stream_seed(self.seed, "step", self.step))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             if part == slice(0, size):
                 loss = self.task.loss(network, batch, generator).mean()
@@ -313,7 +314,7 @@ def _mean_loss(losses: list[Tensor], step: int, *others: float | None) -> float:
     Raises:
         InputError: the mean, or one of `others` (gradient norm, held-out loss), is not finite.
     """
-    mean = float(torch.stack(losses).double().mean())
+    mean = float(in_float64(torch.stack(losses)).mean())
     if not all(math.isfinite(value) for value in (mean, *others) if value is not None):
         raise InputError(f"at step {step} training has diverged (loss {mean}): lower the lr")
     return mean

@@ -6,9 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
+from ngldm.io import device
 from ngldm.io.errors import InputError
 from ngldm.noise import make_noise
 
@@ -182,3 +184,46 @@ def test_the_root_loss_of_stable_noise_does_not_grow_with_the_largest_draw_squar
 def test_an_unknown_loss_is_named() -> None:
     with pytest.raises(InputError, match=r"unknown diffusion\.loss 'huber'; choose one of: root, squared"):
         Diffusion.make(NOISE, SCHEDULE, loss="huber")
+
+
+class NoFloat64(TorchDispatchMode):
+    """As Apple's GPU does, refuses float64 on the device `meta`, whose tensors have a shape and no numbers."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, tuple | list) else [out]:
+            if isinstance(tensor, Tensor) and tensor.device.type == "meta" and tensor.dtype == torch.float64:
+                raise TypeError(f"{function}: no float64 on this device")
+        return out
+
+
+PINK = {"distribution": "power_law", "beta": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("noise", "params", "head"),
+    [
+        ("gaussian", {}, "none"),
+        ("laplace", {}, "none"),
+        ("student_t", {}, "none"),
+        ("gumbel", {}, "element"),
+        ("multivariate_t", {}, "scalar"),
+        ("multivariate_laplace", {}, "scalar"),
+        ("radial", {"radius": {"distribution": "gamma"}}, "none"),
+        ("power_law", {"beta": 1.0}, "none"),
+        ("annealed", {"first": PINK, "second": {"distribution": "gaussian"}}, "none"),
+        ("choice", {"laws": [PINK, {"distribution": "multivariate_t"}], "weights": [0.5, 0.5]}, "none"),
+    ],
+)
+def test_a_device_without_float64_gets_none(noise, params, head, monkeypatch):
+    """The loss and its gradient, with the generator that a training has there."""
+    monkeypatch.setattr(device, "has_float64", lambda device: device.type != "meta")
+    monkeypatch.setattr(Tensor, "cpu", lambda x: torch.ones(x.shape, dtype=x.dtype))  # `meta` has no numbers to copy
+    diffusion = Diffusion.make(make_noise(noise, params), SCHEDULE, stein_head=head)
+    x0 = torch.empty(4, 2, 8, 8, device="meta")
+    network = nn.Conv2d(2, 2 if head == "none" else 4, 1, device="meta")
+    with NoFloat64():
+        loss = diffusion.loss(lambda x, t: network(x), x0, device.random_generator(x0.device, 0))
+        loss.mean().backward()
+    assert loss.shape == (4,)
+    assert network.weight.grad is not None

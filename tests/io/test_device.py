@@ -7,12 +7,27 @@ import psutil
 import pytest
 import torch
 
-from ngldm.io.device import be_deterministic, free_memory, resolve_device
+from ngldm.io.device import (
+    be_deterministic,
+    free_memory,
+    has_float64,
+    in_float64,
+    random_generator,
+    resolve_device,
+)
 from ngldm.io.errors import InputError
 
 
-def test_auto_is_a_gpu_if_there_is_one():
-    assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (True, False, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_auto_is_a_gpu_if_there_is_one(cuda, mps, chosen, monkeypatch):
+    """Of a machine that torch says has them; the check that a tensor can be made there is made on the CPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    monkeypatch.setattr(torch, "empty", lambda size, device: torch.zeros(size))
+    assert resolve_device("auto") == torch.device(chosen)
 
 
 def test_a_named_device_is_taken():
@@ -23,6 +38,22 @@ def test_a_named_device_is_taken():
 def test_a_device_that_is_not_here_is_refused_with_what_is_allowed(name):
     with pytest.raises(InputError, match=rf"^device '{name}' cannot be used here .*; choose auto, cpu or a GPU"):
         resolve_device(name)
+
+
+def test_where_there_is_no_float64_noise_is_drawn_on_the_cpu():
+    """A generator for Apple's GPU can be asked for on any machine: it is the CPU's."""
+    for device in ("mps", torch.device("mps:0"), "cpu"):
+        made = random_generator(device, 7)
+        assert made.device.type == "cpu"
+        assert torch.equal(torch.rand(3, generator=made), torch.rand(3, generator=torch.Generator().manual_seed(7)))
+    assert not has_float64(torch.device("mps"))
+
+
+def test_in_float64_keeps_the_numbers_and_the_device():
+    x = torch.tensor([1.0, 1e-30])
+    assert in_float64(x).dtype == torch.float64
+    assert in_float64(x).device == x.device
+    assert torch.equal(in_float64(x).float(), x)
 
 
 def test_free_memory_is_positive_and_below_the_machines():

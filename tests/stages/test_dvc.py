@@ -76,9 +76,12 @@ def stand_in_command(name: str, entry: dict) -> str:
     return f'{sys.executable} stand_in.py "{label}" "{outs}" "{",".join(stage["deps"])}" "{params}"'
 
 
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}
+
+
 def call(folder: Path, *command: str) -> str:
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder.parent / "site")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -172,6 +175,27 @@ def test_dvc_leaves_git_clean(built):
 
 def test_a_second_repro_runs_nothing(repo):
     assert repro(repo) == set()
+
+
+@pytest.mark.parametrize("how", [(), ("--queue",)])
+@pytest.mark.parametrize(
+    ("typo", "words"),
+    [
+        ("+train.lrr=1e-3", "train.lrr: unknown key"),
+        ("train.lr=1e-3x", "train.lr: '1e-3x' is not allowed"),
+        ("noise_options.laplace.distribution=lapalce", "noise_options.laplace: unknown noise 'lapalce'"),
+    ],
+)
+def test_a_typo_runs_nothing_and_leaves_nothing(typo, words, how, built):
+    before, log = (built / "params.yaml").read_bytes(), (built / "ran.log").read_bytes()
+    command = [sys.executable, "-m", "dvc", "exp", "run", *how, "-S", typo]
+    done = subprocess.run(command, cwd=built, env=environment(built), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (built / "params.yaml").read_bytes() == before
+    assert (built / "ran.log").read_bytes() == log
+    assert "Queued" not in dvc(built, "queue", "status")
 
 
 def would_run(folder: Path) -> set[str]:

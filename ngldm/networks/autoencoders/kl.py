@@ -80,7 +80,8 @@ class KLAutoencoder(Autoencoder):
         count, part = len(x), part or slice(None)
         x = x[part]
         mean, logvar = self.posterior(x)
-        eps = torch.randn((count, *mean.shape[1:]), generator=generator, device=mean.device, dtype=mean.dtype)[part]
-        reconstruction = F.mse_loss(self.decode(mean + (0.5 * logvar).exp() * eps), x)
+        place = generator.device if generator else mean.device  # of a GPU without float64 the generator is on the CPU
+        eps = torch.randn((count, *mean.shape[1:]), generator=generator, device=place, dtype=mean.dtype)[part]
+        reconstruction = F.mse_loss(self.decode(mean + (0.5 * logvar).exp() * eps.to(mean.device)), x)
         kl = 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum() / x.numel()
         return reconstruction + self.kl_weight * kl

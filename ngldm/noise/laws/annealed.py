@@ -13,6 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ngldm.io.device import in_float64
 from ngldm.io.errors import InputError
 from ngldm.noise.law import JointLaw, Law
 from ngldm.noise.laws.coloured import GAUSSIAN
@@ -79,13 +80,13 @@ class Annealed(JointLaw):
         """(B, 1, ..., h, w // 2 + 1) float64: the factor of each frequency of rfft2."""
         self.check_item(shape[1:])
         powers = [spectrum_of(law, shape[1:]) for law in (self.first, self.second)]
-        first, second = (p[:, : shape[-1] // 2 + 1].to(weight.device) for p in powers if p is not None)
-        w = weight.double().reshape(-1, *[1] * (len(shape) - 1))
+        w = in_float64(weight).reshape(-1, *[1] * (len(shape) - 1))
+        first, second = (p[:, : shape[-1] // 2 + 1].to(w.device) for p in powers if p is not None)
         return ((1.0 - w) * first + w * second).sqrt()
 
     @staticmethod
     def _filter(x: Tensor, gain: Tensor) -> Tensor:
-        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain.to(x.dtype), s=x.shape[-2:])
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain.to(x.device, x.dtype), s=x.shape[-2:])
         return filtered
 
     def colour(self, z: Tensor) -> Tensor:

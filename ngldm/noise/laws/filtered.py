@@ -38,7 +38,7 @@ class Filtered(Coloured):
         self.spectrum = spectrum
         self.marginal = base.marginal if base.traits.gaussian or isinstance(base, ScaleMixture) else None
         self.powers: dict[tuple[int, int], Tensor] = {}
-        self.gains: dict[tuple[int, int, torch.device], Tensor] = {}
+        self.gains: dict[tuple[int, int, float, torch.device, torch.dtype], Tensor] = {}
 
     def check_item(self, item: Sequence[int]) -> None:
         super().check_item(item)
@@ -68,11 +68,11 @@ class Filtered(Coloured):
 
     def _filter(self, x: Tensor, power: float) -> Tensor:
         h, w = x.shape[-2:]
-        if (key := (h, w, x.device)) not in self.gains:
-            self.gains[key] = self.power((h, w)).sqrt()[:, : w // 2 + 1].to(x.device)
         x = x if x.dtype == torch.float64 else x.float()
-        gain = (self.gains[key] ** power).to(x.dtype)
-        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * gain, s=(h, w))
+        if (key := (h, w, power, x.device, x.dtype)) not in self.gains:
+            gain = self.power((h, w)).sqrt()[:, : w // 2 + 1] ** power
+            self.gains[key] = gain.to(x.device, x.dtype)  # both at once: some GPUs have no float64
+        filtered: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * self.gains[key], s=(h, w))
         return filtered
 
 

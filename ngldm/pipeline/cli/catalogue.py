@@ -1,4 +1,4 @@
-"""`ngldm list`: the choices, with a line for each."""
+"""`ngldm list`: the choices, with a line for each. Also those that a shell completes after the Tab key."""
 
 import re
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import typer
 
 from ngldm.io.errors import InputError
 from ngldm.io.registry import Parameters, Registry
+from ngldm.pipeline import workspace
 
 CONF, WIDTH = Path("conf"), 110
 LINE, LEAST = 120, 50  # of a line of `list noises`: all of it, and what the meaning has at least
@@ -70,6 +71,35 @@ def datasets() -> None:
     from ngldm.data.sources.registry import SOURCES
 
     _print({name: _first_line(source) for name, source in SOURCES.items()})
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The labels of the models that are here and begin so."""
+    return _begin(workspace.trained(), incomplete)
+
+
+def complete_noise(incomplete: str) -> list[str]:
+    """The files of conf/noise that begin so. The registry has a few more names, but it would need torch: seconds."""
+    return _begin(_stems("noise"), incomplete)
+
+
+def complete_search(incomplete: str) -> list[str]:
+    """The files of conf/search that begin so."""
+    return _begin(_stems("search"), incomplete)
+
+
+def complete_override(incomplete: str) -> list[str]:
+    """Overrides that choose a file of conf/, as `recipe=smoke`, and begin so."""
+    groups = [path.name for path in sorted(CONF.glob("*/")) if path.name not in ("search", "hydra_plugins")]
+    return _begin([f"{group}={stem}" for group in groups for stem in _stems(group)], incomplete)
+
+
+def _stems(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def _begin(names: list[str], incomplete: str) -> list[str]:
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def _print_registry(registry: Registry[Any]) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError, require_name
+from ngldm.io.errors import InputError, require_name, unknown
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.catalogue import complete_model
 from ngldm.pipeline.terminal import Device, progress
 from ngldm.sampling.names import MAX_SEED
 
@@ -47,13 +48,17 @@ StepNoise = Annotated[str | None, typer.Option(help="own, gaussian or averaged:n
 X0Limit = Annotated[
     float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
 ]
+Trained = Annotated[
+    str | None,
+    typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).", autocompletion=complete_model),
+]
 
 
 def generate(
     out: Annotated[
         Path, typer.Option(help="New or empty folder for the PNG files. A grid of them is written to <out>.png.")
     ],
-    noise: Annotated[str | None, typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).")] = None,
+    noise: Trained = None,
     model: ModelFile = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Number of images.")] = 64,
     sampler: SamplerName = None,
@@ -188,10 +193,26 @@ def _write(batches: Iterable["Items"], num_images: int, asked: _Asked, out: Path
     save_png(class_picture(shown, asked.labels), grid)
 
 
+def _no_model(noise: str) -> InputError:
+    """What to do if there is no model of that label."""
+    here = workspace.trained()
+    if not here:
+        return InputError(
+            f"--noise: {noise!r}: models/ has no model; `dvc repro` trains some, --model takes the file of any"
+        )
+    return unknown("--noise", noise, here)
+
+
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
-    """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`."""
+    """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`.
+
+    Raises:
+        InputError: there is no such model.
+    """
     if noise is not None:
-        return workspace.model(require_name("--noise", noise))
+        if require_name("--noise", noise) not in workspace.trained():
+            raise _no_model(noise)
+        return workspace.model(noise)
     assert model is not None  # `generate` has checked that one of the two is given
     in_store = model.startswith(("models:/", "runs:/"))
     if "://" not in model and not in_store:

@@ -33,7 +33,6 @@ app = typer.Typer(
     name="ngldm",
     cls=Tools,
     help="Non-Gaussian latent diffusion models: tools. `dvc repro` runs the pipeline.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -62,7 +61,10 @@ def params(
     overrides: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", "-S", help="With --compose: a Hydra override, for example -S recipe=smoke -S noise=laplace."
+            "--set",
+            "-S",
+            help="With --compose: a Hydra override, for example -S recipe=smoke -S noise=laplace.",
+            autocompletion=catalogue.complete_override,
         ),
     ] = None,
 ) -> None:

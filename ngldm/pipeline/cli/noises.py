@@ -8,6 +8,7 @@ import typer
 
 from ngldm.io.errors import InputError, shown
 from ngldm.io.limits import MAX_REPEATS
+from ngldm.pipeline.cli.catalogue import complete_noise
 
 app = typer.Typer(help="The noise distributions.", no_args_is_help=True)
 DRAWS, BINS, LIMIT = 200_000, 25, 4.0
@@ -20,7 +21,11 @@ COVARIANCE_ITEMS = 2**17  # latents whose covariance is measured: all are in mem
 @app.command()
 def show(
     name: Annotated[
-        str, typer.Argument(help="A distribution of `ngldm list noises`, or a file of conf/noise/ that has one.")
+        str,
+        typer.Argument(
+            help="A distribution of `ngldm list noises`, or a file of conf/noise/ that has one.",
+            autocompletion=complete_noise,
+        ),
     ],
     param: Annotated[
         list[str] | None,

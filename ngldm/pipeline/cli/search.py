@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ngldm.io.limits import MAX_REPEATS
+from ngldm.pipeline.cli.catalogue import complete_search
 from ngldm.pipeline.terminal import Device, print_table, progress
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from ngldm.pipeline.search.studies import Plan
 
 app = typer.Typer(help="Search the best settings of each noise (docs/tuning.md).", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(help="A file of conf/search, without .yaml.")]
+Name = Annotated[str, typer.Argument(help="A file of conf/search, without .yaml.", autocompletion=complete_search)]
 Storage = Annotated[
     str | None,
     typer.Option(

@@ -42,7 +42,14 @@ def compose_params(path: Path, overrides: list[str], check: Callable[[Params], o
         try:
             compose_and_dump(temporary, conf, None, "config", conf, overrides)  # conf/hydra_plugins has a resolver
         except (HydraException, OmegaConfBaseException) as error:
-            raise InputError(f"conf: {error}{spelling_hint(overrides)}") from error
+            raise _refused(error) or InputError(f"conf: {error}{spelling_hint(overrides)}") from error
         except ValueError as error:  # Hydra's, of a group that is no string; it does not say which
             raise InputError(f"conf: {' '.join(overrides)}: {error}") from error
         check(load_params(temporary, str(path)))
+
+
+def _refused(error: BaseException | None) -> InputError | None:
+    """What conf/hydra_plugins found wrong in the params, if that is behind an error of Hydra."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__context__
+    return error

@@ -1,5 +1,8 @@
 """`ngldm list`: every name with a line that says something."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,3 +85,43 @@ def test_a_recipe_is_described_by_the_first_sentence_of_its_comment(
     assert second.endswith(" ...")
     assert len(second) < 120
     assert third == "c  Which noise?"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository in which two of three models are finished."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("laplace", "gumbel", "unfinished"):
+        (folder / "models" / name).mkdir(parents=True)
+    for name in ("laplace", "gumbel"):
+        (folder / "models" / name / "model.safetensors").touch()
+    (folder / "conf").symlink_to(ROOT / "conf")
+    return folder
+
+
+def complete(folder: Path, typed: str) -> list[str]:
+    """What bash offers after this and Tab, as the script of `ngldm --show-completion` asks for it."""
+    place = {"_NGLDM_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **place}
+    script = Path(sys.executable).with_name("ngldm")
+    done = subprocess.run([script], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("ngldm generate --noise ", ["gumbel", "laplace"]),
+        ("ngldm export folder --noise l", ["laplace"]),
+        ("ngldm noise show gam", ["gamma"]),
+        ("ngldm params --compose -S recipe=smo", ["recipe=smoke"]),
+        ("ngldm search run sm", ["smoke"]),
+    ],
+)
+def test_the_shell_completes_what_there_is(typed, completed, trained):
+    assert complete(trained, typed) == completed
+
+
+def test_completing_needs_no_repository(tmp_path):
+    assert complete(tmp_path, "ngldm generate --noise ") == []

@@ -65,6 +65,18 @@ def test_generate_passes_on_step_noise_and_x0_handling(ngldm, model, tmp_path):
     assert all(np.abs(own - images(tmp_path / name)).max() > 10 for name in ("step", "clip", "last"))
 
 
+def test_a_noise_without_a_model_is_told_which_have_one(ngldm, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = ngldm("generate", "--noise", "foo", "--out", "new")
+    assert (code, "models/ has no model; `dvc repro`" in err) == (2, True)
+    for label in ("laplace-s1", "gumbel"):
+        (tmp_path / "models" / label).mkdir(parents=True)
+        (tmp_path / "models" / label / "model.safetensors").symlink_to(model)
+    code, _, err = ngldm("generate", "--noise", "foo", "--out", "new")
+    assert (code, err) == (2, "error: unknown --noise 'foo'; choose one of: gumbel, laplace-s1\n")
+    assert not (tmp_path / "new").exists()
+
+
 def test_generate_refuses_what_it_cannot_do(ngldm, model, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()

@@ -31,6 +31,7 @@ def group_files() -> list[str]:
 
 
 ALSO_NEEDED = {
+    "autoencoder=diffusers": ["autoencoder.options.model=folder"],
     "dataset=huggingface": ["dataset.source=photos.parquet"],
     "dataset=image_folder": ["dataset.source=photos"],
     "recipe=ancestral_cifar": ["dataset.source=photos"],
@@ -116,6 +117,8 @@ def test_hydra_errors_become_input_errors_and_leave_the_file(overrides, tmp_path
     [
         ("train.lr=abc", "train.lr"),
         ("train.lr=1e400", "train.lr"),
+        ("+train.lrr=1", "train.lrr: unknown key"),
+        ("diffusion.objective=vv", "diffusion.objective"),
         ("noises=[]", "noises"),
         ("noises=[a.b]", "noises"),
         ("seeds=[]", "seeds"),
@@ -134,6 +137,23 @@ def test_a_value_that_is_not_allowed_leaves_the_file(override, key, tmp_path, ro
     monkeypatch.chdir(root)
     with pytest.raises(InputError, match=f"(params.yaml:\n  |interpolation: ){key}"):
         compose_params(path, [override])
+    assert path.read_text() == "untouched"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["noise=student_t", "noise_options.student_t.df=1.5"], r"^noise_options\.student_t: .*df"),
+        (["noise_options.laplace.distribution=lapalce"], r"^noise_options\.laplace: unknown noise 'lapalce'"),
+        (["network=dit", "+network.options.wdth=64"], r"^network 'dit' has no parameter 'wdth'"),
+    ],
+)
+def test_what_only_noises_and_networks_can_check_leaves_the_file_too(overrides, message, tmp_path, root, monkeypatch):
+    path = tmp_path / "params.yaml"
+    path.write_text("untouched")
+    monkeypatch.chdir(root)
+    with pytest.raises(InputError, match=message):
+        compose_params(path, overrides)
     assert path.read_text() == "untouched"
 
 

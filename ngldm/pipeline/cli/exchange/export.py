@@ -9,6 +9,7 @@ import typer
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.registry import import_extra
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.catalogue import complete_model
 from ngldm.pipeline.cli.generate import model_file
 
 FORMATS = ("diffusers",)
@@ -17,7 +18,11 @@ FORMATS = ("diffusers",)
 def export(
     folder: Annotated[Path, typer.Argument(help="New or empty folder for the pipeline.")],
     noise: Annotated[
-        str | None, typer.Option(help="Export models/<noise>/model.safetensors, with its scores of metrics/evaluate.")
+        str | None,
+        typer.Option(
+            help="Export models/<noise>/model.safetensors, with its scores of metrics/evaluate.",
+            autocompletion=complete_model,
+        ),
     ] = None,
     model: Annotated[
         str | None,
