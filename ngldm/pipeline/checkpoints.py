@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, differences
+from ngldm.pipeline.signals import told_to_save
 from ngldm.pipeline.workspace import main_root
 from ngldm.training.checkpoint import Checkpointer
 
@@ -32,7 +33,11 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
     Raises:
         InputError: another process has other settings, files or code.
     """
-    checkpointer = Checkpointer(main_root() / "checkpoints", label, made_from, every)
+
+    def say(line: str) -> None:
+        print(f"{title}: {line}", flush=True)
+
+    checkpointer = Checkpointer(main_root() / "checkpoints", label, made_from, every, told_to_save, say)
     for rank, other in enumerate(all_made_from := processes.gather(checkpointer.made_from)):
         if changed := differences(all_made_from[0], other):
             raise InputError(f"{title}: process {rank} differs from process 0 in: {', '.join(changed)}")
@@ -41,13 +46,13 @@ def resumable(title: str, label: str, made_from: Mapping[str, Any], every: int) 
         return
 
     def waits() -> None:
-        print(f"{title}: waits for another process with the same training ({checkpointer.folder})", flush=True)
+        say(f"waits for another process with the same training ({checkpointer.folder})")
 
     with checkpointer.until_done(waits):
         if note := checkpointer.outlook():
-            print(f"{title}: {note}", flush=True)
+            say(note)
         for folder in checkpointer.remove_stale(lambda old: _is_of_older_code(old, made_from)):
-            print(f"{title}: removed {folder}, which no training will continue", flush=True)
+            say(f"removed {folder}, which no training will continue")
         yield checkpointer
 
 

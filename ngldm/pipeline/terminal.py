@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from rich.console import Console
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.launch import on_many
+from ngldm.pipeline.signals import ends_well, say_stopped, stopped_by
 
 Device = Annotated[
     str,
@@ -29,17 +31,23 @@ SamplerLabel = Annotated[str, typer.Option("--sampler", help="Label of a sampler
 _quiet = False  # whether the running command is quiet; a process runs one command at a time
 
 
-def run(app: Callable[[], Any]) -> None:
-    """Run a Typer app. Bad input prints one message and exits with status 2; an interrupt exits with 130."""
-    try:
-        app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        if processes.is_main():
-            print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
-        raise SystemExit(130) from None
+def run(app: Callable[[], Any]) -> Any:
+    """Run a Typer app. Bad input prints one message and exits with status 2.
+
+    A signal that ends the command prints one line too (`ngldm.pipeline.signals`).
+    """
+    with ends_well():
+        try:
+            return app()
+        except BaseException as error:
+            number = stopped_by() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
+            if number is None and isinstance(error, InputError):
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(2) from None
+            if number is None or (isinstance(error, SystemExit) and not error.code):
+                raise
+        say_stopped(number)
+        raise SystemExit(128 + number)
 
 
 def command(function: Callable[..., Any], many: bool = False) -> Callable[[], None]:

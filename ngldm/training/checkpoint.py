@@ -59,14 +59,24 @@ class Checkpointer:
         made_from: everything that the training depends on, in types that JSON has. A checkpoint that was made from
             anything else is never resumed.
         every: steps between two saves of `last`. A crash can lose that many steps.
+        wanted: whether someone wants `last` to be saved now; asked after each step.
+        say: called with a line for the user.
 
     Attributes:
         key: fingerprint of `made_from`.
         folder: <root>/<label>-<start of the key>.
     """
 
-    def __init__(self, root: Path, label: str, made_from: Mapping[str, object], every: int) -> None:
-        self.label, self.every = label, every
+    def __init__(
+        self,
+        root: Path,
+        label: str,
+        made_from: Mapping[str, object],
+        every: int,
+        wanted: Callable[[], bool] = lambda: False,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self.label, self.every, self.wanted, self.say = label, every, wanted, say
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)
         self.folder = root / f"{label}-{self.key[:12]}"

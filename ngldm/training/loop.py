@@ -214,8 +214,12 @@ class _Run(Generic[Network, Batch]):
             if evaluated is not None and (self.best is None or evaluated < self.best):
                 self.best = evaluated
                 self._save("best")
-            if self.checkpointer and self._due(self.checkpointer.every):
-                self._save("last")
+            if self.checkpointer:
+                wanted = self.checkpointer.wanted()
+                if wanted or self._due(self.checkpointer.every):
+                    self._save("last")
+                if wanted:
+                    self.checkpointer.say(f"saved the checkpoint of step {self.step}, as asked")
         self.network.eval()
 
     def _due(self, every: int) -> bool:

@@ -18,6 +18,7 @@ from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.summary import summarise, summarise_further
+from ngldm.pipeline.tracking.dead import end_dead_runs, known_to_live
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
@@ -85,18 +86,22 @@ def create_run(store: Store, params: Params, label: str, name: str, tags: Mappin
 def training_run(store: Store, params: Params, label: str, key: str) -> Iterator[Run]:
     """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
+    Before that it ends the runs of trainings that were killed.
+
     Args:
         label: of the training.
         key: fingerprint of the training; it becomes a tag.
     """
+    end_dead_runs(store)
     run = create_run(store, params, label, label, {"ngldm.fingerprint": key})
-    try:
-        with run.system_metrics():
-            yield run
-    except BaseException as error:
-        run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    run.finish()
+    with known_to_live(run):
+        try:
+            with run.system_metrics():
+                yield run
+        except BaseException as error:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        run.finish()
 
 
 def run_of_model(store: Store, params: Params, label: str, sha: str, sampler: str) -> Run:

@@ -4,9 +4,11 @@ Each model with each training seed is a job. Kept ones are read back (`jobs.py`)
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -137,9 +139,21 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     return rows
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes for jobs. They end when this process ends, also if it is killed: a job may need many minutes."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            for process in active_children():  # else the pool would wait for the jobs that run
+                process.terminate()
+            raise
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    end_with_parent()
 
 
 def end_with_parent() -> None:
