@@ -55,7 +55,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
     behind |= own_noise(**arguments) | own_network(model.network_kind)
     store = Store(params.experiment)
     with (
-        resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
+        resumable(
+            f"train {noise}", noise, behind, config.checkpoint_every, keeps_best=config.export == "best"
+        ) as checkpointer,
         training_run(store, params, noise, checkpointer.key) as run,
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)

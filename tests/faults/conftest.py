@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,35 +36,59 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
+Ended = subprocess.CompletedProcess[str]
+
+
+class Child:
+    """A child of this process, which has all imports: it runs an action as a command of ngldm."""
+
+    def __init__(self, action: Callable[[], Any], outputs: Path) -> None:
+        outputs.mkdir()
+        self.texts = [outputs / "stdout", outputs / "stderr"]
+        self.pid = os.fork()
+        if self.pid:
+            return
+        code = 70
+        try:
+            for number, text in enumerate(self.texts, start=1):
+                os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
+            sys.argv = ["action"]
+            logging.disable()  # this process has imported MLflow before ngldm could quieten it
+            command(action)()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+    def said(self, line: str) -> None:
+        """Wait until a line that holds this is printed."""
+        end = time.monotonic() + 60
+        while not (self.texts[0].exists() and line in self.texts[0].read_text()):
+            assert time.monotonic() < end, [text.read_text() for text in self.texts]
+            time.sleep(0.02)
+
+    def end(self) -> Ended:
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return subprocess.CompletedProcess([], code, *(text.read_text() for text in self.texts))
+
+
 @pytest.fixture
-def forked(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """`forked(action)`: run an action as a command of ngldm in a child of this process, which has all imports."""
+def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Child]:
+    """`fork(action)`: a `Child` that begins with the action."""
+    return lambda action: Child(action, tmp_path_factory.mktemp("child") / "texts")
 
-    def call(action: Callable[[], Any]) -> subprocess.CompletedProcess[str]:
-        texts = [tmp_path / "stdout", tmp_path / "stderr"]
-        if not (pid := os.fork()):
-            code = 70
-            try:
-                for number, text in enumerate(texts, start=1):
-                    os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-                sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
-                sys.argv = ["action"]
-                logging.disable()  # this process has imported MLflow before ngldm could quieten it
-                command(action)()
-                code = 0
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            except BaseException:
-                import traceback
 
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        return subprocess.CompletedProcess([], code, *(text.read_text() for text in texts))
-
-    return call
+@pytest.fixture
+def forked(fork: Callable[[Callable[[], Any]], Child]) -> Callable[[Callable[[], Any]], Ended]:
+    """`forked(action)`: a `Child` that has ended."""
+    return lambda action: fork(action).end()
 
 
 @pytest.fixture
@@ -75,7 +100,7 @@ def at_step() -> Callable[[int, Callable[[], Any]], Callable[[], None]]:
             update = EMA.update
 
             def counted(self: EMA[Any], model: Any) -> None:
-                if self.updates == step - 1 and act is not None:
+                if self.updates == step - 1:
                     EMA.update = update  # type: ignore[method-assign]
                     act()
                 update(self, model)

@@ -6,6 +6,7 @@ frees the lock, so a file whose lock is free names a run that has died.
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,12 @@ def end_dead_runs(store: Store) -> None:
     """
     for file in sorted(_folder().glob(f"{PREFIX}*.lock")):
         with suppress(Timeout), FileLock(file, timeout=0):
-            if store.ask(lambda client, run_id=file.stem.removeprefix(PREFIX): _end(store, client, run_id)):  # type: ignore[misc]
+            run_id = file.stem.removeprefix(PREFIX)
+            if store.ask(partial(_end, store, run_id)):
                 file.unlink(missing_ok=True)
 
 
-def _end(store: Store, client: Any, run_id: str) -> bool:
+def _end(store: Store, run_id: str, client: Any) -> bool:
     """Whether the run is in this store. It is ended if it is still RUNNING."""
     from mlflow.exceptions import MlflowException
 
