@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from rich.console import Console
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.launch import on_many
+from ngldm.pipeline.memory import enough_memory
 from ngldm.pipeline.signals import ends_well, say_stopped, stopped_by
 
 Device = Annotated[
@@ -123,18 +124,27 @@ def _draws(console: Console) -> bool:
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
+def progress(
+    description: str, total: int, unit: str = "images", lower: str | None = None
+) -> Iterator[Callable[..., None]]:
     """Show progress: on a terminal a bar with rate and time left, elsewhere and in CI a line about every ten seconds.
 
     Yields `advance(count, note="")`.
+
+    Args:
+        lower: the settings that lower the memory that the block needs, for the message if there is not enough.
+
+    Raises:
+        InputError: there is not enough memory.
     """
     console = Console(stderr=True)
-    if _quiet:
-        yield lambda count, note="": None
-    elif _draws(console):
-        yield from _bar(console, description, total, unit)
-    else:
-        yield from _lines(description, total, unit)
+    with enough_memory(description, lower) if lower else nullcontext():
+        if _quiet:
+            yield lambda count, note="": None
+        elif _draws(console):
+            yield from _bar(console, description, total, unit)
+        else:
+            yield from _lines(description, total, unit)
 
 
 def _bar(console: Console, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
@@ -208,7 +218,11 @@ R = TypeVar("R", bound=Report)
 
 
 def follow(
-    description: str, max_steps: int, reports: Iterable[R], on_report: Callable[[R], object] = lambda report: None
+    description: str,
+    max_steps: int,
+    reports: Iterable[R],
+    section: str,
+    on_report: Callable[[R], object] = lambda report: None,
 ) -> list[R]:
     """Run a training and show its progress. Returns all its reports.
 
@@ -216,10 +230,15 @@ def follow(
         description: what the progress begins with.
         max_steps: steps of the whole training.
         reports: what `ngldm.training.loop.fit` yields.
+        section: of params.yaml with the training's settings.
         on_report: called with each report when it comes.
+
+    Raises:
+        InputError: there is not enough memory for a step, or the training has diverged.
     """
     kept = []
-    with progress(description, max_steps, "steps") as advance:
+    lower = f"{section}.batch_size, or raise {section}.accumulate_steps"
+    with progress(description, max_steps, "steps", lower) as advance:
         done = 0
         for report in reports:
             kept.append(report)

@@ -31,6 +31,7 @@ from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.pipeline.experiments.study.compute import Job, compute_rows
 from ngldm.pipeline.experiments.study.inputs import Inputs
+from ngldm.pipeline.memory import enough_memory
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import resolve_sampler
@@ -201,7 +202,8 @@ def run_job(job: Job, kept: KeptRows[StudyRow], device: str) -> list[StudyRow]:
     """Compute the rows of one job in a process of its own, and keep them."""
     torch.set_num_threads(1)  # there is one process per core; more threads would only wait for each other
     be_deterministic()
-    rows = compute_rows(job, device)
+    with enough_memory(f"study {job.variant}", "study.batch_size, study.workers or the variant's train.batch_size"):
+        rows = compute_rows(job, device)
     kept.write(rows)
     return rows
 
