@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import mlflow  # noqa: F401  # so that a child need not import it
 import pytest
 
 from ngldm.pipeline.terminal import command
@@ -69,7 +70,7 @@ class Child:
 
     def said(self, line: str) -> None:
         """Wait until a line that holds this is printed."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 120
         while not (self.texts[0].exists() and line in self.texts[0].read_text()):
             assert time.monotonic() < end, [text.read_text() for text in self.texts]
             time.sleep(0.02)
