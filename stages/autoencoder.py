@@ -53,7 +53,7 @@ def autoencoder(device: Device = "auto") -> None:
                 heldout=Split(len(data.test), lambda index: to_tensor(data.test[index])),
             )
             training = fit(model, ema, task, config.fit, seed=params.seed, device=target, checkpointer=checkpointer)
-            reports = follow("autoencoder", config.fit.max_steps, training)
+            reports = follow("autoencoder", config.fit.max_steps, training, "autoencoder.fit")
             model = ema.model.to("cpu")
         if not processes.is_main():
             return

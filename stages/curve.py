@@ -41,7 +41,7 @@ def curve(device: Device = "auto") -> None:
     store, settings = Store(params.experiment), (config, scoring, params.sampler_options[config.sampler])
     scores = SnapshotScores(settings, params.train.batch_size, target)
     rows: dict[str, list[CurveRow]] = {}
-    with progress("curve", total * config.num_images) as advance:
+    with progress("curve", total * config.num_images, lower="curve.batch_size") as advance:
         for noise, files in found.items():
             run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
             rows[noise] = scores.curve(noise, files, partial(record_snapshot, run), advance)

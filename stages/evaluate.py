@@ -79,7 +79,7 @@ def measure(noise: str, sets: dict[str, Items], scorer: Scorer, batch_size: int)
     found = {}
     with resumable(f"evaluate {noise}", f"_evaluate-{noise}", behind, 1) as checkpointer:
         for sampler, images in sets.items():
-            with progress(f"features {noise} {sampler}", scorer.count) as advance:
+            with progress(f"features {noise} {sampler}", scorer.count, lower="evaluate.batch_size") as advance:
                 kept = Parts(checkpointer, sampler)
                 batches = extract_spread(scorer.extractor, images[: scorer.count], batch_size, advance, kept)
                 found[sampler] = list(batches)

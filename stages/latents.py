@@ -38,7 +38,7 @@ def latents(device: Device = "auto") -> None:
         encode_shards(manifest, autoencoder, data, config, target)
     else:
         train = Mirrored(data.train) if config.flips else data.train
-        with progress("latents", len(train) + len(data.test)) as advance:
+        with progress("latents", len(train) + len(data.test), lower="latents.batch_size") as advance:
             build_cache(autoencoder, train, data.test, workspace.LATENTS, config.batch_size, target, advance)
     if not processes.is_main():
         return
@@ -58,7 +58,7 @@ def encode_shards(
         encoding = Encoding(manifest, autoencoder, checkpointer.folder, config.batch_size, device, config.flips)
         if processes.is_main() and (done := len(encoding.done())):
             print(f"latents: {done} of {len(manifest.train)} shards are done already", flush=True)
-        with progress("latents", data.num_train) as advance:
+        with progress("latents", data.num_train, lower="latents.batch_size") as advance:
             for shards in encoding.encode_all(advance):
                 checkpointer.note(shards)
         encoding.finish(data.test, workspace.LATENTS, config.dtype)

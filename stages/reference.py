@@ -50,7 +50,7 @@ def reference(device: Device = "auto") -> None:
             save_classifier(trained, folder / CLASSIFIER, name)
         trained_file, weights, resizing = folder / CLASSIFIER, scoring.weights, scoring.resizing
         extractor = make_extractor(name, classifier=trained_file, weights=weights, resizing=resizing, device=target)
-        with progress("features", len(data.train) + len(data.test)) as advance:
+        with progress("features", len(data.train) + len(data.test), lower="evaluate.batch_size") as advance:
             found = write_reference(extractor, data, folder, scoring.batch_size, advance)
         if found is None:
             return

@@ -53,7 +53,7 @@ def sample(
         generator = Generator(generator.model.compiled())
     with resumable(title, f"_sample-{noise}-{sampler}", behind, 1) as kept:
         start, total = time.perf_counter(), config.num_images * options["num_inference_steps"]
-        with progress(title, total, "steps") as advance:
+        with progress(title, total, "steps", "sample.batch_size") as advance:
             wanted = (config.num_images, config.seed, size)
             batches = generator.spread(*wanted, kept=Parts(kept, "batches"), progress=advance, **options)
             if not processes.is_main():

@@ -56,7 +56,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
     behind |= own_noise(**arguments) | own_network(model.network_kind)
     store = Store(params.experiment)
     with (
-        resumable(f"train {noise}", noise, behind, config.checkpoint_every) as checkpointer,
+        resumable(f"train {noise}", noise, behind, config.checkpoint_every, config.export == "best") as checkpointer,
         training_run(store, params, noise, checkpointer.key) as run,
     ):
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
@@ -77,7 +77,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
 
         task = training_task(model, data, cache, heldout=True)
         training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
-        reports = follow(f"train {noise}", config.max_steps, training, on_report)
+        reports = follow(f"train {noise}", config.max_steps, training, "train", on_report)
         if not processes.is_main():
             return
         seconds = checkpointer.seconds()

@@ -42,8 +42,8 @@ def to_items(decoded: Tensor) -> Items:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], state: Mapping[str, object], path: Path) -> None:
-    """Write tensors, and `state` as JSON in the metadata, whole or not at all."""
-    with atomic_path(path) as temporary:
+    """Write tensors, and `state` as JSON in the metadata, whole or not at all, and wait until the disk has them."""
+    with atomic_path(path, durable=True) as temporary:
         contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         save_file(contiguous, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
 
@@ -56,10 +56,22 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; it comes from {made_by}")
+    state = load_state(path)
+    try:
+        return load_file(path), state
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def load_state(path: Path) -> dict[str, object]:
+    """The state alone of a file that `save_tensors` wrote. No tensor is read.
+
+    Raises:
+        InputError: the file is missing, damaged, or has no state.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("state", "null")
-        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
     try:
@@ -68,7 +80,7 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
         state = None
     if not isinstance(state, dict):
         raise InputError(f"{path}: a safetensors file, but not one that ngldm wrote (no readable state)")
-    return tensors, state
+    return state
 
 
 def require_finite(tensors: Mapping[str, Tensor], path: Path, unbounded: tuple[str, ...] = ()) -> None:

@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,8 +33,8 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences
 from ngldm.io.processes import LostProcess
 from ngldm.pipeline.closure import code_hash
+from ngldm.pipeline.signals import LAUNCHER, Stopped, say_stopped
 
-PARENT = "NGLDM_LAUNCHER"  # process id of the launcher of ours that started this process
 HIGHEST_PORT = 65535
 SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
 
@@ -104,18 +105,19 @@ def launch(count: int, nodes: int) -> int:
     from torch.distributed.elastic.rendezvous.api import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # That it ends the other processes is no news.
-    logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.ERROR)
+    for part in ("multiprocessing.api", "agent.server.api"):  # that it ends the other processes is no news
+        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.ERROR)
     seconds, restarts = _number("NGLDM_TIMEOUT", 600, 1), _number("NGLDM_RESTARTS", 3, 0)
     place = _meeting_place(nodes)
-    os.environ[PARENT] = str(os.getpid())
+    os.environ[LAUNCHER] = str(os.getpid())
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
     def refused(*_: object) -> None:
         raise _Refused
 
-    signal.signal(signal.SIGUSR1, refused)
+    signal.signal(signal.SIGUSR2, refused)
+    signal.signal(signal.SIGUSR1, lambda number, frame: _pass_on(number))
     with TemporaryDirectory(prefix="ngldm-") as logs:
         config = LaunchConfig(
             *(nodes, nodes, count),
@@ -132,6 +134,7 @@ def launch(count: int, nodes: int) -> int:
         except _Refused:
             return 2
         except SignalException as error:
+            say_stopped(int(error.sigval))
             return 128 + int(error.sigval)
         except ChildFailedError as error:
             who, failure = error.get_first_failure()
@@ -143,6 +146,15 @@ def launch(count: int, nodes: int) -> int:
                 f"{seconds} s (NGLDM_TIMEOUT): {type(error).__name__} {error}".splitlines()[0]
             ) from error
     return 0
+
+
+def _pass_on(number: int) -> None:
+    """Send a signal to the processes that this one has started."""
+    import psutil
+
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            child.send_signal(number)
 
 
 def _meeting_place(nodes: int) -> str:
@@ -184,11 +196,15 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         result = work()
     except InputError as error:
         _tell("refused", f"error: {error}", SHORT)
-        if (launcher := os.environ.get(PARENT)) and int(launcher) == os.getppid():
-            os.kill(int(launcher), signal.SIGUSR1)
+        if (launcher := os.environ.get(LAUNCHER)) and int(launcher) == os.getppid():
+            os.kill(int(launcher), signal.SIGUSR2)
         if processes.size() > 1:
             processes.stop()  # else gloo's threads may abort the process when the others close their connections
         raise SystemExit(2) from None
+    except Stopped as stop:
+        say_stopped(stop.number)
+        sys.stdout.flush()
+        os._exit(128 + stop.number)  # torch's own clean-up would wait for the others
     except LostProcess as error:
         _tell("lost", f"error: {error}", processes.ROLL_CALL + SHORT)
         os._exit(1)  # torch's own clean-up would wait for the lost one

@@ -2,10 +2,11 @@
 
 import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, Protocol, TypeVar
@@ -16,6 +17,8 @@ from rich.console import Console
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.launch import on_many
+from ngldm.pipeline.memory import enough_memory
+from ngldm.pipeline.signals import ends_well, say_stopped, stopped_by
 
 Device = Annotated[
     str,
@@ -54,17 +57,23 @@ StageLabel = Annotated[
 _quiet = False  # whether the running command is quiet; a process runs one command at a time
 
 
-def run(app: Callable[[], Any]) -> None:
-    """Run a Typer app. Bad input prints one message and exits with status 2; an interrupt exits with 130."""
-    try:
-        app()
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        if processes.is_main():
-            print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
-        raise SystemExit(130) from None
+def run(app: Callable[[], Any]) -> Any:
+    """Run a Typer app. Bad input prints one message and exits with status 2.
+
+    A signal that ends the command prints one line too (`ngldm.pipeline.signals`).
+    """
+    with ends_well():
+        try:
+            return app()
+        except BaseException as error:
+            number = stopped_by() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
+            if number is None and isinstance(error, InputError):
+                print(f"error: {error}", file=sys.stderr)
+                raise SystemExit(2) from None
+            if number is None or (isinstance(error, SystemExit) and not error.code):
+                raise
+        say_stopped(number)
+        raise SystemExit(128 + number)
 
 
 def command(function: Callable[..., Any], many: bool = False) -> Callable[[], None]:
@@ -140,18 +149,27 @@ def _draws(console: Console) -> bool:
 
 
 @contextmanager
-def progress(description: str, total: int, unit: str = "images") -> Iterator[Callable[..., None]]:
+def progress(
+    description: str, total: int, unit: str = "images", lower: str | None = None
+) -> Iterator[Callable[..., None]]:
     """Show progress: on a terminal a bar with rate and time left, elsewhere and in CI a line about every ten seconds.
 
     Yields `advance(count, note="")`.
+
+    Args:
+        lower: the settings that lower the memory that the block needs, for the message if there is not enough.
+
+    Raises:
+        InputError: there is not enough memory.
     """
     console = Console(stderr=True)
-    if _quiet:
-        yield lambda count, note="": None
-    elif _draws(console):
-        yield from _bar(console, description, total, unit)
-    else:
-        yield from _lines(description, total, unit)
+    with enough_memory(description, lower) if lower else nullcontext():
+        if _quiet:
+            yield lambda count, note="": None
+        elif _draws(console):
+            yield from _bar(console, description, total, unit)
+        else:
+            yield from _lines(description, total, unit)
 
 
 def _bar(console: Console, description: str, total: int, unit: str) -> Iterator[Callable[..., None]]:
@@ -225,7 +243,11 @@ R = TypeVar("R", bound=Report)
 
 
 def follow(
-    description: str, max_steps: int, reports: Iterable[R], on_report: Callable[[R], object] = lambda report: None
+    description: str,
+    max_steps: int,
+    reports: Iterable[R],
+    section: str,
+    on_report: Callable[[R], object] = lambda report: None,
 ) -> list[R]:
     """Run a training and show its progress. Returns all its reports.
 
@@ -233,10 +255,15 @@ def follow(
         description: what the progress begins with.
         max_steps: steps of the whole training.
         reports: what `ngldm.training.loop.fit` yields.
+        section: of params.yaml with the training's settings.
         on_report: called with each report when it comes.
+
+    Raises:
+        InputError: there is not enough memory for a step, or the training has diverged.
     """
     kept = []
-    with progress(description, max_steps, "steps") as advance:
+    lower = f"{section}.batch_size, or raise {section}.accumulate_steps"
+    with progress(description, max_steps, "steps", lower) as advance:
         done = 0
         for report in reports:
             kept.append(report)

@@ -4,6 +4,10 @@ Its tensors are weights, EMA weights and optimiser moments. The step, the best h
 training is made from are JSON in the same file's metadata, so that they always belong to these tensors. A second file
 holds a readable copy of the JSON.
 
+The last two are kept, `last` and `previous`. A file that is damaged (`ngldm.training.whole`) is set aside as
+`<name>.damaged.safetensors`, and the training goes on from the one before: so a damaged file costs an interval, and
+never changes a result.
+
 A checkpoint is resumed only if the settings that decide the result are the same (`decisive`):
 
 | key | decides | part of the key |
@@ -23,7 +27,9 @@ device, or by another number of processes, ends with weights that differ in thei
 """
 
 import json
+import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,11 +42,21 @@ from torch import Tensor, nn
 
 from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.io.files import differences, entry, fingerprint, newest_first, read_json, write_json
+from ngldm.io.files import differences, entry, fingerprint, newest_first, sync, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
+from ngldm.training.whole import (
+    CHECKSUM,
+    OPTIMIZER,
+    checksum,
+    file_checksum,
+    require_fitting,
+    require_unchanged,
+    state_of,
+)
 
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
 UNDECISIVE = ("log_every", "checkpoint_every", "accumulate_steps")
+KEY = "[0-9a-f]" * 12  # of the name of a folder; without it, laplace would count laplace-s1 as its own
 KEPT = 4  # stopped trainings of a label whose checkpoints are kept beside that of the running one
 
 
@@ -60,32 +76,46 @@ class Checkpointer:
         made_from: everything that the training depends on, in types that JSON has. A checkpoint that was made from
             anything else is never resumed.
         every: steps between two saves of `last`. A crash can lose that many steps.
+        keeps_best: whether `best` is read when the training is done. If so, it is saved, and a training whose `best`
+            is damaged starts anew.
+        wanted: whether someone wants `last` to be saved now; asked after each step.
+        say: called with a line for the user.
 
     Attributes:
         key: fingerprint of `made_from`.
         folder: <root>/<label>-<start of the key>.
     """
 
-    def __init__(self, root: Path, label: str, made_from: Mapping[str, object], every: int) -> None:
-        self.label, self.every = label, every
+    def __init__(
+        self,
+        root: Path,
+        label: str,
+        made_from: Mapping[str, object],
+        every: int,
+        keeps_best: bool = True,
+        wanted: Callable[[], bool] = lambda: False,
+        say: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        self.label, self.every, self.keeps_best, self.wanted, self.say = label, every, keeps_best, wanted, say
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)
         self.folder = root / f"{label}-{self.key[:12]}"
         self._start, self._before = time.perf_counter(), 0.0
+        self._sums: dict[Path, tuple[tuple[int, int], int]] = {}  # of files that others keep in the folder
 
     def seconds(self) -> float:
         """How long the training has taken, in seconds: since this object was made, and up to the resumed checkpoint."""
         return self._before + time.perf_counter() - self._start
 
     @contextmanager
-    def until_done(self, on_wait: Callable[[], object] = lambda: None) -> Iterator[None]:
+    def until_done(self, on_wait: Callable[[str], object] = lambda holder: None) -> Iterator[None]:
         """Lock the folder while the block trains and writes its results. Remove the folder if the block succeeds.
 
         Another process with the same training waits, so that the two do not mix their files. The lock of a process
         that was killed is free. The file of the lock goes together with the folder.
 
         Args:
-            on_wait: called once if there is another process to wait for.
+            on_wait: called once if there is another process to wait for, with its id and its machine.
 
         Raises:
             InputError: the folder of all checkpoints cannot be written.
@@ -96,8 +126,9 @@ class Checkpointer:
             with suppress(Timeout):
                 lock.acquire(timeout=0)
             if not lock.is_locked:
-                on_wait()
+                on_wait(_holder(lock))
                 lock.acquire()
+            Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         except OSError as error:
             raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
         try:
@@ -121,7 +152,7 @@ class Checkpointer:
             The folders that were removed.
         """
         root, removed, kept = self.folder.parent, list[Path](), 0
-        pattern = f"{escape(self.label)}-*"
+        pattern = f"{escape(self.label)}-{KEY}"
         folders = newest_first(path for path in root.glob(pattern) if path.is_dir() and path != self.folder)
         locks = [path.with_name(path.stem[1:]) for path in root.glob(f".{pattern}.lock")]
         for folder in dict.fromkeys([*folders, *(folder for folder in locks if folder != self.folder)]):
@@ -136,39 +167,76 @@ class Checkpointer:
         return removed
 
     def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: State) -> None:
-        """Save modules, optimiser moments and `state` as `name` ("last" or "best")."""
+        """Save modules, optimiser moments and `state` as `name` ("last" or "best"), and keep the `last` before it."""
         tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items()}
-        content = {**state, "made_from": self.made_from, "seconds": self.seconds()}
-        save_tensors(tensors, content, self.folder / f"{name}.safetensors")
+            tensors |= {f"{OPTIMIZER}{index}.{k}": v for k, v in moments.items()}
+        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        content = {**state, "made_from": self.made_from, "seconds": self.seconds(), "files": self._files()}
+        content[CHECKSUM] = checksum(tensors, content)
+        if name == "last":
+            save_tensors(tensors, content, self._file("next"))
+            if self._file("last").exists():
+                self._file("last").replace(self._file("previous"))
+            self._file("next").replace(self._file("last"))
+            sync(self.folder)
+        else:
+            save_tensors(tensors, content, self._file(name))
         write_json(self.folder / f"{name}.json", content)
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+    def _others(self) -> list[Path]:
+        """What others keep in folders of the folder, as snapshots."""
+        return [path for path in sorted(self.folder.glob("*/*")) if not path.name.startswith(".")]
+
+    def _files(self) -> dict[str, int]:
+        """The checksums of what others keep."""
+        found = {}
+        for path in self._others():
+            stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+            if self._sums.get(path, (None, 0))[0] != stamp:
+                self._sums[path] = stamp, file_checksum(path)
+            found[path.relative_to(self.folder).as_posix()] = self._sums[path][1]
+        return found
 
     def note(self, step: int) -> None:
         """Say that something of `step` is kept in the folder, where there are no weights to save."""
         write_json(self.folder / "last.json", {"step": step, "made_from": self.made_from})
 
-    def resume(self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer) -> State | None:
-        """Load `last` into the modules and the optimiser and return its state. None if there is nothing to resume.
+    def resume(
+        self,
+        parts: dict[str, nn.Module],
+        optimizer: torch.optim.Optimizer,
+        check: Callable[[State], object] = lambda state: None,
+    ) -> State | None:
+        """Load the newest checkpoint that is whole into the modules and the optimiser, and return its state.
 
-        The main process reads the file and tells the others, whose disks need not have it.
+        The main process reads the file and tells the others, whose disks need not have it. Those that are damaged are
+        set aside, and a line says so.
 
-        Raises:
-            InputError: the file is damaged.
+        Args:
+            check: raises `InputError` if a state cannot be this training's.
+
+        Returns:
+            None if there is nothing to resume.
         """
-        path = self.folder / "last.safetensors"
-        found = processes.from_main(lambda: load_tensors(path) if path.is_file() else None)
+        found = processes.from_main(lambda: self._newest_whole(parts, optimizer, check))
+        if processes.is_main():
+            known = entry(found[1], "files", dict) if found else {}
+            for path in self._others():  # of later steps, which come again
+                if path.relative_to(self.folder).as_posix() not in known:
+                    path.unlink()
         if found is None:
             return None
         tensors, state = found
-        if state.get("made_from") != self.made_from:
-            return None
         self._before = entry(state, "seconds", float)
         for part, module in parts.items():
             module.load_state_dict(strip_prefix(tensors, f"{part}."))
         layout = optimizer.state_dict()
         layout["state"] = {}
-        for key, value in strip_prefix(tensors, "optimizer.").items():
+        for key, value in strip_prefix(tensors, OPTIMIZER).items():
             index, name = key.split(".", 1)
             layout["state"].setdefault(int(index), {})[name] = value
         optimizer.load_state_dict(layout)
@@ -178,29 +246,80 @@ class Checkpointer:
                     moments[name] = torch.empty_like(parameter).copy_(value)
         return state
 
+    def _newest_whole(
+        self, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, check: Callable[[State], object]
+    ) -> tuple[dict[str, Tensor], State] | None:
+        faults, found = [], None
+        for name in ("next", "last", "previous"):  # a kill while a checkpoint was saved may leave `next`
+            path = self._file(name)
+            if not path.is_file():
+                continue
+            try:
+                tensors, state = self._whole(name)
+                require_fitting(tensors, parts, optimizer, path)
+                check(state)
+                found = tensors, state
+                break
+            except InputError as error:
+                reason = str(error).removeprefix(f"{path}: ")
+                aside = path.with_name(f"{name}.damaged.safetensors")
+                path.replace(aside)
+                faults.append(f"{path} is damaged ({reason}) and was set aside as {aside.name}")
+        if faults:
+            self.say("; ".join([*faults, f"goes on from step {found[1]['step']}" if found else "starts anew"]))
+        return found
+
+    def _whole(self, name: str) -> tuple[dict[str, Tensor], State]:
+        """The content of a checkpoint, with all files that belong to it.
+
+        Raises:
+            InputError: something is damaged or missing, or of another training.
+        """
+        tensors, state = load_tensors(self._file(name))
+        require_unchanged(tensors, state)
+        if state["made_from"] != self.made_from:
+            raise InputError("of another training")
+        if name == "best":
+            return tensors, state
+        for file, known in entry(state, "files", dict).items():
+            path = self.folder / file
+            if not path.is_file() or file_checksum(path) != known:
+                raise InputError(f"{file}, which belongs to it, is missing or damaged")
+        if self.keeps_best and state.get("best") is not None:
+            try:
+                self._whole("best")
+            except InputError as error:
+                raise InputError(f"best.safetensors, which belongs to it: {error}") from error
+        return tensors, state
+
     def outlook(self) -> str | None:
         """A line that says whether a checkpoint of this label is resumed, and if not, why. None if there is none."""
-        files = newest_first(self.folder.parent.glob(f"{escape(self.label)}-*/last.json"))
-        if not files:
+        folders = [path for path in self.folder.parent.glob(f"{escape(self.label)}-{KEY}") if any(path.glob("last.*"))]
+        if not folders:
             return None
-        own = self.folder / "last.json"
-        file = own if own in files else files[0]
-        try:
-            state = read_json(file, "made_from", "step")
-        except InputError:
-            return f"checkpoint in {file.parent} not used, it is damaged, or an older version wrote it"
+        folder = self.folder if self.folder in folders else newest_first(folders)[0]
+        state = state_of(folder)
+        if state is None:
+            return f"checkpoint in {folder} not used, it is damaged, or an older version wrote it"
         changed = differences(state["made_from"], self.made_from)
         if not changed:
-            return f"continues from the checkpoint of step {state['step']} in {file.parent}"
-        return f"checkpoint of step {state['step']} in {file.parent} not used, changed since: {', '.join(changed)}"
+            return f"continues from the checkpoint of step {state['step']} in {folder}"
+        return f"checkpoint of step {state['step']} in {folder} not used, changed since: {', '.join(changed)}"
 
     def load(self, name: str, part: str) -> dict[str, Tensor]:
         """Weights of one module in `name` ("last" or "best")."""
-        return strip_prefix(load_tensors(self.folder / f"{name}.safetensors")[0], f"{part}.")
+        return strip_prefix(load_tensors(self._file(name))[0], f"{part}.")
 
 
 def _lock(folder: Path) -> FileLock:
     return FileLock(folder.with_name(f".{folder.name}.lock"))
+
+
+def _holder(lock: FileLock) -> str:
+    """The process that holds a lock, as `until_done` has written it into the lock's file."""
+    with suppress(OSError):  # it has just ended
+        return Path(lock.lock_file).read_text() or "another process"
+    return "another process"
 
 
 def _unlink(lock: FileLock) -> None:
@@ -210,7 +329,5 @@ def _unlink(lock: FileLock) -> None:
 
 
 def _is_useful(folder: Path, stale: Callable[[Mapping[str, object]], bool]) -> bool:
-    try:
-        return not stale(entry(read_json(folder / "last.json", "made_from"), "made_from", dict))
-    except InputError:
-        return False
+    state = state_of(folder)
+    return state is not None and not stale(entry(state, "made_from", dict))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ngldm.io import processes
 from ngldm.io.device import in_float64, random_generator
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import entry
 from ngldm.io.items import Rows
 from ngldm.training.checkpoint import Checkpointer, State
@@ -161,7 +161,8 @@ def fit(
     - The loop has AdamW, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
     - If `config.compile` is true, the network is compiled; the EMA network, which is evaluated rarely, is not.
     - With a checkpointer, the training continues from `last`, if that was made from the same things. It saves `last`
-      at the checkpointer's interval. With a held-out split it saves `best` whenever the held-out loss improves.
+      at the checkpointer's interval, and when it is asked to. With a held-out split it saves `best` whenever the
+      held-out loss improves, if the checkpointer keeps it.
 
     Args:
         network: the network; it is moved to `device`.
@@ -208,7 +209,7 @@ class _Run(Generic[Network, Batch]):
         self.best: float | None = None
         self.history: list[Report] = []
         self.losses: list[Tensor] = []  # since the last report
-        if checkpointer and (state := checkpointer.resume(self.parts, self.optimizer)):
+        if checkpointer and (state := checkpointer.resume(self.parts, self.optimizer, self._check_state)):
             self.step, best = entry(state, "step", int), state["best"]
             self.best = None if best is None else entry(state, "best", float)
             self.history = [Report(**report) for report in entry(state, "history", list)]
@@ -233,10 +234,20 @@ class _Run(Generic[Network, Batch]):
                 since, reported = now, self.step
             if evaluated is not None and (self.best is None or evaluated < self.best):
                 self.best = evaluated
-                self._save("best")
-            if self.checkpointer and self._due(self.checkpointer.every):
-                self._save("last")
+                if self.checkpointer and self.checkpointer.keeps_best:
+                    self._save("best")
+            if self.checkpointer:
+                wanted = self.checkpointer.wanted()
+                if wanted or self._due(self.checkpointer.every):
+                    self._save("last")
+                if wanted:
+                    self.checkpointer.say(f"saved the checkpoint of step {self.step}, as asked")
         self.network.eval()
+
+    def _check_state(self, state: State) -> None:
+        require_whole("step", state.get("step"), 1, self.config.max_steps)
+        for key in ("history", "losses"):
+            entry(state, key, list)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.max_steps

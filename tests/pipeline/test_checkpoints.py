@@ -1,6 +1,8 @@
 """Where a stage's training keeps its checkpoints, how long, and what is said of those that are not used."""
 
 import json
+import os
+import socket
 from contextlib import suppress
 from pathlib import Path
 from threading import Thread
@@ -97,7 +99,8 @@ def test_a_line_says_that_another_process_is_waited_for(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     folder = Checkpointer(tmp_path / "checkpoints", "laplace", MADE_FROM, 5).folder
-    said = f"train: waits for another process with the same training ({folder})"
+    holder = f"process {os.getpid()} on {socket.gethostname()}"
+    said = f"train: waits for {holder}, which has the same training ({folder})"
 
     def second() -> None:
         with resumable("train", "laplace", MADE_FROM, 5):

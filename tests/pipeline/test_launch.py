@@ -94,9 +94,11 @@ def test_the_processes_end_with_the_command(start: Callable[..., Any]) -> None:
     assert process.stdout.readline() == "sleep 2\n"
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 2
+    process.send_signal(signal.SIGUSR1)  # is passed on, and ends nothing
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
+    assert err == "stopped by SIGTERM; the last checkpoint, if any, is kept\n"
     assert not any(child.is_running() for child in children)
 
 

@@ -152,7 +152,7 @@ def test_a_trainings_reports_are_shown_handed_on_and_kept(capsys: pytest.Capture
         loss: float
 
     reports, seen = [Report(4, 2.0), Report(10, 1.5)], list[int]()
-    assert command.follow("train", 10, iter(reports), lambda report: seen.append(report.step)) == reports
+    assert command.follow("train", 10, iter(reports), "train", lambda report: seen.append(report.step)) == reports
     assert seen == [4, 10]
     assert re.search(r"^train: 10/10 .* loss 1\.5000$", capsys.readouterr().out, re.MULTILINE)
 

@@ -48,16 +48,15 @@ def run(
     """
     from ngldm.io.device import resolve_device
     from ngldm.pipeline.search.studies import make_plan, prepare
-    from ngldm.pipeline.search.worker import stopped_once, work, work_together
+    from ngldm.pipeline.search.worker import work, work_together
 
     plan = make_plan(name, storage, noise)
     resolve_device(device)
     prepare(plan, grace)
-    with stopped_once():
-        if workers == 1:
-            work(plan, device, grace, lambda line: print(line, flush=True))
-        else:
-            work_together(plan, device, grace, workers)
+    if workers == 1:
+        work(plan, device, grace, lambda line: print(line, flush=True))
+    else:
+        work_together(plan, device, grace, workers)
     _print_best(plan)
 
 

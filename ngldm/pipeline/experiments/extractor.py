@@ -60,13 +60,14 @@ def train_classifier(
     name: str,
     device: torch.device,
     checkpointer: Checkpointer,
-    follow: Callable[[str, int, Iterable[Report]], object],
+    follow: Callable[[str, int, Iterable[Report], str], object],
 ) -> Classifier:
     """A network trained on labels or rotations. Its features are standardised on the training images.
 
     Args:
         name: of the extractor.
-        follow: gets the name, the number of steps and the reports of the training. It must run through the reports.
+        follow: gets the name, the number of steps, the reports and the section of the training's settings. It must run
+            through the reports.
     """
     config, seed = params.reference, params.seed
     num_classes, split = training_set(data, name)
@@ -75,7 +76,7 @@ def train_classifier(
     ema = EMA(model, config.fit.ema_decay)
     task = Task(classifier_loss, split)
     training = fit(model, ema, task, config.fit, seed=seed, device=device, checkpointer=checkpointer)
-    follow(name, config.fit.max_steps, training)
+    follow(name, config.fit.max_steps, training, "reference.fit")
     trained = ema.model.to("cpu")
     trained.standardise(as_images(data.train))
     return trained

@@ -63,7 +63,7 @@ class KeptRows(Generic[Row]):
 
     def write(self, rows: list[Row]) -> None:
         """Keep the rows, and remove the oldest results of the same job."""
-        write_json(self.path, {"made_from": self.made_from, "rows": rows})
+        write_json(self.path, {"made_from": self.made_from, "rows": rows, "sha256": fingerprint(rows)})
         others = [path for path in self._newest_first() if path != self.path]  # a wrong clock may call others newer
         for old in others[KEPT - 1 :]:
             old.unlink(missing_ok=True)
@@ -73,12 +73,14 @@ class KeptRows(Generic[Row]):
 
     def _content(self, path: Path) -> dict[str, object] | None:
         try:
-            content = read_json(path, "made_from", "rows")
+            content = read_json(path, "made_from", "rows", "sha256")
         except (InputError, OSError):
             return None
         rows = content["rows"]
         if not (isinstance(content["made_from"], dict) and isinstance(rows, list)):
             return None
         if not all(isinstance(row, dict) and set(row) == set(self.columns) for row in rows):
+            return None
+        if content["sha256"] != fingerprint(rows):
             return None
         return content

@@ -1,11 +1,9 @@
 """A worker of a search: it runs trials of all noises until the budget is used up. Any number may run, anywhere."""
 
 import random
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +19,7 @@ from ngldm.pipeline.experiments.trial import Bench
 from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.objective import ERROR, Objective
 from ngldm.pipeline.search.studies import MADE_FROM, Plan, first_values, open_studies
+from ngldm.pipeline.signals import Stopped, ends_well
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.search import study_run
 from ngldm.pipeline.tracking.store import Store
@@ -120,31 +119,14 @@ def _run_one(study: "Study", objective: Objective, report: Report) -> None:
 
 def _worker_process(plan: Plan, device: str, grace: int) -> None:
     end_with_parent()
-    with stopped_once():
+    with ends_well():
         try:
             work(plan, device, grace, lambda line: print(line, flush=True))
         except InputError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             raise SystemExit(2) from None
-
-
-@contextmanager
-def stopped_once() -> Iterator[None]:
-    """Let Ctrl-C or SIGTERM, which batch systems send, end the block. A second one is ignored, so that it ends well."""
-
-    def stop(number: int, frame: object) -> None:
-        for name in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(name, lambda number, frame: None)  # Python complains of SIG_IGN if one is on its way
-        raise KeyboardInterrupt
-
-    before = {name: signal.signal(name, stop) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+        except Stopped as stop:
+            raise SystemExit(128 + stop.number) from None
 
 
 def work_together(plan: Plan, device: str, grace: int, workers: int) -> None:

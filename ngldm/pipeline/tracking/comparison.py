@@ -18,6 +18,7 @@ from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.summary import summarise, summarise_further
+from ngldm.pipeline.tracking.dead import end_dead_runs, known_to_live
 from ngldm.pipeline.tracking.names import (
     description,
     differing,
@@ -121,20 +122,22 @@ def create_run(
 def training_run(store: Store, params: Params, label: str, key: str) -> Iterator[Run]:
     """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
-    If the block sets `seconds` of the run, the run lasts as long.
+    Before, it ends the runs of trainings that were killed. If the block sets `seconds` of the run, the run lasts as long.
 
     Args:
         label: of the training.
         key: fingerprint of the training; it becomes a tag.
     """
+    end_dead_runs(store)
     run = create_run(store, params, label, {"ngldm.fingerprint": key})
-    try:
-        with run.system_metrics():
-            yield run
-    except BaseException as error:
-        run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
-        raise
-    run.finish()
+    with known_to_live(run):
+        try:
+            with run.system_metrics():
+                yield run
+        except BaseException as error:
+            run.finish("FAILED" if isinstance(error, Exception) else "KILLED")
+            raise
+        run.finish()
 
 
 def run_of_model(store: Store, params: Params, label: str, sha: str, sampler: str) -> Run:

@@ -22,7 +22,7 @@ from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline.experiments.trial import Bench
 from ngldm.pipeline.search.studies import make_plan, prepare
-from ngldm.pipeline.search.worker import stopped_once, work
+from ngldm.pipeline.search.worker import work
 
 ROOT = Path(__file__).parents[3]
 # NGLDM_SEARCH_TRIALS=30 NGLDM_SEARCH_KILLS=3 is the check of docs/tuning.md; CI has a smaller one.
@@ -164,24 +164,6 @@ def test_every_trial_is_a_run_below_that_of_its_study(write_search: Callable[...
     values = {trial.user_attrs["slot"]: trial.value for trial in trials()}
     assert {int(child.info.run_name.split()[1]): child.data.metrics["fd"] for child in children} == values
     assert all("train.lr" in child.data.params for child in children)
-
-
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_once(name: signal.Signals) -> None:
-    before = signal.getsignal(name)
-
-    def stopped_twice() -> None:
-        with stopped_once():
-            try:
-                os.kill(os.getpid(), name)
-                time.sleep(5)
-            finally:
-                os.kill(os.getpid(), name)  # is ignored, so that a trial can be put back
-
-    with pytest.raises(SystemExit) as ended:
-        stopped_twice()
-    assert ended.value.code == 130
-    assert signal.getsignal(name) is before
 
 
 def test_a_search_killed_at_several_points_ends_with_its_trials_and_no_duplicate(

@@ -4,9 +4,11 @@ Each model with each training seed is a job. Kept ones are read back (`jobs.py`)
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -29,6 +31,7 @@ from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.jobs import KeptRows
 from ngldm.pipeline.experiments.study.compute import Job, compute_rows
 from ngldm.pipeline.experiments.study.inputs import Inputs
+from ngldm.pipeline.memory import enough_memory
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import resolve_sampler
@@ -137,9 +140,21 @@ def run_jobs(jobs: Sequence[Job], device: str, workers: int, advance: Callable[[
     return rows
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     """Processes for jobs. They end when this process ends, also if it is killed: a job may need many minutes."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker) as pool:
+        try:
+            yield pool
+        except KeyboardInterrupt:
+            for process in active_children():  # else the pool would wait for the jobs that run
+                process.terminate()
+            raise
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes; the first one ends the others
+    end_with_parent()
 
 
 def end_with_parent() -> None:
@@ -187,7 +202,8 @@ def run_job(job: Job, kept: KeptRows[StudyRow], device: str) -> list[StudyRow]:
     """Compute the rows of one job in a process of its own, and keep them."""
     torch.set_num_threads(1)  # there is one process per core; more threads would only wait for each other
     be_deterministic()
-    rows = compute_rows(job, device)
+    with enough_memory(f"study {job.variant}", "study.batch_size, study.workers or the variant's train.batch_size"):
+        rows = compute_rows(job, device)
     kept.write(rows)
     return rows
 

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -153,12 +154,14 @@ def work():
     time.sleep(120)
 
 if __name__ == "__main__":
-    worker_pool(1).submit(work)
-    time.sleep(120)
+    with worker_pool(1) as pool:
+        pool.submit(work)
+        time.sleep(120)
 """
 
 
-def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_when_the_stage_is_killed(tmp_path: Path, name: signal.Signals) -> None:
     (tmp_path / "killed.py").write_text(KILLED)
     root = Path(__file__).parents[4]
     stage = subprocess.Popen(
@@ -166,9 +169,10 @@ def test_workers_end_when_the_stage_is_killed(tmp_path: Path) -> None:
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(root)},
         stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     assert stage.stdout is not None
     assert int(stage.stdout.readline()) != stage.pid
-    stage.kill()
+    stage.send_signal(name)
     assert stage.communicate(timeout=60) == ("", None)  # ends when the last process that can write has ended
