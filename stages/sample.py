@@ -10,7 +10,7 @@ import numpy as np
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_json
-from ngldm.io.images import UInt8Array, save_png
+from ngldm.io.images import UInt8Array, create_array, save_png
 from ngldm.io.items import Items, noun, picture
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
@@ -85,12 +85,12 @@ def sample(
 
 def join_batches(batches: Iterator[Items], count: int, path: Path, like: Items) -> UInt8Array:
     """Write all batches into one array (count, ...) of the type of `like`. Returns the picture of the first items."""
-    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
+    items = create_array(path, like.dtype, (count, *like.shape[1:]))
     done = 0
     for batch in batches:
         items[done : done + len(batch)] = batch
         done += len(batch)
-    items.flush()
+    items.flush()  # type: ignore[attr-defined]
     return picture(np.array(items[:SHOWN]))
 
 

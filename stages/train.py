@@ -17,6 +17,7 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.config.space import training_bytes, warn_of_space
 from ngldm.pipeline.experiments.models import fresh_model
 from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
@@ -48,6 +49,7 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
+    warn_of_space(f"train {noise}", training_bytes(model.parameter_count, model.file_bytes, config))
     ema = EMA(model.network, config.ema_decay)
     latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": seed, "train": decisive(config.model_dump())}

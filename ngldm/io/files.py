@@ -8,7 +8,6 @@ Here belongs what any file needs. Images have `images.py`, tensors `tensors.py`,
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from ngldm.io import processes
+from ngldm.io.disk import clear_temporaries, make_ordinary, storing, temporary_beside
 from ngldm.io.errors import InputError
 
 Kind = TypeVar("Kind")
@@ -29,16 +29,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     Raises:
         InputError: `path` is a folder.
+        StorageError: the disk, a limit of it or a permission stands in the way.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_beside(path, path.suffix)
     try:
-        yield temporary
-        temporary.replace(path)
+        with storing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_temporaries([path.parent])
+            yield temporary
+            make_ordinary(temporary)
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -46,20 +51,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """A temporary directory beside `path` that takes its place, whole, if the block succeeds.
 
     Of several processes only the main one writes `path`: what the others put into their directories is thrown away.
+
+    Raises:
+        StorageError: the disk, a limit of it or a permission stands in the way.
     """
     if not processes.is_main():
         with TemporaryDirectory() as scratch:
             yield Path(scratch)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary = temporary_beside(path)
     try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        with storing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_temporaries([path.parent])
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            make_ordinary(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

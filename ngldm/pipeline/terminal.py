@@ -14,7 +14,9 @@ import typer
 from rich.console import Console
 
 from ngldm.io import processes
+from ngldm.io.disk import clear_temporaries, storage_fault
 from ngldm.io.errors import InputError
+from ngldm.pipeline import workspace
 from ngldm.pipeline.launch import on_many
 
 Device = Annotated[
@@ -30,12 +32,19 @@ _quiet = False  # whether the running command is quiet; a process runs one comma
 
 
 def run(app: Callable[[], Any]) -> None:
-    """Run a Typer app. Bad input prints one message and exits with status 2; an interrupt exits with 130."""
+    """Run a Typer app. A fault is one line: bad input exits with 2, the disk's with 1, an interrupt with 130."""
     try:
         app()
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        # A reader takes a file that it may not open for a damaged one.
+        fault = storage_fault(error.__cause__) if error.__cause__ else None
+        print(f"error: {fault or error}", file=sys.stderr)
+        raise SystemExit(1 if fault else 2) from None
+    except OSError as error:
+        if (fault := storage_fault(error)) is None:
+            raise
+        print(f"error: {fault}", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         if processes.is_main():
             print("interrupted; the last checkpoint, if any, is kept", file=sys.stderr)
@@ -50,7 +59,12 @@ def command(function: Callable[..., Any], many: bool = False) -> Callable[[], No
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(on_many(quietable(function)) if many else quietable(function))
-    return lambda: run(app)
+
+    def main() -> None:
+        clear_temporaries(workspace.output_folders())
+        app()
+
+    return lambda: run(main)
 
 
 def quietable(function: Callable[..., Any]) -> Callable[..., Any]:

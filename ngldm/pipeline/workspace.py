@@ -58,6 +58,12 @@ def sample_plot(noise: str, sampler: str) -> Path:
     return Path("plots/samples") / f"{noise}-{sampler}.png"
 
 
+def output_folders() -> list[Path]:
+    """The folders that are there in which stages write files and folders beside those of other stages."""
+    tops = ("data", "metrics", "models", "plots", "samples", "snapshots")
+    return [Path(), *(folder for top in tops for folder in (Path(top), *Path(top).glob("*/")) if folder.is_dir())]
+
+
 def require_label(kind: str, label: str, allowed: Sequence[str]) -> None:
     """Check that params.yaml lists the label that a command was given as --noise or --sampler.
 

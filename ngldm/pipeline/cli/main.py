@@ -8,8 +8,9 @@ from typer.core import TyperGroup
 
 from ngldm import __version__
 from ngldm.io.errors import InputError
-from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
+from ngldm.pipeline.cli import catalogue, compare, fid, generate, noises, schedules, search, theorem1
 from ngldm.pipeline.cli.exchange import export, importing
+from ngldm.pipeline.cli.health import doctor
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.dataset.source import relative_note, require_source
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
