@@ -19,6 +19,7 @@ from ngldm.pipeline.tracking.care.causes import shown, trouble
 from ngldm.pipeline.tracking.care.journal import Journal, NotKeptHere, folder
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
 from ngldm.pipeline.tracking.care.sending import Sending
+from ngldm.pipeline.tracking.care.turns import Hangs, turn
 from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
@@ -26,7 +27,8 @@ DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are co
 EXTRACTOR_TAG = "ngldm.extractor_sha256"  # and the weights of the network that compares them
 T = TypeVar("T")
 PATIENCE = 15.0  # seconds that a store which fails may cost a stage in all
-LOCK_SECONDS = 12.0  # other processes wait while the first makes the tables of the store, which takes seconds
+# Other processes wait while the first makes the tables of the store: so long without a sign of it, and in all.
+LOCK_SECONDS, MOST_LOCK_SECONDS = 12.0, 120.0
 # What MLflow would wait by itself is minutes. The two requests, with the pause between them, end before our patience.
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -51,22 +53,14 @@ def one_at_a_time() -> Iterator[None]:
     Raises:
         StoreError: another process does not come to an end with its block.
     """
-    from filelock import FileLock, Timeout
-
     if not _alone.get():
         yield
         return
-    file = main_root() / "mlflow.db.lock"
-    lock = FileLock(file)
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout:
-        why = f"{file} was held by another process for {LOCK_SECONDS:g} s; end the process that holds it"
-        raise StoreError(why) from None
-    try:
-        yield
-    finally:
-        lock.release()
+        with turn(main_root() / "mlflow.db.lock", LOCK_SECONDS, MOST_LOCK_SECONDS):
+            yield
+    except Hangs as error:
+        raise StoreError(str(error)) from None
 
 
 class Store:
