@@ -176,7 +176,7 @@ def test_a_store_that_cannot_be_used_loses_nothing(
     a_store.rename(aside)
     if fault == "folder":
         a_store.mkdir()
-    elif fault == "no database":
+    elif fault == "not an SQLite database":
         a_store.write_bytes(b"no database at all" * 100)
     else:
         a_store.write_bytes(aside.read_bytes())
