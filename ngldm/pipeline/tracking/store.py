@@ -15,6 +15,7 @@ from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
 from ngldm.io import processes
+from ngldm.io.disk import make_ordinary
 from ngldm.pipeline.tracking.care.causes import shown, trouble
 from ngldm.pipeline.tracking.care.journal import Journal, NotKeptHere, folder
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
@@ -99,6 +100,8 @@ class Store:
                 follow_home(file, old)
                 print(f"MLflow: this repository was moved from {old}; the places of artifacts in {file} follow")
             client = mlflow.MlflowClient()
+            if file and file.is_file():
+                make_ordinary(file)  # SQLite lets no group write, whatever the umask is
             found = client.get_experiment_by_name(experiment)
             if found is None:
                 location = (file.parent / "mlartifacts" / experiment).as_uri() if file else None

@@ -75,6 +75,12 @@ def experiments() -> list[str]:
     return list(dict.fromkeys(read_lines(journal)[0]["experiment"] for journal in kept()))
 
 
+def _later_than_all() -> int:
+    """The time, or what makes the newest name of a journal if the clock was set back: they are sent in this order."""
+    known = [int(path.name.split("-")[0]) for path in folder().glob("[0-9]*-*")]
+    return max([time.time_ns(), *(number + 1 for number in known)])
+
+
 class Journal:
     """Used like MLflow's client: it keeps the calls that write, and answers what the journals of this repository know.
 
@@ -83,7 +89,7 @@ class Journal:
     """
 
     def __init__(self, experiment: str) -> None:
-        self.experiment, self.folder = experiment, folder() / f"{time.time_ns()}-{os.getpid()}"
+        self.experiment, self.folder = experiment, folder() / f"{_later_than_all()}-{os.getpid()}"
         self.numbers, self.lock = itertools.count(1), lock(self.folder)
 
     def __getattr__(self, name: str) -> Any:
