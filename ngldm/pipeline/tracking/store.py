@@ -17,9 +17,9 @@ from typing import Any, TypeVar
 from ngldm.io import processes
 from ngldm.io.disk import make_ordinary
 from ngldm.pipeline.tracking.care.causes import shown, trouble
-from ngldm.pipeline.tracking.care.journal import Journal, NotKeptHere, folder
+from ngldm.pipeline.tracking.care.journal import LOCAL, Journal, NotKeptHere, folder
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
-from ngldm.pipeline.tracking.care.sending import Sending
+from ngldm.pipeline.tracking.care.sending import SENT_TAG, Sending
 from ngldm.pipeline.tracking.care.turns import Hangs, turn
 from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 
@@ -169,6 +169,14 @@ class Store:
             return None
         finally:
             _alone.reset(token)
+
+    def sent_id(self, run_id: str) -> str | None:
+        """The id of a run in MLflow, also if it was kept in a journal first; None if it is not there."""
+        if not (self.answers and run_id.startswith(LOCAL)):
+            return run_id
+        condition = f"tags.`{SENT_TAG}` = '{run_id}'"
+        found = self.ask(lambda client: client.search_runs([self.experiment_id], condition, max_results=1))
+        return found[0].info.run_id if found else None
 
     def create_run(self, name: str, tags: Mapping[str, str]) -> str | None:
         """Make a run and return its id. None if it can neither be made nor kept."""

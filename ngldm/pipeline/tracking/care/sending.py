@@ -14,7 +14,7 @@ from typing import Any
 from filelock import Timeout
 
 from ngldm.io.files import atomic_path, sha256_file, write_json
-from ngldm.pipeline.tracking.care.journal import folder, kept, lock, read_lines
+from ngldm.pipeline.tracking.care.journal import LOCAL, folder, kept, lock, read_lines
 
 SENT_TAG = "ngldm.unsent"  # of a run that was kept in a journal: its id there
 SAME_RUN = ("ngldm.comparison", "ngldm.model_sha256")  # tags by which a run that is there already is known
@@ -90,6 +90,9 @@ class Sending:
             getattr(self, f"_{do}")(self._id(call["run"]), call, journal)
 
     def _id(self, run: str) -> str:
+        """MLflow's id of a run that a journal knows by its own."""
+        if run.startswith(LOCAL) and run not in self.names and (found := self._search(SENT_TAG, run)):
+            self.names[run] = found[0].info.run_id
         return self.names.get(run, run)
 
     def _create(self, call: dict[str, Any], tags: dict[str, str]) -> None:
