@@ -138,6 +138,12 @@ class Model:
         return sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
 
     @property
+    def file_bytes(self) -> int:
+        """About how large the file is that `save` writes: the bytes of all weights."""
+        parts = (self.network.state_dict(), self.autoencoder.carried())
+        return sum(value.nbytes for part in parts for value in part.values())
+
+    @property
     def item_shape(self) -> tuple[int, ...]:
         """(C, H, W) of images, (d,) of points."""
         return _item_shape(self.config)

@@ -17,6 +17,7 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.config.space import training_bytes, warn_of_space
 from ngldm.pipeline.experiments.models import fresh_model, training_task
 from ngldm.pipeline.origin import origin
 from ngldm.pipeline.own_network import own_network
@@ -50,10 +51,11 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
+    warn_of_space(f"train {noise}", training_bytes(model.parameter_count, model.file_bytes, config))
     latents = input_files(workspace.LATENTS)
     decided_by = {**model.config, "seed": seed, "train": decisive(config.model_dump())}
-    behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__))
-    behind |= own_noise(**arguments) | own_network(model.network_kind)
+    own = own_noise(**arguments) | own_network(model.network_kind)
+    behind = made_from(decided_by, [*latents, workspace.AUTOENCODER], Path(__file__)) | own
     store = Store(params.experiment)
     with (
         resumable(f"train {noise}", noise, behind, config.checkpoint_every, config.export == "best") as checkpointer,
@@ -62,10 +64,9 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         snapshots = Snapshots(checkpointer.folder / "snapshots", config.snapshot_every)
         tracks = make_tracks(model.network, config.ema, config.max_steps, snapshots.averages)
         ema = EMA(model.network, config.ema_decay, tracks)
-        data_sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
-        run.data_input(data.name, workspace.DATASET / "train.npy", data.train, data_sha, "images")
-        latents_sha = behind["inputs"][str(latents[0])]
-        run.data_input(f"{data.name}-latents", latents[0], cache.train, latents_sha, "training")
+        sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
+        run.data_input(data.name, workspace.DATASET / "train.npy", data.train, sha, "images")
+        run.data_input(f"{data.name}-latents", latents[0], cache.train, behind["inputs"][str(latents[0])], "training")
         run.params({"network.parameters": model.parameter_count})
         show = reporter(run, model, ema, target)
 

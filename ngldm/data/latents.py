@@ -24,7 +24,7 @@ from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statis
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
-from ngldm.io.images import UInt8Array, load_arrays, open_array, require_finite
+from ngldm.io.images import UInt8Array, create_array, load_arrays, open_array, require_finite
 from ngldm.io.items import Items, Rows, as_images, index_of, noun, open_shards
 from ngldm.io.tensors import to_tensor
 
@@ -136,7 +136,7 @@ def write_latents(
     path: Path, shape: tuple[int, ...], batches: Iterator[Array], progress: Progress = lambda count: None
 ) -> Array:
     """Write batches of latents as one .npy file of this shape; returns them memory-mapped for writing."""
-    out: Array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    out = create_array(path, np.float32, shape)
     start = 0
     for batch in batches:
         out[start : start + len(batch)] = batch

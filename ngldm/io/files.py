@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from ngldm.io import processes
+from ngldm.io.disk import clear_temporaries, make_ordinary, storing, temporary_beside
 from ngldm.io.errors import InputError
 from ngldm.io.limits import MAX_ENTRIES, MAX_JSON, require_shallow
 
@@ -33,20 +34,25 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
 
     Raises:
         InputError: `path` is a folder.
+        StorageError: the disk, a limit of it or a permission stands in the way.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file to write")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_beside(path, path.suffix)
     try:
-        yield temporary
-        if durable:
-            sync(temporary)
-        temporary.replace(path)
-        if durable:
-            sync(path.parent)
+        with storing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_temporaries([path.parent])
+            yield temporary
+            if durable:
+                sync(temporary)
+            make_ordinary(temporary)
+            temporary.replace(path)
+            if durable:
+                sync(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:
@@ -65,20 +71,26 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """A temporary directory beside `path` that takes its place, whole, if the block succeeds.
 
     Of several processes only the main one writes `path`: what the others put into their directories is thrown away.
+
+    Raises:
+        StorageError: the disk, a limit of it or a permission stands in the way.
     """
     if not processes.is_main():
         with TemporaryDirectory() as scratch:
             yield Path(scratch)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
+    temporary = temporary_beside(path)
     try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        with storing(path, temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            clear_temporaries([path.parent])
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            yield temporary
+            make_ordinary(temporary)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

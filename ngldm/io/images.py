@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from ngldm.io.disk import reserve
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, require
 from ngldm.io.limits import require_cells, require_unpacked
@@ -38,6 +39,19 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
         raise InputError(f"{path}: holds {array.dtype}, must hold {np.dtype(dtype)}; it comes from {made_by}")
     opened: NDArray[Scalar] = array
     return opened
+
+
+def create_array(path: Path, dtype: type[Scalar] | np.dtype[Scalar], shape: tuple[int, ...]) -> NDArray[Scalar]:
+    """A new .npy file, memory-mapped and to be filled; its space on the disk is reserved.
+
+    Raises:
+        StorageError: there is not that much space.
+    """
+    array: np.memmap[tuple[int, ...], np.dtype[Scalar]] = np.lib.format.open_memmap(
+        path, mode="w+", dtype=dtype, shape=shape
+    )
+    reserve(path, array.offset, array.nbytes)
+    return array
 
 
 def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDArray[np.float64]]:

@@ -63,6 +63,12 @@ def sample_plot(noise: str, sampler: str) -> Path:
     return Path("plots/samples") / f"{noise}-{sampler}.png"
 
 
+def output_folders() -> list[Path]:
+    """The folders that are there in which stages write files and folders beside those of other stages."""
+    tops = ("data", "metrics", "models", "plots", "samples", "snapshots")
+    return [Path(), *(folder for top in tops for folder in (Path(top), *Path(top).glob("*/")) if folder.is_dir())]
+
+
 def require_label(kind: str, label: str, allowed: Sequence[str]) -> None:
     """Check that params.yaml lists the label that a command was given as --noise or --sampler.
 
@@ -89,9 +95,10 @@ def main_root(start: Path | None = None) -> Path:
 def store_file() -> Path | None:
     """The SQLite file of the MLflow store. None if MLFLOW_TRACKING_URI names another store.
 
-    Call this before `mlflow.set_tracking_uri`, which sets that variable.
+    `mlflow.set_tracking_uri` sets that variable too.
     """
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
+    file = main_root() / "mlflow.db"
+    return file if os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{file}") else None
 
 
 def tracking_uri() -> str:

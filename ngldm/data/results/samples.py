@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
-from ngldm.io.images import open_array, require_finite, require_images
+from ngldm.io.images import create_array, open_array, require_finite, require_images
 from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
 
 MADE_BY = "the stage `sample`"
@@ -21,12 +21,12 @@ SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these 
 
 def write_items(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
     """Write all batches into one array (count, ...) of the type of `like`. Returns the first items."""
-    items = np.lib.format.open_memmap(path, mode="w+", dtype=like.dtype, shape=(count, *like.shape[1:]))
+    items = create_array(path, like.dtype, (count, *like.shape[1:]))
     done = 0
     for batch in batches:
         items[done : done + len(batch)] = batch
         done += len(batch)
-    items.flush()
+    items.flush()  # type: ignore[attr-defined]
     first: Items = np.array(items[:SHOWN])
     return first
 

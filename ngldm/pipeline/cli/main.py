@@ -8,10 +8,11 @@ from typer.core import TyperGroup
 
 from ngldm import __version__
 from ngldm.io.errors import InputError
-from ngldm.pipeline.cli import catalogue, doctor, fid, generate, noises, schedules, search, theorem1
+from ngldm.pipeline.cli import catalogue, fid, generate, noises, schedules, search, theorem1, track
 from ngldm.pipeline.cli.ema import commands as ema
 from ngldm.pipeline.cli.exchange import export, importing
 from ngldm.pipeline.cli.guidance import sweep
+from ngldm.pipeline.cli.health import doctor
 from ngldm.pipeline.cli.runs import compare, listing
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.dataset.source import relative_note, require_source
@@ -97,6 +98,7 @@ app.add_typer(catalogue.app, name="list")
 app.add_typer(search.app, name="search")
 app.add_typer(ema.app, name="ema")
 app.command(name="runs")(listing.runs)
+app.add_typer(track.app, name="track")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))

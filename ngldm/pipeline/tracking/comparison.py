@@ -122,7 +122,7 @@ def create_run(
 def training_run(store: Store, params: Params, label: str, key: str) -> Iterator[Run]:
     """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
-    Before, it ends the runs of trainings that were killed. If the block sets `seconds` of the run, the run lasts as long.
+    Before, it ends the runs of trainings that were killed. If the block sets `seconds` of the run, it lasts as long.
 
     Args:
         label: of the training.

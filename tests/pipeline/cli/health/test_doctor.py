@@ -1,13 +1,11 @@
 """`ngldm doctor`: what is wrong is found, and how to repair it is said."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from ngldm.pipeline.cli.doctor import CHECKS, Finding, disk
+from ngldm.pipeline.cli.health.doctor import CHECKS
 from ngldm.pipeline.config.params import parse_params
 
 Ngldm = Callable[..., tuple[int, str, str]]
@@ -56,25 +54,3 @@ def test_doctor_checks_what_the_params_need(
     assert finding.state == state
     assert word in finding.detail
     assert finding.remedy
-
-
-def test_doctor_warns_of_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    for free, state in ((1e8, "FAIL"), (1e9, "warn"), (1e11, "ok")):
-        monkeypatch.setattr(shutil, "disk_usage", lambda path, free=free: SimpleNamespace(free=free))
-        assert disk(None).state == state
-
-
-def test_a_check_that_breaks_is_a_finding_not_a_traceback(
-    ngldm: Ngldm, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def broken(params: object) -> Finding:
-        raise RuntimeError("a bug")
-
-    for name in list(CHECKS):
-        monkeypatch.delitem(CHECKS, name)
-    monkeypatch.setitem(CHECKS, "broken", broken)
-    monkeypatch.chdir(tmp_path)
-    code, out, err = ngldm("doctor")
-    assert code == 1
-    assert out.startswith("FAIL broken     RuntimeError: a bug")
-    assert "Traceback" not in err

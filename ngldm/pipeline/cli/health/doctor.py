@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,13 @@ from ngldm.data.sources.names import DOWNLOADED
 from ngldm.io.device import resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.health.disk import GIGABYTE, disk
+from ngldm.pipeline.cli.health.finding import Finding, found_by
+from ngldm.pipeline.cli.health.store import store
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, load_params
 
 PYTHON = (3, 11)
-GIGABYTE = 1e9
-ENOUGH, TOO_LITTLE = 5.0, 0.5  # GB free on the disk: enough for a data set and a few models; too little for one
 COLOURS = {"ok": "green", "warn": "yellow", "FAIL": "red"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        state: ok, warn (works, but should be looked at) or FAIL (something needed is broken).
-        detail: what was found.
-        remedy: how to repair it.
-    """
-
-    state: str
-    detail: str
-    remedy: str = ""
 
 
 def doctor() -> None:
@@ -48,7 +33,7 @@ def doctor() -> None:
         params = None  # the check of the params says why
     failed = 0
     for name, check in CHECKS.items():
-        finding = _run(check, params)
+        finding = found_by(check, params)
         failed += finding.state == "FAIL"
         colour = COLOURS[finding.state]
         console.print(f"[{colour}]{finding.state:<4}[/] {name:<10} ", end="")
@@ -58,14 +43,6 @@ def doctor() -> None:
     print(f"{failed} of {len(CHECKS)} checks failed" if failed else "everything that is needed is here")
     if failed:
         raise typer.Exit(1)
-
-
-def _run(check: Callable[[Params | None], Finding], params: Params | None) -> Finding:
-    """A check's finding. An unexpected error in a check is shown as a failure, without a traceback."""
-    try:
-        return check(params)
-    except Exception as error:
-        return Finding("FAIL", f"{type(error).__name__}: {error}", "see the message")
 
 
 def python(params: Params | None) -> Finding:
@@ -181,37 +158,6 @@ def weights(params: Params | None) -> Finding:
     return Finding("ok", f"{file}" + ("" if needed else ", though evaluate.extractor needs none"))
 
 
-def store(params: Params | None) -> Finding:
-    """Whether the MLflow store can be read. If there is none, none is made."""
-    file = workspace.store_file()
-    if file and not file.is_file():
-        if os.access(file.parent, os.W_OK):
-            return Finding("ok", f"none yet; the first training makes {file}")
-        return Finding("FAIL", f"{file.parent} cannot be written", "change its permissions")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    if file:
-        _require_sqlite(file)
-    import mlflow
-
-    place = file or workspace.tracking_uri()
-    try:
-        client = mlflow.MlflowClient(workspace.tracking_uri())
-        experiments = [e.experiment_id for e in client.search_experiments()]
-        runs = len(client.search_runs(experiments, max_results=1000))
-    except Exception as error:  # each kind of store raises errors of its own
-        remedy = f"move {file} away" if file else "start the server or unset MLFLOW_TRACKING_URI"
-        return Finding("FAIL", f"{place}: {str(error).splitlines()[0]}", remedy)
-    return Finding("ok", f"{place}: {runs}{' or more' if runs == 1000 else ''} runs")
-
-
-def _require_sqlite(file: Path) -> None:
-    """Refuse a damaged file at once: MLflow would try to open it for minutes."""
-    with file.open("rb") as opened:
-        if opened.read(15) != b"SQLite format 3" and file.stat().st_size:
-            raise InputError(f"{file} is not an SQLite database; move it away, and the next training makes a new one")
-
-
 def dvc(params: Params | None) -> Finding:
     import subprocess
 
@@ -233,14 +179,6 @@ def dvc(params: Params | None) -> Finding:
             "FAIL", "Hydra is off: `dvc exp run -S noise=...` would not compose", "dvc config hydra.enabled True"
         )
     return Finding("ok", f"{stages} stages, Hydra on")
-
-
-def disk(params: Params | None) -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / GIGABYTE
-    if free < ENOUGH:
-        remedy = "free some; `dvc gc -w` removes cached results that the workspace does not use"
-        return Finding("FAIL" if free < TOO_LITTLE else "warn", f"{free:.1f} GB free", remedy)
-    return Finding("ok", f"{free:.0f} GB free")
 
 
 CHECKS: dict[str, Callable[[Any], Finding]] = {
