@@ -9,7 +9,7 @@ import numpy as np
 
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import atomic_directory, sha256_file, write_json
+from ngldm.io.files import atomic_directory, checksums, sha256_file, write_json
 from ngldm.io.images import UInt8Array, save_png
 from ngldm.io.items import Items, noun, picture
 from ngldm.pipeline import workspace
@@ -76,7 +76,8 @@ def sample(
                     "seed": config.seed,
                     "num_images": config.num_images,
                 }
-                write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
+                known = checksums(folder, [f"{noun(empty)}.npy", "trajectory.npy"])
+                write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file), "sha256": known})
     save_png(first, workspace.sample_plot(noise, sampler))
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     shown = {noun(empty): config.num_images, "network calls per image": about["network_calls"]}
