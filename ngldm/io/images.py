@@ -20,15 +20,8 @@ from ngldm.io.limits import require_cells, require_unpacked
 UInt8Array = NDArray[np.uint8]
 # What NumPy raises of a damaged header, which it reads as Python's literals.
 NPY_FAULTS = (
-    ValueError,
-    EOFError,
-    OSError,
-    TypeError,
-    OverflowError,
-    SyntaxError,
-    TokenError,
-    RecursionError,
-    MemoryError,
+    *(ValueError, EOFError, OSError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError),
+    MemoryError,  # of a shape that no memory holds
 )
 Scalar = TypeVar("Scalar", bound=np.generic)
 
