@@ -9,7 +9,7 @@ import numpy as np
 from ngldm.data.results.samples import CLASSES, write_items
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import atomic_directory, sha256_file, write_json
+from ngldm.io.files import atomic_directory, checksums, sha256_file, write_json
 from ngldm.io.images import save_png
 from ngldm.io.items import class_picture, noun
 from ngldm.pipeline import workspace
@@ -77,7 +77,8 @@ def sample(
                     "num_images": config.num_images,
                     "trajectory_levels": generator.trajectory_levels(columns, **options),
                 }
-                write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file)})
+                known = checksums(folder, sorted(path.name for path in folder.glob("*.npy")))
+                write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file), "sha256": known})
     save_png(class_picture(first, labels), workspace.sample_plot(noise, sampler))
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     shown = {noun(empty): config.num_images, "network calls per image": calls}

@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, entry, read_json, require, sha256_file, write_json
+from ngldm.io.files import (
+    atomic_directory,
+    checksums,
+    entry,
+    read_json,
+    require,
+    require_unchanged,
+    sha256_file,
+    write_json,
+)
 from ngldm.io.images import open_array, require_images
 from ngldm.io.items import Items, as_images, as_points, item_shape, open_items, require_points
 
@@ -136,6 +145,7 @@ def finish_dataset(name: str, folder: Path) -> None:
         **shape,
         **_counts(dataset),
         "sha256": {split: sha256_file(folder / f"{split}.npy") for split in dataset.splits},
+        "labels_sha256": checksums(folder, [f"{split}_labels.npy" for split in dataset.splits]),
     }
     write_json(folder / "dataset.json", summary)
 
@@ -159,6 +169,12 @@ def open_dataset(path: Path) -> Dataset:
     for key, found in _counts(dataset).items():
         if key in about and entry(about, key, int, file) != found:
             raise InputError(f"{file}: {key}: {about[key]}, but the arrays beside it have {found}")
+    arrays = {
+        f"{split}.npy": known
+        for split, known in (entry(about, "sha256", dict, file) if "sha256" in about else {}).items()
+    }
+    require_unchanged(file, "arrays", {"arrays": arrays})
+    require_unchanged(file, "labels_sha256", about)
     return replace(dataset, named=class_names(path, dataset.name, dataset.num_classes))
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
+from ngldm.io.files import atomic_directory, checksums, entry, read_json, require, require_unchanged, write_json
 from ngldm.io.images import UInt8Array, create_array, load_arrays, open_array, require_finite
 from ngldm.io.items import Items, Rows, as_images, index_of, noun, open_shards
 from ngldm.io.tensors import to_tensor
@@ -156,7 +156,7 @@ def standardise(array: NDArray[np.float32], statistics: LatentStatistics, batch_
 def write_statistics(
     path: Path, statistics: LatentStatistics, shape: Sequence[int], counts: Mapping[str, int], sides: int = 1
 ) -> None:
-    """Write statistics.json.
+    """Write statistics.json, with the checksums of the arrays beside it, which must be written before.
 
     Args:
         shape: of a latent.
@@ -165,7 +165,8 @@ def write_statistics(
     """
     means = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
     several = {} if sides == 1 else {"sides": sides}
-    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts), **several})
+    known = checksums(path.parent, ["train.npy", "test.npy"])
+    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts), **several, "sha256": known})
 
 
 def build_cache(
@@ -237,6 +238,7 @@ def open_cache(path: Path) -> Latents:
     if counts != {"train": len(train), "test": len(test)}:
         found = f"{len(train)} in train.npy and {len(test)} in test.npy"
         raise InputError(f"{path / 'statistics.json'}: counts {counts}, but there are {found}; run {MADE_BY} again")
+    require_unchanged(path / "statistics.json", "sha256", content)
     return cache
 
 

@@ -5,6 +5,7 @@ precision and recall), further.npz (`ngldm.scoring.further.scores`) and referenc
 features, classifier.safetensors is there too; for points, scale.safetensors.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_path, entry, read_json, require
-from ngldm.io.images import open_array, require_finite, require_small
+from ngldm.io.files import atomic_path, entry, read_json, require, require_unchanged
+from ngldm.io.images import NPY_FAULTS, open_array, require_finite, require_small
 
 MADE_BY = "the stage `reference`"
 CLASSIFIER = "classifier.safetensors"
 COVARIANCE_ROUNDING = 1e-4  # relative; float32 files of others have about 1e-6
+CONSISTENT = 1e-3  # relative; float32 features and float64 moments of them differ by about 1e-6
 MAX_FEATURES = 10_000  # a random subset, kept for KID, precision and recall; the statistics use all features
 
 
@@ -106,7 +108,7 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
             arrays = [file[key] for key in ("mu", "sigma")]
     except InputError:
         raise
-    except (ValueError, EOFError, OSError, KeyError, TypeError, BadZipFile) as error:
+    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
         raise InputError(f"{path}: not a complete .npz with mu and sigma ({error})") from error
     if not all(np.issubdtype(array.dtype, np.floating) for array in arrays):
         raise InputError(f"{path}: mu {arrays[0].dtype} and sigma {arrays[1].dtype}, must be real numbers")
@@ -157,9 +159,29 @@ def load_reference(path: Path) -> Reference:
         features = np.array(open_array(path / "features.npy", np.float32, MADE_BY))
         reference = Reference(mu, sigma, torch.from_numpy(features), about)
         require_reference(path, reference)
+        require_unchanged(path / "reference.json", "sha256", about)
+        _require_consistent(path, reference)
     except InputError as error:
         raise InputError(f"{path}: damaged ({error}); run the stage `reference` again") from error
     return reference
+
+
+def _require_consistent(path: Path, reference: Reference) -> None:
+    """Compare the features with the mean and covariance, which are of the same images if all of them are kept.
+
+    Raises:
+        InputError: they differ: one of the files has changed.
+    """
+    count = reference.about.get("num_images")
+    if not isinstance(count, int) or not 1 < count == len(reference.features):
+        return
+    features = reference.features.double()
+    apart = max(
+        float((features.mean(0) - reference.mu).abs().max() / (1e-12 + features.abs().max())),
+        float((features.T.cov() - reference.sigma).abs().max() / (1e-12 + reference.sigma.abs().max())),
+    )
+    if apart > CONSISTENT:
+        raise InputError(f"{path}: features.npy and statistics.npz are not of the same images")
 
 
 def require_reference(path: Path, reference: Reference) -> None:

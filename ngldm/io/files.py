@@ -8,17 +8,19 @@ Here belongs what any file needs. Images have `images.py`, tensors `tensors.py`,
 import csv
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
+from typing import TypedDict, TypeVar
 
 from ngldm.io import processes
 from ngldm.io.disk import clear_temporaries, make_ordinary, storing, temporary_beside
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_name
 from ngldm.io.limits import MAX_ENTRIES, MAX_JSON, require_shallow
 
 Kind = TypeVar("Kind")
@@ -169,13 +171,53 @@ def read_csv(path: Path, made_by: str, make: Callable[[dict[str, str]], Row], co
                 raise InputError(f"{path}: has no column {missing[0]!r}; it comes from {made_by}")
             for cells in reader:
                 try:
+                    if None in cells or None in cells.values():
+                        raise ValueError(f"{len(reader.fieldnames or ())} cells are expected")
                     rows.append(make(cells))
                 except (KeyError, ValueError, TypeError) as error:
                     raise InputError(
                         f"{path}: line {reader.line_num} is damaged ({error}); it comes from {made_by}"
                     ) from error
+        with path.open("rb") as binary:
+            if binary.seek(0, os.SEEK_END) and binary.seek(-1, os.SEEK_END) and binary.read() != b"\n":
+                raise InputError(f"{path}: cut short: its last line does not end; it comes from {made_by}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a table in CSV ({error}); it comes from {made_by}") from error
+    return rows
+
+
+def finite(text: str) -> float:
+    """A cell of a table as a number, for `read_csv`.
+
+    Raises:
+        ValueError: it is no number, NaN or infinite.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+class Stepped(TypedDict):
+    """A row with a step."""
+
+    step: int
+
+
+StepRow = TypeVar("StepRow", bound=Stepped)
+
+
+def require_rising(path: Path, rows: list[StepRow]) -> list[StepRow]:
+    """The rows, if each has a larger step than the one before.
+
+    Raises:
+        InputError: rows are missing their order, or one is there twice.
+    """
+    for before, after in pairwise(rows):
+        if before["step"] >= after["step"]:
+            raise InputError(
+                f"{path}: step {after['step']} comes after step {before['step']}; its rows are not in order"
+            )
     return rows
 
 
@@ -221,6 +263,45 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of those of the files that are in a folder, by name."""
+    return {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
+
+
+def require_unchanged(file: Path, key: str, content: Mapping[str, object]) -> None:
+    """Compare files with the checksums that were written with them. It reads the files whole.
+
+    Shapes and ranges do not show rows in another order, nor numbers that are wrong but possible.
+
+    Args:
+        file: JSON, beside the files that it describes.
+        key: of the checksums in it, as `checksums` gives them. A file of an older version has none.
+        content: of the file.
+
+    Raises:
+        InputError: a file has changed since it was written.
+    """
+    known = entry(content, key, dict, file) if key in content else {}
+    for name, expected in known.items():
+        path = file.parent / require_name(f"{file}: {key}", name)
+        if sha256_file(require(path)) != expected:
+            raise InputError(
+                f"{path}: has changed since it was written: {file.name} has another checksum; make it again"
+            )
+
+
+def figure(content: Mapping[str, object], key: str, file: Path) -> float:
+    """`content[key]` as a finite number, for a table or a picture.
+
+    Raises:
+        InputError: the key is missing, or it is no number, NaN or infinite.
+    """
+    value = entry(content, key, float, file)
+    if not math.isfinite(value):
+        raise InputError(f"{file}: {key}: {value} is not a finite number")
+    return value
 
 
 def fingerprint(content: object) -> str:

@@ -3,8 +3,10 @@
 `tensors.py` converts them to what networks take.
 """
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import TypeVar
 from zipfile import BadZipFile
 
@@ -17,6 +19,11 @@ from ngldm.io.files import atomic_path, require
 from ngldm.io.limits import require_cells, require_unpacked
 
 UInt8Array = NDArray[np.uint8]
+# What NumPy raises of a damaged header, which it reads as Python's literals.
+NPY_FAULTS = (
+    *(ValueError, EOFError, OSError, TypeError, OverflowError, SyntaxError, TokenError, RecursionError),
+    MemoryError,  # of a shape that no memory holds
+)
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -31,7 +38,7 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
     """
     try:
         array = np.lib.format.open_memmap(require(path, made_by), mode="r")
-    except (ValueError, EOFError, OSError) as error:
+    except NPY_FAULTS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a complete .npy file ({error}); it comes from {made_by}") from error
@@ -67,7 +74,7 @@ def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDAr
         with np.load(require(path, made_by), allow_pickle=False) as file:
             require_small(path, file)
             return {key: file[key].astype(np.float64) for key in keys}
-    except (ValueError, EOFError, OSError, KeyError, BadZipFile) as error:
+    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error

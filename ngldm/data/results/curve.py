@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-from ngldm.io.files import atomic_directory, read_csv, write_csv
+from ngldm.io.files import atomic_directory, finite, read_csv, require_rising, write_csv
 
 
 class CurveRow(TypedDict):
@@ -45,14 +45,14 @@ def read_curve(path: Path) -> list[CurveRow]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return read_csv(path, "the stage `curve`", _row, COLUMNS)
+    return require_rising(path, read_csv(path, "the stage `curve`", _row, COLUMNS))
 
 
 def _row(row: dict[str, str]) -> CurveRow:
     return CurveRow(
         step=int(row["step"]),
-        epoch=float(row["epoch"]),
-        value=float(row["value"]),
+        epoch=finite(row["epoch"]),
+        value=finite(row["value"]),
         metric=row["metric"],
         num_images=int(row["num_images"]),
     )

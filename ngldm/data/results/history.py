@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from ngldm.io.files import read_csv, write_csv
+from ngldm.io.files import finite, read_csv, require_rising, write_csv
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -34,12 +34,9 @@ def read_history(path: Path) -> list[HistoryRow]:
     Raises:
         InputError: the file is missing or damaged.
     """
-    return read_csv(path, "a stage that trains", _row, COLUMNS)
+    return require_rising(path, read_csv(path, "a stage that trains", _row, COLUMNS))
 
 
 def _row(row: dict[str, str]) -> HistoryRow:
-    return HistoryRow(
-        step=int(row["step"]),
-        loss=float(row["loss"]),
-        heldout_loss=float(row["heldout_loss"]) if row["heldout_loss"] else None,
-    )
+    heldout = finite(row["heldout_loss"]) if row["heldout_loss"] else None
+    return HistoryRow(step=int(row["step"]), loss=finite(row["loss"]), heldout_loss=heldout)

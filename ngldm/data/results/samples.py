@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import entry, read_json
+from ngldm.io.files import entry, read_json, require, require_unchanged
 from ngldm.io.images import create_array, open_array, require_finite, require_images
 from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
 
@@ -83,11 +83,12 @@ def require_samples(path: Path, items: Items, trajectory: Items) -> None:
         axes = "(d,)" if are_points(items) else "(H, W, C)"
         shapes = f"{items.shape[1:]} in {file.name}, {trajectory.shape[2:]} in trajectory.npy"
         raise InputError(f"{path}: {noun(items)} of different shapes {axes}: {shapes}")
-    about = path / "samples.json"
-    if about.is_file():
-        expected = entry(read_json(about, "num_images"), "num_images", int, about)
-        if len(items) != expected:
-            raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
+    about = require(path / "samples.json", MADE_BY)
+    content = read_json(about, "num_images")
+    expected = entry(content, "num_images", int, about)
+    if len(items) != expected:
+        raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
+    require_unchanged(about, "sha256", content)
 
 
 def same_number(counts: Mapping[str, int]) -> int:

@@ -1,5 +1,6 @@
 """The scores of the study, on disk: study/scores.csv, and study/further.csv where further scores were asked for."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
@@ -67,6 +68,7 @@ def read_scores(path: Path) -> list[StudyRow]:
         InputError: a file is missing or damaged.
     """
     rows = read_csv(path / "scores.csv", MADE_BY, _row, COLUMNS)
+    _require_whole_table(path / "scores.csv", rows)
     if (path / "further.csv").is_file():
         by_key = {_key(row): row["further"] for row in rows}
         for key, score, value in read_csv(path / "further.csv", MADE_BY, _further, FURTHER_COLUMNS):
@@ -74,6 +76,22 @@ def read_scores(path: Path) -> list[StudyRow]:
                 raise InputError(f"{path / 'further.csv'}: scores.csv has no line for {', '.join(key)}")
             by_key[key][score] = value
     return rows
+
+
+def _require_whole_table(path: Path, rows: Sequence[StudyRow]) -> None:
+    """Check that no line is missing or there twice: each variant has all its samplers with all its seeds.
+
+    Raises:
+        InputError: one is.
+    """
+    for variant in {row["variant"] for row in rows}:
+        own = [row for row in rows if row["variant"] == variant]
+        found = {_key(row) for row in own}
+        each = math.prod(len({str(row.get(key)) for row in own}) for key in KEY)
+        if not len(found) == len(own) == each:
+            raise InputError(
+                f"{path}: variant {variant!r} has lines that are missing or there twice; run {MADE_BY} again"
+            )
 
 
 def _key(row: Mapping[str, object]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ def unpack(archive: Path, folder: Path) -> int:
                 shutil.copyfileobj(source, file)
             count += 1
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of this machine (disk full), not of the archive
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of this machine, as a full disk
             raise
         raise InputError(f"dataset.source: {archive} is damaged or not an archive ({error})") from error
     except (ValueError, zlib.error) as error:

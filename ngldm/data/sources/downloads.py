@@ -1,10 +1,10 @@
-"""CIFAR-10 and Fashion-MNIST: downloaded with checksums through torchvision's utilities, read without pickles."""
+"""CIFAR-10 and Fashion-MNIST: downloaded with checksums, read without pickles."""
 
 import gzip
+import hashlib
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ngldm.data.dataset import Dataset, Start, write_arrays
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
+from ngldm.io.web import download, shown_address
 
 # Name and MD5 as published by the data sets' authors. CIFAR-10 in its binary form: the "python version" is pickles.
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"
@@ -24,37 +25,36 @@ FASHION_MNIST = {
     "test": ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
     "test_labels": ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310"),
 }
+MAX_BYTES = 180_000_000  # of a file; the largest, CIFAR-10's, has 170 million
 CIFAR10_SIDE, CIFAR10_RECORD = 32, 1 + 3 * 32 * 32
 
 
 def fetch(url: str, name: str, md5: str, folder: Path) -> Path:
     """The file `url` + `name` in `folder`, downloaded unless it is there with the right checksum.
 
-    A file appears under its name only whole and checked; an interrupted download is started again.
+    A file appears under its name only whole and checked. Of an interrupted download the rest is loaded.
 
     Raises:
         InputError: no connection, or not the file that it should be.
     """
-    from torchvision.datasets.utils import check_integrity, download_url
-
-    path = folder / name
-    if check_integrity(str(path), md5):
+    path, loaded = folder / name, folder / f".{name}.loaded"
+    if path.is_file() and _md5(path) == md5:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
-        try:
-            download_url(url + name, temporary, name, md5)
-        except OSError as error:
-            raise InputError(
-                f"dataset.mirror: {url}{name} cannot be downloaded ({error}); set dataset.mirror to another server, "
-                f"or put the file at {path}"
-            ) from error
-        except RuntimeError as error:
-            raise InputError(
-                f"dataset.mirror: what came from {url}{name} is cut short or another file: its MD5 is not {md5}"
-            ) from error
-        (Path(temporary) / name).replace(path)
+    try:
+        download("dataset.mirror", url + name, loaded, MAX_BYTES)
+    except InputError as error:
+        raise InputError(f"{error}; set dataset.mirror to another server, or put the file at {path}") from None
+    if _md5(loaded) != md5:
+        loaded.unlink()
+        raise InputError(f"dataset.mirror: {shown_address(url + name)} gives another file: its MD5 is not {md5}")
+    loaded.replace(path)
     return path
+
+
+def _md5(path: Path) -> str:
+    """The checksum that the authors publish, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _server(config: Mapping[str, object], usual: str) -> str:

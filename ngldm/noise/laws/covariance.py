@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path
+from ngldm.io.images import NPY_FAULTS
 from ngldm.noise.law import Law
 from ngldm.noise.laws.coloured import GAUSSIAN, Coloured
 from ngldm.noise.parameters import number
@@ -168,7 +169,7 @@ def _read_root(file: object, sha256: object) -> Tensor:
             values = np.load(file, allow_pickle=False)
         except FileNotFoundError:
             raise InputError(f"file: {file}: no such file; it comes from {MADE_BY}") from None
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
+        except (*NPY_FAULTS, BadZipFile) as error:
             raise InputError(f"file: {file}: not a whole .npy file ({error})") from error
         if not isinstance(values, np.ndarray):
             raise InputError(f"file: {file}: is an archive of arrays; {MADE_BY} writes one array, a .npy file")

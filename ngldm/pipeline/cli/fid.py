@@ -175,6 +175,7 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Batches]:
     import numpy as np
 
     from ngldm.data.sources.archives import is_archive
+    from ngldm.io.images import NPY_FAULTS
 
     if source.is_dir():
         files = _files(source)
@@ -183,7 +184,7 @@ def read_batches(source: Path, batch_size: int) -> tuple[int, Batches]:
         raise InputError(f"{source}: unpack it, and name the folder")
     try:
         array = np.lib.format.open_memmap(source, mode="r")
-    except (ValueError, OSError) as error:
+    except NPY_FAULTS as error:
         raise InputError(f"{source}: not a folder, an .npz or a complete .npy file ({error})") from error
     if array.ndim != 4 or array.dtype != np.uint8 or array.shape[-1] not in (1, 3) or len(array) < 2:
         raise InputError(f"{source}: {array.dtype} {array.shape}; must be uint8 (N, H, W, 1 or 3) with N at least 2")

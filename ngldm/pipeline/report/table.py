@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import entry, read_json
+from ngldm.io.files import entry, figure, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.report.rows import COLUMNS, ScoreRow, average, columns_of, comparable, several
@@ -47,11 +47,11 @@ def collect_rows(params: Params) -> list[ScoreRow]:
                     start_noise=entry(about, "start_noise", str, file),
                     network_calls=entry(about, "network_calls", int, file),
                     metric=metric,
-                    value=entry(scores, metric, float, evaluated),
+                    value=figure(scores, metric, evaluated),
                     spread=entry(scores, f"{metric}_std", float, evaluated),
-                    kid=entry(scores, "kid", float, evaluated),
-                    precision=entry(scores, "precision", float, evaluated),
-                    recall=entry(scores, "recall", float, evaluated),
+                    kid=figure(scores, "kid", evaluated),
+                    precision=figure(scores, "precision", evaluated),
+                    recall=figure(scores, "recall", evaluated),
                     num_samples=entry(scores, "num_samples", int, evaluated),
                     extractor=extractor,
                     train_seconds=read_figure(workspace.metrics("train", label), "train_seconds"),
@@ -83,7 +83,7 @@ def read_figure(file: Path, key: str) -> float:
     Raises:
         InputError: the file is missing or damaged, or has no such number.
     """
-    return entry(read_json(file), key, float, file)
+    return figure(read_json(file), key, file)
 
 
 def read_reference() -> dict[str, object]:
@@ -102,11 +102,11 @@ def read_reference() -> dict[str, object]:
     for key in counts:
         entry(about, key, int, file)
     for key in ("floor", *(("accuracy",) if "accuracy" in about else ())):
-        entry(about, key, float, file)
+        figure(about, key, file)
     if about["extractor"] != "points":
         ladder = entry(about, "ladder", dict, file)
         for key in LADDER:
-            entry(ladder, key, float, file)
+            figure(ladder, key, file)
         entry(ladder, "faults", list, file)
     return about
 

@@ -1,6 +1,5 @@
 """Features of FID's InceptionV3 network."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,11 +12,13 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.items import Items, as_images
 from ngldm.io.tensors import require_finite
+from ngldm.io.web import download
 from ngldm.scoring.features.resizing import check_resizing, pil_bicubic
 
 # The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.
 FID_WEIGHTS_PREFIX = "6726825d"
 FID_WEIGHTS_URL = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+MAX_BYTES = 2**27  # of the file, which has 96 million
 FID_WEIGHTS_NAME = f"pt_inception-2015-12-05-{FID_WEIGHTS_PREFIX}.pth"
 
 
@@ -42,21 +43,20 @@ def inception_weights(path: str | None) -> Path:
 
 def _download_weights(target: Path) -> None:
     """Download pytorch-fid's file to `target`. It is kept only if the beginning of its SHA-256 is right."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+    loaded = target.with_name(f".{target.name}.loaded")
     url = FID_WEIGHTS_URL + FID_WEIGHTS_NAME
     remedy = f"put the file at {target}, or give its path (evaluate.inception_weights, or --weights of `ngldm fid`)"
     try:
-        torch.hub.download_url_to_file(url, str(target), FID_WEIGHTS_PREFIX, progress=sys.stderr.isatty())
-    except OSError as error:  # no connection, an HTTP error, a full disk
-        raise InputError(
-            f"evaluate.inception_weights: not set, torch's cache has no {target}, and {url} cannot be downloaded "
-            f"({error}); {remedy}"
-        ) from error
-    except RuntimeError as error:
+        download("evaluate.inception_weights", url, loaded, MAX_BYTES)
+    except InputError as error:
+        raise InputError(f"{error}; it is not set, and torch's cache has no {target}; {remedy}") from None
+    if not sha256_file(loaded).startswith(FID_WEIGHTS_PREFIX):
+        loaded.unlink()
         raise InputError(
             f"evaluate.inception_weights: the file from {url} is incomplete or wrong: its SHA-256 does not "
             f"begin with {FID_WEIGHTS_PREFIX}; {remedy}"
-        ) from error
+        )
+    loaded.replace(target)
 
 
 @contextmanager

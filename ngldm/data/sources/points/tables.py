@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import require
+from ngldm.io.images import NPY_FAULTS
 from ngldm.io.limits import require_cells
 
 SUFFIXES = (".npy", ".csv", ".parquet")
@@ -30,7 +31,7 @@ def read_table(path: Path) -> tuple[NDArray[np.float64], list[str]]:
 def _read_npy(path: Path) -> tuple[NDArray[np.float64], list[str]]:
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # it compares the header with the length of the file
-    except (ValueError, EOFError, OSError, TypeError, OverflowError) as error:
+    except NPY_FAULTS as error:
         raise InputError(f"{path}: not a whole .npy file of numbers ({error})") from error
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise InputError(

@@ -14,19 +14,17 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Protocol
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from ngldm.data.sources.shards.records import Record, ShardFault, Tally
 from ngldm.io.errors import InputError
 from ngldm.io.limits import MAX_IMAGE_FILE, require_members, require_unpacked
+from ngldm.io.web import open_address, require_address, shown_address
 
 REMOTE = ("http://", "https://")
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 PACKED = (".tar.gz", ".tgz")
 END = bytes(512)  # a tar file ends in blocks of zeros
 META = re.compile(r"__[^/]*__($|/)")  # names of files that webdataset passes over
-TIMEOUT = 60  # seconds without an answer, or without a byte
 
 
 class Stream(Protocol):
@@ -68,10 +66,15 @@ def expand(key: str, pattern: str, folder: Path) -> list[str]:
             f"{key}: {pattern!r} has unbalanced braces; write it like train-{{00000..00099}}.tar"
         ) from error
     root = folder if folder.is_dir() else Path()
-    shards = [name if name.startswith(REMOTE) else str(root / name) for name in names]
+    shards = [name if "://" in name else str(root / name) for name in names]
     for shard in shards:
         if not shard.lower().split("?")[0].endswith(SUFFIXES):
-            raise InputError(f"{key}: {shard} is none of {', '.join(SUFFIXES)}")
+            raise InputError(
+                f"{key}: {shown_address(shard) if '://' in shard else shard} is none of {', '.join(SUFFIXES)}"
+            )
+    for shard in shards:
+        if "://" in shard:
+            require_address(key, shard)
     missing = [shard for shard in shards if not shard.startswith(REMOTE) and not Path(shard).is_file()]
     if missing:
         raise InputError(f"{key}: {len(missing)} of {len(shards)} shards do not exist, the first is {missing[0]}")
@@ -92,22 +95,28 @@ class TarShards:
     """The tar files of a split.
 
     Attributes:
-        names: paths or addresses.
+        addresses: paths or addresses.
         image: suffixes of the images, with ; between them, such as "jpg;png".
         label: suffix of the classes: a file with a number or a name. None: there are no classes.
     """
 
-    names: Sequence[str]
+    addresses: Sequence[str]
     image: str
     label: str | None
 
+    @property
+    def names(self) -> Sequence[str]:
+        """The same without passwords, for messages and files."""
+        return [shown_address(name) if name.startswith(REMOTE) else name for name in self.addresses]
+
     def records(self, number: int, tally: Tally) -> Iterator[Record]:
         """See `ngldm.data.sources.shards.records.Shards`."""
-        name = self.names[number]
-        stream, length = _open(name)
+        address = self.addresses[number]
+        name = shown_address(address) if address.startswith(REMOTE) else address
+        stream, length = _open(address)
         with closing(stream):
             raw = _Passing(stream, tally)
-            packed = name.lower().endswith(PACKED)
+            packed = address.lower().split("?")[0].endswith(PACKED)
             tar = _Passing(gzip.GzipFile(fileobj=raw)) if packed else raw  # type: ignore[call-overload]  # it only reads
             try:
                 for sample in _samples(name, tar, tally):
@@ -179,8 +188,8 @@ def _open(name: str) -> tuple[_Source, int | None]:
     if not name.startswith(REMOTE):
         return Path(name).open("rb"), None
     try:
-        answer = urlopen(name, timeout=TIMEOUT)
-    except (URLError, OSError, HTTPException) as error:
-        raise InputError(f"dataset.shards: {name} cannot be reached ({error}); run the stage again to go on") from error
+        answer = open_address("dataset.shards", name)
+    except InputError as error:
+        raise InputError(f"{error}; run the stage again to go on") from None
     length = answer.headers.get("Content-Length")
     return answer, None if length is None else int(length)
