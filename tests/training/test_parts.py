@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 TRAINING = """
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ngldm.diffusion.process import Diffusion
@@ -35,25 +37,40 @@ from ngldm.training.tracks import Tracks
 DATA = torch.randn(90, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def train(out, accumulate=1, until=100, root=None, sides=1, **options):
+def train(out, accumulate=1, until=100, root=None, **options):
     diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 50), objective="x0", **options)
     torch.manual_seed(0)
     network = UNet(1, UNetSettings((4, 8), 1, (1,), 4, dropout=0.2), 50, options.get("stein_head", "none"))
     ema = EMA(network, 0.99, Tracks(network, (0.1,), (50, 100), Path(f"{out}-ema")))
     config = FitConfig(100, 12, 2e-3, warmup_steps=5, log_every=50, eval_every=50, accumulate_steps=accumulate)
     checkpointer = root and Checkpointer(Path(root), "training", {}, 40)
-    task = Task(diffusion.loss, Split.of(DATA, sides), Split.of(DATA[:29]))
+    task = Task(diffusion.loss, Split.of(DATA), Split.of(DATA[:29]))
     for report in fit(network, ema, task, config, seed=3, checkpointer=checkpointer):
         if report.step == until:
             break
     if processes.is_main():
         save_tensors(dict(ema.model.state_dict()), {"figures": [report.loss, report.heldout_loss]}, Path(out))
+
+
+def rows_of_sides(out):
+    seen = []
+
+    def fetch(index):
+        seen.append(index)
+        return torch.from_numpy(index).float()[:, None]
+
+    def loss(network, batch, generator, part=slice(None)):
+        return network(batch)[part].square().mean(1)
+
+    network, config = torch.nn.Linear(1, 1), FitConfig(20, 12, 1e-3, log_every=20)
+    list(fit(network, EMA(network, 0.9), Task(loss, Split(45, fetch, sides=2)), config, seed=3))
+    np.save(out, np.concatenate(seen))
 """
 TOGETHER = """
 processes.start(60.0)
 train("../two-plain", stein_head="element")
 train("../two-coupled", accumulate=2, coupling="minibatch_ot")
-train("../two-sides", until=50, sides=2)
+rows_of_sides(f"../rows-{processes.rank()}.npy")
 train("../two-resumed", root="../one", stein_head="element")
 train("../two-stopped", until=50, root="../two", stein_head="element")
 processes.stop()
@@ -61,6 +78,7 @@ processes.stop()
 LOOP: dict[str, Any] = {}
 exec(TRAINING, LOOP)
 train: Callable[..., None] = LOOP["train"]
+rows_of_sides: Callable[[Path], None] = LOOP["rows_of_sides"]
 
 
 def apart(one: Path, two: Path) -> float:
@@ -74,13 +92,14 @@ def apart(one: Path, two: Path) -> float:
 def test_a_run_does_not_depend_on_the_number_of_processes(tmp_path: Path, together: Callable[..., list[Any]]) -> None:
     train(tmp_path / "plain", stein_head="element")
     train(tmp_path / "coupled", coupling="minibatch_ot")
-    train(tmp_path / "sides", until=50, sides=2)
+    rows_of_sides(tmp_path / "rows.npy")
     train(tmp_path / "stopped", until=50, root=tmp_path / "one", stein_head="element")
     for done in together(TRAINING + TOGETHER):
         assert done.returncode == 0, done.stderr
     assert apart(tmp_path / "plain", tmp_path / "two-plain") < 1e-5
     assert apart(tmp_path / "coupled", tmp_path / "two-coupled") < 1e-5
-    assert apart(tmp_path / "sides", tmp_path / "two-sides") < 1e-4  # a batch of other sides would show by far
+    for rank in (0, 1):
+        np.testing.assert_array_equal(np.load(tmp_path / f"rows-{rank}.npy"), np.load(tmp_path / "rows.npy"))
     assert apart(tmp_path / "plain", tmp_path / "two-resumed") < 1e-5  # one process until step 40, then two
     train(tmp_path / "resumed", root=tmp_path / "two", stein_head="element")  # and two, then one
     assert apart(tmp_path / "plain", tmp_path / "resumed") < 1e-5
