@@ -25,7 +25,8 @@ def pair_by_transport(x0: Tensor, eps: Tensor) -> Tensor:
     for key, values in (("x0", x0), ("eps", eps)):
         if not bool(values.isfinite().all()):
             raise InputError(f"{key}: NaN or infinite numbers; with coupling 'minibatch_ot' all must be finite")
-    cost = torch.cdist(*(in_float64(values.flatten(1)) for values in (x0, eps.to(x0.device)))).square()
+    x, noise = (in_float64(values.flatten(1)) for values in (x0, eps.to(x0.device)))
+    cost = torch.cdist(x, noise).square()
     from scipy.optimize import linear_sum_assignment  # not at the top: it would slow the start of every stage
 
     _, order = linear_sum_assignment(cost.cpu().numpy())
