@@ -30,7 +30,7 @@ def send(name: int) -> None:
 
 def statuses() -> list[str]:
     """Of the MLflow runs named laplace, the first one first; one of them is of the workspace's own past."""
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{Path('mlflow.db').resolve()}")
     runs = client.search_runs(
         [e.experiment_id for e in client.search_experiments()],
         "attributes.run_name = 'laplace'",
