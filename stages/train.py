@@ -85,8 +85,9 @@ def train(noise: NoiseLabel, device: Device = "auto") -> None:
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(workspace.metrics("train", noise), final)
+        run.seconds = seconds
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
-        run.metrics(final, model_id=model_id)
+        run.metrics({"train_seconds": seconds}, model_id=model_id)  # the losses are in `train.*` already
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 
 

@@ -7,36 +7,36 @@ params cannot change.
 """
 
 import os
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ngldm.data.results.study import StudyRow
-from ngldm.io.files import fingerprint
+from ngldm.io.files import entry, fingerprint, read_json
+from ngldm.pipeline import workspace
 from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.summary import summarise, summarise_further
+from ngldm.pipeline.tracking.names import (
+    description,
+    differing,
+    flatten,
+    noise_params,
+    recipe_params,
+    run_name,
+    source_tags,
+)
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG, MODEL_TAG, Store, one_at_a_time
 from ngldm.sampling.best import resolve_sampler
 
 SAMPLE_TAG, PARENT_TAG = "ngldm.sample_key", "ngldm.comparison"
+STUDY_COMMAND = "dvc exp run study"
+SHARED_SEED = "shared_seed"  # param of a training whose seed is not that of the rest
 TRAINING_SECTIONS = (
     *("seed", "dataset", "autoencoder", "latents", "schedule", "diffusion", "network", "unet", "mlp", "train"),
 )
-
-
-def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten a mapping: {"a": {"b": 1}} becomes {"a.b": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def comparison(store: Store, params: Params) -> Run:
@@ -55,9 +55,11 @@ def comparison(store: Store, params: Params) -> Run:
                 client.update_run(found[0].info.run_id, status="RUNNING")
                 existing: str = found[0].info.run_id
                 return existing
-            tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **commit_tags()}
-            name = sweep or f"{params.recipe} {params.dataset.name} {key[:6]}"
-            run_id = store.create_run(name, tags)
+            changed = {} if sweep else _changed(shared, params)
+            tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **source_tags("dvc.yaml")}
+            about = "All runs of the sweep" if sweep else "Trainings that differ in their noise and seed only"
+            tags |= description(f"{about}, on {params.dataset.name}.", changed, "dvc exp run")
+            run_id = store.create_run(sweep or run_name(f"{params.recipe} {params.dataset.name}", changed), tags)
             if not sweep:
                 Run(store, run_id).params(flatten(shared))
             return run_id
@@ -65,19 +67,53 @@ def comparison(store: Store, params: Params) -> Run:
     return Run(store, store.ask(find_or_make))
 
 
-def create_run(store: Store, params: Params, label: str, name: str, tags: Mapping[str, str]) -> Run:
-    """A new run with the training's params, and with tags for noise, seed, data set, recipe and commit.
+def _changed(settings: Mapping[str, Any], params: Params, label: str | None = None) -> dict[str, Any]:
+    """The flat settings that differ from those of the recipe; nothing if conf/ does not have it."""
+    usual = recipe_params(params, params.training(label).noise if label else None)
+    if usual is None:
+        return {}
+    known: dict[str, Any] = usual.model_dump(include=set(TRAINING_SECTIONS))
+    if label:
+        noise = params.training(label).noise
+        known |= noise_params(noise, usual.noise_options.get(noise, {"distribution": noise}))
+    own = {**settings, "seed": params.seed}  # that of the training is in its label
+    own.pop(SHARED_SEED, None)
+    return differing(flatten(own), flatten(known))
+
+
+def create_run(
+    store: Store,
+    params: Params,
+    label: str,
+    tags: Mapping[str, str],
+    seconds: float | None = None,
+    beside: Mapping[str, Any] | None = None,
+) -> Run:
+    """A new run with the training's params, and with tags for noise, seed, data set, recipe, commit and source.
+
+    Its name is the label and what differs from the recipe.
 
     Args:
         label: of the training.
+        seconds: how long the training took, if it has ended.
+        beside: settings of the scoring that differ from those of the recipe.
     """
     noise, seed = params.training(label)
     parent = comparison(store, params)
     if parent.id is None:
         return Run(store, None)
-    all_tags = {**origin_tags(params, noise), "seed": str(seed), PARENT_ID: parent.id, **tags}
-    run = Run(store, store.create_run(name, all_tags), parent)
-    run.params({"noise": noise, **flatten(training_params(params, label))})
+    content = training_params(params, label)
+    changed = {**_changed(content, params, label), **(beside or {})}
+    about = f"One training with {noise} noise and seed {seed}, recipe {params.recipe} on {params.dataset.name}."
+    if experiment := os.environ.get("DVC_EXP_NAME"):
+        about += f" `dvc exp apply {experiment}` brings its files back."
+    all_tags = {
+        **origin_tags(params, noise, "stages/train.py"),
+        **description(about, changed, f"python -m stages.train --noise {label}"),
+        **{"seed": str(seed), PARENT_ID: parent.id, **tags},
+    }
+    run = Run(store, store.create_run(run_name(label, changed), all_tags, seconds or 0.0), parent, seconds)
+    run.params(flatten(content))
     return run
 
 
@@ -85,11 +121,13 @@ def create_run(store: Store, params: Params, label: str, name: str, tags: Mappin
 def training_run(store: Store, params: Params, label: str, key: str) -> Iterator[Run]:
     """A new run for one training. It ends as FINISHED; if the block raises, as FAILED or KILLED.
 
+    If the block sets `seconds` of the run, the run lasts as long.
+
     Args:
         label: of the training.
         key: fingerprint of the training; it becomes a tag.
     """
-    run = create_run(store, params, label, label, {"ngldm.fingerprint": key})
+    run = create_run(store, params, label, {"ngldm.fingerprint": key})
     try:
         with run.system_metrics():
             yield run
@@ -124,12 +162,34 @@ def run_of_model(store: Store, params: Params, label: str, sha: str, sampler: st
         return next((Run(store, r.info.run_id, Run(store, r.data.tags.get(PARENT_ID))) for r in fits), None)
 
     found = store.ask(find)
-    run = found or create_run(store, params, label, label, {MODEL_TAG: sha})
+    run = found or create_run(
+        store, params, label, {MODEL_TAG: sha}, _train_seconds(label), _changed_scoring(params, label, sampler)
+    )
     run.step = params.train.max_steps
     run.tags(wanted)
     run.params(flatten({"sample": sample, "evaluate": params.evaluate.model_dump()}))
     run.params({f"sampler_options.{sampler}.{key}": value for key, value in options.items()})
     return run
+
+
+def _changed_scoring(params: Params, label: str, sampler: str) -> dict[str, Any]:
+    """The flat settings of sampling and scoring that differ from those of the recipe."""
+    usual = recipe_params(params, params.training(label).noise)
+    if usual is None:
+        return {}
+
+    def scoring(of: Params) -> dict[str, Any]:
+        content = of.model_dump(include={"sample", "evaluate"})
+        options = of.sampler_options.get(sampler)
+        return flatten({**content, "sampler_options": {sampler: options.settings() if options else {}}})
+
+    return differing(scoring(params), scoring(usual))
+
+
+def _train_seconds(label: str) -> float | None:
+    """How long a training took whose model came from DVC's cache; None if its file is not there."""
+    file = workspace.metrics("train", label)
+    return entry(read_json(file), "train_seconds", float) if file.is_file() else None
 
 
 def scored_against(about: Mapping[str, object]) -> dict[str, str]:
@@ -146,15 +206,20 @@ def record_study(store: Store, params: Params, rows: Sequence[StudyRow], about: 
         about: reference.json.
     """
     summary, further = summarise(rows, list(params.study.data)), summarise_further(rows)
-    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **commit_tags()}
+    origin = {"recipe": params.recipe, "dataset": params.dataset.name, **source_tags("stages/study.py")}
     scoring = {"sample.num_images": params.study.num_images, **flatten({"evaluate": params.evaluate.model_dump()})}
-    parent = Run(store, store.create_run("study", {**origin, **scored_against(about)}))
+    made = f"The study of recipe {params.recipe} on {params.dataset.name}"
+    parent_tags = {**origin, **scored_against(about), **description(f"{made}.", {}, STUDY_COMMAND)}
+    parent = Run(store, store.create_run("study", parent_tags))
     models = {model.label: model for model in params.study_models()}
     for label in dict.fromkeys([*models, *(row["variant"] for row in summary)]):
         model = models.get(label)  # the training points have none
         against = scored_against(about) if model is not None and model.dataset is None else {}
-        run = Run(store, store.create_run(label, {**origin, **against, PARENT_ID: parent.id or ""}))
-        run.params({**(_study_params(model) if model is not None else {}), **scoring})
+        own = _study_params(model) if model is not None else {}
+        changed = flatten(model.variant.model_dump(exclude_none=True)) if model is not None else {}
+        note = description(f"{made}: means of {label} over its seeds.", changed, STUDY_COMMAND)
+        run = Run(store, store.create_run(label, {**origin, **against, **note, PARENT_ID: parent.id or ""}))
+        run.params({**own, **scoring})
         for row in (row for row in summary if row["variant"] == label):
             values = {"fd": row["mean"], "fd_std_error": row["std_error"], "outliers": row["outliers"]}
             run.metrics(
@@ -183,23 +248,16 @@ def training_params(params: Params, label: str) -> dict[str, Any]:
     noise, seed = params.training(label)
     content = {**params.model_dump(include=set(TRAINING_SECTIONS)), "seed": seed}
     if seed != params.seed:
-        content["shared_seed"] = params.seed
-    return {**content, "noise_options": {noise: params.noise_options[noise]}}
+        content[SHARED_SEED] = params.seed
+    return {**noise_params(noise, params.noise_options[noise]), **content}
 
 
-def origin_tags(params: Params, noise: str) -> dict[str, str]:
+def origin_tags(params: Params, noise: str, file: str) -> dict[str, str]:
+    """Tags of a run of one noise.
+
+    Args:
+        file: that makes the run.
+    """
     colour = style(noise, [*params.noises, noise])["color"]
     origin = {"noise": noise, "dataset": params.dataset.name, "recipe": params.recipe}
-    return {**origin, "mlflow.runColor": colour, **commit_tags()}
-
-
-def commit_tags() -> dict[str, str]:
-    """Tags that say which commit and which experiment of DVC a run is of."""
-    tags: dict[str, str] = {}
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    if commit:
-        tags |= {"git_commit": commit, "mlflow.source.git.commit": commit}
-    for variable in ("DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
-        if os.environ.get(variable):
-            tags[variable.lower()] = os.environ[variable]
-    return tags
+    return {**origin, "mlflow.runColor": colour, **source_tags(file)}

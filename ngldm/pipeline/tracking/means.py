@@ -5,7 +5,8 @@ from typing import Any
 
 from ngldm.io.files import fingerprint
 from ngldm.pipeline.config.params import Params
-from ngldm.pipeline.tracking.comparison import comparison, flatten, origin_tags, scored_against, training_params
+from ngldm.pipeline.tracking.comparison import comparison, origin_tags, scored_against, training_params
+from ngldm.pipeline.tracking.names import description, flatten
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import Store
 
@@ -55,10 +56,11 @@ def _record(
 
     if parent.id is None or store.ask(there):
         return
-    tags = {**origin_tags(params, noise), **against, MEANS_TAG: key, PARENT_ID: parent.id}
-    run = Run(store, store.create_run(f"{noise} mean of {len(params.seeds)} seeds", tags))
+    note = description(f"Means over the trainings of {noise} with the seeds {seeds}.", {}, "python -m stages.report")
+    tags = {**origin_tags(params, noise, "stages/report.py"), **against, **note, MEANS_TAG: key, PARENT_ID: parent.id}
+    run = Run(store, store.create_run(f"{noise} mean of {len(params.seeds)} seeds", tags), seconds=0.0)
     shared = training_params(params, params.labels_of(noise)[0])
     scoring = {"sample": params.sample.model_dump(exclude={"seed"}), "evaluate": params.evaluate.model_dump()}
-    run.params({"noise": noise, **flatten({**shared, "seed": seeds, **scoring})})
+    run.params(flatten({**shared, "seed": seeds, **scoring}))
     run.metrics(metrics)
     run.finish()

@@ -20,11 +20,14 @@ class Run:
     Attributes:
         id: MLflow's id; None if the run could not be made.
         parent: the run of the comparison to which it belongs. It ends when its last run ends.
+        seconds: how long its training took; None: it lasts until `finish`.
         step: number of optimiser steps of the model that is scored.
     """
 
-    def __init__(self, store: Store, run_id: str | None, parent: "Run | None" = None) -> None:
-        self.store, self.id, self.parent, self.step = store, run_id, parent, 0
+    def __init__(
+        self, store: Store, run_id: str | None, parent: "Run | None" = None, seconds: float | None = None
+    ) -> None:
+        self.store, self.id, self.parent, self.seconds, self.step = store, run_id, parent, seconds, 0
 
     @property
     def alive(self) -> bool:
@@ -106,7 +109,7 @@ class Run:
 
     @contextmanager
     def system_metrics(self) -> Iterator[None]:
-        """Log the load of the machine (CPU, memory, disk, network, GPU if there is one) while the block runs."""
+        """Log the load of the machine (CPU, memory, GPU if there is one) while the block runs."""
         monitor = self.store.attempt(self._start_monitor, None) if self.alive else None
         try:
             yield
@@ -119,15 +122,30 @@ class Run:
             import psutil  # noqa: F401
         except ImportError:  # usually installed, because DVC needs it
             return None
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         monitor = SystemMetricsMonitor(self.id, sampling_interval=SYSTEM_SECONDS)
+        # Disk and network are those of the whole machine, and say nothing of the training.
+        monitor.monitors = [each for each in monitor.monitors if not isinstance(each, DiskMonitor | NetworkMonitor)]
         monitor.start()
         return monitor
 
     def finish(self, status: str = "FINISHED") -> None:
-        """End the run with a status: FINISHED, FAILED or KILLED. Its parent ends when the last of its runs ends."""
-        self._do(lambda client, run_id: client.set_terminated(run_id, status))
+        """End the run with a status: FINISHED, FAILED or KILLED. Its parent ends when the last of its runs ends.
+
+        A run that has ended keeps its status and its end: scores that are written later are not part of its duration.
+        """
+
+        def end(client: Any, run_id: str) -> None:
+            about, now = client.get_run(run_id).info, round(time.time() * 1000)
+            if self.seconds is not None:
+                client.set_terminated(run_id, status, min(about.start_time + round(self.seconds * 1000), now))
+            elif about.status == "RUNNING":
+                client.set_terminated(run_id, status, now)
+
+        self._do(end)
         if self.parent is not None:
             self.parent._end_with_children()
 
@@ -144,7 +162,8 @@ class Run:
             newest = {child.info.run_name: child.info.status for child in children}
             if "RUNNING" not in newest.values():
                 bad = [status for status in newest.values() if status != "FINISHED"]
-                client.set_terminated(run_id, bad[0] if bad else "FINISHED")
+                last = max((child.info.end_time or 0 for child in children), default=0)
+                client.set_terminated(run_id, bad[0] if bad else "FINISHED", last or None)
 
         self._do(end)
 

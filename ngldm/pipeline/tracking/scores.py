@@ -1,9 +1,11 @@
 """Scores and pictures of generated images in MLflow."""
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 from ngldm.data.results.curve import CurveRow
-from ngldm.io.files import entry, read_json
+from ngldm.io.files import entry, fingerprint, read_json
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items, item_shape, picture
 from ngldm.pipeline import workspace
@@ -11,11 +13,12 @@ from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.tracking.comparison import run_of_model, scored_against
 from ngldm.pipeline.tracking.models import ensure_logged, update_best
 from ngldm.pipeline.tracking.runs import Run
-from ngldm.pipeline.tracking.store import Store
+from ngldm.pipeline.tracking.store import Store, one_at_a_time
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import Scores
 from ngldm.scoring.names import PER_CLASS
 
+CONTEXT_TAG = "ngldm.lowest_of"  # of a parent: fingerprint of what its lowest scores are compared with
 # What must be equal in two references if scores are compared. Measured figures are not here: last digits may vary.
 SHARED = ("dataset_sha256", "extractor", "weights_sha256", "metric")
 
@@ -50,7 +53,31 @@ def record_scores(
         run.picture(f"denoising-{sampler}", picture(trajectory[frame], rows=2), frame)
     context = {**{key: scorer.reference.about.get(key) for key in SHARED}, "num_images": scorer.count}
     update_best(store, noise, sha, scores.distance, context)
+    if run.parent is not None:
+        record_lowest(run.parent, f"{scores.metric}.{sampler}", scores.distance, fingerprint(context))
     run.finish()
+
+
+def record_lowest(parent: Run, name: str, value: float, context: str) -> None:
+    """Write a distance to the parent as `lowest.<name>` if it is lower than those of the other runs there.
+
+    MLflow's page of charts opens with the parents alone. Without metrics of their own it would be empty.
+
+    Args:
+        context: fingerprint of what must be equal if scores are compared. A score in a new context replaces the old.
+    """
+
+    def log(client: Any) -> None:
+        with one_at_a_time():
+            known = client.get_run(parent.id).data
+            same = known.tags.get(CONTEXT_TAG) == context
+            if not same:
+                client.set_tag(parent.id, CONTEXT_TAG, context)
+            if not (same and known.metrics.get(f"lowest.{name}", math.inf) <= value):
+                client.log_metric(parent.id, f"lowest.{name}", value)
+
+    if parent.id is not None:
+        parent.store.ask(log)
 
 
 def record_snapshot(run: Run, step: int, picture: UInt8Array) -> None:

@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ngldm.pipeline.tracking.comparison import PARENT_TAG, commit_tags
+from ngldm.pipeline.tracking.comparison import PARENT_TAG
+from ngldm.pipeline.tracking.names import description, source_tags
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import Store, one_at_a_time
+
+SEARCH_COMMAND = "ngldm search run"
 
 
 def study_run(store: Store, name: str, key: str, tags: Mapping[str, str]) -> Run:
@@ -23,7 +26,8 @@ def study_run(store: Store, name: str, key: str, tags: Mapping[str, str]) -> Run
             if found:
                 existing: str = found[0].info.run_id
                 return existing
-            return store.create_run(name, {PARENT_TAG: key, **tags, **commit_tags()})
+            about = description(f"The trials of the search {name}.", {}, SEARCH_COMMAND)
+            return store.create_run(name, {PARENT_TAG: key, **tags, **about, **source_tags(SEARCH_COMMAND)})
 
     return Run(store, store.ask(find_or_make))
 

@@ -6,6 +6,7 @@ Tracking never stops the work: if the store fails, a warning is printed and the 
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -16,6 +17,10 @@ from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
 EXTRACTOR_TAG = "ngldm.extractor_sha256"  # and the weights of the network that compares them
+GUIDE = (
+    'Trainings of ngldm and their scores. Choose the mode "Model training", tick "Expand rows", then choose the '
+    "charts. A row that can be opened is a comparison; the rows in it are its trainings."
+)
 T = TypeVar("T")
 LOCK_SECONDS = 120  # other processes wait while the first makes the tables of the store, which takes seconds
 
@@ -63,8 +68,9 @@ class Store:
             if found is None:
                 location = (file.parent / "mlartifacts" / experiment).as_uri() if file else None
                 try:
-                    kind = {"mlflow.experimentKind": "custom_model_development"}  # with it the UI opens at the runs
-                    self.experiment_id = client.create_experiment(experiment, location, kind)
+                    # With the kind the UI opens at the runs, if its mode is "Model training".
+                    about = {"mlflow.experimentKind": "custom_model_development", "mlflow.note.content": GUIDE}
+                    self.experiment_id = client.create_experiment(experiment, location, about)
                 except MlflowException:  # a process on another machine was faster
                     self.experiment_id = client.get_experiment_by_name(experiment).experiment_id
             else:
@@ -76,11 +82,16 @@ class Store:
         client = self.client
         return None if client is None else self.attempt(lambda: action(client), None)
 
-    def create_run(self, name: str, tags: Mapping[str, str]) -> str | None:
-        """Make a run and return its id. None after the store has failed."""
+    def create_run(self, name: str, tags: Mapping[str, str], seconds: float = 0.0) -> str | None:
+        """Make a run and return its id. None after the store has failed.
+
+        Args:
+            seconds: so long ago it has started.
+        """
+        started = round((time.time() - seconds) * 1000)
 
         def create(client: Any) -> str:
-            run_id: str = client.create_run(self.experiment_id, tags=dict(tags), run_name=name).info.run_id
+            run_id: str = client.create_run(self.experiment_id, started, dict(tags), name).info.run_id
             return run_id
 
         return self.ask(create)

@@ -24,7 +24,7 @@ def params(content):
 
 
 def test_a_noise_has_a_run_with_its_means_errors_and_difference(store, params):
-    trained = create_run(store, params, "laplace-s1", "laplace-s1", {})
+    trained = create_run(store, params, "laplace-s1", {})
     about = store.client.get_run(trained.id).data
     assert (about.tags["noise"], about.tags["seed"]) == ("laplace", "1")
     assert (about.params["noise"], about.params["seed"], about.params["shared_seed"]) == ("laplace", "1", "0")

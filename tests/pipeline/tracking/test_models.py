@@ -18,7 +18,7 @@ def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp
     versions = {}
     for name, noise in (("a", "uniform"), ("b", "gumbel")):
         model = make_model(tmp_path / f"{name}.safetensors", noise)
-        log_model(store, create_run(store, params, noise, "test", {}), model, "test", (1, 8, 8))
+        log_model(store, create_run(store, params, noise, {}), model, "test", (1, 8, 8))
         versions[name] = (sha256_file(model), str(len(versions) + 1))
 
     def best_after(name: str, score: float, context: dict) -> str:
@@ -52,7 +52,7 @@ def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_
 
 def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path, make_model):
     model = make_model(tmp_path / "model.safetensors", "exponential")
-    run = create_run(store, params, "exponential", "exponential", {})
+    run = create_run(store, params, "exponential", {})
     model_id = log_model(store, run, model, "exponential", (1, 8, 8))
     assert logged_model(store, sha256_file(model)) == model_id
     assert logged_model(store, "unknown") is None

@@ -26,7 +26,7 @@ def test_training_logs_pictures_at_its_evaluations_until_one_fails(
     store, params, tmp_path, monkeypatch, capsys, make_model, report, frames
 ):
     bundle = load_model(make_model(tmp_path / "model.safetensors"))
-    ema, run = EMA(bundle.network, 0.9), create_run(store, params, "laplace", "laplace", {})
+    ema, run = EMA(bundle.network, 0.9), create_run(store, params, "laplace", {})
     tell = reporter(run, bundle, ema, "cpu")
     for step, heldout in ((10, None), (20, 0.5), (30, 0.4)):
         ema.updates = 20  # the reports before and after are those that a resumed training repeats

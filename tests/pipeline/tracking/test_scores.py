@@ -52,7 +52,7 @@ def score(distance: float) -> Scores:
 def test_scores_and_pictures_are_at_the_run_that_trained_the_model(store, params, scorer, make_model, frames):
     model = make_model(workspace.model(NOISE), NOISE)
     sha = sha256_file(model)
-    trained = create_run(store, params, NOISE, NOISE, {MODEL_TAG: sha})
+    trained = create_run(store, params, NOISE, {MODEL_TAG: sha})
     model_id = log_model(store, trained, model, NOISE, (1, 8, 8))
     pictures = np.zeros((12, 8, 8, 1), np.uint8), np.zeros((3, 4, 8, 8, 1), np.uint8)
     for sampler, distance in (("auto", 3.0), ("ancestral", 2.0)):

@@ -21,7 +21,7 @@ from ngldm.sampling.generator import load
 
 def test_the_registered_model_generates_the_same_images(store, params, tmp_path, make_model):
     model = make_model(tmp_path / "model.safetensors")
-    run = create_run(store, params, "laplace", "laplace", {})
+    run = create_run(store, params, "laplace", {})
     log_model(store, run, model, "laplace", (1, 8, 8))
     update_best(store, "laplace", sha256_file(model), 1.0, {"n": 1})
     loaded = mlflow.pyfunc.load_model("models:/ngldm-laplace@best")
@@ -38,7 +38,7 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path,
 def test_best_is_served_over_http(store, params, tmp_path, make_model):
     """`mlflow models serve` as the README types it: a request in JSON, images in the answer."""
     model = make_model(tmp_path / "model.safetensors", "uniform")
-    log_model(store, create_run(store, params, "uniform", "served", {}), model, "served", (1, 8, 8))
+    log_model(store, create_run(store, params, "uniform", {}), model, "served", (1, 8, 8))
     update_best(store, "served", sha256_file(model), 1.0, {"num_images": 1})
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

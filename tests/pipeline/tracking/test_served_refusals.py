@@ -26,7 +26,7 @@ def served(made, store, params, make_model, folder):
     """The loaded model and its file: logged once for the module."""
     if not made:
         file = make_model(folder / "refusals.safetensors")
-        identity = log_model(store, create_run(store, params, "laplace", "refusals", {}), file, "refusals", (1, 8, 8))
+        identity = log_model(store, create_run(store, params, "laplace", {}), file, "refusals", (1, 8, 8))
         made.update(model=mlflow.pyfunc.load_model(f"models:/{identity}"), file=file)
     return made["model"], made["file"]
 

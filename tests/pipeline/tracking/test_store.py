@@ -36,7 +36,7 @@ def test_a_broken_store_warns_once_and_work_goes_on(params, monkeypatch, capsys,
 
 
 def test_a_store_that_fails_midway_warns_once(store, params, monkeypatch, capsys):
-    run = create_run(store, params, "laplace", "laplace", {})
+    run = create_run(store, params, "laplace", {})
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError("disk full")
