@@ -27,6 +27,7 @@ def study(device: Device = "auto") -> None:
     where it stopped.
     """
     params, start = load_params(), time.perf_counter()
+    workspace.SCORES.unlink(missing_ok=True)  # of an earlier experiment; if this one has scores, its report writes them
     check_networks(params)
     check_noises(params)
     jobs = make_jobs(params.study, params.study_models(), params.networks(), params.evaluate)

@@ -208,3 +208,13 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
 
 def test_errors_are_value_errors():
     assert issubclass(InputError, ValueError)
+
+
+def test_the_study_removes_the_scores_of_an_earlier_experiment(call, workspace):
+    """Else `dvc exp run study` would have them."""
+    (workspace / paths.SCORES).parent.mkdir()
+    (workspace / paths.SCORES).write_text("{}")
+    code, out, err = call("study")
+    assert (code, err) == (0, "")
+    assert "no variants" in out
+    assert not (workspace / paths.SCORES).exists()

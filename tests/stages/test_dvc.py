@@ -57,6 +57,8 @@ for out in outs:
     score = int(text[:6], 16)
     contents = {".json": '{"score": %d}' % score, ".csv": "step,loss,heldout_loss\\n0,%d,%d\\n" % (score, score)}
     path.write_text(contents.get(path.suffix, text))
+if name == "study":  # as the stage does
+    pathlib.Path("metrics/scores.json").unlink(missing_ok=True)
 with open("ran.log", "a") as log:
     log.write(name + "\\n")
 """
@@ -322,6 +324,20 @@ def test_an_experiment_retrains_all_and_is_compared_by_few_scores_and_by_curves_
     curves = plots["plots/train/laplace.csv"]
     assert {tuple(curve["revisions"]) for curve in curves} == {("HEAD", "slow")}  # both lines in one figure
     assert len(plots["plots/samples/laplace-auto.png"]) == 2  # a picture of each, side by side
+
+
+def test_an_experiment_of_the_study_alone_has_no_scores_of_another(repo):
+    """The commit has scores. Also when the study of these params was made before, so that DVC has it in its cache."""
+    changes = ("-S", "train.lr=0.0001")
+    for name in ("first", "again"):
+        dvc(repo, "exp", "run", "-q", *changes, "-n", name, "study")
+        call(repo, "git", "reset", "-q", "--hard")
+        dvc(repo, "checkout", "-q")
+    (commit,) = json.loads(dvc(repo, "exp", "show", "--json"))[1:]
+    assert commit["data"]["metrics"]["metrics/scores.json"]["data"]
+    experiments = {entry["name"]: entry["revs"][0]["data"]["metrics"] for entry in commit["experiments"]}
+    assert set(experiments) == {"first", "again"}
+    assert not any(file.get("data") for metrics in experiments.values() for file in metrics.values()), experiments
 
 
 def test_pull_restores_everything_without_a_run(built, tmp_path):

@@ -231,14 +231,22 @@ def score_table(rows: Sequence[ScoreRow], notes: Sequence[str] = ()) -> str:
 def few_scores(rows: Sequence[ScoreRow]) -> dict[str, object]:
     """The few figures that `dvc exp show` and `dvc metrics diff` compare; of several trainings the means.
 
-    Lower is better, except for the autoencoder's PSNR in dB, where higher is better.
+    `best` is the row with the lowest distance. Its keys are the same for every noise, so experiments can be sorted by
+    them. Lower is better, except for precision, recall and the autoencoder's PSNR in dB, where higher is better.
     """
     scores: dict[str, dict[str, float]] = {row["noise"]: {} for row in rows}
     for row in average(rows):
         scores[row["noise"]][row["sampler"]] = row["value"]
     floor = read_figure(workspace.REFERENCE / "reference.json", "floor")
     psnr = read_figure(workspace.metrics("autoencoder"), "psnr_db")
-    return {rows[0]["metric"]: scores, "floor": floor, "autoencoder_psnr_db": psnr}
+    best = min(average(rows), key=lambda row: (math.isnan(row["value"]), row["value"]))
+    figures = {best["metric"]: best["value"], **{key: best[key] for key in ("kid", "precision", "recall")}}
+    return {
+        "best": {"noise": best["noise"], "sampler": best["sampler"], **figures},
+        rows[0]["metric"]: scores,
+        "floor": floor,
+        "autoencoder_psnr_db": psnr,
+    }
 
 
 def summary_rows(rows: Sequence[ScoreRow]) -> list[list[str]]:

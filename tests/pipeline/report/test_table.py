@@ -141,7 +141,12 @@ def test_what_dvc_compares_is_the_scores_the_floor_and_the_autoencoder(
         (tmp_path / path).parent.mkdir(parents=True)
         (tmp_path / path).write_text(content)
     monkeypatch.chdir(tmp_path)
+    best = next(row for row in ROWS if row["value"] == 1.23456)
     assert few_scores(ROWS) == {
+        "best": {
+            **{"noise": "laplace", "sampler": "a", "fid": 1.23456},
+            **{key: best[key] for key in ("kid", "precision", "recall")},
+        },
         "fid": {"gaussian": {"a": 2.0, "b": 3.0}, "laplace": {"a": 1.23456, "b": 4.0}},
         "floor": 0.25,
         "autoencoder_psnr_db": 30.5,
