@@ -8,8 +8,9 @@ from typer.core import TyperGroup
 
 from ngldm import __version__
 from ngldm.io.errors import InputError
-from ngldm.pipeline.cli import catalogue, compare, doctor, fid, generate, noises, schedules, search, theorem1
+from ngldm.pipeline.cli import catalogue, doctor, fid, generate, noises, schedules, search, theorem1
 from ngldm.pipeline.cli.exchange import export, importing
+from ngldm.pipeline.cli.runs import compare, listing
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.dataset.source import relative_note, require_source
 from ngldm.pipeline.config.params import PARAMS_FILE, Params, describe, load_params
@@ -90,6 +91,7 @@ app.add_typer(noises.app, name="noise")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(catalogue.app, name="list")
 app.add_typer(search.app, name="search")
+app.command(name="runs")(listing.runs)
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))

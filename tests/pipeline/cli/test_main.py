@@ -26,7 +26,8 @@ def test_elsewhere_there_are_no_stages(ngldm: Ngldm, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "default"),
     [
-        (("compare",), "the newest of each name"),
+        (("compare",), "all of the newest sweep"),
+        (("runs",), "newest first"),
         (("compare",), "`experiment` in params.yaml"),
         (("fid",), "the file in the cache of torch or of the hub"),
         (("generate",), "the best known for the noise"),

@@ -7,9 +7,9 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from ngldm.pipeline.cli.compare import best_value
+from ngldm.pipeline.cli.runs.compare import best_value
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 Ngldm = Callable[..., tuple[int, str, str]]
 
 
@@ -74,3 +74,32 @@ def test_best_is_the_lowest_distance_and_no_spread() -> None:
     assert best_value("recall.auto", [(0.3, 0.01, None), (0.2, 0.01, None)]) is None
     assert best_value("fid_std.auto", [(3.0, None, None), (2.0, None, None)]) is None
     assert best_value("fid.auto", [(2.0, 0.1, None), (2.0, 0.1, None)]) is None
+
+
+def test_all_runs_of_the_newest_sweep_are_shown(ngldm, there):
+    code, out, _ = ngldm("compare")
+    assert code == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip()}
+    assert rows["train.lr"] == ["0.0002", "0.0005", "0.001", "0.0002"]  # the oldest first
+    assert rows["noise"] == ["laplace", "laplace", "laplace", "gumbel"]
+    assert rows["fd_classifier.auto"] == ["5", "3", "4", "7"]
+    assert "fd_classifier.by_step" not in rows
+
+
+def test_a_sweep_is_named(ngldm, there):
+    code, out, _ = ngldm("compare", "--sweep", "rates")
+    assert code == 0
+    assert [line.split()[1:] for line in out.splitlines() if "fd_classifier.auto" in line] == [["2", "1"]]
+    code, _, err = ngldm("compare", "--sweep", "rates", "laplace")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--sweep" in err
+
+
+def test_many_runs_are_rows(ngldm, there, lines, names):
+    several = ["laplace", "a", "b", "gumbel lr=2e-4", "laplace lr=0.0002", "laplace lr=0.0005", "laplace lr=0.001"]
+    code, out, _ = ngldm("compare", *several)
+    assert code == 0
+    heading = lines(out)[0].split()
+    assert heading[0] == "run"
+    assert "fd_classifier.auto" in heading
+    assert names(out)[: len(several)] == several

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import sem, ttest_ind
 
-from ngldm.pipeline.cli.compare import _obstacles, _score_rows, best_value
+from ngldm.pipeline.cli.runs.compare import _obstacles, _score_rows, best_value
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
 
 TAGS = {"recipe": "mini", "dataset": "digits", DATA_TAG: "a", EXTRACTOR_TAG: "b"}

@@ -6,21 +6,20 @@ from typing import Annotated, Any
 import typer
 
 from ngldm.io.errors import InputError
+from ngldm.pipeline.cli.runs.choosing import newest_sweep, of_sweep, pick
+from ngldm.pipeline.cli.runs.reading import Experiment, Sweep, higher_is_better, is_score, is_scored, read_runs
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.seeds import Mean, unpaired
 from ngldm.pipeline.report.table import beats
 from ngldm.pipeline.terminal import print_table
 from ngldm.pipeline.tracking.store import DATA_TAG, EXTRACTOR_TAG
-from ngldm.pipeline.workspace import store_file, tracking_uri
 
-HIGHER = ("precision", "recall")
-LOWER = ("fid", "fd", "kid")
 ORIGIN = ("recipe", "dataset", "git_commit", "dvc_exp_name")  # tags that get a row if they differ
 COMPARABLE = (  # tags and params that must be known and equal in all runs, else no value is marked as the best
     *("recipe", "dataset", DATA_TAG, EXTRACTOR_TAG, "evaluate.extractor", "evaluate.fid_protocol"),
     *("sample.num_images",),
 )
-SHOWN = 8  # so many names are listed in an error message
+ACROSS = 6  # up to so many runs are columns; more are rows
 
 
 def compare(
@@ -29,16 +28,20 @@ def compare(
         typer.Argument(
             metavar="[RUN]...",
             help="Ids, first letters of ids, or names (the newest of that name).",
-            show_default="the newest of each name",
+            show_default="all of the newest sweep",
         ),
     ] = None,
-    experiment: Annotated[
-        str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")
+    sweep: Sweep = None,
+    experiment: Experiment = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Only so many of the newest runs, if none is named.", show_default="all")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Largest number of runs, if none is named.")] = 6,
     equal: Annotated[bool, typer.Option("--all", help="Show equal params and all metrics too.")] = False,
 ) -> None:
     """Compare MLflow runs: the params that differ, and the scores.
+
+    Without RUN it shows all runs of the newest sweep: those below one named parent (NGLDM_SWEEP, a study, a search),
+    else those with the commit, recipe and data set of the newest run. More than six runs are rows instead of columns.
 
     A distance is bold if it is lower than all others by at least two standard errors of the difference; means over
     several trainings must be lower beyond the 95 % confidence interval of the difference (Welch). Precision and recall
@@ -46,76 +49,42 @@ def compare(
     extractor or number of images, or if a run does not say them: such scores cannot be compared.
     """
     wanted = experiment or load_params().experiment
-    found = _scored_runs(wanted)
-    chosen = [_pick(found, name, wanted) for name in runs] if runs else _newest_of_each_name(found, limit)
-    for heading, rows in (
-        ("params" if equal else "params that differ", _param_rows(chosen, equal)),
-        ("scores", _score_rows(chosen, equal)),
-    ):
-        if rows:
-            print_table([heading, *_names(chosen)], rows)
-        else:
-            print(f"no {heading}")
+    chosen = _chosen(runs or [], sweep, wanted, limit)
+    parts = {
+        "params" if equal else "params that differ": _param_rows(chosen, equal),
+        "scores": _score_rows(chosen, equal),
+    }
+    if len(chosen) > ACROSS:
+        rows = [row for part in parts.values() for row in part]
+        print_table(
+            ["run", *(row[0] for row in rows)], list(zip(_names(chosen), *(row[1:] for row in rows), strict=True))
+        )
+    else:
+        for heading, part in parts.items():
+            if part:
+                print_table([heading, *_names(chosen)], part)
+            else:
+                print(f"no {heading}")
     for obstacle in _obstacles(chosen):
         print(f"no best is marked: {obstacle}")
 
 
-def _scored_runs(experiment: str) -> list[Any]:
-    """The runs of an experiment that have scores, newest first.
+def _chosen(names: Sequence[str], sweep: str | None, experiment: str, limit: int | None) -> list[Any]:
+    """The runs to compare: in the order in which they are named, else the oldest first.
 
     Raises:
-        InputError: there is no store, no such experiment, or no run with scores.
+        InputError: the store cannot be read, no run has scores, or a name is not known.
     """
-    file = store_file()
-    if file and not file.is_file():
-        raise InputError(f"{file}: no MLflow store yet; run `dvc repro`, which makes it, or set MLFLOW_TRACKING_URI")
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client = mlflow.MlflowClient(tracking_uri())
-        about = client.get_experiment_by_name(experiment)
-        if about is None:
-            names = ", ".join(sorted(e.name for e in client.search_experiments()))
-            raise InputError(f"--experiment: the store has no {experiment!r}; it has: {names}")
-        runs = client.search_runs([about.experiment_id], order_by=["attributes.start_time DESC"], max_results=1000)
-    except MlflowException as error:
-        raise InputError(f"the MLflow store {file or tracking_uri()} cannot be read: {error}") from error
-    scored = [run for run in runs if any(map(_is_score, run.data.metrics))]
+    known = read_runs(experiment)
+    scored = [run for run in known if is_scored(run)]
     if not scored:
         raise InputError(f"experiment {experiment!r} has no run with scores yet; the stage `evaluate` writes them")
-    return scored
-
-
-def _is_score(metric: str) -> bool:
-    return metric.split(".")[0].split("_")[0] in (*LOWER, *HIGHER)
-
-
-def _pick(found: Sequence[Any], name: str, experiment: str) -> Any:
-    """The run with that id, with an id that begins so, or with that name (the newest).
-
-    Raises:
-        InputError: there is none, or several ids begin so.
-    """
-    named = [run for run in found if name in (run.info.run_name, run.info.run_id)]
-    if named:
-        return named[0]
-    fits = [run for run in found if run.info.run_id.startswith(name)] if name else []
-    if len(fits) > 1:
-        raise InputError(f"RUN: {name!r} begins {len(fits)} ids: {', '.join(run.info.run_id for run in fits[:SHOWN])}")
-    if not fits:
-        names = list(dict.fromkeys(run.info.run_name for run in found))
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        shown = ", ".join(names[:SHOWN])
-        raise InputError(f"RUN: {name!r} is no scored run of experiment {experiment!r}, which has: {shown}{more}")
-    return fits[0]
-
-
-def _newest_of_each_name(found: Sequence[Any], limit: int) -> list[Any]:
-    newest: dict[str, Any] = {}
-    for run in found:
-        newest.setdefault(run.info.run_name, run)
-    return list(newest.values())[:limit][::-1]
+    if names and sweep is not None:
+        raise InputError("--sweep: only without RUN, which names single runs")
+    if names:
+        return [pick(scored, name, experiment) for name in names]
+    found = newest_sweep(scored, known) if sweep is None else of_sweep(scored, known, sweep)
+    return found[:limit][::-1]
 
 
 def _names(runs: Sequence[Any]) -> list[str]:
@@ -153,7 +122,7 @@ def _obstacles(runs: Sequence[Any]) -> list[str]:
 
 def _score_rows(runs: Sequence[Any], everything: bool) -> list[list[str]]:
     alike = not _obstacles(runs)
-    keys = sorted({key for run in runs for key in run.data.metrics if everything or _is_score(key)})
+    keys = sorted({key for run in runs for key in run.data.metrics if everything or is_score(key)})
     rows = []
     for key in keys:
         values = [run.data.metrics.get(key) for run in runs]
@@ -179,7 +148,7 @@ def best_value(metric: str, scores: Sequence[Scored]) -> float | None:
         scores: one for each run that has it. Standard error and number of trainings are None if unknown.
     """
     kind = metric.split(".")[0]
-    if len(scores) < 2 or kind in HIGHER or kind.endswith("_std") or not _is_score(metric):
+    if len(scores) < 2 or higher_is_better(metric) or kind.endswith("_std") or not is_score(metric):
         return None
     best, *others = sorted(scores, key=lambda score: score[0])
     return best[0] if all(_clearly_lower(best, other) for other in others) else None

@@ -1,0 +1,1 @@
+"""Commands that list MLflow runs and compare them."""
