@@ -20,12 +20,6 @@ def add(tar: tarfile.TarFile, name: str, content: bytes | None = None, link: str
         tar.addfile(member, io.BytesIO(content))
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
-
-
 @pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.xz", "tar.bz2"])
 def test_files_with_two_names_come_out_whole(suffix, tmp_path, out):
     """Written by tar itself from files that are hard links of each other, as in deduplicated folders."""

@@ -35,12 +35,6 @@ def make(path: Path, files: dict[str, bytes]) -> Path:
     return make_zip(path, files) if path.suffix == ".zip" else make_tar(path, files)
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    (tmp_path / "out").mkdir()
-    return tmp_path / "out"
-
-
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
 def test_every_file_comes_out(name, tmp_path, out):
     assert is_archive(tmp_path / name)

@@ -17,17 +17,6 @@ ROOT = Path(__file__).parents[3]
 Call = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tracked search `smoke` in a workspace whose shared files are made, on recipe smoke."""
-    for name in ("data", "models", "conf"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    for name in ("mlflow.db", "params.yaml"):
-        shutil.copy(smoke / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def change(workspace: Path, **values: Any) -> None:
     file = workspace / "conf" / "search" / "smoke.yaml"
     YAML().dump({**YAML(typ="safe").load(file), **values}, file)

@@ -1,6 +1,5 @@
-"""A workspace for searches: recipe smoke, run once, and a search with trials of a second."""
+"""A search with trials of a second, on recipe smoke."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,16 +28,6 @@ TINY: dict[str, Any] = {
         },
     },
 }
-
-
-@pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("data", "models", "conf"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    for name in ("mlflow.db", "params.yaml"):
-        shutil.copy(smoke / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
