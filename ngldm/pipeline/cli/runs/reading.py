@@ -104,7 +104,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def metric_key(asked: str, runs: Sequence[Any], option: str) -> str:
-    """The metric that a person means: its name, or the part before the sampler if only one metric begins so.
+    """The metric that a person means: its name, or the part before the sampler if only one sampler has it.
 
     Raises:
         InputError: no run has it, or several metrics begin so.
@@ -113,6 +113,7 @@ def metric_key(asked: str, runs: Sequence[Any], option: str) -> str:
     if asked in known:
         return asked
     begins = [key for key in known if key.partition(".")[0] == asked]
+    begins = [key for key in begins if is_score(key)] or begins  # a score, rather than its curve by step
     if len(begins) == 1:
         return begins[0]
     choices = begins or [key for key in known if is_score(key)] or known

@@ -25,6 +25,7 @@ def test_all_scored_runs_are_listed_newest_first_with_their_distances(ngldm, the
         (("--sort", "fd_classifier.auto"), ["b", "a", SWEEP[2], SWEEP[1], SWEEP[3], SWEEP[0], SWEEP[4]]),
         (("--sort", "recall", "--limit", 1), [SWEEP[0]]),  # the highest first
         (("--sort", "train_seconds", "--noise", "gumbel"), [SWEEP[0]]),
+        (("--sort", "fd_classifier", "--limit", 1), ["b"]),  # not the curve by step
         (("--sort", "fd_classifier.auto", "--reverse", "--limit", 1), [SWEEP[4]]),
         (("--noise", "gumbel", "--noise", "a"), [SWEEP[0], "a"]),
         (("--where", "train.lr=2e-4"), [SWEEP[0], SWEEP[3]]),  # a number, however it is written
@@ -80,7 +81,6 @@ def test_csv_has_a_column_for_each_param_and_metric(ngldm, there):
     ("arguments", "words"),
     [
         (("--sort", "fdd"), ["--sort", "'fdd'", "fd_classifier.auto"]),
-        (("--sort", "fd_classifier"), ["--sort", "beginning of several", "fd_classifier.by_step"]),
         (("--column", "nonsense"), ["--column", "'nonsense'"]),
         (("--noise", "laplase"), ["unknown noise 'laplase'", "gumbel, laplace"]),
         (("--where", "train.lr"), ["--where", "'train.lr'", "KEY=VALUE"]),

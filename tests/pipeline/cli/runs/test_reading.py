@@ -4,11 +4,13 @@ import shutil
 import socket
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import mlflow
 import pytest
 
-from ngldm.pipeline.cli.runs.reading import is_distance, is_score, listed, read_runs, without_password
+from ngldm.io.errors import InputError
+from ngldm.pipeline.cli.runs.reading import is_distance, is_score, listed, metric_key, read_runs, without_password
 
 
 @pytest.fixture
@@ -78,6 +80,13 @@ def test_all_pages_are_read(there, monkeypatch):
 )
 def test_scores_and_distances_are_known_by_their_names(metric, score, distance):
     assert (is_score(metric), is_distance(metric)) == (score, distance)
+
+
+def test_a_metric_of_two_samplers_needs_its_sampler():
+    runs = [SimpleNamespace(data=SimpleNamespace(metrics={"fd.auto": 1.0, "fd.ddim": 2.0, "kid.auto": 3.0}))]
+    assert metric_key("kid", runs, "--sort") == "kid.auto"
+    with pytest.raises(InputError, match=r"--sort: 'fd' is the beginning of several.*fd\.auto, fd\.ddim"):
+        metric_key("fd", runs, "--sort")
 
 
 def test_long_lists_end_in_a_number():
