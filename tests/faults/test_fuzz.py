@@ -31,7 +31,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import parse_json
 from ngldm.model import load_model
 from ngldm.pipeline.config.params import parse_params
-from ngldm.pipeline.config.text import read_yaml
+from ngldm.pipeline.config.reading.text import read_yaml
 
 ROOT = Path(__file__).parents[2]
 INPUTS = int(os.environ.get("NGLDM_FUZZ", "30"))

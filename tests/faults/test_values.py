@@ -19,7 +19,7 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline.config.networks import check_networks
 from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import load_params
-from ngldm.pipeline.config.text import read_yaml
+from ngldm.pipeline.config.reading.text import read_yaml
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 20  # in which any of these must end, on a machine that is busy with other things

@@ -188,7 +188,7 @@ def _parse(pairs: list[str]) -> dict[str, Any]:
 
 
 def _yaml(fault: str, text: str) -> Any:
-    from ngldm.pipeline.config.text import read_yaml
+    from ngldm.pipeline.config.reading.text import read_yaml
 
     return read_yaml(text, fault)
 

@@ -19,7 +19,8 @@ from ngldm.io.limits import MAX_REPEATS, MAX_TEXT
 from ngldm.networks.names import FOR_IMAGES, FOR_POINTS, OWN_SECTIONS
 from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, NetworkParams, UNetParams
 from ngldm.pipeline.config.dataset.section import DatasetParams
-from ngldm.pipeline.config.faults import describe_fault
+from ngldm.pipeline.config.reading.faults import describe_fault
+from ngldm.pipeline.config.reading.text import read_yaml
 from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.config.sections import (
     CurveParams,
@@ -34,7 +35,6 @@ from ngldm.pipeline.config.sections import (
     TrainParams,
 )
 from ngldm.pipeline.config.study import StudyParams
-from ngldm.pipeline.config.text import read_yaml
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
 from ngldm.sampling.names import CHAIN_SAMPLERS, MAX_SEED, adds_noise, check_coupling
 from ngldm.scoring.names import check_names

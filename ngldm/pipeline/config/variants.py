@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ngldm.pipeline.config.dataset.section import DatasetParams
-from ngldm.pipeline.config.faults import composed
+from ngldm.pipeline.config.reading.faults import composed
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import DiffusionParams, Fit, ScheduleParams, TrainParams
 from ngldm.pipeline.config.study import TRAIN_SET, StudyParams, StudyVariant

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.pipeline.config.faults import describe_fault
 from ngldm.pipeline.config.params import load_raw
+from ngldm.pipeline.config.reading.faults import describe_fault
 from ngldm.pipeline.config.sections import Label, OneOf, Section
 
 FOLDER = Path("conf/search")

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from ngldm.pipeline.config.architectures import MLPParams
-from ngldm.pipeline.config.faults import composed, describe_fault
+from ngldm.pipeline.config.reading.faults import composed, describe_fault
 from ngldm.pipeline.config.sections import Fit
 
 BASE = MLPParams(width=8, depth=2)

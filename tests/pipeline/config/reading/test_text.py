@@ -3,7 +3,7 @@
 import pytest
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.config.text import read_yaml
+from ngldm.pipeline.config.reading.text import read_yaml
 
 
 def test_numbers_are_read_as_dvc_writes_them() -> None:

@@ -1,0 +1,1 @@
+"""How params.yaml is read, and what is said of what is wrong in it."""
