@@ -18,8 +18,8 @@ MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versio
 DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
 EXTRACTOR_TAG = "ngldm.extractor_sha256"  # and the weights of the network that compares them
 GUIDE = (
-    'Trainings of ngldm and their scores. Choose the mode "Model training", tick "Expand rows", then choose the '
-    "charts. A row that can be opened is a comparison; the rows in it are its trainings."
+    'Trainings of ngldm and their scores. Choose the mode "Model training", then the charts. '
+    'A row with a "+" is a comparison: open it, and the charts of its trainings appear.'
 )
 T = TypeVar("T")
 LOCK_SECONDS = 120  # other processes wait while the first makes the tables of the store, which takes seconds
