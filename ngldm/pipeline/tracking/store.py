@@ -27,8 +27,8 @@ MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versio
 DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
 EXTRACTOR_TAG = "ngldm.extractor_sha256"  # and the weights of the network that compares them
 GUIDE = (
-    'Trainings of ngldm and their scores. Choose the mode "Model training", tick "Expand rows", then choose the '
-    "charts. A row that can be opened is a comparison; the rows in it are its trainings."
+    'Trainings of ngldm and their scores. Choose the mode "Model training", then the charts. '
+    'A row with a "+" is a comparison: open it, and the charts of its trainings appear.'
 )
 T = TypeVar("T")
 PATIENCE = 15.0  # seconds that a store which fails may cost a stage in all

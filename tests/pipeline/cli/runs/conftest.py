@@ -1,8 +1,9 @@
 """A store with the runs of two sweeps, written by MLflow's own client."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import mlflow
 import pytest
@@ -79,6 +80,7 @@ def names() -> Callable[[str], list[str]]:
 
 
 @pytest.fixture(autouse=True)
-def the_environment_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+def the_environment_stays() -> Iterator[None]:
     """What a command sets for MLflow is taken back."""
-    monkeypatch.setattr(os, "environ", os.environ.copy())
+    with patch.dict(os.environ):
+        yield
