@@ -205,7 +205,7 @@ def theorem(rows: Sequence[TheoremRow], shape: tuple[int, ...]) -> Any:
         axis.axhline(1.0, color=INK, linewidth=0.8)
         axis.set(xscale="log", xlabel="T", title=title)
     axes[0].set_ylabel("E||x_0 - x_T|| relative to Gaussian")
-    axes[1].legend()
+    axes[-1].legend()
     figure.suptitle(f"latents of shape {shape}; bars: two standard errors", fontsize=9)
     return figure
 

@@ -54,3 +54,16 @@ def test_a_mean_has_its_standard_error_as_a_bar() -> None:
     (bar,) = (line for container in axes.containers for line in container.lines[2])
     assert bar.get_segments()[0].tolist() == [[1.0, 2.5], [1.0, 3.5]]
     assert not figures.score_by_epoch([{**point, "std_error": None}]).axes[0].containers
+
+
+def test_theorem_1_has_a_panel_for_each_forward_process_that_there_is() -> None:
+    """A schedule without betas, such as that of flow matching, has no chain."""
+
+    def panels(*forwards: str) -> list[str]:
+        row = {"noise": "laplace", "steps": 10, "ratio": 1.1, "std_error": 0.01}
+        figure = figures.theorem([{**row, "forward": forward} for forward in forwards], (2, 4, 4))
+        assert figure.axes[-1].get_legend() is not None
+        return [axis.get_title() for axis in figure.axes]
+
+    assert panels("marginal") == ["one draw of D"]
+    assert panels("marginal", "markov") == ["one draw of D", "T draws of D (equation 1)"]
