@@ -90,9 +90,10 @@ def main_root(start: Path | None = None) -> Path:
 def store_file() -> Path | None:
     """The SQLite file of the MLflow store. None if MLFLOW_TRACKING_URI names another store.
 
-    Call this before `mlflow.set_tracking_uri`, which sets that variable.
+    `mlflow.set_tracking_uri` sets that variable too.
     """
-    return None if os.environ.get("MLFLOW_TRACKING_URI") else main_root() / "mlflow.db"
+    file = main_root() / "mlflow.db"
+    return file if os.environ.get("MLFLOW_TRACKING_URI", "") in ("", f"sqlite:///{file}") else None
 
 
 def tracking_uri() -> str:

@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 
 from ngldm import __version__
 from ngldm.io.errors import InputError
-from ngldm.pipeline.cli import catalogue, compare, fid, generate, noises, schedules, search, theorem1
+from ngldm.pipeline.cli import catalogue, compare, fid, generate, noises, schedules, search, theorem1, track
 from ngldm.pipeline.cli.exchange import export, importing
 from ngldm.pipeline.cli.health import doctor
 from ngldm.pipeline.config.compose import compose_params
@@ -91,6 +91,7 @@ app.add_typer(noises.app, name="noise")
 app.add_typer(schedules.app, name="schedule")
 app.add_typer(catalogue.app, name="list")
 app.add_typer(search.app, name="search")
+app.add_typer(track.app, name="track")
 app.command(name="compare")(compare.compare)
 app.command(name="doctor")(doctor.doctor)
 app.command(name="generate")(quietable(generate.generate))

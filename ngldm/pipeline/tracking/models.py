@@ -13,6 +13,7 @@ import torch
 import ngldm
 from ngldm.io.files import fingerprint, sha256_file
 from ngldm.io.tensors import to_items
+from ngldm.pipeline.tracking.care.journal import Journal
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
 from ngldm.sampling.best import SamplerSettings
@@ -62,7 +63,11 @@ def log_model(store: Store, run: Run, file: Path, noise: str, shape: tuple[int, 
     if not run.alive:
         return None
 
-    def log(client: Any) -> str:
+    def log(client: Any) -> str | None:
+        if isinstance(client, Journal):
+            about = {"file": str(file.resolve()), "sha": sha, "noise": noise, "shape": list(shape)}
+            client.call("ensure_logged", run=run.id, **about)
+            return None
         import mlflow
 
         package = Path(ngldm.__file__).parent
@@ -84,7 +89,7 @@ def log_model(store: Store, run: Run, file: Path, noise: str, shape: tuple[int, 
         found: str = info.model_id
         return found
 
-    return store.ask(log)
+    return store.ask(log, patient=True)
 
 
 def logged_model(store: Store, sha: str) -> str | None:
@@ -129,7 +134,14 @@ def update_best(store: Store, noise: str, sha: str, score: float, context: Mappi
         score: Frechet distance; lower is better.
         context: what must be equal if scores are compared: `dataset_sha256`, the extractor's weights, `num_images`.
     """
-    store.ask(lambda client: _update_best(client, registered_name(noise), sha, score, context))
+
+    def update(client: Any) -> None:
+        if isinstance(client, Journal):
+            client.call("update_best", noise=noise, sha=sha, score=score, context=dict(context))
+        else:
+            _update_best(client, registered_name(noise), sha, score, context)
+
+    store.ask(update)
 
 
 def _update_best(client: Any, name: str, sha: str, score: float, context: Mapping[str, Any]) -> None:

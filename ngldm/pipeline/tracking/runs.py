@@ -107,7 +107,7 @@ class Run:
     @contextmanager
     def system_metrics(self) -> Iterator[None]:
         """Log the load of the machine (CPU, memory, disk, network, GPU if there is one) while the block runs."""
-        monitor = self.store.attempt(self._start_monitor, None) if self.alive else None
+        monitor = self.store.attempt(self._start_monitor, None) if self.alive and self.store.answers else None
         try:
             yield
         finally:

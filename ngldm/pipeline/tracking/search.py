@@ -37,7 +37,7 @@ def trial_run(store: Store, parent: Run, name: str, run_id: str | None, values: 
     """
     if parent.id is not None:
         store.ask(lambda client: client.update_run(parent.id, status="RUNNING"))
-    if run_id is not None:
+    if run_id is not None and (run_id := store.sent_id(run_id)):
         store.ask(lambda client: client.update_run(run_id, status="RUNNING"))
         return Run(store, run_id, parent)
     run = Run(store, store.create_run(name, {PARENT_ID: parent.id or ""}), parent)

@@ -49,4 +49,12 @@ def test_without_a_store_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.
     run = trial_run(broken, parent, "trial 0", None, {})
     run.metrics({"fd": 1.0})
     run.finish()
-    assert (parent.id, run.id) == (None, None)
+    assert all(str(kept).startswith("unsent-") for kept in (parent.id, run.id))
+
+
+def test_a_trial_that_was_kept_goes_on_in_its_run(store: Store) -> None:
+    """Its id in the search is that of the journal; the run that was sent has it as a tag."""
+    parent = study_run(store, "s", "kept", {})
+    sent = store.create_run("trial 7", {"ngldm.unsent": "unsent-7"})
+    assert trial_run(store, parent, "trial 7", "unsent-7", {}).id == sent
+    assert trial_run(store, parent, "trial 8", "unsent-8", {}).id not in (None, sent, "unsent-8")
