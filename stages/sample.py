@@ -44,11 +44,8 @@ def sample(
     settings = params.sampler_options[sampler].settings()
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     size = config.batch_size or generator.shared_batch_size(config.num_images)
-    decided_by = {
-        "sampler": options,
-        "batch_size": size,
-        **config.model_dump(include={"num_images", "seed", "compile"}),
-    }
+    chosen = config.model_dump(include={"num_images", "seed", "compile"})
+    decided_by = {"sampler": options, "batch_size": size, **chosen}
     behind = {**made_from(decided_by, [file], Path(__file__)), "device": target.type}
     behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     if config.compile:

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from ngldm.data import web
 from ngldm.data.sources import downloads
 from ngldm.data.sources.downloads import fetch
 from ngldm.data.sources.shards.tars import TarShards, expand
-from ngldm.io import web
+from ngldm.data.web import download, open_address, require_address, shown_address
 from ngldm.io.errors import InputError
-from ngldm.io.web import download, open_address, require_address, shown_address
 
 CONTENT = bytes(range(256)) * 4000
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.data.dataset import Dataset, Start, write_arrays
+from ngldm.data.web import download, shown_address
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
-from ngldm.io.web import download, shown_address
 
 # Name and MD5 as published by the data sets' authors. CIFAR-10 in its binary form: the "python version" is pickles.
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/"

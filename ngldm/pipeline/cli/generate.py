@@ -39,9 +39,7 @@ def generate(
             show_default="the best known for the noise",
         ),
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=MAX_T, help="Inference steps. Required with --sampler.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=MAX_T, help="Inference steps; --sampler needs them.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
         float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma.", show_default="80")
@@ -78,10 +76,9 @@ def generate(
 
     with TemporaryDirectory() as folder:
         generator = load(model_file(noise, model, Path(folder)), target)
-    chosen = generator.options(**options)
     _require_space(num_images, generator.model.no_items(), out)
-    total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
-    with progress(f"generate {name}", total, "steps") as advance:
+    total = num_images * generator.options(**options).num_inference_steps
+    with progress(f"generate {generator.model.diffusion.noise.name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
         _write(batches, num_images, out, grid)
     print(f"{num_images} {noun(generator.model.no_items())} in {out}, a picture of them in {grid}")

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ngldm.data.web import download
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.items import Items, as_images
 from ngldm.io.tensors import require_finite
-from ngldm.io.web import download
 from ngldm.scoring.features.resizing import check_resizing, pil_bicubic
 
 # The file name of the weights that pytorch-fid downloads ends with the first digits of their SHA-256.

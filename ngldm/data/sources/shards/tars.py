@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ngldm.data.sources.shards.records import Record, ShardFault, Tally
+from ngldm.data.web import open_address, require_address, shown_address
 from ngldm.io.errors import InputError
 from ngldm.io.limits import MAX_IMAGE_FILE, require_members, require_unpacked
-from ngldm.io.web import open_address, require_address, shown_address
 
 REMOTE = ("http://", "https://")
 SUFFIXES = (".tar", ".tar.gz", ".tgz")

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from ngldm.data.web import download, open_address
 from ngldm.io.errors import InputError
-from ngldm.io.web import download, open_address
 
 
 def test_a_file_appears_whole(server: Any, tmp_path: Path) -> None:
