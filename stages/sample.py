@@ -42,11 +42,8 @@ def sample(
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     calls = generator.network_calls(generator.options(**options))
     size = config.batch_size or generator.shared_batch_size(config.num_images)
-    decided_by = {
-        "sampler": options,
-        "batch_size": size,
-        **config.model_dump(include={"num_images", "seed", "compile"}),
-    }
+    chosen = config.model_dump(include={"num_images", "seed", "compile"})
+    decided_by = {"sampler": options, "batch_size": size, **chosen}
     behind = {**made_from(decided_by, [file], Path(__file__)), "device": target.type}
     behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     if config.compile:

@@ -108,7 +108,7 @@ def read_statistics(path: Path, dim: int | None = None) -> tuple[Tensor, Tensor]
             arrays = [file[key] for key in ("mu", "sigma")]
     except InputError:
         raise
-    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
+    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it is encrypted
         raise InputError(f"{path}: not a complete .npz with mu and sigma ({error})") from error
     if not all(np.issubdtype(array.dtype, np.floating) for array in arrays):
         raise InputError(f"{path}: mu {arrays[0].dtype} and sigma {arrays[1].dtype}, must be real numbers")

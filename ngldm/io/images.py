@@ -74,7 +74,7 @@ def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDAr
         with np.load(require(path, made_by), allow_pickle=False) as file:
             require_small(path, file)
             return {key: file[key].astype(np.float64) for key in keys}
-    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, NotImplementedError) as error:
+    except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it is encrypted
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error

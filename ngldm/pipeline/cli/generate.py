@@ -62,9 +62,7 @@ def generate(
     model: ModelFile = None,
     num_images: Annotated[int, typer.Option(min=1, max=MAX_ITEMS, help="Number of images.")] = 64,
     sampler: SamplerName = None,
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=MAX_T, help="Inference steps. Required with --sampler.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=MAX_T, help="Inference steps; --sampler needs them.")] = None,
     spacing: Annotated[str | None, typer.Option(help="trailing, linear, quadratic or karras.")] = None,
     sigma_max: Annotated[
         float | None, typer.Option(help="For --spacing karras: one step skips all larger sigma.", show_default="80")
@@ -109,10 +107,9 @@ def generate(
 
     with TemporaryDirectory() as folder:
         generator = load(model_file(noise, model, Path(folder)), target)
-    chosen = generator.options(**options)
     _require_space(num_images, generator.model.no_items(), out)
-    total, name = num_images * chosen.num_inference_steps, generator.model.diffusion.noise.name
-    with progress(f"generate {name}", total, "steps") as advance:
+    total = num_images * generator.options(**options).num_inference_steps
+    with progress(f"generate {generator.model.diffusion.noise.name}", total, "steps") as advance:
         batches = generator.batches(num_images, seed, batch_size=batch_size, progress=advance, **options)
         asked = _Asked.of(generator.model, generator.labels(num_images, classes=class_ or None))
         _write(batches, num_images, asked, out, grid)
