@@ -55,6 +55,10 @@ def test_save_and_open_give_the_same_data_memory_mapped(small, saved):
 def test_dataset_json_describes_the_files(saved):
     content = json.loads((saved / "dataset.json").read_text())
     hashes = {split: hashlib.sha256((saved / f"{split}.npy").read_bytes()).hexdigest() for split in ("train", "test")}
+    labels = {
+        f"{split}_labels.npy": hashlib.sha256((saved / f"{split}_labels.npy").read_bytes()).hexdigest()
+        for split in hashes
+    }
     assert content == {
         "name": "small",
         "image_shape": {"height": 2, "width": 4, "channels": 3},
@@ -62,6 +66,7 @@ def test_dataset_json_describes_the_files(saved):
         "train": 5,
         "test": 3,
         "sha256": hashes,
+        "labels_sha256": labels,
     }
 
 

@@ -155,6 +155,8 @@ JSON = {
 @pytest.mark.parametrize("kind", JSON)
 def test_damage_to_a_description_is_named(tmp_path: Path, kind: str, name: str) -> None:
     make, read, _ = KINDS[kind]
+    if (kind, name) == ("samples", "removed"):
+        pytest.skip("samples of others have no samples.json")
     folder = tmp_path / kind
     make(folder)
     TEXTS[name](folder / JSON[kind])

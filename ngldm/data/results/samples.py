@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import entry, read_json, require, require_unchanged
+from ngldm.io.files import entry, read_json, require_unchanged
 from ngldm.io.images import create_array, open_array, require_finite, require_images
 from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
 
@@ -83,12 +83,13 @@ def require_samples(path: Path, items: Items, trajectory: Items) -> None:
         axes = "(d,)" if are_points(items) else "(H, W, C)"
         shapes = f"{items.shape[1:]} in {file.name}, {trajectory.shape[2:]} in trajectory.npy"
         raise InputError(f"{path}: {noun(items)} of different shapes {axes}: {shapes}")
-    about = require(path / "samples.json", MADE_BY)
-    content = read_json(about, "num_images")
-    expected = entry(content, "num_images", int, about)
-    if len(items) != expected:
-        raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
-    require_unchanged(about, "sha256", content)
+    about = path / "samples.json"
+    if about.exists():
+        content = read_json(about, "num_images")
+        expected = entry(content, "num_images", int, about)
+        if len(items) != expected:
+            raise InputError(f"{file}: {len(items)} {noun(items)}, but samples.json says {expected}")
+        require_unchanged(about, "sha256", content)
 
 
 def same_number(counts: Mapping[str, int]) -> int:

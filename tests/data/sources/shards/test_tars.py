@@ -96,9 +96,9 @@ def test_an_answer_that_is_cut_short_is_a_fault(shards, server, short: int) -> N
 
 
 def test_a_shard_that_cannot_be_reached_is_named_and_is_not_skipped(shards, server) -> None:
-    with pytest.raises(InputError, match=r"nothing.tar cannot be reached .*404.*run the stage again"):
+    with pytest.raises(InputError, match=r"nothing.tar cannot be downloaded .*404.*run the stage again"):
         read(server.url + "nothing.tar")
-    with pytest.raises(InputError, match=r"127.0.0.1:9/a.tar cannot be reached .*refused"):
+    with pytest.raises(InputError, match=r"127.0.0.1:9/a.tar cannot be downloaded .*refused"):
         read("http://127.0.0.1:9/a.tar")
 
 
@@ -110,8 +110,8 @@ def test_braces_are_expanded_below_the_source(shards) -> None:
 
 
 def test_addresses_are_expanded_and_not_looked_for() -> None:
-    names = expand("dataset.shards", "http://example.org/{a,b}-{0..1}.tar?key=1", Path())
-    assert names == [f"http://example.org/{part}.tar?key=1" for part in ("a-0", "a-1", "b-0", "b-1")]
+    names = expand("dataset.shards", "https://example.org/{a,b}-{0..1}.tar?key=1", Path())
+    assert names == [f"https://example.org/{part}.tar?key=1" for part in ("a-0", "a-1", "b-0", "b-1")]
 
 
 @pytest.mark.parametrize(
