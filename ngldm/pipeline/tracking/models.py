@@ -86,8 +86,8 @@ def log_model(store: Store, run: Run, file: Path, noise: str, shape: tuple[int, 
             )
         number = str(info.registered_model_version)
         client.set_model_version_tag(registered_name(noise), number, MODEL_TAG, sha)
-        about = f"Latent diffusion with {noise} noise: a version for each training; `best` has the lowest distance."
-        client.update_registered_model(registered_name(noise), about)
+        text = f"Latent diffusion with {noise} noise: a version for each training; `best` has the lowest distance."
+        client.update_registered_model(registered_name(noise), text)
         found: str = info.model_id
         return found
 

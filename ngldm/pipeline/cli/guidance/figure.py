@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ngldm.pipeline.colours import PALETTE
-from ngldm.pipeline.report.figures import styled, subplots
+from ngldm.pipeline.report.figures.drawing import styled, subplots
 
 
 @styled

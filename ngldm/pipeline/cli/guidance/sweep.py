@@ -130,7 +130,7 @@ def _write(out: Path, rows: Sequence[Mapping[str, Any]], images: Mapping[float, 
     from ngldm.io.images import sample_grid
     from ngldm.io.images import save_png as save_image
     from ngldm.pipeline.cli.guidance.figure import curve
-    from ngldm.pipeline.report.figures import save_png, save_svg
+    from ngldm.pipeline.report.figures.drawing import save_png, save_svg
 
     figure = curve(rows)
     shown = np.concatenate([items[:SHOWN] for items in images.values()])
