@@ -66,9 +66,9 @@ class Objective:
 
         trial.set_user_attr(storage.WORKER, self.worker)
         known = trial.study.get_trials(deepcopy=False)
-        if not storage.may_run(known, trial.number):
+        if not storage.may_run(known, trial.number, self.search.trials):
             trial.set_user_attr(storage.DROPPED, True)
-            raise InputError("another trial of its slot is run")
+            raise InputError("another trial of its slot is run, or the search has fewer trials now")
         self._start = time.process_time() - trial.user_attrs.get(SECONDS, 0.0)
         values = suggest(trial, trial_space(self.search, self.label))
         try:

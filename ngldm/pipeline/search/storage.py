@@ -33,7 +33,7 @@ FOLDER = Path("searches")
 SLOT, WORKER, ATTEMPT = "slot", "worker", "attempt"
 # Of a failed trial: stopped by the user (no attempt is counted), or values that exclude each other (others are drawn)
 INTERRUPTED, IMPOSSIBLE = "interrupted", "impossible"
-DROPPED = "dropped"  # another trial of its slot is run
+DROPPED = "dropped"  # another trial of its slot is run, or `trials` is lower now
 GRACE = 60  # seconds without a sign of life after which a trial is taken to be dead
 MAX_IMPOSSIBLE = 200  # draws of values that exclude each other, for one slot
 
@@ -137,10 +137,10 @@ def best_trial(study: "Study") -> "FrozenTrial | None":
     return min(complete, key=lambda trial: trial.values[0], default=None)
 
 
-def may_run(trials: "Sequence[FrozenTrial]", number: int) -> bool:
-    """Whether the trial with this number is the first of its slot that is alive."""
+def may_run(trials: "Sequence[FrozenTrial]", number: int, budget: int) -> bool:
+    """Whether the trial with this number is the first of its slot that is alive, and its slot is in the budget."""
     slot = slot_of(trials[number])
-    return slot is not None and not any(is_live(t) and slot_of(t) == slot for t in trials[:number])
+    return slot is not None and slot < budget and not any(is_live(t) and slot_of(t) == slot for t in trials[:number])
 
 
 def failures(trials: "Sequence[FrozenTrial]", slot: int) -> "list[FrozenTrial]":

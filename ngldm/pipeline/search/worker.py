@@ -88,10 +88,11 @@ def _next(
     for label, study in studies.items():
         worker.bury_dead(study)
         storage.fill(study, first[label], plan.search.trials, plan.search.attempts)
-        states = [trial.state.name for trial in study.get_trials(deepcopy=False) if storage.is_live(trial)]
-        running |= "RUNNING" in states
-        if "WAITING" in states:
-            begun[label] = len(states) - states.count("WAITING")
+        live = [trial for trial in study.get_trials(deepcopy=False) if storage.is_live(trial)]
+        waiting = [trial for trial in live if trial.state.name == "WAITING"]
+        running |= any(trial.state.name == "RUNNING" for trial in live)
+        if any(trial.user_attrs[storage.SLOT] < plan.search.trials for trial in waiting):  # `trials` was lowered
+            begun[label] = len(live) - len(waiting)
     return min(begun, key=begun.__getitem__, default=None), running
 
 

@@ -88,7 +88,7 @@ def test_of_two_trials_of_a_slot_the_first_counts(study: optuna.Study) -> None:
         study.add_trial(optuna.create_trial(state=TrialState.WAITING, user_attrs={"slot": 0}))
     one, other = study.ask(), study.ask()
     trials = study.get_trials()
-    assert (may_run(trials, one.number), may_run(trials, other.number)) == (True, False)
+    assert (may_run(trials, one.number, 9), may_run(trials, other.number, 9)) == (True, False)
     other.set_user_attr("dropped", True)
     study.tell(other, state=TrialState.FAIL)
     study.tell(one, 1.0)
@@ -100,7 +100,7 @@ def test_of_two_trials_of_a_slot_the_first_counts(study: optuna.Study) -> None:
 def test_a_trial_without_a_slot_never_runs(study: optuna.Study) -> None:
     """Optuna makes one if two workers ask for the last that waits."""
     trial = study.ask()
-    assert not may_run(study.get_trials(), trial.number)
+    assert not may_run(study.get_trials(), trial.number, 9)
     assert good_trials(study) == []
 
 

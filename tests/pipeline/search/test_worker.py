@@ -21,7 +21,8 @@ from optuna.trial import FrozenTrial, TrialState
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline.experiments.trial import Bench
-from ngldm.pipeline.search.studies import make_plan, prepare
+from ngldm.pipeline.search.storage import fill, open_storage
+from ngldm.pipeline.search.studies import make_plan, open_studies, prepare
 from ngldm.pipeline.search.worker import work
 
 ROOT = Path(__file__).parents[3]
@@ -58,6 +59,20 @@ def test_each_noise_gets_its_trials_in_turn_and_no_more(write_search: Callable[.
     assert run() == [], "nothing is left to do"
     write_search(noises={"laplace": {}, "gaussian": {}}, halving=None, trials=4)
     assert len(run()) == 2, "a greater budget continues"
+
+
+def test_a_lower_budget_ends_the_search_there(write_search: Callable[..., None]) -> None:
+    write_search(halving=None, trials=4)
+    plan = make_plan("tiny", None, None)
+    prepare(plan, 60)
+    (study,) = open_studies(plan, open_storage(plan.storage), create=True).values()
+    fill(study, [], 4, 5)  # as the workers do when they start
+    write_search(halving=None, trials=2)
+    assert len(run()) == 2
+    assert run() == []
+    write_search(halving=None, trials=3)
+    assert len(run()) == 1
+    assert sorted(slots("laplace")) == [0, 1, 2]
 
 
 def test_trials_end_at_a_rung_when_others_were_better(
