@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ngldm.data.dataset import open_dataset
+from ngldm.io.files import checksums, read_json, write_json
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.pictures import real_images, with_neighbours, write_pictures
 
@@ -57,6 +58,9 @@ def two_seeds(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         shutil.copytree(tmp_path / "samples" / noise, tmp_path / "samples" / f"{noise}-s1")
         for file in (tmp_path / "samples" / f"{noise}-s1").rglob("images.npy"):
             np.save(file, 255 - np.load(file))
+            about = read_json(file.with_name("samples.json"))
+            known = checksums(file.parent, list(about["sha256"]))
+            write_json(file.with_name("samples.json"), {**about, "sha256": known})
     shutil.copy(smoke / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
