@@ -38,7 +38,7 @@ def squared(network: nn.Module, batch: Tensor, generator: torch.Generator, part:
 
 
 def train(folder: Path, lengths: tuple[float, ...], stop: int | None = None) -> tuple[nn.Module, EMA[Any]]:
-    """A noisy regression, kept every 7 steps; it crashes after step `stop`. The snapshots lie where the stage has them."""
+    """A noisy regression, kept every 7 steps, with snapshots where the stage has them; it crashes after step `stop`."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
     checkpointer = Checkpointer(folder / "checkpoints", "run", {"lengths": lengths}, 7)
