@@ -81,7 +81,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         reports = follow(f"train {noise}", config.max_steps, training, "train", on_report)
         if not processes.is_main():
             return
-        seconds = checkpointer.seconds()
+        run.seconds = seconds = checkpointer.seconds()
         best = checkpointer.load("best", "ema") if config.export == "best" else ema.model.state_dict()
         model.network.load_state_dict(best)
         model.save(workspace.model(noise))
@@ -89,7 +89,6 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
         write_json(workspace.metrics("train", noise), {**final, "made": origin(target)})
-        run.seconds = seconds
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
         run.metrics({"train_seconds": seconds}, model_id=model_id)  # the losses are in `train.*` already
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})

@@ -73,8 +73,9 @@ def guidance(
     for options in settings.values():
         generator.options(**options)  # before any work
     config = load_params().evaluate
-    names = {"extractor": config.extractor, "weights": config.weights}
-    scorer = open_scorer(workspace.REFERENCE, num_images, **names, device=target)
+    scorer = open_scorer(
+        workspace.REFERENCE, num_images, extractor=config.extractor, weights=config.weights, device=target
+    )
     images: dict[float, Items] = {}
     for one, options in settings.items():
         with progress(f"scale {one:g}", num_images * generator.options(**options).num_inference_steps, "steps") as tell:
