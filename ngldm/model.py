@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
-from ngldm.diffusion.classes import Classes, check_coupling_of_classes
+from ngldm.diffusion.classes import Classes
+from ngldm.diffusion.names import check_coupling_of_classes
 from ngldm.diffusion.process import Diffusion
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError, require_whole, shown
@@ -237,6 +238,7 @@ def _require_room(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -
     schedule, head = entry(config, "schedule", dict), str(entry(config, "diffusion", dict).get("stein_head", "none"))
     steps = require_whole("schedule.num_train_timesteps", schedule.get("num_train_timesteps", 1), 1, MAX_T)
     autoencoder = entry(config, "autoencoder", dict)
+    num_classes = len(entry(entry(config, "classes", dict), "names", list)) if "classes" in config else 0
     with torch.device("meta"):
         latent = item
         if autoencoder.get("kind") in OWN_KEYS:
@@ -247,7 +249,8 @@ def _require_room(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -
             latent = tuple(tensors["extent.mean"].shape)
         require_values("latent_shape", latent)
         try:
-            network = build_network(*network_choice(config), NetworkInput(latent, steps, head))
+            made_for = NetworkInput(latent, steps, head, num_classes)
+            network = build_network(*network_choice(config), made_for)
         except (RuntimeError, NotImplementedError):  # it needs numbers while it is made; only others' networks do
             return
     _require_weights(key, network, strip_prefix(tensors, f"{key}."))

@@ -146,16 +146,3 @@ class Classes:
 def given(network: ClassNetwork, labels: Tensor) -> Network:
     """The network for images of these classes (B,)."""
     return lambda x, t: network(x, t, labels)
-
-
-def check_coupling_of_classes(coupling: str) -> None:
-    """Refuse a coupling that pairs noise with images of all classes.
-
-    Raises:
-        InputError: the noise would depend on the class. Sampling draws it without the class (Cheng and Schwing 2025).
-    """
-    if coupling != "independent":
-        raise InputError(
-            f"diffusion.coupling: {coupling!r} pairs noise with images of all classes, so the noise would depend on "
-            "the class; with network.num_classes use independent"
-        )

@@ -204,3 +204,16 @@ def check_time_density(name: str, mean: float | None, std: float | None, shift: 
         raise InputError(f"diffusion.time_std: {std} must be above 0")
     if not 0.0 < require_real("diffusion.time_shift", shift) < math.inf:
         raise InputError(f"diffusion.time_shift: {shift} must be above 0 and finite")
+
+
+def check_coupling_of_classes(coupling: str, key: str = "diffusion.coupling") -> None:
+    """Refuse a coupling that pairs noise with images of all classes.
+
+    Raises:
+        InputError: the noise would depend on the class. Sampling draws it without the class (Cheng and Schwing 2025).
+    """
+    if coupling != "independent":
+        raise InputError(
+            f"{key}: {coupling!r} pairs noise with images of all classes, so the noise would depend on "
+            "the class; with network.num_classes use independent"
+        )

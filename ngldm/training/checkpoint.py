@@ -188,8 +188,9 @@ class Checkpointer:
         return self.folder / f"{name}.safetensors"
 
     def _others(self) -> list[Path]:
-        """What others keep in folders of the folder, as snapshots."""
-        return [path for path in sorted(self.folder.glob("*/*")) if not path.name.startswith(".")]
+        """The files that others keep in folders of the folder, and in folders of those, as snapshots."""
+        found = sorted(self.folder.glob("*/**/*"))
+        return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
     def _files(self) -> dict[str, int]:
         """The checksums of what others keep."""

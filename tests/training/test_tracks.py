@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ngldm.data.snapshots import Snapshots
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.tensors import load_tensors
@@ -37,12 +38,13 @@ def squared(network: nn.Module, batch: Tensor, generator: torch.Generator, part:
 
 
 def train(folder: Path, lengths: tuple[float, ...], stop: int | None = None) -> tuple[nn.Module, EMA[Any]]:
-    """A noisy regression, kept every 7 steps; it crashes after step `stop`."""
+    """A noisy regression, kept every 7 steps, with snapshots where the stage has them; it crashes after step `stop`."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
-    tracks = Tracks(network, lengths, snapshot_steps(20, 60), folder / "ema") if lengths else None
-    ema = EMA(network, CONFIG.ema_decay, tracks)
     checkpointer = Checkpointer(folder / "checkpoints", "run", {"lengths": lengths}, 7)
+    averages = Snapshots(checkpointer.folder / "snapshots", 0).averages
+    tracks = Tracks(network, lengths, snapshot_steps(20, 60), averages) if lengths else None
+    ema = EMA(network, CONFIG.ema_decay, tracks)
 
     def loss(model: nn.Module, batch: Tensor, generator: torch.Generator) -> Tensor:
         if ema.updates == stop:
@@ -51,6 +53,8 @@ def train(folder: Path, lengths: tuple[float, ...], stop: int | None = None) -> 
 
     for _ in fit(network, ema, Task(loss, Split.of(DATA)), CONFIG, checkpointer=checkpointer):
         pass
+    if lengths:
+        shutil.copytree(averages, folder / "ema")
     return network, ema
 
 

@@ -155,8 +155,17 @@ class _Asked(NamedTuple):
         return cls(labels, () if model.classes is None else model.classes.names)
 
     def folder(self, number: int) -> str:
-        """Where image `number` lies: a folder that can be trained on with classes; "." without classes."""
-        return "." if self.labels is None else self.names[self.labels[number]]
+        """Where image `number` lies: a folder that can be trained on with classes; "." without classes.
+
+        It has the name of the class, or the number where a name of the model's file could lead to another place.
+        """
+        if self.labels is None:
+            return "."
+        label = int(self.labels[number])
+        try:
+            return require_name("class", self.names[label])
+        except InputError:
+            return str(label)
 
 
 def _write(batches: Iterable["Items"], num_images: int, asked: _Asked, out: Path, grid: Path) -> None:

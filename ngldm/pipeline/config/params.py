@@ -12,7 +12,13 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ngldm.data.sources.names import check_flips
-from ngldm.diffusion.names import ends_in_noise, require_bounded_velocity, require_chain, require_signal
+from ngldm.diffusion.names import (
+    check_coupling_of_classes,
+    ends_in_noise,
+    require_bounded_velocity,
+    require_chain,
+    require_signal,
+)
 from ngldm.io.errors import InputError, require_name
 from ngldm.io.files import read_bytes
 from ngldm.io.limits import MAX_REPEATS, MAX_TEXT
@@ -178,6 +184,8 @@ class Params(Section):
         _require_chain(used, "sampler_options", schedule)
         _require_guided(used, "sampler_options", self.network)
         _require_right(used, "sampler_options", diffusion.coupling)
+        if self.network.num_classes is not None:
+            check_coupling_of_classes(diffusion.coupling)
         return self
 
     @model_validator(mode="after")
@@ -194,6 +202,8 @@ class Params(Section):
             _require_right(model.samplers, "study.samplers", diffusion.coupling)
             _require_chain(model.samplers, "study.samplers", schedule)
             _require_guided(model.samplers, "study.samplers", self.network)
+            if self.network.num_classes is not None:
+                check_coupling_of_classes(diffusion.coupling, f"{model.key}.coupling")
         return self
 
     @model_validator(mode="after")

@@ -25,7 +25,7 @@ class Sizes:
     """What a run is about.
 
     Attributes:
-        items: training and test items together.
+        items: training and test items together; with latents.flips, mirror images too.
         item: bytes of one image or point.
         latent: numbers of one latent.
         weights: numbers that a training of the network changes.
@@ -46,16 +46,21 @@ def training_bytes(weights: int, model: int, train: TrainParams) -> int:
         weights: numbers that the training changes.
         model: bytes of a model file.
     """
-    return CHECKPOINTS * STATES * FLOAT32 * weights + _kept(model, train) + _snapshots(model, train)
+    lengths = len(train.ema.sigma_rel) if train.ema else 0
+    one = (STATES + lengths) * FLOAT32 * weights
+    return CHECKPOINTS * one + _kept(weights, model, train) + _snapshots(weights, model, train)
 
 
-def _kept(model: int, train: TrainParams) -> int:
+def _kept(weights: int, model: int, train: TrainParams) -> int:
     """Bytes of a training's outputs and of MLflow's copy of its model."""
-    return COPIES * (model + _snapshots(model, train)) + model
+    return COPIES * (model + _snapshots(weights, model, train)) + model
 
 
-def _snapshots(model: int, train: TrainParams) -> int:
-    return model * (train.max_steps // train.snapshot_every if train.snapshot_every else 0)
+def _snapshots(weights: int, model: int, train: TrainParams) -> int:
+    """Bytes of the models for the stage `curve`, and of the averages of train.ema."""
+    models = model * (train.max_steps // train.snapshot_every if train.snapshot_every else 0)
+    averages = FLOAT32 * weights * len(train.ema.sigma_rel) * train.ema.snapshots if train.ema else 0
+    return models + averages
 
 
 def run_bytes(params: Params, sizes: Sizes) -> int:
@@ -65,7 +70,7 @@ def run_bytes(params: Params, sizes: Sizes) -> int:
     trajectory = params.sample.trajectory_images * params.sample.trajectory_frames
     samples = COPIES * sizes.item * (params.sample.num_images + trajectory) * len(params.samplers)
     one = training_bytes(sizes.weights, sizes.model, params.train)
-    return latents + one + (trainings - 1) * _kept(sizes.model, params.train) + trainings * samples
+    return latents + one + (trainings - 1) * _kept(sizes.weights, sizes.model, params.train) + trainings * samples
 
 
 def warn_of_space(title: str, needed: int) -> None:

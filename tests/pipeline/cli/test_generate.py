@@ -1,5 +1,6 @@
 """`ngldm generate`: images and a grid from a model, the same for a seed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -173,6 +174,19 @@ def test_images_of_classes_lie_in_their_folders_with_a_row_each(ngldm, animals, 
     assert np.abs(np.asarray(Image.open(tmp_path / "a/owl/00002.png")).astype(int) - plain[2, ..., 0]).max() <= 1
     width, height = Image.open(tmp_path / "a.png").size
     assert (width - 2) // 4 == (height - 2) // 2  # two rows of four
+
+
+def test_a_name_of_a_class_leads_to_no_other_place(ngldm, animals, tmp_path):
+    """A model file can come from anyone, and a name can have a slash, as the T-shirt/top of Fashion-MNIST."""
+    known = load(animals).model
+    for count, names in enumerate((("../out", "t-shirt/top", "owl"), (str(tmp_path / "out"), "..", "owl"))):
+        classes = {"names": list(names), "counts": [3, 2, 1], "label_dropout": 0.1}
+        replace(known, config={**known.config, "classes": classes}).save(tmp_path / "hostile.safetensors")
+        asked = ("--model", tmp_path / "hostile.safetensors", "--num-images", 12, "--out", tmp_path / f"{count}")
+        code, _, err = ngldm("generate", *asked)
+        assert code == 0, err
+        assert {path.name for path in (tmp_path / f"{count}").iterdir()} == {"0", "1", "owl"}
+        assert not (tmp_path / "out").exists()
 
 
 def test_without_a_class_images_have_the_training_proportions(ngldm, animals, tmp_path):

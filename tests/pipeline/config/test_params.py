@@ -139,6 +139,20 @@ def test_bad_value_is_named_with_what_is_allowed(content, path, value, words):
         assert word in str(caught.value)
 
 
+def test_classes_refuse_noise_that_is_paired_with_images_before_any_stage(content):
+    """Also in the study, whose variants train the same network."""
+    content["samplers"], content["network"] = ["auto"], {"num_classes": "auto"}
+    content["study"]["variants"] = {"v": {"noise": {"distribution": "laplace"}, "samplers": ["s"]}}
+    content["study"]["samplers"] = {"s": {"method": "heun", "num_inference_steps": 5}}
+    parse_params(content)
+    content["study"]["variants"]["v"]["coupling"] = "minibatch_ot"
+    with pytest.raises(InputError, match=r"study\.variants\.v\.coupling: 'minibatch_ot' pairs noise .* independent"):
+        parse_params(content)
+    content["diffusion"]["coupling"] = "minibatch_ot"
+    with pytest.raises(InputError, match=r"diffusion\.coupling: 'minibatch_ot' pairs noise .* independent"):
+        parse_params(content)
+
+
 @pytest.mark.parametrize("path", ["seed", "train.lr", "unet", "sampler_options.ddim.method", "noises"])
 def test_missing_key_is_named(content, path):
     delete_key(content, path)

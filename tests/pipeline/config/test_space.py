@@ -9,6 +9,7 @@ import pytest
 from ngldm.io import disk
 from ngldm.pipeline.cli.health.disk import needed
 from ngldm.pipeline.config.params import load_params, parse_params
+from ngldm.pipeline.config.sections import EMAParams
 from ngldm.pipeline.config.space import readable, training_bytes, warn_of_space
 
 
@@ -30,6 +31,14 @@ def test_a_training_counts_checkpoints_snapshots_and_copies(content: dict[str, A
     assert training_bytes(1000, 100, train.model_copy(update=steps)) == 64_000 + 300
     steps["snapshot_every"] = 2 * train.log_every
     assert training_bytes(1000, 100, train.model_copy(update=steps)) == 64_000 + 300 + 5 * 3 * 100
+
+
+def test_a_training_counts_the_averages_that_it_keeps(content: dict[str, Any]) -> None:
+    """Two lengths of 4 kB: in each of four checkpoints, and 20 times in the checkpoints, the output and the cache."""
+    train = parse_params(content).train
+    kept = train.model_copy(update={"ema": EMAParams(sigma_rel=[0.05, 0.1], snapshots=20)})
+    more = training_bytes(1000, 100, kept) - training_bytes(1000, 100, train)
+    assert more == 4 * 2 * 4000 + 3 * 20 * 2 * 4000
 
 
 def test_a_training_that_will_not_fit_is_announced(

@@ -12,12 +12,14 @@ from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.cli.generate import ModelFile, SamplerName, model_file
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.config.sections import EvaluateParams
 from ngldm.pipeline.terminal import Device, progress, summary
 from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
     from ngldm.io.items import Items
     from ngldm.sampling.generator import Generator
+    from ngldm.scoring.distance.scorer import Scorer
 
 SCALES = (1.0, 1.5, 2.0, 3.0, 4.0)
 SHOWN = 16  # images of each scale in the picture
@@ -58,6 +60,7 @@ def guidance(
     target = resolve_device(device)
     be_deterministic()
     from ngldm.sampling.generator import load
+    from ngldm.scoring.distance.scorer import open_scorer
 
     with TemporaryDirectory() as folder:
         generator = load(model_file(noise, model, Path(folder)), target)
@@ -69,11 +72,15 @@ def guidance(
     settings = {one: _settings(one, chosen, guided) for one in sorted(set(scale or SCALES))}
     for options in settings.values():
         generator.options(**options)  # before any work
+    config = load_params().evaluate
+    scorer = open_scorer(
+        workspace.REFERENCE, num_images, extractor=config.extractor, weights=config.weights, device=target
+    )
     images: dict[float, Items] = {}
     for one, options in settings.items():
         with progress(f"scale {one:g}", num_images * generator.options(**options).num_inference_steps, "steps") as tell:
             images[one] = generator.sample(num_images, seed, batch_size=batch_size, progress=tell, **options)
-    rows = _score(generator, images, settings, str(target))
+    rows = _score(generator, images, settings, scorer, config)
     _write(out, rows, images)
     best = min(rows, key=lambda row: row["distance"])
     summary("guidance", {f"lowest {best['metric']}": best["distance"], "at scale": best["scale"], "folder": out})
@@ -86,23 +93,20 @@ def _settings(scale: float, chosen: Mapping[str, Any], guided: Mapping[str, Any]
 
 
 def _score(
-    generator: "Generator", images: Mapping[float, "Items"], settings: Mapping[float, Mapping[str, Any]], device: str
+    generator: "Generator",
+    images: Mapping[float, "Items"],
+    settings: Mapping[float, Mapping[str, Any]],
+    scorer: "Scorer",
+    config: EvaluateParams,
 ) -> list[dict[str, Any]]:
-    """A row for each scale.
-
-    Raises:
-        InputError: there is no reference, or it knows no classes.
-    """
+    """A row for each scale."""
     import torch
 
-    from ngldm.scoring.distance.scorer import open_scorer
     from ngldm.scoring.evaluation.scores import score
     from ngldm.scoring.further.images import ACCURACY
     from ngldm.scoring.further.scores import class_scores
 
-    config, count = load_params().evaluate, len(next(iter(images.values())))
-    scorer = open_scorer(workspace.REFERENCE, count, extractor=config.extractor, weights=config.weights, device=device)
-    asked = generator.labels(count)
+    asked = generator.labels(len(next(iter(images.values()))))
     rows = []
     for scale, items in images.items():
         features = torch.cat(list(scorer.features(items, config.batch_size)))

@@ -51,7 +51,7 @@ def needed(params: Params | None) -> int | None:
     weights = sum(parameter.numel() for parameter in network.parameters())
     carried = sum(value.nbytes for value in autoencoder.carried().values())
     sizes = Sizes(
-        items=data.num_train + len(data.test),
+        items=(2 if params.latents.flips else 1) * data.num_train + len(data.test),
         item=data.test[:1].nbytes,
         latent=prod(autoencoder.latent_shape),
         weights=weights,
