@@ -21,8 +21,8 @@ from ngldm.pipeline.origin import origin
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
-from ngldm.scoring.asked.scores import asked_scores, check_asked
 from ngldm.scoring.distance.scorer import Scorer
+from ngldm.scoring.evaluation.asked.scores import asked_scores, check_asked
 from ngldm.scoring.evaluation.neighbours import nearest_images
 from ngldm.scoring.evaluation.scores import STEPS, score
 from ngldm.scoring.features.extractor import extract_spread

@@ -20,9 +20,9 @@ from ngldm.pipeline.terminal import Device, command, duration, follow, progress,
 from ngldm.scoring.distance.protocol import shortfall
 from ngldm.scoring.features.classifier import save_classifier
 from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_extractor
+from ngldm.scoring.features.names import PRETRAINED
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
-from ngldm.scoring.names import PRETRAINED
 from ngldm.training.checkpoint import decisive
 
 

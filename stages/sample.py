@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ngldm.data.results.samples import CLASSES, write_items
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import atomic_directory, checksums, sha256_file, write_json
 from ngldm.io.images import save_png
-from ngldm.io.items import class_picture, noun
+from ngldm.io.items import CLASSES, class_picture, noun, write_items
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -23,6 +24,9 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
+# Tests send these signals to programs that they start. `nohup` and a shell's `&` would let those programs ignore them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # diffusers copies the code of a pipeline's folder there before it runs it. Before diffusers is imported.
 MODULES = tempfile.TemporaryDirectory()
 os.environ["HF_MODULES_CACHE"] = MODULES.name

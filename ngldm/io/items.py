@@ -4,7 +4,7 @@ The type of the numbers tells images and points apart, here and in `tensors.py` 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast, overload
 
@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError, require_name, unknown
 from ngldm.io.files import entry, read_json, sha256_file, write_json
-from ngldm.io.images import UInt8Array, grid, open_array, sample_grid, trajectory_grid
+from ngldm.io.images import UInt8Array, create_array, grid, open_array, sample_grid, trajectory_grid
 
 Points = NDArray[np.float32]
 Items = NDArray[np.uint8 | np.float32]
 MIN_ROWS = 50  # of points in each split; a distribution cannot be compared with fewer
 MIN_SPREAD = 1e-6  # standard deviation of a column; below it a column counts as constant
 STORED = ("float32", "float16")  # types of numbers in shards
+CLASSES = "classes.npy"  # beside generated items: the class that was asked of each
+KEPT = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
 SIDE = 192  # pixels of a picture of points
 SHOWN = (0.005, 0.995)  # quantiles of each column at the picture's edges: heavy tails would leave a single dot
 
@@ -103,6 +105,18 @@ def _name(columns: Sequence[str], index: int) -> str:
 def picture(items: Items, rows: int = 8, columns: int = 16) -> UInt8Array:
     """The first items as one picture (H', W', C): images in a grid, points as `density`."""
     return density(items) if are_points(items) else sample_grid(as_images(items), rows, columns)
+
+
+def write_items(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
+    """Write all batches into one array (count, ...) of the type of `like`. Returns the first items, at most `KEPT`."""
+    items = create_array(path, like.dtype, (count, *like.shape[1:]))
+    done = 0
+    for batch in batches:
+        items[done : done + len(batch)] = batch
+        done += len(batch)
+    items.flush()  # type: ignore[attr-defined]
+    first: Items = np.array(items[:KEPT])
+    return first
 
 
 def class_picture(items: Items, classes: NDArray[np.int64] | None, rows: int = 20, columns: int = 16) -> UInt8Array:

@@ -27,10 +27,19 @@ def image_seeds(seed: int, first: int, last: int) -> list[ImageSeed]:
     Raises:
         InputError: `seed` or a number is not 0 to `MAX_SEED`.
     """
-    seed = require_whole("seed", seed, 0, MAX_SEED)
+    require_numbers(seed, first, last)
+    return [(int(seed), index) for index in range(first, last)]
+
+
+def require_numbers(seed: int, first: int, last: int) -> None:
+    """Check a set's seed, and the numbers `first` to `last - 1` of its images.
+
+    Raises:
+        InputError: one is not 0 to `MAX_SEED`.
+    """
+    require_whole("seed", seed, 0, MAX_SEED)
     if not 0 <= first <= last <= MAX_SEED + 1:
         raise InputError(f"first: images {first} to {last - 1} must have numbers between 0 and {MAX_SEED}")
-    return [(seed, index) for index in range(first, last)]
 
 
 def _mixed(z: UInt64Array) -> UInt64Array:

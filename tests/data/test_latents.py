@@ -1,5 +1,6 @@
 """The latent cache: standardised by the training split, whole or absent."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -148,6 +149,7 @@ def test_statistics_json_holds_the_statistics_the_shape_and_the_counts(built, ca
         "std": cache.statistics.std.tolist(),
         "latent_shape": [3, 4, 5],
         "counts": {"train": len(TRAIN), "test": len(TEST)},
+        "sha256": {name: hashlib.sha256((built / name).read_bytes()).hexdigest() for name in ("train.npy", "test.npy")},
     }
     assert sorted(p.name for p in built.iterdir()) == sorted(FILES)
 

@@ -23,10 +23,10 @@ from ngldm.data.latents import build_cache
 from ngldm.io.disk import temporary_beside
 from ngldm.io.files import atomic_directory, atomic_path, sha256_file, write_csv, write_json
 from ngldm.io.images import save_png
+from ngldm.io.items import write_items
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.terminal import run
-from stages.sample import join_batches
 
 MIB = 2**20
 Ended = tuple[int, str]
@@ -170,14 +170,14 @@ def test_a_quota_that_is_used_up_is_one_line(
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     path, batch = tmp_path / "images.npy", np.ones((10, 8, 8, 1), np.uint8)
-    one_line(child(lambda: join_batches(iter([batch]), 10, path, batch)), str(path), "quota", "640 bytes")
+    one_line(child(lambda: write_items(iter([batch]), 10, path, batch)), str(path), "quota", "640 bytes")
 
 
 def samples(path: Path) -> None:
     """800 KiB."""
     batch = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 1), np.uint8)
     with atomic_directory(path) as folder:
-        join_batches(iter([batch] * 8), 800, folder / "images.npy", batch)
+        write_items(iter([batch] * 8), 800, folder / "images.npy", batch)
 
 
 def latents(path: Path) -> None:

@@ -285,7 +285,7 @@ def test_head_dim_that_does_not_divide_is_refused(head_dim, levels, width):
 
 @pytest.mark.parametrize("head_dim", [0, -4])
 def test_head_dim_below_one_is_refused_even_where_it_divides(head_dim):
-    with pytest.raises(InputError, match=rf"unet\.attention_head_dim: {head_dim} does not divide"):
+    with pytest.raises(InputError, match=rf"unet\.attention_head_dim: {head_dim} must lie between 1 and"):
         make((8, 12), attention_levels=(0,), attention_head_dim=head_dim)
 
 

@@ -47,11 +47,13 @@ class Elsewhere:
 
 
 @contextmanager
-def no_progress(*arguments: object) -> Iterator[Callable[..., None]]:
+def no_progress(*arguments: object, lower: str | None = None) -> Iterator[Callable[..., None]]:
     yield lambda *done: None
 
 
-def follow(name: str, steps: int, reports: Iterable[Any], on_report: Callable[[Any], object] = id) -> list[Any]:
+def follow(
+    name: str, steps: int, reports: Iterable[Any], section: str, on_report: Callable[[Any], object] = id
+) -> list[Any]:
     kept = []
     for report in reports:
         on_report(report)

@@ -3,7 +3,7 @@
 Those of a model with classes also have classes.npy, the class that was asked of each item.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,24 +11,10 @@ from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json, require_unchanged
-from ngldm.io.images import create_array, open_array, require_finite, require_images
-from ngldm.io.items import Items, are_points, as_images, as_points, noun, open_items
+from ngldm.io.images import open_array, require_finite, require_images
+from ngldm.io.items import CLASSES, Items, are_points, as_images, as_points, noun, open_items
 
 MADE_BY = "the stage `sample`"
-CLASSES = "classes.npy"
-SHOWN = 10_000  # items of which the picture for `dvc plots` is made: all these points, or the first images
-
-
-def write_items(batches: Iterator[Items], count: int, path: Path, like: Items) -> Items:
-    """Write all batches into one array (count, ...) of the type of `like`. Returns the first items."""
-    items = create_array(path, like.dtype, (count, *like.shape[1:]))
-    done = 0
-    for batch in batches:
-        items[done : done + len(batch)] = batch
-        done += len(batch)
-    items.flush()  # type: ignore[attr-defined]
-    first: Items = np.array(items[:SHOWN])
-    return first
 
 
 def load_samples(path: Path) -> tuple[Items, Items]:

@@ -12,7 +12,7 @@ from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.limits import MAX_BATCH
 from ngldm.pipeline.terminal import Device, progress
-from ngldm.scoring.names import PRETRAINED
+from ngldm.scoring.features.names import PRETRAINED
 
 Source = Annotated[
     Path,
@@ -50,8 +50,8 @@ def fid(
     """
     target = resolve_device(device)
     be_deterministic()
-    from ngldm.scoring.asked.extrapolation import distance_at_infinity
     from ngldm.scoring.distance.frechet import Moments, frechet_distance
+    from ngldm.scoring.evaluation.asked.extrapolation import distance_at_infinity
     from ngldm.scoring.evaluation.kid import kid
 
     for source in (first, second):
@@ -104,7 +104,7 @@ def _require_line(second: Path, opened: "Opened", dim: int) -> None:
     Raises:
         InputError: there are too few, or only their statistics are known.
     """
-    from ngldm.scoring.asked.extrapolation import smallest_set
+    from ngldm.scoring.evaluation.asked.extrapolation import smallest_set
 
     if opened[0]:
         raise InputError(f"--extrapolate: {second} holds statistics; the second set must be images")

@@ -43,7 +43,7 @@ from ngldm.pipeline.config.sections import (
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
 from ngldm.sampling.names import CHAIN_SAMPLERS, MAX_SEED, adds_noise, check_coupling
-from ngldm.scoring.names import check_names
+from ngldm.scoring.features.names import check_names
 
 PARAMS_FILE = Path("params.yaml")
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]

@@ -11,7 +11,7 @@ from ngldm.pipeline.experiments.summary import FurtherSummary
 from ngldm.pipeline.report.rows import ScoreRow, std_error
 from ngldm.pipeline.report.tables.digits import Measured
 from ngldm.pipeline.report.tables.table import Row
-from ngldm.scoring.names import PER_CLASS
+from ngldm.scoring.features.names import PER_CLASS
 
 NAMED = ("noise", "sampler")
 

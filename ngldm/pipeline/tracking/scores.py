@@ -16,7 +16,7 @@ from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store, one_at_a_time
 from ngldm.scoring.distance.scorer import Scorer
 from ngldm.scoring.evaluation.scores import Scores
-from ngldm.scoring.names import PER_CLASS
+from ngldm.scoring.features.names import PER_CLASS
 
 CONTEXT_TAG = "ngldm.lowest_of"  # of a parent: fingerprint of what its lowest scores are compared with
 # What must be equal in two references if scores are compared. Measured figures are not here: last digits may vary.

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ngldm.data.reference import Reference
 from ngldm.io.errors import unknown
 from ngldm.scoring.distance.frechet import Moments
-from ngldm.scoring.names import PROTOCOLS
+from ngldm.scoring.features.names import PROTOCOLS
 
 PAPER_IMAGES = 1000  # of each side in the paper's evaluation
 INCEPTION_DIM = 2048

@@ -24,8 +24,8 @@ from ngldm.io.items import Items
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.dinov2 import DinoV2Extractor, dinov2_weights
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
+from ngldm.scoring.features.names import EXTRACTORS
 from ngldm.scoring.features.points import SCALE, PointsExtractor
-from ngldm.scoring.names import EXTRACTORS
 
 
 class Extractor(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ngldm.io.errors import unknown
 from ngldm.io.images import UInt8Array
-from ngldm.scoring.names import RESIZINGS
+from ngldm.scoring.features.names import RESIZINGS
 
 
 def check_resizing(name: str) -> str:

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ngldm.io.images import UInt8Array
+from ngldm.scoring.features.names import PER_CLASS
 from ngldm.scoring.further.coverage import by_class, coverage
 from ngldm.scoring.further.memorisation import memorised
 from ngldm.scoring.further.precision_recall import inside
 from ngldm.scoring.further.spectrum import radial_spectrum, spectrum_error
-from ngldm.scoring.names import PER_CLASS
 
 ACCURACY = "class_accuracy"
 

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 from ngldm.data.reference import load_reference
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
+from ngldm.io.files import fingerprint
 from ngldm.io.tensors import load_tensors
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
@@ -126,6 +127,7 @@ def mark(value: float) -> None:
     for file in Path("checkpoints/curve").iterdir():
         content = json.loads(file.read_text())
         content["rows"][0]["value"] = value
+        content["sha256"] = fingerprint(content["rows"])
         file.write_text(json.dumps(content))
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch_fidelity.metric_isc import isc_features_to_metric
 
-from ngldm.scoring.asked.inception_score import inception_score
+from ngldm.scoring.evaluation.asked.inception_score import inception_score
 
 
 @pytest.mark.parametrize("count", [10, 57, 400])

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.asked.inception_score import inception_score
-from ngldm.scoring.asked.scores import asked_scores, check_asked
+from ngldm.scoring.evaluation.asked.inception_score import inception_score
+from ngldm.scoring.evaluation.asked.scores import asked_scores, check_asked
 from ngldm.scoring.features.inception import InceptionExtractor
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ngldm.io.errors import InputError
+from ngldm.scoring.features.names import check_names
 from ngldm.scoring.further.images import image_score_names
 from ngldm.scoring.further.points import point_score_names
-from ngldm.scoring.names import check_names
 
 POINTS, IMAGES = point_score_names(2, 3), image_score_names(np.arange(10), head=True)
 

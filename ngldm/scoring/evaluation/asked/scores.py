@@ -5,9 +5,9 @@ from typing import Protocol
 from torch import Tensor
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.asked.extrapolation import distance_at_infinity, smallest_set
-from ngldm.scoring.asked.inception_score import SPLITS, inception_score
 from ngldm.scoring.distance.scorer import Scorer
+from ngldm.scoring.evaluation.asked.extrapolation import distance_at_infinity, smallest_set
+from ngldm.scoring.evaluation.asked.inception_score import SPLITS, inception_score
 from ngldm.scoring.features.inception import InceptionExtractor
 
 

@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 from sklearn.linear_model import LinearRegression
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.asked.extrapolation import distance_at_infinity, smallest_set
+from ngldm.scoring.evaluation.asked.extrapolation import distance_at_infinity, smallest_set
 
 
 def authors_value(features: np.ndarray, mu: np.ndarray, sigma: np.ndarray, smallest: int) -> float:
