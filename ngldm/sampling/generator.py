@@ -17,7 +17,7 @@ from ngldm.io import processes
 from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
-from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_T
+from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
@@ -240,7 +240,7 @@ class Generator:
         Raises:
             InputError: on a value that is not allowed.
         """
-        num_images = require_whole("num_images", num_images, 1, MAX_REPEATS)
+        num_images = require_whole("num_images", num_images, 1, MAX_BATCH)
         num_frames, chosen = require_whole("num_frames", num_frames, 2, MAX_T), self.options(**options)
         wanted = set(spaced_by_level(self._levels(chosen), num_frames))
         frames: list[Items] = []
