@@ -27,6 +27,12 @@ class SamplerSettings(TypedDict, total=False):
     guidance_sigma_max: float
 
 
+class RequestSettings(SamplerSettings, total=False):
+    """The options of a request to a served model. `classes` is the name or the number of one class."""
+
+    classes: str
+
+
 _KARRAS_20 = SamplerSettings(method="dpmpp_2m", num_inference_steps=20, timestep_spacing="karras")
 # The results are in docs/study.md. Each used the start noise that fits its distribution
 # (`ngldm.sampling.randomness.start_draw`). Noises that are not listed get `default`.

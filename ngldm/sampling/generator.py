@@ -27,7 +27,7 @@ from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
 from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
 from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
-from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds, require_numbers
+from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds, require_seeds
 from ngldm.sampling.stein import stein_with
 from ngldm.sampling.timesteps import Callback, Step, inference_timesteps, noise_levels, spaced_by_level
 
@@ -175,7 +175,7 @@ class Generator:
         """As `sample`, batch by batch, for more images than memory holds."""
         num_images, first = require_whole("num_images", num_images, 0, MAX_ITEMS), require_whole("first", first, 0)
         chosen, last = self.options(**options), first + num_images
-        require_numbers(seed, first, last)
+        require_seeds(seed, first, last)
         size = (
             self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1, MAX_BATCH)
         )

@@ -21,25 +21,25 @@ WORDS = 624  # of 32 bits: the twister's state
 HEADER = 24  # bytes of torch's state before the words, of which each takes 8
 
 
-def image_seeds(seed: int, first: int, last: int) -> list[ImageSeed]:
-    """The own seeds of images number `first` to `last - 1` of a set's seed.
+def require_seeds(seed: int, first: int, last: int) -> int:
+    """Check what `image_seeds` gets, without a list of all images. Returns the set's seed.
 
     Raises:
         InputError: `seed` or a number is not 0 to `MAX_SEED`.
     """
-    require_numbers(seed, first, last)
-    return [(int(seed), index) for index in range(first, last)]
-
-
-def require_numbers(seed: int, first: int, last: int) -> None:
-    """Check a set's seed, and the numbers `first` to `last - 1` of its images.
-
-    Raises:
-        InputError: one is not 0 to `MAX_SEED`.
-    """
-    require_whole("seed", seed, 0, MAX_SEED)
     if not 0 <= first <= last <= MAX_SEED + 1:
         raise InputError(f"first: images {first} to {last - 1} must have numbers between 0 and {MAX_SEED}")
+    return require_whole("seed", seed, 0, MAX_SEED)
+
+
+def image_seeds(seed: int, first: int, last: int) -> list[ImageSeed]:
+    """The own seeds of images number `first` to `last - 1` of a set's seed.
+
+    Raises:
+        InputError: as `require_seeds`.
+    """
+    seed = require_seeds(seed, first, last)
+    return [(seed, index) for index in range(first, last)]
 
 
 def _mixed(z: UInt64Array) -> UInt64Array:

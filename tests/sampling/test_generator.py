@@ -107,7 +107,7 @@ def test_sets_of_one_seed_join(generator: Generator) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"num_images": -1}, "num_images: -1 must lie between 0 and"),
+        ({"num_images": -1}, "num_images: -1 must lie between 0"),
         ({"num_images": 1, "batch_size": 0}, "batch_size: 0 must lie between 1 and 1000000"),
         ({"num_images": 1, "first": -2}, "first: -2 must be at least 0"),
         ({"num_images": 2, "first": 2**63 - 1}, "first: images 9223372036854775807 to 9223372036854775808"),

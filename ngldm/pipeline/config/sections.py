@@ -26,7 +26,7 @@ from ngldm.diffusion.names import (
 from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
-from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
+from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
 
 
@@ -230,7 +230,7 @@ class SampleParams(Section):
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
     seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
-    trajectory_images: Batch = Field(description="rows of the trajectory picture")
+    trajectory_images: Batch = Field(description="rows of the trajectory picture; of points, how many it shows")
     trajectory_frames: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
         description="columns of the trajectory picture, at evenly spaced levels of noise"
     )

@@ -16,7 +16,7 @@ from ngldm.io.tensors import to_items
 from ngldm.pipeline.tracking.care.journal import Journal
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import MODEL_TAG, Store
-from ngldm.sampling.best import SamplerSettings
+from ngldm.sampling.best import RequestSettings
 
 COUNT_TAG = "ngldm.scored_images"
 EXAMPLE = ({"n": [2], "seed": [0]}, {"method": "ddim", "num_inference_steps": 5})
@@ -28,7 +28,7 @@ def registered_name(noise: str) -> str:
 
 
 def signature(shape: tuple[int, ...]) -> Any:
-    """Signature of the served model. Inputs: n and seed. Params: all sampling options.
+    """Signature of the served model. Inputs: n and seed. Params: all sampling options, and a class.
 
     Output: n images, uint8 (n, H, W, C), or n points, float32 (n, d). A param that is not given is None, and then
     `ngldm.sampling.options.SamplingOptions.choose` sets it.
@@ -41,7 +41,7 @@ def signature(shape: tuple[int, ...]) -> Any:
 
     items = to_items(torch.empty(0, *shape))
     types = {str: DataType.string, int: DataType.long, float: DataType.double}
-    options = [ParamSpec(key, types[kind], None) for key, kind in get_type_hints(SamplerSettings).items()]
+    options = [ParamSpec(key, types[kind], None) for key, kind in get_type_hints(RequestSettings).items()]
     return ModelSignature(
         inputs=Schema([ColSpec(DataType.long, "n"), ColSpec(DataType.long, "seed")]),
         outputs=Schema([TensorSpec(items.dtype, (-1, *items.shape[1:]))]),

@@ -19,12 +19,12 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 from ngldm.io.errors import InputError, require_whole
 from ngldm.io.limits import limit
-from ngldm.sampling.best import SamplerSettings
+from ngldm.sampling.best import RequestSettings
 from ngldm.sampling.generator import load
 
 MAX_CALLS = 2_000_000  # images times steps of one request: 1000 images of 2000 steps
 MAX_IMAGES = 1000  # of one request, in all rows together; the answer is JSON, which is large
-OPTIONS = tuple(SamplerSettings.__annotations__)
+OPTIONS = tuple(RequestSettings.__annotations__)
 
 
 def refuse_unknown(record: logging.LogRecord) -> bool:

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ngldm.data.reference import load_reference
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
-from ngldm.io.files import fingerprint
+from ngldm.io.files import checksums, fingerprint
 from ngldm.io.tensors import load_tensors
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
@@ -176,9 +176,11 @@ def test_a_score_is_kept_until_something_that_decides_it_changes(
 def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     curve("cpu")
     about = json.loads((paths.REFERENCE / "reference.json").read_text())
-    (paths.REFERENCE / "reference.json").write_text(json.dumps({**about, "num_images": 1501, "train_images": 1600}))
     features = np.load(paths.REFERENCE / "features.npy")
     np.save(paths.REFERENCE / "features.npy", np.concatenate([features, features[:1]]))
+    known = checksums(paths.REFERENCE, list(about["sha256"]))
+    other = {**about, "num_images": 1501, "train_images": 1600, "sha256": known}
+    (paths.REFERENCE / "reference.json").write_text(json.dumps(other))
     curve("cpu")
     assert "curve laplace-000000010: kept result" in (said := capsys.readouterr().out)
     assert "changed since: inputs.data/reference/features.npy, inputs.data/reference/reference.json" in said

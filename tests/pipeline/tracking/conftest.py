@@ -53,7 +53,7 @@ def frames(store: Store) -> Callable[[Run], set[tuple[str, int]]]:
 def make_model() -> Callable[..., Path]:
     """Write a small model file of images 8x8 grey, and give its path."""
 
-    def make(path: Path, noise: str = "laplace") -> Path:
+    def make(path: Path, noise: str = "laplace", **more: object) -> Path:
         config = {
             "noise": {"name": noise, "params": {}},
             "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
@@ -62,6 +62,7 @@ def make_model() -> Callable[..., Path]:
             "autoencoder": {"kind": "identity"},
             "image_shape": (1, 8, 8),
             "dataset": "digits",
+            **more,
         }
         Model.build(config, build_autoencoder({"kind": "identity"}, (1, 8, 8))).save(path)
         return path

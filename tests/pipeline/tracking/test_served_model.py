@@ -35,6 +35,18 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path,
     np.testing.assert_array_equal(images, expected)
 
 
+def test_a_model_with_classes_can_be_asked_for_one(store, params, tmp_path, make_model):
+    classes = {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1}
+    model = make_model(tmp_path / "model.safetensors", classes=classes)
+    identity = log_model(store, create_run(store, params, "laplace", {}), model, "animals", (1, 8, 8))
+    served = mlflow.pyfunc.load_model(f"models:/{identity}").unwrap_python_model()
+    asked = []
+    served.generator.sample = lambda n, seed, **options: asked.append(options) or np.zeros((n, 8, 8, 1), np.uint8)
+    served.predict(None, {"n": [2], "seed": [0]}, {"classes": "dog", "guidance_scale": 2.0})
+    assert asked[0]["classes"] == "dog"
+    assert asked[0]["guidance_scale"] == 2.0
+
+
 def test_best_is_served_over_http(store, params, tmp_path, make_model):
     """`mlflow models serve` as the README types it: a request in JSON, images in the answer."""
     model = make_model(tmp_path / "model.safetensors", "uniform")

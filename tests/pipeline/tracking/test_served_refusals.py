@@ -46,6 +46,7 @@ def served(made, store, params, make_model, folder):
         ({"method": "ddim", "num_inference_steps": 4, "eta": "much"}, ["eta", "much"]),
         ({"timestep_spacing": "cubic"}, ["timestep_spacing", "cubic", "karras"]),
         ({"start_noise": "pink"}, ["start_noise", "pink", "gaussian"]),
+        ({"classes": "cat"}, ["classes", "the model has no classes"]),
     ],
 )
 def test_params_are_met_or_refused_by_name(served, options, words):
@@ -100,7 +101,7 @@ def test_every_option_reaches_the_sampler(served, options):
 def test_the_signature_names_every_option_of_every_sampler(served):
     """As `ngldm generate` and params.yaml have them."""
     all_options = {*COMMON_OPTIONS, *(option for own in SAMPLER_OPTIONS.values() for option in own)}
-    assert {spec.name for spec in served[0].metadata.get_params_schema()} == all_options
+    assert {spec.name for spec in served[0].metadata.get_params_schema()} == all_options | {"classes"}
 
 
 def test_a_model_of_others_in_the_same_process_keeps_mlflow_s_way(served, tmp_path):
