@@ -26,7 +26,7 @@ from ngldm.diffusion.names import (
 from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
-from ngldm.scoring.names import EXTRACTORS, PROTOCOLS, RESIZINGS
+from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
 
 
