@@ -41,6 +41,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ngldm.io import processes
+from ngldm.io.disk import storage_fault
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, fingerprint, newest_first, sync, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
@@ -128,7 +129,8 @@ class Checkpointer:
             if not lock.is_locked:
                 on_wait(_holder(lock))
                 lock.acquire()
-            Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            with suppress(PermissionError):  # Windows lets nobody write a locked file
+                Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         except OSError as error:
             raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
         try:
@@ -188,8 +190,9 @@ class Checkpointer:
         return self.folder / f"{name}.safetensors"
 
     def _others(self) -> list[Path]:
-        """What others keep in folders of the folder, as snapshots."""
-        return [path for path in sorted(self.folder.glob("*/*")) if not path.name.startswith(".")]
+        """The files that others keep in folders of the folder, as snapshots."""
+        files = (path for path in sorted(self.folder.glob("*/**/*")) if path.is_file())
+        return [path for path in files if not path.name.startswith(".")]
 
     def _files(self) -> dict[str, int]:
         """The checksums of what others keep."""
@@ -261,6 +264,8 @@ class Checkpointer:
                 found = tensors, state
                 break
             except InputError as error:
+                if error.__cause__ and (fault := storage_fault(error.__cause__, path)):
+                    raise fault from error  # it may be whole: as without permission, or with too many open files
                 reason = str(error).removeprefix(f"{path}: ")
                 aside = path.with_name(f"{name}.damaged.safetensors")
                 path.replace(aside)
