@@ -65,6 +65,7 @@ def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1"),
         ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1"),
+        ("100000", "cpu", "NGLDM_PROCESSES: '100000' must be a whole number, at least 1 and at most "),
         ("2", "cuda:1", "NGLDM_PROCESSES: 2, but the device 'cuda:1' is a single one; use auto, cuda or cpu"),
         ("3", "auto", "NGLDM_PROCESSES: 3, but this machine shows 2 GPUs; each process needs its own"),
     ],

@@ -46,7 +46,8 @@ def training_bytes(weights: int, model: int, train: TrainParams) -> int:
         weights: numbers that the training changes.
         model: bytes of a model file.
     """
-    return CHECKPOINTS * STATES * FLOAT32 * weights + _kept(model, train) + _snapshots(model, train)
+    states = STATES + (len(train.ema.sigma_rel) if train.ema else 0)
+    return CHECKPOINTS * states * FLOAT32 * weights + _kept(model, train) + _snapshots(model, train)
 
 
 def _kept(model: int, train: TrainParams) -> int:
@@ -55,13 +56,15 @@ def _kept(model: int, train: TrainParams) -> int:
 
 
 def _snapshots(model: int, train: TrainParams) -> int:
-    return model * (train.max_steps // train.snapshot_every if train.snapshot_every else 0)
+    models = train.max_steps // train.snapshot_every if train.snapshot_every else 0
+    averages = train.ema.snapshots * len(train.ema.sigma_rel) if train.ema else 0
+    return model * (models + averages)
 
 
 def run_bytes(params: Params, sizes: Sizes) -> int:
     """Bytes that a run writes after the stage `download`: latents, all trainings, all samples."""
     trainings = len(params.training_labels)
-    latents = COPIES * FLOAT32 * sizes.items * sizes.latent
+    latents = COPIES * FLOAT32 * sizes.items * sizes.latent * (2 if params.latents.flips else 1)
     trajectory = params.sample.trajectory_images * params.sample.trajectory_frames
     samples = COPIES * sizes.item * (params.sample.num_images + trajectory) * len(params.samplers)
     one = training_bytes(sizes.weights, sizes.model, params.train)

@@ -9,6 +9,7 @@ import pytest
 from ngldm.io import disk
 from ngldm.pipeline.cli.health.disk import needed
 from ngldm.pipeline.config.params import load_params, parse_params
+from ngldm.pipeline.config.sections import EMAParams
 from ngldm.pipeline.config.space import readable, training_bytes, warn_of_space
 
 
@@ -30,6 +31,13 @@ def test_a_training_counts_checkpoints_snapshots_and_copies(content: dict[str, A
     assert training_bytes(1000, 100, train.model_copy(update=steps)) == 64_000 + 300
     steps["snapshot_every"] = 2 * train.log_every
     assert training_bytes(1000, 100, train.model_copy(update=steps)) == 64_000 + 300 + 5 * 3 * 100
+
+
+def test_a_training_counts_its_further_averages(content: dict[str, Any]) -> None:
+    """Two more of 4 kB in each of four checkpoints, and 20 snapshots of each, in three places."""
+    train = parse_params(content).train.model_copy(update={"snapshot_every": 0})
+    further = train.model_copy(update={"ema": EMAParams(sigma_rel=[0.05, 0.1], snapshots=20)})
+    assert training_bytes(1000, 100, further) - training_bytes(1000, 100, train) == 4 * 2 * 4000 + 20 * 2 * 3 * 100
 
 
 def test_a_training_that_will_not_fit_is_announced(
