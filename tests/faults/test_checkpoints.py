@@ -169,7 +169,7 @@ def test_a_checkpoint_that_cannot_be_read_now_stays_as_it_is(
 
     with monkeypatch.context() as patch:
         patch.setattr(tensors_module, "safe_open", refuse)
-        with pytest.raises(StorageError, match="last.safetensors"):
+        with pytest.raises(StorageError, match=r"last\.safetensors"):
             training.run()
     assert_same(training.run(), undisturbed)
     assert training.steps == CONFIG.max_steps - 15
