@@ -44,8 +44,11 @@ def known_to_live(run: Run) -> Iterator[None]:
 def end_dead_runs(store: Store) -> None:
     """End, as KILLED, the runs that a killed process of this repository has left RUNNING.
 
-    A run that is not in this store stays for the next training that uses its store.
+    A run that is not in this store stays for the next training that uses its store. So do all while it is away: a
+    journal cannot know which runs are in it.
     """
+    if not store.answers:
+        return
     for file in sorted(_folder().glob(f"{PREFIX}*.lock")):
         with suppress(Timeout, OSError), FileLock(file, timeout=0):
             run_id = file.stem.removeprefix(PREFIX)
