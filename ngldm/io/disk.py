@@ -138,7 +138,11 @@ def storing(path: Path, temporary: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        fault = storage_fault(error, path, _size(temporary))
+        other = getattr(error, "filename", None)
+        if other and temporary not in (Path(other), *Path(other).parents):
+            fault = storage_fault(error)  # of a file that the block reads, or writes elsewhere
+        else:
+            fault = storage_fault(error, path, _size(temporary))
         if fault is None:
             raise
         raise StorageError(str(fault).replace(str(temporary), str(path))) from error

@@ -6,6 +6,7 @@ Here belongs what any file needs. Images have `images.py`, tensors `tensors.py`,
 """
 
 import csv
+import errno
 import hashlib
 import json
 import math
@@ -61,9 +62,12 @@ def sync(path: Path) -> None:
     """Wait until the disk has a file's bytes, or the names of a folder's files."""
     if path.is_dir() and os.name == "nt":
         return  # Windows cannot, and writes names in order
-    number = os.open(path, os.O_RDONLY)
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs no file that is only read
     try:
         os.fsync(number)
+    except OSError as error:
+        if not path.is_dir() or error.errno != errno.EINVAL:  # some network file systems sync no folders
+            raise
     finally:
         os.close(number)
 

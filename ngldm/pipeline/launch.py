@@ -36,6 +36,7 @@ from ngldm.pipeline.closure import code_hash
 from ngldm.pipeline.signals import LAUNCHER, Stopped, say_stopped
 
 HIGHEST_PORT = 65535
+MANY = 64  # processes that any machine may start; more only where it has as many cores
 SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
 
 
@@ -82,7 +83,7 @@ def wanted_processes(device: str) -> int:
     import torch
 
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
-    count = _number("NGLDM_PROCESSES", max(1, gpus), 1)
+    count = _number("NGLDM_PROCESSES", max(1, gpus), 1, max(MANY, os.cpu_count() or 1))
     if count > 1 and device not in ("auto", "cuda", "cpu"):
         raise InputError(f"NGLDM_PROCESSES: {count}, but the device {device!r} is a single one; use auto, cuda or cpu")
     if gpus and count > gpus:

@@ -1,6 +1,7 @@
 """Damaged checkpoints: each is set aside, and the training ends as if nothing had happened."""
 
 import copy
+import errno
 import json
 import os
 import shutil
@@ -12,11 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ngldm.io import tensors as tensors_module
+from ngldm.io.disk import StorageError
 from ngldm.io.tensors import load_tensors, save_tensors
 from ngldm.training.checkpoint import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
+from ngldm.training.tracks import Tracks
 
 CONFIG = FitConfig(max_steps=20, batch_size=4, warmup_steps=2, log_every=2, eval_every=4)
 EVERY = 5
@@ -45,7 +49,8 @@ class Training:
         """The averaged weights, and the best ones under names that begin with `best`."""
         torch.manual_seed(self.seed)
         net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3))
-        ema, checkpointer = EMA(net, 0.9), self.checkpointer()
+        checkpointer = self.checkpointer()
+        ema = EMA(net, 0.9, Tracks(net, [0.1], [6, 12, 18], checkpointer.folder / "snapshots" / "ema"))
         self.steps = 0
 
         def loss(network: nn.Module, batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -151,6 +156,25 @@ def test_a_damaged_checkpoint_costs_an_interval_and_no_result(
         assert line.endswith("and was set aside as last.damaged.safetensors; goes on from step 10")
 
 
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_read_now_stays_as_it_is(
+    tmp_path: Path, undisturbed: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    training = Training(tmp_path)
+    with pytest.raises(Killed):
+        training.run(dies_at=17)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(number, "?")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tensors_module, "safe_open", refuse)
+        with pytest.raises(StorageError, match=r"last\.safetensors"):
+            training.run()
+    assert_same(training.run(), undisturbed)
+    assert training.steps == CONFIG.max_steps - 15
+
+
 @pytest.mark.parametrize("damage", ["empty", "NaN weights"])
 def test_if_both_are_damaged_the_training_starts_anew(
     tmp_path: Path, undisturbed: dict[str, Tensor], damage: str
@@ -179,7 +203,8 @@ def test_weights_that_the_training_itself_made_nan_are_not_resumed(
     net(DATA).sum().backward()
     optimizer.step()
     nn.init.constant_(net[0].weight, torch.nan)
-    training.checkpointer().save("last", {"model": net, "ema": copy.deepcopy(net)}, optimizer, {**state, "step": 15})
+    parts = {name: copy.deepcopy(net) for name in ("ema", "ema_0.1")}
+    training.checkpointer().save("last", {"model": net, **parts}, optimizer, {**state, "step": 15})
     assert_same(training.run(), undisturbed)
     assert "NaN or infinite numbers in model.0.weight" in training.lines[0]
 
@@ -219,8 +244,8 @@ def test_a_damaged_snapshot_is_made_again(
     DAMAGES[damage](training.folder / "snapshots" / f"{step}.safetensors")
     assert_same(training.run(), undisturbed)
     assert training.steps == CONFIG.max_steps - (10 if step == 12 else 0)
-    for kept in (4, 8, 12, 16, 20):
-        name = f"snapshots/{kept}.safetensors"
+    names = [f"snapshots/{kept}.safetensors" for kept in (4, 8, 12, 16, 20)]
+    for name in (*names, *(f"snapshots/ema/{kept:09d}.safetensors" for kept in (6, 12, 18))):
         assert (training.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 

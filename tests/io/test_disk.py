@@ -53,6 +53,14 @@ def test_the_inner_fault_is_named_by_the_name_that_stays(tmp_path: Path) -> None
         raise StorageError(f"{tmp_path}/.o.tmp/a.npy: the disk is full")
 
 
+def test_a_fault_of_another_file_names_that_file(tmp_path: Path) -> None:
+    with (
+        pytest.raises(StorageError, match=r"model\.safetensors: you have no permission"),
+        storing(tmp_path / "out", tmp_path / ".o.tmp"),
+    ):
+        raise PermissionError(errno.EACCES, "?", str(tmp_path / "model.safetensors"))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="how files are kept on the disk")
 @pytest.mark.parametrize("fallocate", ["there", "refused", "missing"])
 def test_the_space_of_an_array_is_on_the_disk(fallocate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,14 +63,16 @@ def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "device", "message"),
     [
-        ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1"),
-        ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1"),
+        ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1 and at most 64"),
+        ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1 and at most 64"),
+        ("100000", "cpu", "NGLDM_PROCESSES: '100000' must be a whole number, at least 1 and at most 64"),
         ("2", "cuda:1", "NGLDM_PROCESSES: 2, but the device 'cuda:1' is a single one; use auto, cuda or cpu"),
         ("3", "auto", "NGLDM_PROCESSES: 3, but this machine shows 2 GPUs; each process needs its own"),
     ],
 )
 def test_a_wrong_number_is_refused(monkeypatch: pytest.MonkeyPatch, text: str, device: str, message: str) -> None:
     monkeypatch.setenv("NGLDM_PROCESSES", text)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(InputError) as refused:
         wanted_processes(device)

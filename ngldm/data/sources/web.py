@@ -81,7 +81,8 @@ class _Redirects(HTTPRedirectHandler):
         require_address(self.key, newurl, self.checked)
         if req.full_url.startswith("https:") and not newurl.startswith("https:"):
             raise InputError(f"{self.key}: {shown_address(req.full_url)} leads from https to {shown_address(newurl)}")
-        if urlsplit(newurl).hostname != urlsplit(req.full_url).hostname:
+        new, old = urlsplit(newurl), urlsplit(req.full_url)
+        if (new.hostname, new.port) != (old.hostname, old.port):
             self.say(f"note: {shown_address(req.full_url)} leads to another host: {shown_address(newurl)}")
             req.remove_header("Authorization")
         return super().redirect_request(req, fp, code, msg, headers, newurl)

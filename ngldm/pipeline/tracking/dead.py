@@ -29,22 +29,28 @@ def known_to_live(run: Run) -> Iterator[None]:
     if run.id is None:
         yield
         return
-    _folder().mkdir(parents=True, exist_ok=True)
     lock = FileLock(_folder() / f"{PREFIX}{run.id}.lock")
-    with lock:
-        try:
-            yield
-        finally:
+    with suppress(OSError):  # where no file can be locked, the training goes on without it
+        _folder().mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
             Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def end_dead_runs(store: Store) -> None:
     """End, as KILLED, the runs that a killed process of this repository has left RUNNING.
 
-    A run that is not in this store stays for the next training that uses its store.
+    A run that is not in this store stays for the next training that uses its store. So do all while it is away: a
+    journal cannot know which runs are in it.
     """
+    if not store.answers:
+        return
     for file in sorted(_folder().glob(f"{PREFIX}*.lock")):
-        with suppress(Timeout), FileLock(file, timeout=0):
+        with suppress(Timeout, OSError), FileLock(file, timeout=0):
             run_id = file.stem.removeprefix(PREFIX)
             if store.ask(partial(_end, store, run_id)):
                 file.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import ssl
 import urllib.error
 import urllib.request
 from contextlib import closing
@@ -62,6 +63,8 @@ def _server_trouble(uri: str, seconds: float) -> str | None:
         return None  # it answers; what it wants, as a password, MLflow knows
     except (OSError, ValueError) as error:
         why = getattr(error, "reason", error)
+        if isinstance(why, ssl.SSLError):
+            return None  # it answers; MLflow may know its certificate (MLFLOW_TRACKING_SERVER_CERT_PATH)
         said = f"did not answer within {seconds:g} s" if isinstance(why, TimeoutError) else f"cannot be reached ({why})"
         return f"the server {shown(uri)} {said}; start it, or unset MLFLOW_TRACKING_URI"
     return None
