@@ -177,13 +177,18 @@ def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFix
     curve("cpu")
     about = json.loads((paths.REFERENCE / "reference.json").read_text())
     features = np.load(paths.REFERENCE / "features.npy")
-    np.save(paths.REFERENCE / "features.npy", np.concatenate([features, features[:1]]))
+    features = np.concatenate([features, features[:1]])
+    np.save(paths.REFERENCE / "features.npy", features)
+    moments = {"mu": features.mean(0, np.float64), "sigma": np.cov(features.astype(np.float64), rowvar=False)}
+    np.savez(paths.REFERENCE / "statistics.npz", **moments)
     known = checksums(paths.REFERENCE, list(about["sha256"]))
     other = {**about, "num_images": 1501, "train_images": 1600, "sha256": known}
     (paths.REFERENCE / "reference.json").write_text(json.dumps(other))
     curve("cpu")
     assert "curve laplace-000000010: kept result" in (said := capsys.readouterr().out)
-    assert "changed since: inputs.data/reference/features.npy, inputs.data/reference/reference.json" in said
+    reason = said.partition("changed since: ")[2].partition("\n")[0]
+    changed = {"features.npy", "statistics.npz", "reference.json"}
+    assert set(reason.split(", ")) == {f"inputs.data/reference/{name}" for name in changed}
     assert float(read()[0]["epoch"]) == 10 * 32 / 1600
 
 

@@ -98,12 +98,13 @@ def newest_sweep(runs: Sequence[Any], everything: Sequence[Any]) -> list[Any]:
 
 
 def pick(found: Sequence[Any], name: str, experiment: str) -> Any:
-    """The run with that id, with an id that begins so, or with that name (the newest).
+    """The run with that id, with that name (the newest), of that noise (the newest), or with an id that begins so.
 
     Raises:
         InputError: there is none, or several ids begin so.
     """
     named = [run for run in found if name in (run.info.run_name, run.info.run_id)]
+    named += [run for run in found if setting(run, "noise") == name]
     if named:
         return named[0]
     fits = [run for run in found if run.info.run_id.startswith(name)] if name else []

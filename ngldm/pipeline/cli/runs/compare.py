@@ -27,7 +27,7 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Ids, first letters of ids, or names (the newest of that name).",
+            help="Ids, first letters of ids, names or noises (the newest of that name or noise).",
             show_default="all of the newest sweep",
         ),
     ] = None,

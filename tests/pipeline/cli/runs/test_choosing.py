@@ -1,6 +1,6 @@
 """Which runs belong together, by the tags of MLflow."""
 
-from ngldm.pipeline.cli.runs.choosing import best_first, newest_sweep, of_sweep, where
+from ngldm.pipeline.cli.runs.choosing import best_first, newest_sweep, of_sweep, pick, where
 from ngldm.pipeline.cli.runs.reading import is_scored, read_runs
 
 
@@ -38,3 +38,12 @@ def test_text_is_compared_as_text(there):
 def test_reverse_keeps_runs_without_the_metric_last(there):
     known = read_runs("ngldm")
     assert names(best_first(known, "recall.auto", reverse=True))[:2] == ["laplace", "laplace lr=0.0005"]
+
+
+def test_a_run_is_picked_by_its_name_before_its_noise(there):
+    runs = [run for run in read_runs("ngldm") if run.data.params]
+    assert (
+        pick(runs, "gumbel", "ngldm").info.run_name == "gumbel lr=2e-4"
+    )  # no run has this name, so the noise's newest
+    newest = next(run for run in runs if run.info.run_name == "laplace")
+    assert pick(runs, "laplace", "ngldm").info.run_id == newest.info.run_id
