@@ -185,7 +185,8 @@ def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFix
     other = {**about, "num_images": 1501, "train_images": 1600, "sha256": known}
     (paths.REFERENCE / "reference.json").write_text(json.dumps(other))
     curve("cpu")
-    assert "curve laplace-000000010: kept result" in (said := capsys.readouterr().out)
+    said = capsys.readouterr().out
+    assert "curve laplace-000000010: kept result" in said
     reason = said.partition("changed since: ")[2].partition("\n")[0]
     changed = {"features.npy", "statistics.npz", "reference.json"}
     assert set(reason.split(", ")) == {f"inputs.data/reference/{name}" for name in changed}
