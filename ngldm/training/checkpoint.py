@@ -41,6 +41,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ngldm.io import processes
+from ngldm.io.disk import storage_fault
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, fingerprint, newest_first, sync, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
@@ -128,7 +129,8 @@ class Checkpointer:
             if not lock.is_locked:
                 on_wait(_holder(lock))
                 lock.acquire()
-            Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+            with suppress(PermissionError):  # Windows lets nobody write a locked file
+                Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         except OSError as error:
             raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
         try:
@@ -262,6 +264,8 @@ class Checkpointer:
                 found = tensors, state
                 break
             except InputError as error:
+                if error.__cause__ and (fault := storage_fault(error.__cause__, path)):
+                    raise fault from error  # it may be whole: as without permission, or with too many open files
                 reason = str(error).removeprefix(f"{path}: ")
                 aside = path.with_name(f"{name}.damaged.safetensors")
                 path.replace(aside)
