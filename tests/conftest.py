@@ -355,3 +355,26 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert done.returncode == 0, done.stdout + done.stderr
             (shared / "smoke.log").write_text(done.stdout)
     return folder
+
+
+@pytest.fixture
+def write_model() -> Callable[..., Path]:
+    """Write a small model file of images 8x8 grey, and give its path."""
+    from ngldm.model import Model
+    from ngldm.networks.autoencoders.build import build_autoencoder
+
+    def make(path: Path, noise: str = "laplace", **more: object) -> Path:
+        config = {
+            "noise": {"name": noise, "params": {}},
+            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
+            "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
+            "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
+            "autoencoder": {"kind": "identity"},
+            "image_shape": (1, 8, 8),
+            "dataset": "digits",
+            **more,
+        }
+        Model.build(config, build_autoencoder({"kind": "identity"}, (1, 8, 8))).save(path)
+        return path
+
+    return make

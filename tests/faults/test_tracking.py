@@ -12,8 +12,6 @@ import mlflow
 import numpy as np
 import pytest
 
-from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.config.params import Params, parse_params
 from ngldm.pipeline.tracking.comparison import run_of_model, training_run
 from ngldm.pipeline.tracking.models import log_model, update_best
@@ -65,20 +63,6 @@ def a_store(here: Path, made: Path) -> Path:
         database.execute("UPDATE experiments SET artifact_location = ?", ((here / "mlartifacts" / "ngldm").as_uri(),))
     mlflow.set_tracking_uri(None)
     return here / "mlflow.db"
-
-
-def a_model(path: Path) -> Path:
-    config = {
-        "noise": {"name": "laplace", "params": {}},
-        "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
-        "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
-        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-        "autoencoder": {"kind": "identity"},
-        "image_shape": (1, 8, 8),
-        "dataset": "digits",
-    }
-    Model.build(config, build_autoencoder({"kind": "identity"}, (1, 8, 8))).save(path)
-    return path
 
 
 def a_training(params: Params, model: Path | None = None) -> None:
@@ -227,10 +211,15 @@ def test_a_store_that_fails_in_the_middle_loses_nothing(
 
 
 def test_sync_sends_what_is_kept(
-    ngldm: Ngldm, here: Path, a_store: Path, params: Params, capsys: pytest.CaptureFixture[str]
+    ngldm: Ngldm,
+    here: Path,
+    a_store: Path,
+    params: Params,
+    write_model: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Also a model, which is registered with its alias then; and it says what it could not send."""
-    model, aside = a_model(here / "model.safetensors"), here / "aside"
+    model, aside = write_model(here / "model.safetensors"), here / "aside"
     a_store.rename(aside)
     a_store.mkdir()
     a_training(params, model)

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 
-from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.config.params import Params, parse_params
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.store import Store
@@ -47,24 +45,3 @@ def frames(store: Store) -> Callable[[Run], set[tuple[str, int]]]:
         return {(key, int(step)) for key, _, step, *_ in parts}
 
     return found
-
-
-@pytest.fixture
-def make_model() -> Callable[..., Path]:
-    """Write a small model file of images 8x8 grey, and give its path."""
-
-    def make(path: Path, noise: str = "laplace", **more: object) -> Path:
-        config = {
-            "noise": {"name": noise, "params": {}},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
-            "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
-            "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-            "autoencoder": {"kind": "identity"},
-            "image_shape": (1, 8, 8),
-            "dataset": "digits",
-            **more,
-        }
-        Model.build(config, build_autoencoder({"kind": "identity"}, (1, 8, 8))).save(path)
-        return path
-
-    return make

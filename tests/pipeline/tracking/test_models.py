@@ -14,10 +14,10 @@ from ngldm.pipeline.tracking.comparison import (
 from ngldm.pipeline.tracking.models import REQUIREMENTS, ensure_logged, log_model, logged_model, update_best
 
 
-def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp_path, capsys, make_model):
+def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp_path, capsys, write_model):
     versions = {}
     for name, noise in (("a", "uniform"), ("b", "gumbel")):
-        model = make_model(tmp_path / f"{name}.safetensors", noise)
+        model = write_model(tmp_path / f"{name}.safetensors", noise)
         log_model(store, create_run(store, params, noise, {}), model, "test", (1, 8, 8))
         versions[name] = (sha256_file(model), str(len(versions) + 1))
 
@@ -37,9 +37,9 @@ def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp
     assert best_after("a", 0.1, {"num_images": 10}) == "2"
 
 
-def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_path, make_model):
+def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_path, write_model):
     """`dvc pull` restores the file; a fresh store has never seen it."""
-    model = make_model(tmp_path / "model.safetensors", "uniform")
+    model = write_model(tmp_path / "model.safetensors", "uniform")
     sha = sha256_file(model)
     run = run_of_model(store, params, "uniform", sha, "auto")
     assert ensure_logged(store, run, model, "another-file", "uniform", (1, 8, 8)) is None
@@ -50,8 +50,8 @@ def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_
     assert len(store.client.search_model_versions("name = 'ngldm-uniform'")) == 1
 
 
-def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path, make_model):
-    model = make_model(tmp_path / "model.safetensors", "exponential")
+def test_metrics_are_linked_to_the_logged_model(store, params, tmp_path, write_model):
+    model = write_model(tmp_path / "model.safetensors", "exponential")
     run = create_run(store, params, "exponential", {})
     model_id = log_model(store, run, model, "exponential", (1, 8, 8))
     assert logged_model(store, sha256_file(model)) == model_id

@@ -11,8 +11,8 @@ from ngldm.pipeline.tracking.previews import preview, reporter
 from ngldm.training.ema import EMA
 
 
-def test_previews_leave_the_training_as_it_was(tmp_path, make_model):
-    bundle = load_model(make_model(tmp_path / "model.safetensors"))
+def test_previews_leave_the_training_as_it_was(tmp_path, write_model):
+    bundle = load_model(write_model(tmp_path / "model.safetensors"))
     ema = EMA(bundle.network, 0.9)
     before = torch.get_rng_state()
     first, second = (preview(bundle, ema, "cpu") for _ in range(2))
@@ -23,9 +23,9 @@ def test_previews_leave_the_training_as_it_was(tmp_path, make_model):
 
 
 def test_training_logs_pictures_at_its_evaluations_until_one_fails(
-    store, params, tmp_path, monkeypatch, capsys, make_model, report, frames
+    store, params, tmp_path, monkeypatch, capsys, write_model, report, frames
 ):
-    bundle = load_model(make_model(tmp_path / "model.safetensors"))
+    bundle = load_model(write_model(tmp_path / "model.safetensors"))
     ema, run = EMA(bundle.network, 0.9), create_run(store, params, "laplace", {})
     tell = reporter(run, bundle, ema, "cpu")
     for step, heldout in ((10, None), (20, 0.5), (30, 0.4)):

@@ -49,8 +49,8 @@ def score(distance: float) -> Scores:
     return Scores("fd_classifier", distance, 0.5, 0.01, 0.002, 0.75, 0.25)
 
 
-def test_scores_and_pictures_are_at_the_run_that_trained_the_model(store, params, scorer, make_model, frames):
-    model = make_model(workspace.model(NOISE), NOISE)
+def test_scores_and_pictures_are_at_the_run_that_trained_the_model(store, params, scorer, write_model, frames):
+    model = write_model(workspace.model(NOISE), NOISE)
     sha = sha256_file(model)
     trained = create_run(store, params, NOISE, {MODEL_TAG: sha})
     model_id = log_model(store, trained, model, NOISE, (1, 8, 8))

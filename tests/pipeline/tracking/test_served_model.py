@@ -19,8 +19,8 @@ from ngldm.pipeline.tracking.models import log_model, update_best
 from ngldm.sampling.generator import load
 
 
-def test_the_registered_model_generates_the_same_images(store, params, tmp_path, make_model):
-    model = make_model(tmp_path / "model.safetensors")
+def test_the_registered_model_generates_the_same_images(store, params, tmp_path, write_model):
+    model = write_model(tmp_path / "model.safetensors")
     run = create_run(store, params, "laplace", {})
     log_model(store, run, model, "laplace", (1, 8, 8))
     update_best(store, "laplace", sha256_file(model), 1.0, {"n": 1})
@@ -35,9 +35,9 @@ def test_the_registered_model_generates_the_same_images(store, params, tmp_path,
     np.testing.assert_array_equal(images, expected)
 
 
-def test_a_model_with_classes_can_be_asked_for_one(store, params, tmp_path, make_model):
+def test_a_model_with_classes_can_be_asked_for_one(store, params, tmp_path, write_model):
     classes = {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1}
-    model = make_model(tmp_path / "model.safetensors", classes=classes)
+    model = write_model(tmp_path / "model.safetensors", classes=classes)
     identity = log_model(store, create_run(store, params, "laplace", {}), model, "animals", (1, 8, 8))
     served = mlflow.pyfunc.load_model(f"models:/{identity}").unwrap_python_model()
     asked = []
@@ -47,9 +47,9 @@ def test_a_model_with_classes_can_be_asked_for_one(store, params, tmp_path, make
     assert asked[0]["guidance_scale"] == 2.0
 
 
-def test_best_is_served_over_http(store, params, tmp_path, make_model):
+def test_best_is_served_over_http(store, params, tmp_path, write_model):
     """`mlflow models serve` as the README types it: a request in JSON, images in the answer."""
-    model = make_model(tmp_path / "model.safetensors", "uniform")
+    model = write_model(tmp_path / "model.safetensors", "uniform")
     log_model(store, create_run(store, params, "uniform", {}), model, "served", (1, 8, 8))
     update_best(store, "served", sha256_file(model), 1.0, {"num_images": 1})
     with socket.socket() as free:

@@ -22,10 +22,10 @@ def made():
 
 
 @pytest.fixture
-def served(made, store, params, make_model, folder):
+def served(made, store, params, write_model, folder):
     """The loaded model and its file: logged once for the module."""
     if not made:
-        file = make_model(folder / "refusals.safetensors")
+        file = write_model(folder / "refusals.safetensors")
         identity = log_model(store, create_run(store, params, "laplace", {}), file, "refusals", (1, 8, 8))
         made.update(model=mlflow.pyfunc.load_model(f"models:/{identity}"), file=file)
     return made["model"], made["file"]

@@ -23,14 +23,14 @@ def test_the_store_lies_at_the_root(store, folder):
     assert experiment.artifact_location == (folder / "mlartifacts" / "ngldm").as_uri()
 
 
-def test_a_broken_store_warns_once_and_work_goes_on(params, monkeypatch, capsys, tmp_path, make_model):
+def test_a_broken_store_warns_once_and_work_goes_on(params, monkeypatch, capsys, tmp_path, write_model):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/file/mlflow.db")  # below a file, not a folder
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     store = Store("ngldm")
     with training_run(store, params, "laplace", "key") as run:
         run.metrics({"loss": 1.0})
-        log_model(store, run, make_model(tmp_path / "model.safetensors"), "laplace", (1, 8, 8))
+        log_model(store, run, write_model(tmp_path / "model.safetensors"), "laplace", (1, 8, 8))
     run_of_model(store, params, "laplace", "sha", "ddim").tags({"a": "b"})
     assert capsys.readouterr().err.count("warning: MLflow failed") == 1
 
