@@ -50,8 +50,8 @@ from ngldm.training.whole import (
     OPTIMIZER,
     checksum,
     file_checksum,
+    require_checksum,
     require_fitting,
-    require_unchanged,
     state_of,
 )
 
@@ -281,7 +281,7 @@ class Checkpointer:
             InputError: something is damaged or missing, or of another training.
         """
         tensors, state = load_tensors(self._file(name))
-        require_unchanged(tensors, state)
+        require_checksum(tensors, state)
         if state["made_from"] != self.made_from:
             raise InputError("of another training")
         if name == "best":

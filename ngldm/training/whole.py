@@ -40,7 +40,7 @@ def file_checksum(path: Path) -> int:
     return found
 
 
-def require_unchanged(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
+def require_checksum(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> None:
     """Check that the content is what was saved.
 
     Raises:
