@@ -27,7 +27,7 @@ from ngldm.pipeline.config.architectures import AutoencoderParams, MLPParams, Ne
 from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.reading.faults import describe_fault
 from ngldm.pipeline.config.reading.text import read_yaml
-from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
+from ngldm.pipeline.config.samplers import SamplerOptions, require_betas, require_guided, require_right, require_steps
 from ngldm.pipeline.config.sections import (
     CurveParams,
     DiffusionParams,
@@ -42,7 +42,7 @@ from ngldm.pipeline.config.sections import (
 )
 from ngldm.pipeline.config.study import StudyParams
 from ngldm.pipeline.config.variants import Base, StudyModel, study_models
-from ngldm.sampling.names import CHAIN_SAMPLERS, MAX_SEED, adds_noise, check_coupling
+from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import check_names
 
 PARAMS_FILE = Path("params.yaml")
@@ -181,9 +181,9 @@ class Params(Section):
         if diffusion.forward == "markov":
             require_chain("diffusion.forward: 'markov'", schedule.name)
         used = {label: self.sampler_options[label] for label in {*self.samplers, self.curve.sampler}}
-        _require_chain(used, "sampler_options", schedule)
-        _require_guided(used, "sampler_options", self.network)
-        _require_right(used, "sampler_options", diffusion.coupling)
+        require_betas(used, "sampler_options", schedule)
+        require_guided(used, "sampler_options", self.network)
+        require_right(used, "sampler_options", diffusion.coupling)
         if self.network.num_classes is not None:
             check_coupling_of_classes(diffusion.coupling)
         return self
@@ -198,17 +198,17 @@ class Params(Section):
             require_bounded_velocity(diffusion.objective, schedule.name, f"{model.key}.objective")
             if diffusion.forward == "markov":
                 require_chain(f"{model.key}.forward: 'markov'", schedule.name)
-            _require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
-            _require_right(model.samplers, "study.samplers", diffusion.coupling)
-            _require_chain(model.samplers, "study.samplers", schedule)
-            _require_guided(model.samplers, "study.samplers", self.network)
+            require_steps(model.samplers, "study.samplers", schedule, f" of {model.key}")
+            require_right(model.samplers, "study.samplers", diffusion.coupling)
+            require_betas(model.samplers, "study.samplers", schedule)
+            require_guided(model.samplers, "study.samplers", self.network)
             if self.network.num_classes is not None:
                 check_coupling_of_classes(diffusion.coupling, f"{model.key}.coupling")
         return self
 
     @model_validator(mode="after")
     def _steps_within_t(self) -> "Params":
-        _require_steps(self.sampler_options, "sampler_options", self.schedule)
+        require_steps(self.sampler_options, "sampler_options", self.schedule)
         return self
 
     def study_models(self) -> list[StudyModel]:
@@ -248,57 +248,6 @@ class Params(Section):
         """`name` and `params` for `ngldm.noise.make_noise`."""
         options = dict(self.noise_options[label])
         return {"name": options.pop("distribution"), "params": options}
-
-
-def _entries(samplers: Mapping[str, SamplerOptions]) -> dict[str, SamplerOptions]:
-    """The samplers by their key, with the choices of `auto` in its place."""
-    entries: dict[str, SamplerOptions] = {}
-    for label, options in samplers.items():
-        choices = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
-        entries |= choices or {label: options}
-    return entries
-
-
-def _require_right(samplers: Mapping[str, SamplerOptions], section: str, coupling: str) -> None:
-    """Check that no sampler, and no choice of `auto`, adds noise where training pairs noise with images."""
-    for key, entry in _entries(samplers).items():
-        if entry.method != AUTO:
-            noisy = adds_noise(entry.model_dump(exclude={"choices"}))
-            check_coupling(coupling, entry.method, noisy, f"{section}.{key}.method")
-
-
-def _require_guided(samplers: Mapping[str, SamplerOptions], section: str, network: NetworkParams) -> None:
-    """Check that no sampler has guidance where the network gets no classes, or never goes without one."""
-    for key, entry in _entries(samplers).items():
-        if entry.guidance_scale is not None and network.num_classes is None:
-            raise ValueError(
-                f"{section}.{key}.guidance_scale: {entry.guidance_scale}, but the network gets no classes; set "
-                "network.num_classes to auto (-S classes=auto)"
-            )
-        if entry.guidance_scale not in (None, 1.0) and network.label_dropout == 0.0:
-            raise ValueError(
-                f"{section}.{key}.guidance_scale: {entry.guidance_scale} needs network.label_dropout above 0"
-            )
-
-
-def _require_steps(
-    samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams, whose: str = ""
-) -> None:
-    """Check that no sampler, and no choice of `auto`, has more steps than the schedule."""
-    most = schedule.num_train_timesteps
-    for key, entry in _entries(samplers).items():
-        if (entry.num_inference_steps or 0) > most:
-            raise ValueError(
-                f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
-                f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
-            )
-
-
-def _require_chain(samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams) -> None:
-    """Check that the samplers that need a variance-preserving schedule have one."""
-    for key, entry in _entries(samplers).items():
-        if entry.method in CHAIN_SAMPLERS:
-            require_chain(f"{section}.{key}.method: {entry.method!r}", schedule.name)
 
 
 def parse_params(content: Mapping[str, Any], source: str = "params.yaml") -> Params:

@@ -1,13 +1,25 @@
-"""The parameters of a sampler in params.yaml."""
+"""The parameters of a sampler in params.yaml, and what samplers need of the other sections."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from ngldm.diffusion.names import require_chain
 from ngldm.io.errors import require_name
-from ngldm.pipeline.config.sections import OneOf, Positive, Section, Timesteps
-from ngldm.sampling.names import SAMPLER_OPTIONS, SPACINGS, VARIANCES, X0_HANDLINGS, check_settings
+from ngldm.pipeline.config.architectures import NetworkParams
+from ngldm.pipeline.config.sections import OneOf, Positive, ScheduleParams, Section, Timesteps
+from ngldm.sampling.names import (
+    CHAIN_SAMPLERS,
+    SAMPLER_OPTIONS,
+    SPACINGS,
+    VARIANCES,
+    X0_HANDLINGS,
+    adds_noise,
+    check_coupling,
+    check_settings,
+)
 
 AUTO = "auto"
 
@@ -100,3 +112,54 @@ class SamplerOptions(Section):
     def settings(self) -> dict[str, Any]:
         """The settings that are set, for `ngldm.sampling.best.resolve_sampler`."""
         return self.model_dump(exclude_none=True)
+
+
+def _entries(samplers: Mapping[str, SamplerOptions]) -> dict[str, SamplerOptions]:
+    """The samplers by their key, with the choices of `auto` in its place."""
+    entries: dict[str, SamplerOptions] = {}
+    for label, options in samplers.items():
+        choices = {f"{label}.choices.{name}": choice for name, choice in (options.choices or {}).items()}
+        entries |= choices or {label: options}
+    return entries
+
+
+def require_right(samplers: Mapping[str, SamplerOptions], section: str, coupling: str) -> None:
+    """Check that no sampler, and no choice of `auto`, adds noise where training pairs noise with images."""
+    for key, entry in _entries(samplers).items():
+        if entry.method != AUTO:
+            noisy = adds_noise(entry.model_dump(exclude={"choices"}))
+            check_coupling(coupling, entry.method, noisy, f"{section}.{key}.method")
+
+
+def require_guided(samplers: Mapping[str, SamplerOptions], section: str, network: NetworkParams) -> None:
+    """Check that no sampler has guidance where the network gets no classes, or never goes without one."""
+    for key, entry in _entries(samplers).items():
+        if entry.guidance_scale is not None and network.num_classes is None:
+            raise ValueError(
+                f"{section}.{key}.guidance_scale: {entry.guidance_scale}, but the network gets no classes; set "
+                "network.num_classes to auto (-S classes=auto)"
+            )
+        if entry.guidance_scale not in (None, 1.0) and network.label_dropout == 0.0:
+            raise ValueError(
+                f"{section}.{key}.guidance_scale: {entry.guidance_scale} needs network.label_dropout above 0"
+            )
+
+
+def require_steps(
+    samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams, whose: str = ""
+) -> None:
+    """Check that no sampler, and no choice of `auto`, has more steps than the schedule."""
+    most = schedule.num_train_timesteps
+    for key, entry in _entries(samplers).items():
+        if (entry.num_inference_steps or 0) > most:
+            raise ValueError(
+                f"{section}.{key}.num_inference_steps: {entry.num_inference_steps} is above "
+                f"schedule.num_train_timesteps = {most}{whose}; use 1 to {most}"
+            )
+
+
+def require_betas(samplers: Mapping[str, SamplerOptions], section: str, schedule: ScheduleParams) -> None:
+    """Check that the samplers that need a variance-preserving schedule have one."""
+    for key, entry in _entries(samplers).items():
+        if entry.method in CHAIN_SAMPLERS:
+            require_chain(f"{section}.{key}.method: {entry.method!r}", schedule.name)
