@@ -10,7 +10,7 @@ are others to speak to.
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
@@ -136,9 +136,10 @@ def _first_line(error: Exception) -> str:
 
 
 def say(word: str) -> None:
-    """Tell the others a word, which stays; see `heard`."""
+    """Tell the others a word, which stays; see `heard`. Nobody may be left to hear it."""
     if _group.store:
-        _group.store.set(word, "1")
+        with suppress(RuntimeError):
+            _group.store.set(word, "1")
 
 
 def heard(word: str, seconds: float) -> bool:

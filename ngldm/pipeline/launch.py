@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NoReturn
 
 from ngldm.io import processes
 from ngldm.io.errors import InputError
@@ -56,7 +56,7 @@ def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
         count, nodes = wanted_processes(kwargs["device"]), _number("NGLDM_NODES", 1, 1)
         if "RANK" in os.environ or count * nodes == 1:
             return function(*args, **kwargs)
-        raise SystemExit(launch(count, nodes))
+        _leave(launch(count, nodes))
 
     return wrapped
 
@@ -200,17 +200,26 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         if (launcher := os.environ.get(LAUNCHER)) and int(launcher) == os.getppid():
             os.kill(int(launcher), signal.SIGUSR2)
         if processes.size() > 1:
-            processes.stop()  # else gloo's threads may abort the process when the others close their connections
+            _leave(2)
         raise SystemExit(2) from None
     except Stopped as stop:
         say_stopped(stop.number)
-        sys.stdout.flush()
-        os._exit(128 + stop.number)  # torch's own clean-up would wait for the others
+        _leave(128 + stop.number)
     except LostProcess as error:
         _tell("lost", f"error: {error}", processes.ROLL_CALL + SHORT)
-        os._exit(1)  # torch's own clean-up would wait for the lost one
+        _leave(1)
     processes.stop()
     return result
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process without torch's clean-up.
+
+    That waits for processes that are lost, and aborts the process if one of its threads is busy at that moment.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _require_joinable() -> None:
@@ -231,10 +240,15 @@ def _tell(word: str, message: str, seconds: float) -> None:
     """Print a fault: on the main process, else only if the main process does not have it too."""
     if not processes.is_main():
         if processes.heard(word, seconds):
+            processes.say(f"{word} {processes.rank()}")
             return
         message = f"{message} (process {processes.rank()} on {socket.gethostname()})"
     print(message, file=sys.stderr, flush=True)
     processes.say(word)
+    if processes.is_main():  # it may hold the store by which the others hear of it
+        end = time.monotonic() + SHORT
+        for rank in range(1, processes.size()):
+            processes.heard(f"{word} {rank}", max(0.1, end - time.monotonic()))
 
 
 def _end_with_parent() -> None:
