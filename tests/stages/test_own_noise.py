@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -13,7 +12,6 @@ from ruamel.yaml import YAML
 from ngldm.noise import registry
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.experiments.study import run as jobs
-from ngldm.training.ema import EMA
 from stages.curve import curve
 from stages.study import study
 from stages.train import train
@@ -71,19 +69,9 @@ def refused(said: str) -> list[str]:
 
 
 def test_a_stopped_training_starts_anew_and_snapshots_are_scored_anew(
-    edit: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    edit: Callable[[], None], steps: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    update = EMA.update
-
-    def stop(self: EMA[Any], model: Any) -> None:
-        update(self, model)
-        if self.updates == 15:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(EMA, "update", stop)
-        with pytest.raises(KeyboardInterrupt):
-            train("laplace", "cpu")
+    steps(lambda: train("laplace", "cpu"), 15)
     edit()
     train("laplace", "cpu")
     assert refused(capsys.readouterr().out) == ["own_noise.my_half"]

@@ -17,7 +17,6 @@ from ngldm.io.files import read_json, sha256_file
 from ngldm.io.tensors import load_tensors, save_tensors
 from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
-from ngldm.training.ema import EMA
 from ngldm.training.whole import checksum
 from stages.autoencoder import autoencoder
 from stages.reference import reference
@@ -36,33 +35,6 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         shutil.copy(smoke / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None], int | None], int]:
-    """Runs a stage and counts its optimiser steps; kills it in the middle of the one after `kill_after`."""
-    update = EMA.update
-
-    def run(stage: Callable[[], None], kill_after: int | None = None) -> int:
-        done = 0
-
-        def counted(self: EMA[Any], model: torch.nn.Module) -> None:
-            nonlocal done
-            if done == kill_after:
-                raise KeyboardInterrupt
-            update(self, model)
-            done += 1
-
-        with monkeypatch.context() as patch:
-            patch.setattr(EMA, "update", counted)
-            if kill_after is None:
-                stage()
-            else:
-                with pytest.raises(KeyboardInterrupt):
-                    stage()
-        return done
-
-    return run
 
 
 def train_laplace() -> None:
