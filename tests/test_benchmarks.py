@@ -21,6 +21,7 @@ from benchmarks import (
     sample,
     scale,
     scaling,
+    scoring,
     train_step,
 )
 from benchmarks.common import interleaved, peak_mib, publish, summary, table
@@ -123,6 +124,13 @@ def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
     assert len(fid.evaluation("smallest")) == 5
+
+
+def test_scores_of_given_features_agree_with_the_peers() -> None:
+    rows = scoring.scores(100, 64, with_peers=True)
+    assert [row["score"] for row in rows if "a peer's seconds" in row] == ["distance", "KID", "precision and recall"]
+    with pytest.raises(AssertionError, match="distance: "):
+        scoring.agree("distance", 1.0, 1.1, 100)
 
 
 def test_memory_of_the_stages_on_shards_is_measured_and_drawn(tmp_path: Path) -> None:
