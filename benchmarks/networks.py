@@ -65,12 +65,14 @@ def ours_like(
     return settings(*best[1])
 
 
-def model_of(unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian") -> Model:
+def model_of(
+    unet: dict[str, Any], shape: tuple[int, int, int], noise: str = "gaussian", timesteps: int = 1000
+) -> Model:
     """A model of pixels with an untrained U-Net."""
     return Model.build(
         {
             "noise": {"name": noise, "params": {}},
-            "schedule": {"name": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
+            "schedule": {"name": "linear", "num_train_timesteps": timesteps, "beta_start": 1e-4, "beta_end": 0.02},
             "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
             "unet": unet,
             "autoencoder": {"kind": "identity"},

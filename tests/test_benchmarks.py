@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from benchmarks import (
     breakdown,
     fid,
     gpu,
+    growth,
     latents,
     laws,
     memory,
@@ -21,6 +23,7 @@ from benchmarks import (
     sample,
     scale,
     scaling,
+    scoring,
     train_step,
 )
 from benchmarks.common import interleaved, peak_mib, publish, summary, table
@@ -123,6 +126,21 @@ def test_scoring_agrees_with_pytorch_fid() -> None:
     ours, peers = fid.distance("smallest")
     assert ours["value"] == pytest.approx(peers["value"], rel=fid.RELATIVE)
     assert len(fid.evaluation("smallest")) == 5
+
+
+def test_scores_of_given_features_agree_with_the_peers() -> None:
+    rows = scoring.scores(100, 64, with_peers=True)
+    assert [row["score"] for row in rows if "a peer's seconds" in row] == ["distance", "KID", "precision and recall"]
+    with pytest.raises(AssertionError, match="distance: "):
+        scoring.agree("distance", 1.0, 1.1, 100)
+
+
+def test_the_cases_of_growth_run_and_an_exponent_is_between_two_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    for make, sizes in growth.CASES.values():
+        make(sizes[0][0])()
+    told = iter(["1.0 10 20", "4.0 10 30"])
+    monkeypatch.setattr(growth.subprocess, "run", lambda *args, **options: SimpleNamespace(stdout=next(told)))
+    assert [row["exponent"] for row in growth.growth("timesteps", "smallest")] == ["", pytest.approx(2.0)]
 
 
 def test_memory_of_the_stages_on_shards_is_measured_and_drawn(tmp_path: Path) -> None:

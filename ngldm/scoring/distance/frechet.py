@@ -10,6 +10,7 @@ from torch import Tensor
 from ngldm.data.reference import require_covariance
 from ngldm.io.errors import InputError
 
+CHUNK = 4096  # feature vectors
 Array = Tensor | NDArray[np.floating]
 
 
@@ -23,20 +24,23 @@ class Moments:
     def __init__(self, dim: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
         self.mean = torch.zeros(dim, dtype=torch.float64, device=device)
-        self._scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
+        self.scatter = torch.zeros(dim, dim, dtype=torch.float64, device=device)
 
     def update(self, features: Tensor) -> "Moments":
         """Add features (B, dim). Returns itself."""
-        x = features.to(self.mean)
+        for part in features.split(CHUNK):  # so that no more than a part is in memory as float64
+            self._add(part.to(self.mean))
+        return self
+
+    def _add(self, x: Tensor) -> None:
         if len(x) == 0:
-            return self
+            return
         total = self.count + len(x)
         mean = x.mean(0)
         centred, delta = x - mean, mean - self.mean
-        self._scatter += centred.T @ centred + torch.outer(delta, delta) * (self.count * len(x) / total)
+        self.scatter += centred.T @ centred + torch.outer(delta, delta) * (self.count * len(x) / total)
         self.mean = self.mean + delta * (len(x) / total)
         self.count = total
-        return self
 
     @property
     def cov(self) -> Tensor:
@@ -47,7 +51,7 @@ class Moments:
         """
         if self.count < 2:
             raise InputError(f"a covariance needs at least 2 feature vectors, there are {self.count}")
-        return self._scatter / (self.count - 1)
+        return self.scatter / (self.count - 1)
 
 
 def _cholesky(matrix: Tensor) -> Tensor | None:
@@ -98,7 +102,7 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
     comes from eigenvectors and has as many columns as the rank.
 
     Args:
-        mu1, mu2: (D,) means, torch tensors or numpy arrays.
+        mu1, mu2: (D,) means, torch tensors or numpy arrays. The distance is computed on a GPU if one of them is there.
         sigma1, sigma2: (D, D) covariances, symmetric and positive semi-definite.
 
     Raises:
@@ -107,7 +111,8 @@ def frechet_distance(mu1: Array, sigma1: Array, mu2: Array, sigma2: Array) -> fl
     """
     dim = max(1, math.prod(np.shape(mu1)))
     given = {"mu1": mu1, "sigma1": sigma1, "mu2": mu2, "sigma2": sigma2}
-    mu1, sigma1, mu2, sigma2 = (_checked(key, value, dim) for key, value in given.items())
+    device = next((x.device for x in given.values() if isinstance(x, Tensor) and x.is_cuda), torch.device("cpu"))
+    mu1, sigma1, mu2, sigma2 = (_checked(key, value, dim).to(device) for key, value in given.items())
     other, root = sigma2, _cholesky(sigma1)
     if root is None:
         other, root = sigma1, _cholesky(sigma2)

@@ -42,6 +42,11 @@ class Scorer:
         """Name of the Frechet distance in tables."""
         return str(self.reference.about["metric"])
 
+    @property
+    def computes_on(self) -> torch.device:
+        """Where scores are computed from features: on a CUDA device with it, else on the CPU (MPS has no float64)."""
+        return self.device if self.device.type == "cuda" else torch.device("cpu")
+
     def features(
         self, images: Items, batch_size: int, progress: Callable[[int], None] = lambda count: None
     ) -> Iterator[Tensor]:
@@ -50,7 +55,7 @@ class Scorer:
 
     def distance(self, batches: Iterable[Tensor]) -> float:
         """Frechet distance to the real images, of the images whose features come in batches (B, D)."""
-        moments = Moments(self.extractor.dim)
+        moments = Moments(self.extractor.dim, self.computes_on)
         for features in batches:
             moments.update(features)
         return frechet_distance(self.reference.mu, self.reference.sigma, moments.mean, moments.cov)

@@ -58,7 +58,7 @@ def kid(features1: Tensor, features2: Tensor, subset_size: int = 1000, num_subse
     generator = torch.Generator().manual_seed(seed)
 
     def subset(features: Tensor) -> Tensor:
-        return features[torch.randperm(len(features), generator=generator)[:size]].double()
+        return features[torch.randperm(len(features), generator=generator)[:size].to(features.device)].double()
 
     values = torch.stack([_mmd2(subset(features1), subset(features2)) for _ in range(num_subsets)])
     # Subsets that overlap by more than half hardly differ; one that is the whole set never does.

@@ -79,15 +79,16 @@ def score(
         advance: called `STEPS` times with 1 and the name of the next score.
     """
     reference = scorer.reference
+    features, real = features.to(scorer.computes_on), reference.features.to(scorer.computes_on)
     distance = scorer.distance([features])
     advance(1, "KID")
-    kernel = kid(reference.features, features, config.kid_subset_size, config.kid_subsets)
+    kernel = kid(real, features, config.kid_subset_size, config.kid_subsets)
     advance(1, "spread")
     spread = frechet_spread(features, reference.mu, reference.sigma)
     advance(1, "precision and recall")
     # Precision and recall depend on the numbers of images, so as many real as generated images are taken. Their cost is
     # quadratic, so no more generated images are taken than the reference keeps of the real ones at most.
     few = features[:MAX_FEATURES]
-    manifold = precision_recall(reference.features[: len(few)], few, config.neighbours)
+    manifold = precision_recall(real[: len(few)], few, config.neighbours)
     advance(1, "")
     return Scores(scorer.metric, distance, spread, kernel.mean, kernel.std, manifold.precision, manifold.recall)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ngldm.scoring.further.precision_recall import distances, radii
+from ngldm.scoring.further.precision_recall import CHUNK, distances, mean, radii
 
 NEIGHBOURS = 5  # the authors' choice
 
@@ -24,7 +24,7 @@ class Coverage:
     covered: Tensor
 
 
-def coverage(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS, chunk: int = 1024) -> Coverage:
+def coverage(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS, chunk: int = CHUNK) -> Coverage:
     """Density and coverage; the share of covered vectors is what the authors call coverage.
 
     A real vector's ball reaches to its k-th nearest other real vector.
@@ -32,14 +32,17 @@ def coverage(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS, chun
     Args:
         real, generated: (N, D) and (M, D) features; N at least 2.
         neighbours: k, at least 1; at most N - 1 is used.
-        chunk: rows of the distance matrix that are in memory at the same time.
+        chunk: rows and columns of the distance matrix that are in memory at the same time.
     """
     k = min(neighbours, len(real) - 1)
-    inside, covered = 0, []
-    for part, reach in zip(real.split(chunk), radii(real, k, chunk).split(chunk), strict=True):
-        within = distances(part, generated) <= reach[:, None]
-        inside += int(within.sum())
-        covered.append(within.any(1))
+    inside, middle, covered = 0, mean(real), []
+    for part, reach in zip(real.split(chunk), radii(real, k, chunk, middle).split(chunk), strict=True):
+        hit = torch.zeros(len(part), dtype=torch.bool)
+        for other in generated.split(chunk):
+            within = distances(part, other, middle) <= reach[:, None]
+            inside += int(within.sum())
+            hit |= within.any(1)
+        covered.append(hit)
     return Coverage(inside / (k * len(generated)), torch.cat(covered))
 
 

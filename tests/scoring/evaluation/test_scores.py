@@ -36,7 +36,9 @@ def test_every_score_is_there_under_its_name() -> None:
     generator = torch.Generator().manual_seed(0)
     real, made = torch.randn(60, 4, generator=generator), torch.randn(40, 4, generator=generator) + 0.5
     moments = Moments(4).update(real)
-    scorer = Scorer(Unused(), Reference(moments.mean, moments.cov, real, {"metric": "fid"}), 40, (), 60, "cpu")
+    scorer = Scorer(
+        Unused(), Reference(moments.mean, moments.cov, real, {"metric": "fid"}), 40, (), 60, torch.device("cpu")
+    )
     seen: list[tuple[int, Any]] = []
     found = score(scorer, made, Config(), lambda count, note: seen.append((count, note))).named()
     kernel, manifold = kid(real, made, 20, 5), precision_recall(real[:40], made, 3)

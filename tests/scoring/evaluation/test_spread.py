@@ -92,6 +92,16 @@ def test_it_is_the_same_each_time_and_for_any_origin() -> None:
     assert frechet_spread(vectors + 1e6, mu + 1e6, sigma) == pytest.approx(first, rel=1e-6)
 
 
+def test_the_parts_of_a_large_set_do_not_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = torch.randn(90, 8, generator=torch.Generator().manual_seed(3))
+    mu, sigma = torch.zeros(8), torch.eye(8)
+    whole = frechet_spread(vectors, mu, sigma)
+    monkeypatch.setattr(spread, "CHUNK", 7)
+    assert frechet_spread(vectors, mu, sigma) == pytest.approx(
+        whole, rel=1e-6
+    )  # the integral itself is right to 1e-9 of the distance
+
+
 def test_it_needs_four_vectors() -> None:
     frechet_spread(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(2), torch.eye(2))
     with pytest.raises(InputError, match="at least 4 feature vectors, there are 3"):

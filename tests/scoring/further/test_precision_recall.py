@@ -1,12 +1,13 @@
 """Precision and recall against a case by hand and against torch-fidelity's implementation."""
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import cdist
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ngldm.io.errors import InputError
-from ngldm.scoring.further.precision_recall import distances, precision_recall
+from ngldm.scoring.further.precision_recall import distances, inside, precision_recall, radii
 
 
 def test_by_hand() -> None:
@@ -40,6 +41,18 @@ def test_as_torch_fidelity(count: int, dim: int, shift: float) -> None:
     # A vector on the edge of a ball may fall on either side by rounding.
     assert ours.precision == pytest.approx(theirs["precision"], abs=1.01 / (count - 10))
     assert ours.recall == pytest.approx(theirs["recall"], abs=1.01 / count)
+
+
+@pytest.mark.parametrize("chunk", [7, 50, 97])
+def test_the_blocks_do_not_change_a_figure(chunk: int) -> None:
+    """Radii by scipy, which holds the whole matrix; blocks that end within a set, with it, and that hold it whole."""
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randn(97, 5, generator=generator), 1.2 * torch.randn(50, 5, generator=generator)
+    whole = np.sort(cdist(x.double().numpy(), x.double().numpy()), axis=1)
+    assert radii(x, 3, chunk).numpy() == pytest.approx(whole[:, 3], rel=1e-6)
+    within = cdist(y.double().numpy(), x.double().numpy()) <= whole[:, 3]
+    assert inside(y, x, 3, chunk).tolist() == within.any(1).tolist()
+    assert precision_recall(x, y, 3, chunk).precision == within.any(1).mean()
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
