@@ -1,4 +1,4 @@
-"""A control of a search: the Gaussian with the settings that other noises' searches found, and they with the Gaussian's.
+"""A control of a search: the Gaussian with settings that were found for other noises, and they with the Gaussian's.
 
 Trained and scored on the fresh seeds of `ngldm search confirm`. So a noise that wins by its settings alone is seen.
 
