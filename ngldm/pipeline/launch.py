@@ -38,6 +38,7 @@ HIGHEST_PORT = 65535
 MANY = 64  # processes that any machine may start; more only where it has as many cores
 LONGEST = 7 * 86_400  # seconds of NGLDM_TIMEOUT: a week; torch counts milliseconds
 MOST_NODES, MOST_PROCESSES, MOST_RESTARTS = 10_000, 1_000_000, 1_000
+MOST_DIGITS = 18  # Python reads no number of more than some thousands
 SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
 
 
@@ -69,8 +70,8 @@ def _number(variable: str, default: int, least: int, most: int) -> int:
         InputError: it is none, too small or too large.
     """
     text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or not least <= int(text) <= most:
-        raise InputError(f"{variable}: {text!r} must be a whole number, at least {least} and at most {most}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and least <= int(text) <= most):
+        raise InputError(f"{variable}: {text[:40]!r} must be a whole number, at least {least} and at most {most}")
     return int(text)
 
 
@@ -182,7 +183,7 @@ def _meeting_place(nodes: int) -> str:
         raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
     host, _, port = place.rpartition(":")
     found = re.fullmatch(r"[\w.:-]+|\[[\w.:-]+\]", host)
-    if not (found and port.isdecimal() and min(nodes - 1, 1) <= int(port) <= HIGHEST_PORT):
+    if not (found and re.fullmatch("[0-9]{1,5}", port) and min(nodes - 1, 1) <= int(port) <= HIGHEST_PORT):
         raise InputError(f"NGLDM_RENDEZVOUS: {place!r} must be host:port, with a port from 1 to {HIGHEST_PORT}")
     return place
 

@@ -64,6 +64,8 @@ def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "device", "message"),
     [
         ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1 and at most 64"),
+        ("9" * 5000, "cpu", f"NGLDM_PROCESSES: '{'9' * 40}' must be a whole number, at least 1 and at most 64"),
+        ("٢", "cpu", "NGLDM_PROCESSES: '٢' must be a whole number, at least 1 and at most 64"),
         ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1 and at most 64"),
         ("100000", "cpu", "NGLDM_PROCESSES: '100000' must be a whole number, at least 1 and at most 64"),
         ("2", "cuda:1", "NGLDM_PROCESSES: 2, but the device 'cuda:1' is a single one; use auto, cuda or cpu"),
