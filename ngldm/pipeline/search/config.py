@@ -102,7 +102,9 @@ class Confirm(Section):
 class Search(Section):
     """All of a file of conf/search."""
 
-    trials: Annotated[int, Field(gt=0, le=MAX_TRIALS)] = Field(description="trials of each noise: the budget, the same for all")
+    trials: Annotated[int, Field(gt=0, le=MAX_TRIALS)] = Field(
+        description="trials of each noise: the budget, the same for all"
+    )
     startup: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = Field(
         description="random trials before the optimiser begins, the same for all noises; the first has the settings "
         "of params.yaml"
