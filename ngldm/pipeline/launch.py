@@ -122,6 +122,7 @@ def launch(count: int, nodes: int) -> int:
             raise _not_met(nodes, place, seconds, error) from None
     os.environ[LAUNCHER] = str(os.getpid())
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of each word that does not come in time
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
     def refused(*_: object) -> None:

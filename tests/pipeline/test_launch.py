@@ -90,7 +90,7 @@ def test_bad_input_is_said_once_and_not_tried_again(start: Callable[..., Any]) -
 def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> None:
     out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
     assert (process.returncode, out) == (2, "one 2\n")
-    assert f"error: no such disk (process 1 on {socket.gethostname()})" in err.splitlines()
+    assert err.splitlines() == [f"error: no such disk (process 1 on {socket.gethostname()})"]
 
 
 def test_the_processes_end_with_the_command(start: Callable[..., Any]) -> None:
