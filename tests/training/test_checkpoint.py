@@ -282,8 +282,12 @@ from pathlib import Path
 from ngldm.io import processes
 from ngldm.training.checkpoint import Checkpointer
 
-processes.start(2.0)
-with Checkpointer(Path("../kept"), "laplace", {"code": "c"}, 1).until_done(lambda holder: print(holder, flush=True)):
+def waits(holder):
+    print(holder, flush=True)
+    Path("../waits").touch()
+
+processes.start(4.0)
+with Checkpointer(Path("../kept"), "laplace", {"code": "c"}, 1).until_done(waits):
     print(processes.rank(), flush=True)
     processes.meet()
 processes.stop()
@@ -296,7 +300,9 @@ def test_several_processes_wait_longer_than_for_each_other(tmp_path: Path, toget
     with ThreadPoolExecutor() as pool:
         with first.until_done():
             second = pool.submit(together, WAITS)
-            time.sleep(12.0)  # imports, and several times the two seconds
+            while not ((tmp_path / "waits").exists() or second.done()):
+                time.sleep(0.1)
+            time.sleep(6.0)  # longer than the four seconds
             assert not second.done()
         main, other = second.result()
     assert (main.returncode, other.returncode) == (0, 0), main.stderr + other.stderr
