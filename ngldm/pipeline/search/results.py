@@ -21,6 +21,7 @@ from ngldm.pipeline.search.config import FOLDER
 from ngldm.pipeline.search.objective import SCORES, SECONDS, STEPS, winner
 from ngldm.pipeline.search.space import TUNED, Values, made_params, put, suggest, trial_space
 from ngldm.pipeline.search.studies import Plan
+from ngldm.sampling.best import SamplerSettings
 from ngldm.pipeline.workspace import TUNING
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ def confirm_jobs(plan: Plan, label: str, best: "FrozenTrial", item_shape: tuple[
 
 
 def fresh_jobs(
-    plan: Plan, variant: str, params: Params, sampler: dict[str, Any], item_shape: tuple[int, ...]
+    plan: Plan, variant: str, params: Params, sampler: SamplerSettings, item_shape: tuple[int, ...]
 ) -> list[Job]:
     """The trainings and scores of settings on seeds that the search did not use.
 
