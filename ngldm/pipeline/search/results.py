@@ -21,8 +21,8 @@ from ngldm.pipeline.search.config import FOLDER
 from ngldm.pipeline.search.objective import SCORES, SECONDS, STEPS, winner
 from ngldm.pipeline.search.space import TUNED, Values, made_params, put, suggest, trial_space
 from ngldm.pipeline.search.studies import Plan
-from ngldm.sampling.best import SamplerSettings
 from ngldm.pipeline.workspace import TUNING
+from ngldm.sampling.best import SamplerSettings
 
 if TYPE_CHECKING:
     from optuna import Study
