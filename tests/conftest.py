@@ -358,6 +358,17 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Recipe smoke with the files that its trainings share, its models and conf/."""
+    for name in ("data", "models", "conf"):
+        shutil.copytree(smoke / name, tmp_path / name)
+    for name in ("mlflow.db", "params.yaml"):
+        shutil.copy(smoke / name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
 def write_model() -> Callable[..., Path]:
     """Write a small model file of images 8x8 grey, and give its path."""
     from ngldm.model import Model

@@ -8,6 +8,7 @@ are others to speak to.
 """
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -60,6 +61,8 @@ def start(seconds: float) -> None:
     gpu, came = torch.cuda.is_available(), f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     backend = "cpu:gloo,cuda:nccl" if gpu else "gloo"
     try:
+        if os.environ["RANK"] != "0" or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+            wait_for_host(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), seconds)
         store, rank, size = next(dist.rendezvous("env://", timeout=timedelta(seconds=seconds)))
         if (
             os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -68,7 +71,7 @@ def start(seconds: float) -> None:
         limit = timedelta(seconds=seconds + GPU_GRACE * gpu)
         dist.init_process_group(backend, timeout=limit, store=store, rank=rank, world_size=size)
         control = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=timedelta(seconds=seconds)))
-    except RuntimeError as error:  # DistStoreError, DistNetworkError, DistBackendError
+    except (OSError, RuntimeError) as error:  # also DistStoreError, DistNetworkError, DistBackendError
         fault = (
             f"WORLD_SIZE: {os.environ['WORLD_SIZE']} processes must meet at {came}, but not all of them came within "
             f"{seconds:g} s (NGLDM_TIMEOUT): {_first_line(error)}"
@@ -77,6 +80,25 @@ def start(seconds: float) -> None:
         raise (LostProcess if "TORCHELASTIC_RUN_ID" in os.environ else InputError)(fault) from error
     _group.rank, _group.size, _group.control, _group.store = rank, size, control, store
     _group.seconds = seconds
+
+
+def wait_for_host(host: str, port: int, seconds: float) -> None:
+    """Wait until a host answers at a port: torch would print its stack if none does.
+
+    Raises:
+        OSError: there is no such host, or it has not answered in this time.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((host, port), max(0.1, end - time.monotonic())).close()
+            return
+        except UnicodeError:
+            raise OSError(f"{host!r} is no name of a host") from None
+        except OSError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.2)
 
 
 def stop() -> None:

@@ -45,18 +45,16 @@ def resumable(
     for rank, other in enumerate(all_made_from := processes.gather(checkpointer.made_from)):
         if changed := differences(all_made_from[0], other):
             raise InputError(f"{title}: process {rank} differs from process 0 in: {', '.join(changed)}")
-    if not processes.is_main():
-        yield checkpointer
-        return
 
     def waits(holder: str) -> None:
         say(f"waits for {holder}, which has the same training ({checkpointer.folder})")
 
     with checkpointer.until_done(waits):
-        if note := checkpointer.outlook():
-            say(note)
-        for folder in checkpointer.remove_stale(lambda old: _is_of_older_code(old, made_from)):
-            say(f"removed {folder}, which no training will continue")
+        if processes.is_main():
+            if note := checkpointer.outlook():
+                say(note)
+            for folder in checkpointer.remove_stale(lambda old: _is_of_older_code(old, made_from)):
+                say(f"removed {folder}, which no training will continue")
         yield checkpointer
 
 

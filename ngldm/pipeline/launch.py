@@ -13,7 +13,6 @@ None of them is a parameter, because none of them changes a result: DVC does not
 
 import inspect
 import logging
-import math
 import os
 import re
 import signal
@@ -37,6 +36,9 @@ from ngldm.pipeline.signals import LAUNCHER, Stopped, say_stopped
 
 HIGHEST_PORT = 65535
 MANY = 64  # processes that any machine may start; more only where it has as many cores
+LONGEST = 7 * 86_400  # seconds of NGLDM_TIMEOUT: a week; torch counts milliseconds
+MOST_NODES, MOST_PROCESSES, MOST_RESTARTS = 10_000, 1_000_000, 1_000
+MOST_DIGITS = 18  # Python reads no number of more than some thousands
 SHORT = 3.0  # seconds in which the main process says of a fault that it has it too
 
 
@@ -51,9 +53,9 @@ def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        if _number("WORLD_SIZE", 1, 1) > 1 and "RANK" in os.environ:
+        if _number("WORLD_SIZE", 1, 1, MOST_PROCESSES) > 1 and "RANK" in os.environ:
             return _join(lambda: function(*args, **kwargs), Path(inspect.getfile(inspect.unwrap(function))))
-        count, nodes = wanted_processes(kwargs["device"]), _number("NGLDM_NODES", 1, 1)
+        count, nodes = wanted_processes(kwargs["device"]), _number("NGLDM_NODES", 1, 1, MOST_NODES)
         if "RANK" in os.environ or count * nodes == 1:
             return function(*args, **kwargs)
         _leave(launch(count, nodes))
@@ -61,17 +63,20 @@ def on_many(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def _number(variable: str, default: int, least: int, most: float = math.inf) -> int:
+def _number(variable: str, default: int, least: int, most: int) -> int:
     """A whole number from the environment.
 
     Raises:
         InputError: it is none, too small or too large.
     """
     text = os.environ.get(variable) or str(default)
-    if not text.isdecimal() or not least <= int(text) <= most:
-        limit = f" and at most {most:g}" if most < math.inf else ""
-        raise InputError(f"{variable}: {text!r} must be a whole number, at least {least}{limit}")
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS and least <= int(text) <= most):
+        raise InputError(f"{variable}: {text[:40]!r} must be a whole number, at least {least} and at most {most}")
     return int(text)
+
+
+def _timeout() -> int:
+    return _number("NGLDM_TIMEOUT", 600, 1, LONGEST)
 
 
 def wanted_processes(device: str) -> int:
@@ -108,10 +113,16 @@ def launch(count: int, nodes: int) -> int:
 
     for part in ("multiprocessing.api", "agent.server.api"):  # that it ends the other processes is no news
         logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.ERROR)
-    seconds, restarts = _number("NGLDM_TIMEOUT", 600, 1), _number("NGLDM_RESTARTS", 3, 0)
+    seconds, restarts = _timeout(), _number("NGLDM_RESTARTS", 3, 0, MOST_RESTARTS)
     place = _meeting_place(nodes)
+    if not _is_here(place):
+        try:
+            processes.wait_for_host(*_host_and_port(place), seconds)
+        except OSError as error:
+            raise _not_met(nodes, place, seconds, error) from None
     os.environ[LAUNCHER] = str(os.getpid())
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # a new store for each restart, without the old addresses
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of each word that does not come in time
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
     def refused(*_: object) -> None:
@@ -142,11 +153,15 @@ def launch(count: int, nodes: int) -> int:
             print(f"error: process {who} ended ({_ending(failure.exitcode)}); {restarts} restarts", file=sys.stderr)
             return 2 if failure.exitcode == 2 else 1
         except (RendezvousError, RuntimeError) as error:
-            raise InputError(
-                f"NGLDM_RENDEZVOUS: {nodes} machines (NGLDM_NODES) must meet at {place}, but did not within "
-                f"{seconds} s (NGLDM_TIMEOUT): {type(error).__name__} {error}".splitlines()[0]
-            ) from error
+            raise _not_met(nodes, place, seconds, error) from error
     return 0
+
+
+def _not_met(nodes: int, place: str, seconds: int, error: Exception) -> InputError:
+    return InputError(
+        f"NGLDM_RENDEZVOUS: {nodes} machines (NGLDM_NODES) must meet at {place}, but did not within "
+        f"{seconds} s (NGLDM_TIMEOUT): {type(error).__name__} {error}".splitlines()[0]
+    )
 
 
 def _pass_on(number: int) -> None:
@@ -167,11 +182,29 @@ def _meeting_place(nodes: int) -> str:
     place = os.environ.get("NGLDM_RENDEZVOUS") or ("localhost:0" if nodes == 1 else "")
     if not place:
         raise InputError(f"NGLDM_RENDEZVOUS: {place!r}; {nodes} machines (NGLDM_NODES) need host:port of one of them")
-    found = re.fullmatch(r"[\w.:-]+|\[[\w.:-]+\]", place.rpartition(":")[0])
-    port = place.rpartition(":")[2]
-    if not (found and port.isdecimal() and min(nodes - 1, 1) <= int(port) <= HIGHEST_PORT):
+    host, _, port = place.rpartition(":")
+    found = re.fullmatch(r"[\w.:-]+|\[[\w.:-]+\]", host)
+    if not (found and re.fullmatch("[0-9]{1,5}", port) and min(nodes - 1, 1) <= int(port) <= HIGHEST_PORT):
         raise InputError(f"NGLDM_RENDEZVOUS: {place!r} must be host:port, with a port from 1 to {HIGHEST_PORT}")
     return place
+
+
+def _host_and_port(place: str) -> tuple[str, int]:
+    host, _, port = place.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _is_here(place: str) -> bool:
+    """Whether a meeting place is on this machine: it has the host's name, or one of its addresses."""
+    host, _ = _host_and_port(place)
+    if host in (socket.gethostname(), socket.getfqdn()):
+        return True
+    with suppress(OSError, UnicodeError):
+        for family, kind, _, _, address in socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM):
+            with suppress(OSError), socket.socket(family, kind) as tried:
+                tried.bind(address)
+                return True
+    return False
 
 
 def _this_command() -> list[str]:
@@ -190,7 +223,7 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     try:
         _require_joinable()
-        processes.start(_number("NGLDM_TIMEOUT", 600, 1))
+        processes.start(_timeout())
         if again and processes.is_main():
             print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
         _require_same(file)
@@ -228,8 +261,8 @@ def _require_joinable() -> None:
     Raises:
         InputError: one is missing or out of range.
     """
-    _number("RANK", 0, 0, _number("WORLD_SIZE", 1, 1) - 1)
-    _number("LOCAL_RANK", 0, 0)
+    _number("RANK", 0, 0, _number("WORLD_SIZE", 1, 1, MOST_PROCESSES) - 1)
+    _number("LOCAL_RANK", 0, 0, MOST_PROCESSES)
     for variable in ("MASTER_ADDR", "MASTER_PORT"):
         if not os.environ.get(variable):
             raise InputError(f"{variable}: missing; WORLD_SIZE and RANK need it, torchrun sets all of them")

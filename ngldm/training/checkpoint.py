@@ -58,6 +58,7 @@ from ngldm.training.whole import (
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
 UNDECISIVE = ("log_every", "checkpoint_every", "accumulate_steps")
 KEY = "[0-9a-f]" * 12  # of the name of a folder; without it, laplace would count laplace-s1 as its own
+WAIT = 0.5  # seconds between two words of the main process to the others, below the shortest NGLDM_TIMEOUT
 KEPT = 4  # stopped trainings of a label whose checkpoints are kept beside that of the running one
 
 
@@ -112,34 +113,47 @@ class Checkpointer:
     def until_done(self, on_wait: Callable[[str], object] = lambda holder: None) -> Iterator[None]:
         """Lock the folder while the block trains and writes its results. Remove the folder if the block succeeds.
 
-        Another process with the same training waits, so that the two do not mix their files. The lock of a process
+        Another command with the same training waits, so that the two do not mix their files. The lock of a process
         that was killed is free. The file of the lock goes together with the folder.
 
+        All processes of a command must call it. The main one has the lock, and the others wait with it, however long
+        that takes.
+
         Args:
-            on_wait: called once if there is another process to wait for, with its id and its machine.
+            on_wait: called once by the main process if there is another one to wait for, with its id and its machine.
 
         Raises:
             InputError: the folder of all checkpoints cannot be written.
         """
         lock = _lock(self.folder)
+        holder = processes.from_main(lambda: self._locked_by_other(lock, 0.0))
+        if holder is not None and processes.is_main():
+            on_wait(holder)
+        while holder is not None:
+            holder = processes.from_main(lambda: self._locked_by_other(lock, WAIT))
+        try:
+            yield
+            if processes.is_main():
+                shutil.rmtree(self.folder, ignore_errors=True)
+        finally:
+            if processes.is_main():
+                if not self.folder.exists():
+                    _unlink(lock)
+                lock.release()
+
+    def _locked_by_other(self, lock: FileLock, seconds: float) -> str | None:
+        """Try so long to take the lock. None if this process has it now, else who has it."""
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(Timeout):
-                lock.acquire(timeout=0)
-            if not lock.is_locked:
-                on_wait(_holder(lock))
-                lock.acquire()
+            try:
+                lock.acquire(timeout=seconds)
+            except Timeout:
+                return _holder(lock)
             with suppress(PermissionError):  # Windows lets nobody write a locked file
                 Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
         except OSError as error:
             raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
-        try:
-            yield
-            shutil.rmtree(self.folder, ignore_errors=True)
-        finally:
-            if not self.folder.exists():
-                _unlink(lock)
-            lock.release()
+        return None
 
     def remove_stale(self, stale: Callable[[Mapping[str, object]], bool]) -> list[Path]:
         """Remove other checkpoints of this label that no training will continue, and locks that nobody holds.

@@ -64,6 +64,8 @@ def test_the_number_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "device", "message"),
     [
         ("many", "cpu", "NGLDM_PROCESSES: 'many' must be a whole number, at least 1 and at most 64"),
+        ("9" * 5000, "cpu", f"NGLDM_PROCESSES: '{'9' * 40}' must be a whole number, at least 1 and at most 64"),
+        ("٢", "cpu", "NGLDM_PROCESSES: '٢' must be a whole number, at least 1 and at most 64"),
         ("0", "cpu", "NGLDM_PROCESSES: '0' must be a whole number, at least 1 and at most 64"),
         ("100000", "cpu", "NGLDM_PROCESSES: '100000' must be a whole number, at least 1 and at most 64"),
         ("2", "cuda:1", "NGLDM_PROCESSES: 2, but the device 'cuda:1' is a single one; use auto, cuda or cpu"),
@@ -88,7 +90,7 @@ def test_bad_input_is_said_once_and_not_tried_again(start: Callable[..., Any]) -
 def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> None:
     out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
     assert (process.returncode, out) == (2, "one 2\n")
-    assert f"error: no such disk (process 1 on {socket.gethostname()})" in err.splitlines()
+    assert err.splitlines() == [f"error: no such disk (process 1 on {socket.gethostname()})"]
 
 
 def test_the_processes_end_with_the_command(start: Callable[..., Any]) -> None:
@@ -122,7 +124,7 @@ def test_a_machine_that_does_not_come_ends_the_wait(start: Callable[..., Any]) -
     process = start(NGLDM_NODES="2", NGLDM_RENDEZVOUS=place, NGLDM_TIMEOUT="3")
     _, err = process.communicate(timeout=120)
     assert process.returncode == 2
-    (line,) = [line for line in err.splitlines() if line.startswith("error: ")]
+    (line,) = err.splitlines()
     assert line.startswith(
         f"error: NGLDM_RENDEZVOUS: 2 machines (NGLDM_NODES) must meet at {place}, but did not within 3 s"
     )
@@ -144,22 +146,45 @@ def test_a_place_that_is_no_host_and_port_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_the_wait_for_a_host_that_does_not_exist_ends_too(start: Callable[..., Any]) -> None:
+    place = "no.such.host.invalid:29500"
     begin = time.monotonic()
-    _, err = (
-        process := start(NGLDM_NODES="2", NGLDM_RENDEZVOUS="no.such.host.invalid:29500", NGLDM_TIMEOUT="3")
-    ).communicate(timeout=120)
+    process = start(NGLDM_NODES="2", NGLDM_RENDEZVOUS=place, NGLDM_TIMEOUT="3")
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 2
-    assert "error: NGLDM_RENDEZVOUS: 2 machines (NGLDM_NODES) must meet at no.such.host.invalid:29500" in err
+    (line,) = err.splitlines()  # torch would print its stack
+    assert line.startswith(
+        f"error: NGLDM_RENDEZVOUS: 2 machines (NGLDM_NODES) must meet at {place}, but did not within"
+    )
     assert time.monotonic() - begin < 45.0  # torch's own time-out is 60 s
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "most"),
+    [("NGLDM_TIMEOUT", "1000000000000", 604800), ("NGLDM_RESTARTS", "9" * 20, 1000), ("NGLDM_NODES", "10001", 10000)],
+)
+def test_numbers_have_a_bound(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, most: int) -> None:
+    monkeypatch.setenv("NGLDM_PROCESSES", "2")
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(
+        InputError, match=f"^{variable}: '{text}' must be a whole number, at least . and at most {most}$"
+    ):
+        on_many(lambda device: pytest.fail("the work began"))(device="cpu")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' must be a whole number, at least 1"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' must be a whole number, at least 1 and at most 1000000"),
+        ({"WORLD_SIZE": "9" * 20}, f"WORLD_SIZE: '{'9' * 20}' must be a whole number, at least 1 and at most 1000000"),
         ({"RANK": "first"}, "RANK: 'first' must be a whole number, at least 0 and at most 1"),
         ({"RANK": "2"}, "RANK: '2' must be a whole number, at least 0 and at most 1"),
-        ({"LOCAL_RANK": "x"}, "LOCAL_RANK: 'x' must be a whole number, at least 0"),
+        ({"LOCAL_RANK": "x"}, "LOCAL_RANK: 'x' must be a whole number, at least 0 and at most 1000000"),
+        ({"LOCAL_RANK": "9" * 20}, f"LOCAL_RANK: '{'9' * 20}' must be a whole number, at least 0 and at most 1000000"),
+        ({"NGLDM_TIMEOUT": "0"}, "NGLDM_TIMEOUT: '0' must be a whole number, at least 1 and at most 604800"),
+        (
+            {"NGLDM_TIMEOUT": "9" * 20},
+            f"NGLDM_TIMEOUT: '{'9' * 20}' must be a whole number, at least 1 and at most 604800",
+        ),
         ({"MASTER_ADDR": ""}, "MASTER_ADDR: missing; WORLD_SIZE and RANK need it, torchrun sets all of them"),
         ({"MASTER_PORT": ""}, "MASTER_PORT: missing; WORLD_SIZE and RANK need it, torchrun sets all of them"),
         ({"MASTER_PORT": "x"}, "MASTER_PORT: 'x' must be a whole number, at least 1 and at most 65535"),
@@ -193,6 +218,16 @@ def test_processes_with_other_parameters_are_refused_by_name(
     assert message in main.stderr.splitlines()
     assert "error" not in other.stderr
     assert main.stdout == ""
+
+
+def test_a_main_process_that_is_nowhere_is_named(start: Callable[..., Any]) -> None:
+    place = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "no.such.host.invalid", "MASTER_PORT": "29500"}
+    _, err = (process := start(NGLDM_TIMEOUT="2", **place)).communicate(timeout=120)
+    assert process.returncode == 2
+    (line,) = err.splitlines()
+    assert line.startswith(
+        "error: WORLD_SIZE: 2 processes must meet at no.such.host.invalid:29500, but not all of them"
+    )
 
 
 def test_under_torchrun_a_command_joins_what_it_finds(

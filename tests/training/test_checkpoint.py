@@ -2,6 +2,10 @@
 
 import json
 import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -271,6 +275,40 @@ def test_a_second_process_with_the_same_training_waits(tmp_path: Path) -> None:
         order.append("first")
     thread.join(10)
     assert order == ["another training", "first", "second"]
+
+
+WAITS = """
+from pathlib import Path
+from ngldm.io import processes
+from ngldm.training.checkpoint import Checkpointer
+
+def waits(holder):
+    print(holder, flush=True)
+    Path("../waits").touch()
+
+processes.start(4.0)
+with Checkpointer(Path("../kept"), "laplace", {"code": "c"}, 1).until_done(waits):
+    print(processes.rank(), flush=True)
+    processes.meet()
+processes.stop()
+"""
+
+
+def test_several_processes_wait_longer_than_for_each_other(tmp_path: Path, together: Callable[..., Any]) -> None:
+    """The second of two equal trainings used to end after NGLDM_TIMEOUT: its other processes waited in the training."""
+    first = Checkpointer(tmp_path / "kept", "laplace", {"code": "c"}, 1)
+    with ThreadPoolExecutor() as pool:
+        with first.until_done():
+            second = pool.submit(together, WAITS)
+            while not ((tmp_path / "waits").exists() or second.done()):
+                time.sleep(0.1)
+            time.sleep(6.0)  # longer than the four seconds
+            assert not second.done()
+        main, other = second.result()
+    assert (main.returncode, other.returncode) == (0, 0), main.stderr + other.stderr
+    assert main.stdout == f"process {os.getpid()} on {socket.gethostname()}\n0\n"
+    assert other.stdout == "1\n"
+    assert list((tmp_path / "kept").iterdir()) == []
 
 
 # --- crashes and bad files

@@ -94,6 +94,8 @@ def _check_streamed(options: Mapping[str, object]) -> None:
         raise InputError(
             "test_size: missing; without test_split or test_shards it says how many images are for testing"
         )
+    if (split := options.get("test_split")) is not None and split == options.get("train_split"):
+        raise InputError(f"test_split: {split!r} is the training split too; null tests on images that are kept apart")
     if (options.get("hub") is None) != (revision is None):
         raise InputError(f"revision: {revision!r}; needed with hub, and only there")
     if revision is not None and not re.fullmatch("[0-9a-f]{40}", str(revision)):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ngldm.data.dataset import Progress, Start
+from ngldm.data.dataset import MAX_CLASSES, Progress, Start
 from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
 from ngldm.data.sources.sample import Kept, PixelSample
 from ngldm.data.sources.shards.manifest import Manifest, Shard, write_manifest
@@ -155,8 +155,14 @@ def _write(folder: Path, samples: Mapping[str, PixelSample], chosen: Mapping[str
 
 
 def _numbers(labels: Sequence[int | str]) -> dict[int | str, int]:
-    """The number of each label: numbers stay as they are, names are numbered in their order."""
+    """The number of each label: numbers stay as they are, names are numbered in their order.
+
+    Raises:
+        InputError: a number that no class has.
+    """
     if all(isinstance(label, int) for label in labels):
+        if odd := [label for label in labels if not 0 <= int(label) < MAX_CLASSES]:
+            raise InputError(f"dataset.label: {odd[0]} is no class from 0 to {MAX_CLASSES - 1}; without classes: null")
         return {label: int(label) for label in labels}
     names = sorted({str(label) for label in labels})
     return {label: names.index(str(label)) for label in set(labels)}

@@ -19,7 +19,7 @@ Storage = Annotated[
     str | None,
     typer.Option(
         envvar="NGLDM_SEARCH_STORAGE",
-        help="Shared storage: path of a journal file, or URL of a database, postgresql://user@host/name.",
+        help="Shared storage: path of a journal file, or URL of a database, postgresql+psycopg2://user@host/name.",
         show_default="searches/<name>.journal",
     ),
 ]

@@ -3,15 +3,18 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from ngldm.io.errors import InputError, unknown
-from ngldm.pipeline.config.params import load_raw
+from ngldm.io.limits import MAX_ITEMS, MAX_REPEATS
+from ngldm.pipeline.config.params import Seed, load_raw
 from ngldm.pipeline.config.reading.faults import describe_fault
-from ngldm.pipeline.config.sections import Label, OneOf, Section
+from ngldm.pipeline.config.sections import Batch, Label, OneOf, Repeats, Section, Steps
+from ngldm.sampling.names import MAX_SEED
 
 FOLDER = Path("conf/search")
 OPTIMISERS = ("tpe", "cmaes", "random")
+MAX_TRIALS = 100_000  # of each noise; the optimiser looks at all of them for each proposal
 PRIOR = ("trials", "attempts", "confirm")  # keys that may change while a search goes on
 
 
@@ -36,6 +39,8 @@ class Dimension(Section):
                 raise ValueError("choices: not together with low, high and log")
             if not self.choices:
                 raise ValueError("choices: [] is an empty range; name at least one value")
+            if twice := [one for number, one in enumerate(self.choices) if one in self.choices[:number]]:
+                raise ValueError(f"choices: {twice[0]!r} is named twice")
             return self
         if self.low is None or self.high is None:
             raise ValueError("low and high, or choices: missing")
@@ -64,10 +69,10 @@ Space = dict[str, Dimension]
 class Sampling(Section):
     """The search for sampler settings, on each trained model anew, without training again."""
 
-    settings: PositiveInt = Field(description="sampler settings that are scored on each trained model")
-    num_images: Annotated[int, Field(ge=2)] = Field(description="images per score")
-    batch_size: PositiveInt = Field(description="images per network call")
-    max_calls: PositiveInt = Field(description="largest number of network calls per image; others are drawn again")
+    settings: Repeats = Field(description="sampler settings that are scored on each trained model")
+    num_images: Annotated[int, Field(ge=2, le=MAX_ITEMS)] = Field(description="images per score")
+    batch_size: Batch = Field(description="images per network call")
+    max_calls: Steps = Field(description="largest number of network calls per image; others are drawn again")
     rung: dict[str, Any] = Field(
         default_factory=lambda: {"method": "auto"},
         description="the sampler that scores a model while it is trained, and the first that scores it afterwards",
@@ -78,8 +83,8 @@ class Sampling(Section):
 class Halving(Section):
     """Successive halving: a training goes on at a rung only if its score is among the best there."""
 
-    first: PositiveInt = Field(description="steps of the first rung; it must be a multiple of train.log_every")
-    reduction: Annotated[int, Field(ge=2)] = Field(
+    first: Steps = Field(description="steps of the first rung; it must be a multiple of train.log_every")
+    reduction: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
         description="each rung has so many times the steps of the last; one in so many trainings goes on"
     )
 
@@ -87,9 +92,9 @@ class Halving(Section):
 class Confirm(Section):
     """The scores of the winners on seeds that the search did not use."""
 
-    train_seeds: PositiveInt = Field(default=3, description="trainings of each winner")
-    sample_seeds: PositiveInt = Field(default=3, description="sets of images of each training")
-    first_seed: Annotated[int, Field(ge=1)] = Field(
+    train_seeds: Repeats = Field(default=3, description="trainings of each winner")
+    sample_seeds: Repeats = Field(default=3, description="sets of images of each training")
+    first_seed: Annotated[int, Field(ge=1, le=MAX_SEED - MAX_REPEATS)] = Field(
         default=1000, description="of both; the search used `seed` for trainings and for images"
     )
 
@@ -97,14 +102,16 @@ class Confirm(Section):
 class Search(Section):
     """All of a file of conf/search."""
 
-    trials: PositiveInt = Field(description="trials of each noise: the budget, the same for all")
-    startup: Annotated[int, Field(ge=0)] = Field(
+    trials: Annotated[int, Field(gt=0, le=MAX_TRIALS)] = Field(
+        description="trials of each noise: the budget, the same for all"
+    )
+    startup: Annotated[int, Field(ge=0, le=MAX_TRIALS)] = Field(
         description="random trials before the optimiser begins, the same for all noises; the first has the settings "
         "of params.yaml"
     )
     optimiser: Annotated[str, OneOf(OPTIMISERS)] = Field(description="what proposes the next trial (Optuna)")
-    seed: Annotated[int, Field(ge=0)] = Field(default=0, description="of the trainings, the images and the startup")
-    attempts: PositiveInt = Field(default=5, description="a trial that fails or is killed so often is given up")
+    seed: Seed = Field(default=0, description="of the trainings, the images and the startup")
+    attempts: Repeats = Field(default=5, description="a trial that fails or is killed so often is given up")
     halving: Halving | None = Field(description="null: every training runs to its end")
     overrides: dict[str, Any] = Field(default_factory=dict, description="keys of params.yaml that differ in all trials")
     noises: Annotated[dict[Label, Space], Field(min_length=1)] = Field(

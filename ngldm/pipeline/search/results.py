@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ngldm.data.results.study import StudyRow, write_scores
 from ngldm.io.files import atomic_path, write_csv
 from ngldm.model import item_settings
+from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.sections import Fit
 from ngldm.pipeline.experiments.study.compute import Job
 from ngldm.pipeline.experiments.study.run import run_jobs
@@ -21,6 +22,7 @@ from ngldm.pipeline.search.objective import SCORES, SECONDS, STEPS, winner
 from ngldm.pipeline.search.space import TUNED, Values, made_params, put, suggest, trial_space
 from ngldm.pipeline.search.studies import Plan
 from ngldm.pipeline.workspace import TUNING
+from ngldm.sampling.best import SamplerSettings
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -152,11 +154,25 @@ def write_tuned(plan: Plan, label: str, study: "Study") -> Path:
 
 def confirm_jobs(plan: Plan, label: str, best: "FrozenTrial", item_shape: tuple[int, ...]) -> list[Job]:
     """The trainings and scores of a winner on seeds that the search did not use."""
-    config = plan.search.confirm
     settings = winner(best)["settings"]
     params = made_params(plan.base(label), values_of(plan, label, best), settings)
+    return fresh_jobs(plan, label, params, settings, item_shape)
+
+
+def fresh_jobs(
+    plan: Plan, variant: str, params: Params, sampler: SamplerSettings, item_shape: tuple[int, ...]
+) -> list[Job]:
+    """The trainings and scores of settings on seeds that the search did not use.
+
+    Args:
+        variant: what the rows of the table are called.
+        params: with one noise.
+        sampler: its settings.
+        item_shape: of an image or a point.
+    """
+    config = plan.search.confirm
     model = {
-        "noise": params.noise_arguments(label),
+        "noise": params.noise_arguments(params.noises[0]),
         "schedule": params.schedule.model_dump(),
         "diffusion": params.diffusion.model_dump(),
         **item_settings(item_shape, **params.networks()),
@@ -168,7 +184,7 @@ def confirm_jobs(plan: Plan, label: str, best: "FrozenTrial", item_shape: tuple[
     }
     train = Fit(**params.train.model_dump(include=set(Fit.model_fields)))
     return [
-        Job(label, seed, model, {TUNED: settings}, train, scoring, params.evaluate.weights)
+        Job(variant, seed, model, {TUNED: sampler}, train, scoring, params.evaluate.weights)
         for seed in range(config.first_seed, config.first_seed + config.train_seeds)
     ]
 

@@ -35,6 +35,7 @@ SLOT, WORKER, ATTEMPT = "slot", "worker", "attempt"
 INTERRUPTED, IMPOSSIBLE = "interrupted", "impossible"
 DROPPED = "dropped"  # another trial of its slot is run, or `trials` is lower now
 GRACE = 60  # seconds without a sign of life after which a trial is taken to be dead
+FIRST_LINE = 2**16  # bytes at which the first line of a journal is longer than any
 MAX_IMPOSSIBLE = 200  # draws of values that exclude each other, for one slot
 
 
@@ -51,7 +52,7 @@ def open_storage(storage: str, grace: int = GRACE, create: bool = True) -> "Base
     """Connect to a journal file or to a database.
 
     Args:
-        storage: path of the file, or URL as SQLAlchemy has it, for example postgresql://user@host/name.
+        storage: path of the file, or URL as SQLAlchemy has it, for example postgresql+psycopg2://user@host/name.
         grace: seconds after which a worker without a sign of life is taken to be dead.
         create: make the journal file if it is missing.
 
@@ -64,15 +65,47 @@ def open_storage(storage: str, grace: int = GRACE, create: bool = True) -> "Base
         raise InputError(f"--storage: {storage}: no such file; `ngldm search run` makes it")
     try:
         try:
-            return _connect(storage, grace)
+            connection = _connect(storage, grace)
         except Exception:
             if not is_url(storage):
                 raise
             time.sleep(1.0)  # another worker may have been making the tables
-            return _connect(storage, grace)
+            connection = _connect(storage, grace)
+        if create and not is_url(storage):
+            _end_last_line(Path(storage).resolve())
+        return connection
     except Exception as error:  # each driver has its own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"--storage: {without_password(storage)} cannot be reached ({reason})") from error
+        raise InputError(f"--storage: {without_password(storage)} cannot be reached ({_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def needed(storage: str) -> Iterator[None]:
+    """Say it in one line if the storage is lost while the block runs.
+
+    Raises:
+        InputError: the server does not answer any more, or the file cannot be read any more.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except Exception as error:
+        lost: BaseException | None = error
+        while lost and not isinstance(lost, SQLAlchemyError | StorageInternalError | json.JSONDecodeError):
+            lost = lost.__cause__ or lost.__context__  # Optuna's own clean-up fails after it
+        if lost is None:
+            raise
+        while lost.__cause__ is not None:  # the driver's own words
+            lost = lost.__cause__
+        raise InputError(
+            f"--storage: {without_password(storage)} was lost while the search ran ({_reason(lost)}). When it is "
+            "back, start the worker again: its trial is repeated and goes on from its checkpoint"
+        ) from error
 
 
 def _connect(storage: str, grace: int) -> "BaseStorage":
@@ -83,7 +116,7 @@ def _connect(storage: str, grace: int) -> "BaseStorage":
         file.parent.mkdir(parents=True, exist_ok=True)
         _require_journal(file)
         return JournalStorage(journal.JournalFileBackend(str(file)))
-    waits = {"connect_args": {"connect_timeout": 10}} if storage.startswith("postgresql") else {}
+    waits = {"connect_args": {"connect_timeout": 8}} if storage.startswith("postgresql") else {}
     options: dict[str, Any] = {"heartbeat_interval": max(1, grace // 3), "grace_period": grace}
     return RDBStorage(storage, engine_kwargs=waits, **options)
 
@@ -93,13 +126,39 @@ def _require_journal(file: Path) -> None:
     if not file.exists():
         return
     with file.open("rb") as lines:
-        first = lines.readline()
+        first = lines.readline(FIRST_LINE)
     try:
         whole = not first or "op_code" in json.loads(first)
     except (ValueError, TypeError):
         whole = False
     if not whole:
         raise InputError("it is no journal of Optuna")
+
+
+def _end_last_line(file: Path) -> None:
+    """Cut off a line that was not written to its end, as on a full disk.
+
+    Optuna passes over it, but the next one that is written would be joined to it, and then nobody could read the file.
+    """
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    if _is_whole(file):
+        return
+    lock = JournalFileSymlinkLock(str(file))
+    lock.acquire()  # another worker may be writing it just now
+    try:
+        if not _is_whole(file):
+            os.truncate(file, file.read_bytes().rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+def _is_whole(file: Path) -> bool:
+    if not file.exists() or not file.stat().st_size:
+        return True
+    with file.open("rb") as journal:
+        journal.seek(-1, os.SEEK_END)
+        return journal.read() == b"\n"
 
 
 def quiet_optuna() -> None:

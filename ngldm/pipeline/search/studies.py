@@ -158,7 +158,7 @@ def first_values(plan: Plan, label: str) -> list[dict[str, Any]]:
 
     space, base = trial_space(plan.search, label), plan.base(label)
     values = [present(space, lambda key: get(base, key))]
-    for slot in range(1, plan.search.startup):
+    for slot in range(1, min(plan.search.startup, plan.search.trials)):
         sampler = optuna.samplers.RandomSampler(seed=plan.search.seed + slot)
         asked = optuna.create_study(sampler=sampler).ask()
         suggest(asked, space)

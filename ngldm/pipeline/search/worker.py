@@ -1,5 +1,6 @@
 """A worker of a search: it runs trials of all noises until the budget is used up. Any number may run, anywhere."""
 
+import json
 import random
 import sys
 import time
@@ -43,7 +44,8 @@ def work(plan: Plan, device: str, grace: int, report: Report = print) -> None:
         report: called with a line for each trial that has ended.
 
     Raises:
-        InputError: the storage cannot be reached, the shared files are missing, or a study was begun with others.
+        InputError: the storage cannot be reached, or is lost; the shared files are missing; a study was begun with
+            others.
         KeyboardInterrupt: the user or the batch system stopped the worker; its trial waits for another.
     """
     torch.set_num_threads(1)  # there is one process per core; more threads would only wait for each other
@@ -61,7 +63,7 @@ def work(plan: Plan, device: str, grace: int, report: Report = print) -> None:
     worker = storage.Worker(plan.storage, grace)
     store = Store(plan.content["experiment"])
     first = {label: first_values(plan, label) for label in studies}
-    with worker.alive():
+    with storage.needed(plan.storage), worker.alive():
         while True:
             label, running = _next(plan, studies, first, worker)
             if label is not None:
@@ -114,6 +116,8 @@ def _run_one(study: "Study", objective: Objective, report: Report) -> None:
 
     try:
         study.optimize(objective, n_trials=1, catch=(Exception,), callbacks=[tell])
+    except json.JSONDecodeError:  # of a journal that is damaged
+        raise
     except ValueError as error:  # Optuna's, of a trial that is finished already
         report(f"{study.study_name}: {error}; another worker has taken over")
 

@@ -78,6 +78,7 @@ STREAMED = {
         ("huggingface", {"shards": None, "hub": "user/name"}, r"^revision: None; needed with hub, and only there$"),
         ("huggingface", {"shards": None, "revision": "a" * 40}, r"^revision: 'a+'; needed with hub, and only there$"),
         ("huggingface", {"shards": None, "hub": "u/n", "revision": "main"}, r"^revision: 'main' is no commit; .*move$"),
+        ("huggingface", {"shards": None, "test_split": "train"}, r"^test_split: 'train' is the training split too"),
         ("webdataset", {"long_tail": 0.5}, r"^long_tail: not an option of data set 'webdataset'; its options are \["),
         ("image_folder", {"shards": None, "image": None}, r"^keep_pixels: not an option of data set 'image_folder'"),
     ],

@@ -115,6 +115,17 @@ def test_names_of_classes_are_numbered_in_their_order(shards, tmp_path: Path) ->
         assert labels.tolist() == expected
 
 
+@pytest.mark.parametrize("label", [str(2**63), "1000000"])
+def test_a_number_that_no_class_has_is_refused(shards, tmp_path: Path, label: str) -> None:
+    shards.folder.mkdir()
+    files = {**shards.samples(0, 8), "000008.png": shards.png(8), "000008.cls": label.encode()}
+    (shards.folder / "a.tar").write_bytes(shards.tar(files))
+    with pytest.raises(
+        InputError, match=f"^dataset.label: {label} is no class from 0 to 999999; without classes: null$"
+    ):
+        make(shards.options(shards="a.tar", test_size=2), tmp_path)
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_too_few_images_are_counted(shards, tmp_path: Path, count: int) -> None:
     shards.folder.mkdir()

@@ -36,6 +36,7 @@ def test_whole_numbers_make_a_whole_range_and_others_a_real_one() -> None:
         ({"low": 1}, "missing"),
         ({}, "missing"),
         ({"choices": [1], "low": 0}, "not together"),
+        ({"choices": ["a", "b", "a"]}, "'a' is named twice"),
     ],
 )
 def test_a_dimension_without_values_is_refused(fields: dict[str, Any], message: str) -> None:
@@ -51,6 +52,13 @@ def test_a_dimension_without_values_is_refused(fields: dict[str, Any], message: 
         ({"trails": 3}, "trails: unknown key; known here: trials, "),
         ({"halving": {"first": 5, "reduction": 1}}, "halving.reduction: 1 is not allowed"),
         ({"noises": {}}, "noises"),
+        ({"trials": 10**6}, "trials: 1000000 is not allowed: input should be less than or equal to 100000"),
+        ({"startup": 10**9}, "startup: 1000000000 is not allowed: input should be less than or equal to 100000"),
+        ({"attempts": 10**9}, "attempts: 1000000000 is not allowed: input should be less than or equal to 1000"),
+        ({"seed": 2**63}, f"seed: {2**63} is not allowed"),
+        ({"halving": {"first": 5, "reduction": 10**30}}, "halving.reduction: 10+ is not allowed"),
+        ({"confirm": {"first_seed": 2**63 - 2}}, f"confirm.first_seed: {2**63 - 2} is not allowed"),
+        ({"confirm": {"train_seeds": 10**9}}, "confirm.train_seeds: 1000000000 is not allowed"),
         ({"seed": 1000}, "confirm.first_seed: 1000 to 1002 have the search's own seed, 1000"),
         ({"seed": 1001, "confirm": {"train_seeds": 1, "sample_seeds": 2}}, "1000 to 1001 have the search's own seed"),
         ({"space": {"train.lr": {"low": 1, "high": 2, "when": {"schedule.name": []}}}}, "when.schedule.name: \\[\\]"),

@@ -180,6 +180,18 @@ def test_a_file_that_is_no_journal_is_refused_and_left_as_it_is(tmp_path: Path) 
         assert (tmp_path / "s.journal").read_text() == content
 
 
+def test_a_line_that_a_full_disk_cut_off_does_no_harm_to_the_next(tmp_path: Path) -> None:
+    journal = tmp_path / "s.journal"
+    optuna.create_study(study_name="a", storage=open_storage(str(journal)))
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b'{"op_code":4,"wor')
+    open_storage(str(journal), create=False)
+    assert journal.read_bytes() != whole, "who only reads changes nothing"
+    optuna.load_study(study_name="a", storage=open_storage(str(journal))).set_user_attr("kept", 1)
+    assert journal.read_bytes().startswith(whole)
+    assert optuna.load_study(study_name="a", storage=open_storage(str(journal))).user_attrs == {"kept": 1}
+
+
 def test_a_journal_is_made_only_to_write_to_it(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file; `ngldm search run` makes it"):
         open_storage(str(tmp_path / "a" / "s.journal"), create=False)

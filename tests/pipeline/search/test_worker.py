@@ -129,6 +129,24 @@ def test_a_trial_that_fails_is_tried_again_and_then_given_up(
     assert sorted(slots()) == [0, 1, 2]
 
 
+def test_a_storage_that_is_lost_ends_the_worker_with_one_line(write_search: Callable[..., None]) -> None:
+    write_search(halving=None)
+    plan, lines = make_plan("tiny", None, None), list[str]()
+    prepare(plan, 60)
+
+    def damage(line: str) -> None:
+        lines.append(line)
+        with Path("searches/tiny.journal").open("a") as journal:
+            journal.write("not JSON\n")
+
+    with pytest.raises(
+        InputError, match=r"--storage: .*tiny.journal was lost while the search ran \(Expecting value"
+    ) as lost:
+        work(plan, "cpu", 60, damage)
+    assert "\n" not in str(lost.value)
+    assert len(lines) == 1, "no trial is said to be another worker's"
+
+
 def test_a_training_that_diverges_has_used_its_trial(
     write_search: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """The shards that the options of a data set mean, with the images in them."""
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -53,7 +55,26 @@ def open_splits(config: Mapping[str, object]) -> dict[str, Shards]:
         if config.get(option):
             names = expand(f"dataset.{option}", entry(config, option, str), folder)
             found[split] = TarShards(names, image, None if label is None else str(label))
+    _require_different(found)
     return found
+
+
+def _require_different(found: Mapping[str, Shards]) -> None:
+    """Check that no shard is there twice: its images would count twice, or be tested on after training on them.
+
+    Raises:
+        InputError: one is.
+    """
+    names = {split: [_plain(name) for name in shards.names] for split, shards in found.items()}
+    for split, option in (("train", "shards"), ("test", "test_shards")):
+        if twice := next((name for name, count in Counter(names.get(split, ())).items() if count > 1), None):
+            raise InputError(f"dataset.{option}: {twice} is named twice")
+    if both := sorted({*names["train"]} & {*names.get("test", ())}):
+        raise InputError(f"dataset.test_shards: {both[0]} is one of dataset.shards too; test on other images")
+
+
+def _plain(name: str) -> str:
+    return name if "://" in name else os.path.normpath(name)
 
 
 def settings_of(config: Mapping[str, object]) -> Settings:

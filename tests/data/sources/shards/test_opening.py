@@ -23,6 +23,24 @@ def test_splits_are_those_that_the_options_name(shards) -> None:
     assert [record.content for record in found["test"].records(0, Tally())] == [shards.png(12), shards.png(13)]
 
 
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"shards": "train-{000,001,000}.tar"}, r"^dataset.shards: .*train-000.tar is named twice$"),
+        ({"shards": "{train,./train}-000.tar"}, r"^dataset.shards: .*train-000.tar is named twice$"),
+        (
+            {"test_shards": "train-002.tar"},
+            r"^dataset.test_shards: .*train-002.tar is one of dataset.shards too; test on",
+        ),
+        ({"shards": "https://a.example/{1,1}.tar"}, r"^dataset.shards: https://a.example/1.tar is named twice$"),
+    ],
+)
+def test_no_shard_is_there_twice(shards, changed: dict[str, object], message: str) -> None:
+    shards.write(3, 4, 5)
+    with pytest.raises(InputError, match=message):
+        open_splits(shards.options(**changed))
+
+
 def test_a_missing_package_is_named(shards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"'webdataset' needs the package webdataset: pip install 'ngldm\[large\]'"):
