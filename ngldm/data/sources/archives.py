@@ -35,8 +35,8 @@ def unpack(archive: Path, folder: Path) -> int:
 
     Raises:
         InputError: the archive is damaged, cut or empty, holds a symbolic link, a device, a path out of its folder or a
-            name that cannot be a file, or unpacks to more files or bytes than the limits of `ngldm.io.limits` or the free
-            space allow. What was unpacked before stays: give a temporary folder.
+            name that cannot be a file, or unpacks to more files or bytes than the limits of `ngldm.io.limits` or the
+            free space allow. What was unpacked before stays: give a temporary folder.
     """
     members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
     count, total, packed = 0, 0, archive.stat().st_size
