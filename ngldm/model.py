@@ -241,7 +241,7 @@ def _require_room(config: Mapping[str, object], tensors: Mapping[str, Tensor]) -
     num_classes = len(entry(entry(config, "classes", dict), "names", list)) if "classes" in config else 0
     with torch.device("meta"):
         latent = item
-        if autoencoder.get("kind") in OWN_KEYS:
+        if autoencoder.get("kind") in OWN_KEYS or any(key.startswith("autoencoder.") for key in tensors):
             made = build_autoencoder(autoencoder, item)
             latent = made.latent_shape
             _require_weights("autoencoder", made, strip_prefix(tensors, "autoencoder."))

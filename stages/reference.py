@@ -60,7 +60,9 @@ def reference(device: Device = "auto") -> None:
         metrics[f"floor_{extractor.metric}"] = entry(found, "floor", float)
         made_of_data = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         about = {**found, "resizing": scoring.resizing, "dataset_sha256": made_of_data, **metrics, **damaged}
-        write_json(folder / "reference.json", {**about, "sha256": checksums(folder, ["features.npy"])})
+        write_json(
+            folder / "reference.json", {**about, "sha256": checksums(folder, ["features.npy", workspace.FURTHER.name])}
+        )
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})

@@ -12,6 +12,7 @@ from ngldm.diffusion.process import Diffusion
 from ngldm.io.errors import InputError, require_real, require_whole
 from ngldm.io.files import entry
 
+MAX_COUNT = 2**53  # training images of a class: larger numbers are no exact floats
 ClassNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]  # network(x_t (B, ...), t (B,), labels (B,))
 LabelledLoss = Callable[[ClassNetwork, tuple[Tensor, Tensor], torch.Generator | None, slice | None], Tensor]
 Asked = str | int | Sequence[str | int]  # classes by name or number
@@ -45,7 +46,7 @@ class Classes:
                 f"classes: {len(set(self.names))} different names and {len(self.counts)} counts do not fit"
             )
         for count in self.counts:
-            require_whole("classes.counts", count, 0)
+            require_whole("classes.counts", count, 0, MAX_COUNT)
         if not sum(self.counts):
             raise InputError("classes.counts: all are 0")
         if not 0.0 <= require_real("network.label_dropout", self.label_dropout) <= 1.0:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, shown
 
 # What the system says when neither the input nor the program is wrong.
 FAULTS = {
@@ -27,6 +27,13 @@ FAULTS = {
     errno.ENFILE: "too many open files of this machine",
     errno.EIO: "the disk fails to read or to write; it may be damaged or gone",
 }
+# What it says of a path that cannot be: one that a person gave.
+NO_PATHS = {
+    errno.ENAMETOOLONG: "a name of a file or folder is too long",
+    errno.ENOTDIR: "a part of this path is a file, and no folder",
+    errno.EISDIR: "is a folder, and no file",
+}
+MAX_NAME_BYTES = 255  # of a file or folder, on all usual disks
 SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NO_FALLOCATE = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}  # what file systems say that cannot reserve space
 BLOCK = 2**20  # bytes
@@ -72,6 +79,30 @@ def storage_fault(
     elif code in (errno.EACCES, errno.EPERM):
         parts += [_owner(named)]
     return StorageError("; ".join(parts))
+
+
+def path_fault(error: OSError) -> InputError | None:
+    """The same error as bad input in one line, if its path cannot be; None if it is anything else."""
+    if error.errno not in NO_PATHS or error.filename is None:
+        return None
+    return InputError(f"{shown(str(error.filename))}: {NO_PATHS[error.errno]}")
+
+
+def require_place(path: Path) -> None:
+    """Check that a file or folder can have this path, before any work and before folders are made for it.
+
+    Raises:
+        InputError: it has no name, one that is too long, for its temporary name too, or a part of it is a file.
+    """
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: give the name of a file or folder to write")
+    names = [*path.absolute().parent.parts, temporary_beside(path.absolute()).name]
+    if (longest := max(len(os.fsencode(name)) for name in names) - MAX_NAME_BYTES) > 0:
+        raise InputError(f"{shown(str(path))}: a name of a file or folder is too long, by {longest} bytes")
+    with suppress(PermissionError):  # what may not be seen is said when it is written
+        above = next(place for place in path.absolute().parents if place.exists())
+        if not above.is_dir():
+            raise InputError(f"{path}: {above} is a file, and no folder")
 
 
 def _code(error: BaseException) -> int | None:

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TypedDict, TypeVar
 
 from ngldm.io import processes
-from ngldm.io.disk import clear_temporaries, make_ordinary, storing, temporary_beside
+from ngldm.io.disk import clear_temporaries, make_ordinary, require_place, storing, temporary_beside
 from ngldm.io.errors import InputError, require_name
 from ngldm.io.limits import MAX_ENTRIES, MAX_JSON, require_shallow
 
@@ -36,9 +36,10 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
         durable: wait until the disk has it, so that it outlives a loss of power. It costs some milliseconds.
 
     Raises:
-        InputError: `path` is a folder.
+        InputError: `path` is a folder, or no path of a file.
         StorageError: the disk, a limit of it or a permission stands in the way.
     """
+    require_place(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file to write")
     temporary = temporary_beside(path, path.suffix)
@@ -79,12 +80,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     Of several processes only the main one writes `path`: what the others put into their directories is thrown away.
 
     Raises:
+        InputError: `path` is no path of a folder.
         StorageError: the disk, a limit of it or a permission stands in the way.
     """
     if not processes.is_main():
         with TemporaryDirectory() as scratch:
             yield Path(scratch)
         return
+    require_place(path)
     temporary = temporary_beside(path)
     try:
         with storing(path, temporary):

@@ -68,16 +68,20 @@ def load_arrays(path: Path, keys: Sequence[str], made_by: str) -> dict[str, NDAr
         made_by: where the file comes from, for the user who lacks it.
 
     Raises:
-        InputError: the file is missing or damaged, or lacks a key.
+        InputError: the file is missing or damaged, lacks a key, or holds NaN or infinite numbers.
     """
     try:
         with np.load(require(path, made_by), allow_pickle=False) as file:
             require_small(path, file)
-            return {key: file[key].astype(np.float64) for key in keys}
+            arrays = {key: file[key].astype(np.float64) for key in keys}
     except (*NPY_FAULTS, KeyError, BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: it is encrypted
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a complete .npz with {', '.join(keys)} ({error})") from error
+    for key, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise InputError(f"{path}: {key}: NaN or infinite numbers; it comes from {made_by}")
+    return arrays
 
 
 def require_small(path: Path, file: object) -> None:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from ngldm.io import processes
-from ngldm.io.disk import clear_temporaries, storage_fault
+from ngldm.io.disk import clear_temporaries, path_fault, storage_fault
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.launch import on_many
@@ -65,7 +65,11 @@ def _fault(error: BaseException) -> tuple[str, int] | None:
         # A reader takes a file that it may not open for a damaged one.
         fault = storage_fault(error.__cause__) if error.__cause__ else None
         return str(fault or error), 1 if fault else 2
-    fault = storage_fault(error) if isinstance(error, OSError) else None
+    if not isinstance(error, OSError):
+        return None
+    if no_path := path_fault(error):
+        return str(no_path), 2
+    fault = storage_fault(error)
     return None if fault is None else (str(fault), 1)
 
 

@@ -81,6 +81,24 @@ def make_tracks(
     return Tracks(model, settings.sigma_rel, snapshot_steps(settings.snapshots, max_steps), folder)
 
 
+def require_snapshots(folder: Path, lengths: Sequence[float]) -> list[Path]:
+    """The files of the snapshots, in the order of their steps.
+
+    Args:
+        folder: of the snapshots.
+        lengths: of averages that are to be made of them.
+
+    Raises:
+        InputError: a length is out of range, or there are no snapshots.
+    """
+    for length in lengths:
+        gamma_of(length)
+    files = sorted(require(folder, MADE_BY).glob("*.safetensors"))
+    if not files:
+        raise InputError(f"{folder}: has no snapshots; they come from {MADE_BY}")
+    return files
+
+
 def averaged(folder: Path, sigma_rel: float) -> tuple[dict[str, Tensor], float]:
     """The average of another length at the end of a training, from its snapshots.
 
@@ -94,10 +112,7 @@ def averaged(folder: Path, sigma_rel: float) -> tuple[dict[str, Tensor], float]:
     Raises:
         InputError: the length is out of range; or a snapshot is missing or damaged.
     """
-    gamma = gamma_of(sigma_rel)
-    files = sorted(require(folder, MADE_BY).glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{folder}: has no snapshots; they come from {MADE_BY}")
+    gamma, files = gamma_of(sigma_rel), require_snapshots(folder, [sigma_rel])
     kept = [(file, _profiles(file)) for file in files]
     profiles = [profile for _, found in kept for profile in found.values()]
     wanted = Profile(max(profile.step for profile in profiles), gamma)

@@ -42,6 +42,7 @@ def test_an_unknown_class_is_refused(asked):
         ({"names": ("a", "b"), "counts": (3,)}, "counts"),
         ({"names": ("a", "b"), "counts": (0, 0)}, "counts"),
         ({"names": ("a", "b"), "counts": (1, -1)}, "counts"),
+        ({"names": ("a", "b"), "counts": (1, 10**400)}, "counts"),
         ({"names": ("a", "b"), "counts": (1, 1), "label_dropout": 1.5}, "label_dropout"),
     ],
 )

@@ -3,11 +3,13 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import mlflow  # noqa: F401  # so that a child need not import it
@@ -35,6 +37,23 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(runs, "SYSTEM_SECONDS", 0.1)  # a training waits so long for its monitor at the end
     return tmp_path
+
+
+SECONDS = 20  # in which a bad value or file must be refused, on a machine that is busy with other things
+
+
+@pytest.fixture
+def in_time() -> Iterator[None]:
+    """The test fails if it takes longer than `SECONDS`."""
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"took more than {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(SECONDS)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 Ended = subprocess.CompletedProcess[str]

@@ -20,6 +20,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import checksums, figure, write_json
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder
 
+pytestmark = pytest.mark.usefixtures("in_time")
 Open = Callable[[Path], object]
 Change = Callable[[Path], object]
 

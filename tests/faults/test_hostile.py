@@ -32,6 +32,7 @@ from ngldm.io.limits import MAX_IMAGE_FILE
 from ngldm.io.tensors import load_tensors
 from ngldm.model import load_model
 
+pytestmark = pytest.mark.usefixtures("in_time")
 GIB = 2**30
 ROOM = 3 * GIB  # of memory, beyond what the process has
 

@@ -9,8 +9,19 @@ import numpy as np
 import pytest
 
 from ngldm.io import disk
-from ngldm.io.disk import StorageError, clear_temporaries, free_bytes, reserve, storage_fault, storing, temporary_beside
+from ngldm.io.disk import (
+    StorageError,
+    clear_temporaries,
+    free_bytes,
+    path_fault,
+    require_place,
+    reserve,
+    storage_fault,
+    storing,
+    temporary_beside,
+)
 from ngldm.io.errors import InputError
+from ngldm.io.files import atomic_directory, atomic_path
 from ngldm.io.images import create_array
 
 
@@ -101,3 +112,46 @@ def test_each_folder_is_cleared_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_free_bytes_of_a_path_that_is_not_there(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "a" / "b") > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("a" * 256, "too long"),
+        ("a" * 250, "too long"),  # with the ending of the temporary name
+        (f"{'a' * 256}/b", "too long"),
+        ("\u00e4" * 125, "too long"),  # two bytes each
+        ("file/b", "file is a file"),
+        ("file/b/c", "file is a file"),
+        ("..", "give the name"),
+        ("/", "give the name"),
+        (".", "give the name"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    with pytest.raises(InputError, match=words):
+        require_place(Path(path))
+    with pytest.raises(InputError, match=words), atomic_path(Path("new") / path if path[0] == "a" else Path(path)):
+        pass
+    with pytest.raises(InputError, match=words), atomic_directory(Path(path)):
+        pass
+    assert [place.name for place in tmp_path.iterdir()] == ["file"]
+
+
+def test_ordinary_paths_are_taken(tmp_path: Path) -> None:
+    for path in ("a", "b/c/d.png", "a" * 200, "\u00e4" * 100):
+        require_place(tmp_path / path)
+
+
+def test_what_the_system_says_of_a_path_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long") as error:
+        (tmp_path / ("a" * 300)).stat()
+    fault = path_fault(error.value)
+    assert isinstance(fault, InputError)
+    assert str(fault).endswith("a name of a file or folder is too long")
+    assert len(str(fault)) < 300
+    assert path_fault(OSError(errno.ENOENT, "?", "x")) is None

@@ -50,13 +50,35 @@ def test_a_key_that_is_not_allowed_is_named(config, message):
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("changed", "message"),
     [
-        ({**CONFIG, "norm_num_groups": 3}, "network 'diffusers_unet2d' does not accept"),
-        ({**CONFIG, "block_out_channels": [8]}, "network 'diffusers_unet2d' does not accept"),
-        ({**CONFIG, "block_out_channels": 8}, "block_out_channels: 8 must be a list"),
+        ({"norm_num_groups": 3}, "network 'diffusers_unet2d' does not accept"),
+        ({"norm_num_groups": 0}, "network 'diffusers_unet2d' does not accept"),
+        ({"block_out_channels": [8]}, "network 'diffusers_unet2d' does not accept"),
+        ({"down_block_types": ["X", "Y"]}, "network 'diffusers_unet2d' does not accept"),
+        ({"time_embedding_type": "x"}, "network 'diffusers_unet2d' does not accept"),
+        ({"block_out_channels": 8}, "block_out_channels: 8 must be a list"),
+        ({"block_out_channels": ["a", "b"]}, "block_out_channels: 'a' is not a whole number"),
+        ({"block_out_channels": [10**9, 10**9]}, "block_out_channels: 1000000000 must lie between"),
+        ({"block_out_channels": [8] * 60}, "block_out_channels: 60 levels"),
+        ({"layers_per_block": 10**9}, "layers_per_block: 1000000000 must lie between 1 and 100"),
+        ({"layers_per_block": 0}, "layers_per_block: 0"),
+        ({"layers_per_block": "1"}, "layers_per_block: '1' is not a whole number"),
+        ({"attention_head_dim": 10**12}, "attention_head_dim: 1000000000000"),
+        ({"dropout": float("nan")}, "dropout: nan must be at least 0 and below 1"),
+        ({"norm_eps": "x"}, "norm_eps: 'x' is not a number"),
+        ({"norm_eps": float("inf")}, "norm_eps: inf"),
     ],
 )
-def test_what_the_model_itself_refuses_is_bad_input(config, message):
+def test_what_the_model_would_refuse_or_never_end_with_is_refused_as_a_setting(changed, message):
+    """So the stage before all, `ngldm params` and dvc's composition name it, and not the training after an hour."""
     with pytest.raises(InputError, match=message):
-        DiffusersUNet2D((3, 8, 8), config)
+        unet2d_config(**{**CONFIG, **changed})
+
+
+def test_the_check_draws_no_random_numbers():
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    assert unet2d_config(**CONFIG) == CONFIG
+    assert torch.equal(torch.rand(2), expected)

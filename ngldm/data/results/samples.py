@@ -38,7 +38,7 @@ def asked_classes(path: Path) -> NDArray[np.int64] | None:
     """The class (N,) that was asked of each item; None for a model without classes.
 
     Raises:
-        InputError: the file is damaged, or not as long as samples.json says.
+        InputError: the file is damaged, not as long as samples.json says, or has a number below 0.
     """
     file = path / CLASSES
     if not file.is_file():
@@ -47,6 +47,8 @@ def asked_classes(path: Path) -> NDArray[np.int64] | None:
     expected = entry(read_json(path / "samples.json", "num_images"), "num_images", int)
     if classes.shape != (expected,):
         raise InputError(f"{file}: shape {classes.shape}, must be ({expected},), as samples.json says")
+    if classes.min(initial=0) < 0:
+        raise InputError(f"{file}: class {classes.min()} must be at least 0; it comes from {MADE_BY}")
     return classes
 
 

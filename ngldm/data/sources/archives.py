@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, shown
 from ngldm.io.limits import require_members, require_unpacked
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
@@ -34,9 +34,9 @@ def unpack(archive: Path, folder: Path) -> int:
     """Unpack the regular files of a zip or tar archive into an existing folder; returns how many.
 
     Raises:
-        InputError: the archive is damaged, holds a symbolic link, a device, a path out of its folder or a name that
-            cannot be a file, or unpacks to more files or bytes than the limits of `ngldm.io.limits` or the free space
-            allow. What was unpacked before stays: give a temporary folder.
+        InputError: the archive is damaged, cut or empty, holds a symbolic link, a device, a path out of its folder or a
+            name that cannot be a file, or unpacks to more files or bytes than the limits of `ngldm.io.limits` or the
+            free space allow. What was unpacked before stays: give a temporary folder.
     """
     members = _zip_members(archive) if archive.name.lower().endswith(".zip") else _tar_members(archive, folder)
     count, total, packed = 0, 0, archive.stat().st_size
@@ -59,6 +59,8 @@ def unpack(archive: Path, folder: Path) -> int:
         if isinstance(error, InputError):
             raise
         raise InputError(f"dataset.source: {archive} is damaged ({error})") from error
+    if not count:
+        raise InputError(f"dataset.source: {archive} has no files")
     return count
 
 
@@ -67,19 +69,19 @@ def _open(archive: Path, target: Path, name: str) -> BinaryIO:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target.open("wb")
     except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
-        raise InputError(f"dataset.source: {archive} has a file and folder of one name: {name!r}") from error
+        raise InputError(f"dataset.source: {archive} has a file and folder of one name: {shown(name)}") from error
     except OSError as error:
         if error.errno not in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
             raise
-        raise InputError(f"dataset.source: {archive} has a name that no file can have here: {name!r}") from error
+        raise InputError(f"dataset.source: {archive} has a name that no file can have here: {shown(name)}") from error
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if not path.parts:
-        raise InputError(f"dataset.source: {archive} has a member without a file name: {name!r}")
+        raise InputError(f"dataset.source: {archive} has a member without a file name: {shown(name)}")
     if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or "\0" in name:
-        raise InputError(f"dataset.source: {archive} has a member outside its folder: {name!r}")
+        raise InputError(f"dataset.source: {archive} has a member outside its folder: {shown(name)}")
     return path
 
 
@@ -93,10 +95,13 @@ def _tar_members(archive: Path, folder: Path) -> Iterator[Member]:
                     yield member.name, os.fstat(unpacked.fileno()).st_size, unpacked
                 continue
             if not member.isreg():
-                raise InputError(f"dataset.source: {archive} has a link or a special file: {member.name!r}")
+                raise InputError(f"dataset.source: {archive} has a link or a special file: {shown(member.name)}")
             source = tar.extractfile(member)
             assert source is not None  # a regular file has content
             yield member.name, member.size, source
+        # The last that was read is the first block of the end mark, or nothing: then the file ends between two members.
+        if tar.fileobj is not None and tar.fileobj.tell() <= tar.offset:
+            raise InputError(f"dataset.source: {archive} is cut: it has no end mark; if it is whole, pack it again")
 
 
 def _linked(archive: Path, folder: Path, member: tarfile.TarInfo) -> Path:
@@ -104,7 +109,8 @@ def _linked(archive: Path, folder: Path, member: tarfile.TarInfo) -> Path:
     target = _inside(archive, member.linkname)
     if target == _inside(archive, member.name) or not (folder / target).is_file():
         raise InputError(
-            f"dataset.source: {archive} has a hard link to no file of its own: {member.name!r} to {member.linkname!r}"
+            f"dataset.source: {archive} has a hard link to no file of its own: {shown(member.name)} to "
+            f"{shown(member.linkname)}"
         )
     return folder / target
 
@@ -116,7 +122,7 @@ def _zip_members(archive: Path) -> Iterator[Member]:
             if name.endswith("/"):
                 continue
             if stat.S_ISLNK(member.external_attr >> 16):
-                raise InputError(f"dataset.source: {archive} has a link or a special file: {name!r}")
+                raise InputError(f"dataset.source: {archive} has a link or a special file: {shown(name)}")
             with bundle.open(member) as source:
                 yield name, member.file_size, source
 

@@ -10,14 +10,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.errors import InputError, shown, unknown
 from ngldm.io.files import read_json, sha256_file
 from ngldm.io.registry import import_extra
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 from ngldm.networks.autoencoders.names import PRECISIONS
+from ngldm.networks.autoencoders.structure import (
+    KEY,
+    KIND,
+    known_class,
+    make_empty,
+    require_loaded,
+    require_weights,
+)
 
-KIND, KEY = "diffusers", "autoencoder.options"
-CLASSES = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
 WEIGHTS, CONFIG = "diffusion_pytorch_model.safetensors", "config.json"
 DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16, torch.float16), strict=True))
 
@@ -61,6 +67,10 @@ class PretrainedSettings:
         for key in ("revision", "subfolder", "sha256"):
             if not isinstance(getattr(self, key), str | None):
                 raise InputError(f"{KEY}.{key}: {getattr(self, key)!r} must be a text, or null")
+        if not isinstance(self.structure, Mapping | None):
+            raise InputError(
+                f"{KEY}.structure: {shown(self.structure)} must be a mapping; ngldm writes it into its files"
+            )
         for key in ("tiling", "download", "bundle_autoencoder"):
             if not isinstance(getattr(self, key), bool):
                 raise InputError(f"{KEY}.{key}: {getattr(self, key)!r} must be true or false")
@@ -171,34 +181,37 @@ def load_pretrained(image_shape: tuple[int, int, int], settings: PretrainedSetti
     """
     library = import_extra("diffusers", f"autoencoder.kind {KIND!r}")
     if settings.structure is not None and settings.bundle_autoencoder:
-        name, config = settings.structure["class"], settings.structure["config"]
-        model = getattr(library, _known(name)).from_config(config).to(DTYPES[settings.precision])
+        name, config = known_class(settings.structure.get("class")), settings.structure.get("config")
+        make_empty(name, config)
+        model = getattr(library, name).from_config(config).to(DTYPES[settings.precision])
         return PretrainedAutoencoder(image_shape, model, settings)
+    if settings.structure is not None:  # from a file, which never makes this machine ask the hub
+        settings = replace(settings, download=False)
     folder = settings.locate()
     config = read_json(folder / CONFIG)
-    name = _known(config.get("_class_name"))
+    name = known_class(config.get("_class_name"))
+    plain = {key: value for key, value in config.items() if not key.startswith("_")}
+    require_weights(make_empty(name, plain), (folder / WEIGHTS).stat().st_size, folder / WEIGHTS)
     sha256 = sha256_file(folder / WEIGHTS)
     if settings.sha256 not in (None, sha256):
         raise InputError(f"{KEY}.sha256: {settings.sha256}, but {folder / WEIGHTS} has {sha256}")
     try:
-        model = getattr(library, name).from_pretrained(
-            folder, torch_dtype=DTYPES[settings.precision], use_safetensors=True, local_files_only=True
+        model, loaded = getattr(library, name).from_pretrained(
+            folder,
+            torch_dtype=DTYPES[settings.precision],
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"{KEY}.model: {folder} holds no {name} that diffusers can load ({error})") from error
-    plain = {key: value for key, value in config.items() if not key.startswith("_")}
+    require_loaded(model, loaded["missing_keys"], folder / WEIGHTS)
     # A loaded file never asks the hub by itself.
     found = replace(settings, sha256=sha256, download=False, structure={"class": name, "config": plain})
     if not settings.is_path:
         depth = len(Path(settings.subfolder or "").parts)
         found = replace(found, revision=(folder, *folder.parents)[depth].name)  # snapshots/<commit>/... of the cache
     return PretrainedAutoencoder(image_shape, model, found)
-
-
-def _known(name: object) -> str:
-    if name not in CLASSES:
-        raise unknown("class of a diffusers autoencoder", name, CLASSES)
-    return str(name)
 
 
 def _latents(model: nn.Module, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.disk import require_place
 from ngldm.io.errors import InputError, require_name, unknown
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.pipeline import workspace
@@ -116,14 +117,35 @@ def generate(
     print(f"{num_images} {noun(generator.model.no_items())} in {out}, a picture of them in {grid}")
 
 
+def require_new_folder(out: Path) -> None:
+    """Check --out before any work.
+
+    Raises:
+        InputError: it is no new or empty folder, or cannot be one.
+    """
+    require_place(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"--out: {out} exists and is not an empty folder")
+
+
+def require_new_file(out: Path) -> None:
+    """Check --out of a command that writes one file.
+
+    Raises:
+        InputError: it exists, or cannot be a file.
+    """
+    require_place(out)
+    if out.exists():
+        raise InputError(f"--out: {out} exists")
+
+
 def _place_of_grid(out: Path) -> Path:
     """The path <out>.png. The grid is not in the folder, because all images of a folder count in its score.
 
     Raises:
         InputError: the file exists, or `out` is not a new or empty folder.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder")
+    require_new_folder(out)
     grid = out.absolute().with_name(f"{out.absolute().name}.png")
     if grid.exists():
         raise InputError(f"--out: {grid} exists; the grid would be written there")
@@ -209,6 +231,17 @@ def _no_model(noise: str) -> InputError:
     return unknown("--noise", noise, here)
 
 
+def model_of(noise: str) -> Path:
+    """The model file of a training of this workspace, by its label.
+
+    Raises:
+        InputError: there is none of that label.
+    """
+    if require_name("--noise", noise) not in workspace.trained():
+        raise _no_model(noise)
+    return workspace.model(noise)
+
+
 def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
     """The file of the model that --noise or --model names. A model from MLflow is downloaded into `folder`.
 
@@ -216,9 +249,7 @@ def model_file(noise: str | None, model: str | None, folder: Path) -> Path:
         InputError: there is no such model.
     """
     if noise is not None:
-        if require_name("--noise", noise) not in workspace.trained():
-            raise _no_model(noise)
-        return workspace.model(noise)
+        return model_of(noise)
     assert model is not None  # `generate` has checked that one of the two is given
     in_store = model.startswith(("models:/", "runs:/"))
     if "://" not in model and not in_store:

@@ -1,7 +1,8 @@
 """The checks of params.yaml that need the networks and autoencoders themselves, and therefore torch."""
 
 from ngldm.networks.autoencoders.build import AUTOENCODERS, arguments
-from ngldm.networks.autoencoders.pretrained import KIND, PretrainedSettings
+from ngldm.networks.autoencoders.pretrained import PretrainedSettings
+from ngldm.networks.autoencoders.structure import KIND
 from ngldm.networks.build import NETWORKS
 from ngldm.networks.names import AUTO, OWN_SECTIONS
 from ngldm.pipeline.config.params import Params

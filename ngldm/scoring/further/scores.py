@@ -74,12 +74,39 @@ def further_scores(
         real = load_arrays(path, ("test", "centres"), MADE_BY)
         return point_scores(as_points(items), real["test"], real["centres"], wanted)
     real = load_arrays(path, ("test_features", "test_labels", "spectrum", "class_weight", "class_bias"), MADE_BY)
-    test, labels, *head = (
-        torch.from_numpy(real[key]) for key in ("test_features", "test_labels", "class_weight", "class_bias")
-    )
-    classes = ClassHead(*head) if len(real["class_bias"]) else None
-    compared = RealImages(train_features, test, labels, real["spectrum"], classes)
+    _require_fits(path, real, train_features.shape[1])
+    test, labels = (torch.from_numpy(real[key]) for key in ("test_features", "test_labels"))
+    compared = RealImages(train_features, test, labels, real["spectrum"], _head(path, real, train_features.shape[1]))
     return image_scores(as_images(items), features, compared, k, wanted)
+
+
+def _require_fits(path: Path, real: Mapping[str, NDArray[np.float64]], dim: int) -> None:
+    """Check what is kept of test images: features of `dim` numbers, as many labels, a spectrum.
+
+    Raises:
+        InputError: the shapes do not fit, as in a file of another reference.
+    """
+    features, labels, spectrum = (real[key] for key in ("test_features", "test_labels", "spectrum"))
+    if features.ndim != 2 or len(features) < 2 or features.shape[1] != dim or labels.shape != (len(features),):
+        raise InputError(
+            f"{path}: test_features {features.shape} and test_labels {labels.shape}, must be (T, {dim}) and (T,) with "
+            f"T of at least 2; it comes from {MADE_BY}"
+        )
+    if spectrum.ndim != 1 or not len(spectrum):
+        raise InputError(f"{path}: spectrum {spectrum.shape}, must be (R,) with R above 0; it comes from {MADE_BY}")
+
+
+def _head(path: Path, real: Mapping[str, NDArray[np.float64]], dim: int) -> ClassHead | None:
+    """What finds classes in features of `dim` numbers; None if the extractor knows no classes.
+
+    Raises:
+        InputError: weights and biases do not fit.
+    """
+    weight, bias = real["class_weight"], real["class_bias"]
+    if bias.ndim != 1 or weight.shape != (len(bias), dim):
+        wanted = f"(K, {dim}) and (K,)"
+        raise InputError(f"{path}: class_weight {weight.shape} and class_bias {bias.shape}, must be {wanted}")
+    return ClassHead(torch.from_numpy(weight), torch.from_numpy(bias)) if len(bias) else None
 
 
 def class_scores(path: Path, items: Items, features: Tensor, asked: NDArray[np.int64] | None) -> dict[str, float]:
@@ -92,14 +119,15 @@ def class_scores(path: Path, items: Items, features: Tensor, asked: NDArray[np.i
         asked: (M,) classes; None gives nothing.
 
     Raises:
-        InputError: the file lacks what is needed.
+        InputError: the file lacks what is needed, or has no class of a number that was asked for.
     """
     if asked is None or are_points(items):
         return {}
     real = load_arrays(path, ("class_weight", "class_bias"), MADE_BY)
-    if not len(real["class_bias"]):
+    if (head := _head(path, real, features.shape[1])) is None:
         return {}
-    head = ClassHead(*(torch.from_numpy(real[key]) for key in ("class_weight", "class_bias")))
+    if (largest := int(asked.max())) >= (count := len(real["class_bias"])):
+        raise InputError(f"classes: {largest} was asked for, but {path} has {count} classes, counted from 0")
     return class_accuracy(head.classes(features), torch.tensor(asked[: len(features)]))
 
 

@@ -94,3 +94,10 @@ def test_sets_of_different_numbers_cannot_be_compared() -> None:
     assert same_number({"ddim": 6, "auto": 6}) == 6
     with pytest.raises(InputError, match=r"different numbers of images, \{'ddim': 6, 'auto': 5\}; run the stage"):
         same_number({"ddim": 6, "auto": 5})
+
+
+def test_a_class_below_0_is_named(sampled):
+    (sampled / "samples.json").write_text('{"num_images": 6}')
+    np.save(sampled / "classes.npy", np.array([0, 1, 2, -1, 0, 0]))
+    with pytest.raises(InputError, match=r"classes\.npy: class -1 must be at least 0"):
+        asked_classes(sampled)

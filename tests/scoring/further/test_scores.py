@@ -105,3 +105,32 @@ def test_points_and_models_without_classes_have_no_such_score(tmp_path):
     head = heads(tmp_path / "further.npz", 3)
     assert class_scores(head, POINTS[:2], torch.zeros(2, 3), np.array([0, 1])) == {}
     assert class_scores(head, IMAGES[:2], torch.zeros(2, 3), None) == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"test_features": np.full((50, 3), np.nan)}, "test_features: NaN or infinite"),
+        ({"spectrum": np.array([1.0, np.inf])}, "spectrum: NaN or infinite"),
+        ({"test_features": np.zeros((1, 3)), "test_labels": np.zeros(1)}, "T of at least 2"),
+        ({"test_features": np.zeros((50, 4))}, r"must be \(T, 3\)"),
+        ({"test_labels": np.zeros(49)}, r"test_labels \(49,\)"),
+        ({"spectrum": np.zeros(0)}, "spectrum"),
+        ({"class_weight": np.zeros((2, 3))}, "class_weight"),
+        ({"class_weight": np.zeros((2, 4)), "class_bias": np.zeros(2)}, "class_weight"),
+    ],
+)
+def test_what_is_kept_of_real_images_must_fit(tmp_path, changed, words):
+    path = tmp_path / "further.npz"
+    whole = {"test_features": FEATURES.numpy(), "test_labels": np.zeros(50), "spectrum": np.ones(4), **NO_HEAD}
+    np.savez(path, **{**whole, **changed})
+    with pytest.raises(InputError, match=rf"further\.npz: .*{words}"):
+        further_scores(path, IMAGES, FEATURES, FEATURES, 3)
+
+
+def test_a_class_that_the_classifier_does_not_have_is_named(tmp_path):
+    path = tmp_path / "further.npz"
+    np.savez(path, class_weight=np.zeros((2, 3)), class_bias=np.zeros(2))
+    assert class_scores(path, IMAGES, FEATURES, np.ones(50, np.int64))["class_accuracy"] == 0.0
+    with pytest.raises(InputError, match=r"classes: 2 was asked for, but .* has 2 classes"):
+        class_scores(path, IMAGES, FEATURES, np.full(50, 2))

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ngldm.data.snapshots import AVERAGES
-from ngldm.io.errors import InputError, unknown
+from ngldm.io.disk import require_place
+from ngldm.io.errors import unknown
 from ngldm.io.files import write_csv
+from ngldm.io.limits import MAX_ITEMS
 from ngldm.pipeline import workspace
+from ngldm.pipeline.cli.generate import model_of, require_new_file
 from ngldm.pipeline.terminal import Device, print_table, progress
+from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
     from ngldm.model import Model
@@ -34,9 +38,8 @@ def write(
 
     from ngldm.model import load_model
 
-    if out.exists():
-        raise InputError(f"--out: {out} exists")
-    model = load_model(workspace.model(noise))
+    require_new_file(out)
+    model = load_model(model_of(noise))
     error = _average(model, noise, sigma_rel)
     replace(model, config={**model.config, "ema_sigma_rel": sigma_rel}).save(out)
     print(f"{out}: sigma_rel {sigma_rel:g}, error of the profile {error:.2%}")
@@ -53,10 +56,12 @@ def sweep(
         str | None, typer.Option(help="Label in sampler_options of params.yaml.", show_default="curve.sampler")
     ] = None,
     num_images: Annotated[
-        int | None, typer.Option(min=2, help="Images for each length and seed.", show_default="curve.num_images")
+        int | None,
+        typer.Option(min=2, max=MAX_ITEMS, help="Images for each length and seed.", show_default="curve.num_images"),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option(min=0, help="Sampling seed. May be repeated.", show_default="sample.seed")
+        list[int] | None,
+        typer.Option(min=0, max=MAX_SEED, help="Sampling seed. May be repeated.", show_default="sample.seed"),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the table to this .csv file.")] = None,
     device: Device = "auto",
@@ -71,13 +76,17 @@ def sweep(
     from ngldm.pipeline.experiments.scorer import stage_scorer
     from ngldm.pipeline.experiments.study.compute import score_samplers
     from ngldm.sampling.best import resolve_sampler
+    from ngldm.training.tracks import require_snapshots
 
     params, target = load_params(), resolve_device(device)
     label, count = sampler or params.curve.sampler, num_images or params.curve.num_images
     if label not in params.sampler_options:
         raise unknown("--sampler", label, params.sampler_options)
+    if out is not None:
+        require_place(out)
     be_deterministic()
-    model, lengths = load_model(workspace.model(noise), target), list(dict.fromkeys(sigma_rel or LENGTHS))
+    model, lengths = load_model(model_of(noise), target), list(dict.fromkeys(sigma_rel or LENGTHS))
+    require_snapshots(workspace.snapshots(noise) / AVERAGES, lengths)  # before any work
     law, timesteps = model.diffusion.noise.name, model.diffusion.schedule.num_train_timesteps
     chosen = {label: resolve_sampler(params.sampler_options[label].settings(), law, timesteps)}
     scorer, seeds = stage_scorer(params.evaluate, count, target), seed or [params.sample.seed]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ngldm.io.errors import InputError
 from ngldm.io.registry import import_extra
+from ngldm.pipeline.cli.generate import require_new_file
 
 
 def import_(
@@ -19,8 +19,7 @@ def import_(
     ] = "unknown",
 ) -> None:
     """Make a model file of a diffusers pipeline, for `ngldm generate --model`."""
-    if out.exists():
-        raise InputError(f"--out: {out} exists")
+    require_new_file(out)
     import_extra("diffusers", "ngldm import")
     from ngldm.interop.diffusers.checkpoint import load_checkpoint
 

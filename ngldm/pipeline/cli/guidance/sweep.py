@@ -10,7 +10,7 @@ import typer
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.cli.generate import ModelFile, SamplerName, model_file
+from ngldm.pipeline.cli.generate import ModelFile, SamplerName, model_file, require_new_folder
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import EvaluateParams
 from ngldm.pipeline.terminal import Device, progress, summary
@@ -55,8 +55,7 @@ def guidance(
         raise InputError("--noise, --model: give exactly one of them")
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or neither")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out: {out} exists and is not an empty folder")
+    require_new_folder(out)
     target = resolve_device(device)
     be_deterministic()
     from ngldm.sampling.generator import load

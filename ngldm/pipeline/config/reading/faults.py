@@ -1,5 +1,6 @@
 """What pydantic found wrong in params.yaml, as a line with key, value and what is allowed."""
 
+import re
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 from ngldm.io.errors import shown
 
 Model = TypeVar("Model", bound=BaseModel)
+# What pydantic adds to the place of a fault: the type that it has tried, and that a key is meant and not its value.
+_ALTERNATIVE = re.compile(r"constrained-\w+|literal\[.*\]|\[key\]")
 
 
 def composed(section: type[Model], base: BaseModel, own: dict[str, Any], key: str) -> Model:
@@ -30,7 +33,7 @@ def composed(section: type[Model], base: BaseModel, own: dict[str, Any], key: st
 
 def describe_fault(fault: Any, model: type[BaseModel]) -> str:
     """A line for one of the errors of a `ValidationError` of this model."""
-    path = ".".join(str(part) for part in fault["loc"])
+    path = ".".join(str(part) for part in fault["loc"] if not _ALTERNATIVE.fullmatch(str(part)))
     kind, value = fault["type"], fault["input"]
     message = fault["msg"].removeprefix("Value error, ")
     if kind == "value_error":  # from our own checks, which name the key and the value themselves

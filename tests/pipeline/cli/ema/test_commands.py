@@ -110,6 +110,9 @@ def test_a_length_that_the_snapshots_do_not_carry_is_said(ngldm: Command, tmp_pa
         (("--sigma-rel", 0.3), "sigma_rel: 0.3 must be above 0 and at most 0.2887"),
         (("--sigma-rel", 0.1, "--sampler", "euler"), "unknown --sampler 'euler'; choose one of: "),
         (("--sigma-rel", 0.1, "--noise", "gaussian"), "snapshots/gaussian/ema: no such file or folder; it comes from"),
+        (("--sigma-rel", 0.1, "--noise", "../laplace"), "--noise: '../laplace' has a separator of paths"),
+        (("--sigma-rel", 0.1, "--num-images", 10**12), "--num-images"),
+        (("--sigma-rel", 0.1, "--out", "params.yaml/x.csv"), "params.yaml is a file, and no folder"),
     ],
 )
 def test_what_cannot_be_is_named(ngldm: Command, arguments: tuple[Any, ...], words: str) -> None:

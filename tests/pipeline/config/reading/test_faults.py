@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ngldm.pipeline.config.architectures import MLPParams
+from ngldm.pipeline.config.architectures import MLPParams, NetworkParams
 from ngldm.pipeline.config.reading.faults import composed, describe_fault
 from ngldm.pipeline.config.sections import Fit
 
@@ -30,3 +30,11 @@ def test_a_missing_key_is_named() -> None:
     with pytest.raises(ValidationError) as error:
         Fit.model_validate({})
     assert describe_fault(error.value.errors()[0], Fit) == "max_steps: missing"
+
+
+@pytest.mark.parametrize("value", [1, "all", True])
+def test_a_fault_names_the_key_and_none_of_the_types_that_were_tried(value: object) -> None:
+    with pytest.raises(ValidationError) as error:
+        NetworkParams.model_validate({"num_classes": value})
+    for fault in error.value.errors():
+        assert describe_fault(fault, NetworkParams).startswith(f"num_classes: {value!r} is not allowed: ")
