@@ -167,7 +167,7 @@ def _check_rungs(search: Search, params: Params) -> None:
 
 def _check_calls(sampling: Sampling, params: Params, label: str) -> None:
     noise, schedule = params.noise_arguments(label)["name"], make_schedule(**params.schedule.model_dump())
-    rung = resolve_sampler(sampling.rung, noise, schedule.num_train_timesteps)
+    rung: dict[str, Any] = dict(resolve_sampler(sampling.rung, noise, schedule.num_train_timesteps))
     calls = guided_calls(schedule, SamplingOptions.choose(noise, schedule.num_train_timesteps, rung))
     if calls > sampling.max_calls:
         raise InputError(
