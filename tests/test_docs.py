@@ -280,6 +280,15 @@ def test_python_blocks_run(block, workspace, monkeypatch):
     exec(block, {})
 
 
+def test_the_loop_with_diffusers_learns_the_grey_squares_of_its_page():
+    page = (ROOT / "docs" / "howto-diffusers.md").read_text()
+    torch.manual_seed(0)
+    made = {}
+    exec(next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "optimizer" in b), made)
+    assert made["x"].std((1, 2, 3)).max() < 0.2  # an image of the data has one grey; x_T has deviation 1
+    assert made["x"].abs().max() < 1.2
+
+
 def test_yaml_blocks_of_noises_compose(tmp_path, monkeypatch):
     """The files of conf/noise/ that the pages print, put where they say."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
