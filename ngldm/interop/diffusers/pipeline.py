@@ -88,8 +88,7 @@ class Pipeline(DiffusionPipeline):  # type: ignore[misc]  # mypy does not read d
         output_type: str = "pil",
         return_dict: bool = True,
         seed: int | None = None,
-        first: int = 0,
-        **of_classes: Option,
+        **more: Option,
     ) -> ImagePipelineOutput | tuple[Items | Tensor]:
         """Images number `first` to `first + batch_size - 1` of a seed, in one batch.
 
@@ -100,17 +99,18 @@ class Pipeline(DiffusionPipeline):  # type: ignore[misc]  # mypy does not read d
             output_type: "pil", "np" (float32 (B, H, W, C) in [0, 1]) or "pt" (float32 (B, C, H, W) in [0, 1]). Points
                 are always an array: float32 (B, d).
             seed: 0 to 2^63 - 1, instead of a generator.
-            of_classes: of a model with classes: `classes`, `guidance_scale`, `guidance_rescale`, `guidance_sigma_min`
-                and `guidance_sigma_max` of `ngldm.sampling.options.SamplingOptions`.
+            more: `first`, 0 if not given; of a model with classes also `classes`, `guidance_scale`, `guidance_rescale`,
+                `guidance_sigma_min` and `guidance_sigma_max` of `ngldm.sampling.options.SamplingOptions`.
 
         Raises:
             InputError: on a value that is not allowed.
         """
         if output_type not in OUTPUTS:
             raise InputError(f"output_type: {output_type!r} is not one of: {', '.join(OUTPUTS)}")
-        count, first = require_whole("batch_size", batch_size, 1), require_whole("first", first, 0)
+        count = require_whole("batch_size", batch_size, 1)
+        first = require_whole("first", more.pop("first", 0), 0)
         generators = _generators(count, generator, seed, first)
-        options = self._options(num_inference_steps, of_classes)
+        options = self._options(num_inference_steps, more)
         classes = self.model.model.classes
         labels = None if classes is None else classes.labels(range(first, first + count), options.classes)
         latents = self._sample(generators, options, labels)
@@ -126,7 +126,7 @@ class Pipeline(DiffusionPipeline):  # type: ignore[misc]  # mypy does not read d
                 scheduler does not have.
         """
         if unknown := sorted(of_classes.keys() - set(OF_CLASSES)):
-            raise InputError(f"{unknown[0]}: unknown argument; known here beside the others: {', '.join(OF_CLASSES)}")
+            raise InputError(f"{unknown[0]}: unknown argument; known beside the others: first, {', '.join(OF_CLASSES)}")
         model, ours = self.model.model, isinstance(self.scheduler, Scheduler)
         name, last = model.diffusion.noise.name, model.diffusion.schedule.num_train_timesteps
         steps = num_inference_steps or best_sampler(name, last)["num_inference_steps"]

@@ -122,7 +122,7 @@ def test_a_scheduler_of_diffusers_takes_classes_but_no_guidance(make_model) -> N
         ({"classes": "cow"}, "unknown class 'cow'"),
         (
             {"class_labels": [1]},
-            "class_labels: unknown argument; known here beside the others: classes, guidance_scale",
+            "class_labels: unknown argument; known beside the others: first, classes, guidance",
         ),
         ({"guidance_scale": -1.0}, "guidance_scale: -1"),
         ({"guidance_rescale": 0.5}, "guidance_rescale: has no effect"),
