@@ -48,7 +48,6 @@ StepNoise = Annotated[str | None, typer.Option(help="own, gaussian or averaged:n
 X0Limit = Annotated[
     float | None, typer.Option(help="Bound of clip and dynamic, in standard deviations of the latents.")
 ]
-Rescale = Annotated[float | None, typer.Option(min=0.0, max=1.0, help="Deviation that x_0 gets back.")]
 Trained = Annotated[
     str | None,
     typer.Option(help="Use models/<noise>/model.safetensors (as laplace-s1).", autocompletion=complete_model),
@@ -77,7 +76,9 @@ def generate(
     x0_limit: X0Limit = None,
     class_: Class = None,
     guidance_scale: Annotated[float | None, typer.Option(min=0.0, help="Towards the class; 1 is no guidance.")] = None,
-    guidance_rescale: Rescale = None,
+    guidance_rescale: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Deviation that x_0 gets back.")
+    ] = None,
     guidance_sigma_min: Annotated[float | None, typer.Option(min=0.0, help="Guidance above this noise level.")] = None,
     guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance up to this noise level.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
@@ -86,8 +87,7 @@ def generate(
 ) -> None:
     """Generate images. The same seed gives the same images for any batch size (up to one grey level).
 
-    Those of a model with classes are in a folder for each class, and the grid has a row for each. Points are in
-    points.npy, and the numbers of their classes in classes.npy.
+    Of a model with classes, each class has a folder and a row of the grid; the classes of points are in classes.npy.
     """
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give exactly one of them")
