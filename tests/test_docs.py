@@ -58,6 +58,7 @@ def test_links_and_pictures_exist(page):
 
 
 TO_WRITE = {
+    "conf/noise/half_normal.yaml",
     "conf/noise/student_t_5.yaml",
     "conf/noise/two_gammas.yaml",
     "conf/network/small_conv.yaml",
@@ -165,8 +166,8 @@ def test_dvc_commands_parse_and_their_params_are_valid(line, tmp_path, monkeypat
         assert stages <= set(STAGES)
     for overrides in sweep(getattr(arguments, "set_param", None) or []):
         params = tmp_path / "params.yaml"
-        if any(name in override for override in overrides for name in ("student_t_5", "small_conv")):
-            continue  # a distribution and a network of the pages, which only their packages have
+        if any(name in override for override in overrides for name in ("student_t_5", "half_normal", "small_conv")):
+            continue  # distributions and a network of the pages, which only their packages have
         compose_params(params, overrides)
         check_noises(load_params(params))
 
@@ -279,13 +280,23 @@ def test_python_blocks_run(block, workspace, monkeypatch):
     exec(block, {})
 
 
+def test_the_loop_with_diffusers_learns_the_grey_squares_of_its_page():
+    page = (ROOT / "docs" / "howto-diffusers.md").read_text()
+    torch.manual_seed(0)
+    made = {}
+    exec(next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "optimizer" in b), made)
+    assert made["x"].std((1, 2, 3)).max() < 0.2  # an image of the data has one grey; x_T has deviation 1
+    assert made["x"].abs().max() < 1.2
+
+
 def test_yaml_blocks_of_noises_compose(tmp_path, monkeypatch):
     """The files of conf/noise/ that the pages print, put where they say."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(noise_registry, "REGISTRY", dict(noise_registry.REGISTRY))
-    exec(next(b for b in re.findall(r"```python\n(.*?)```", README, re.S) if "@register" in b), {})
     pages = [README, (ROOT / "docs" / "howto-noise.md").read_text()]
+    for page in pages:
+        exec(next(b for b in re.findall(r"```python\n(.*?)```", page, re.S) if "@register" in b), {})
     blocks = [block for page in pages for block in re.findall(r"```yaml\n(.*?)```", page, re.S)]
     assert len(blocks) > 2
     for index, block in enumerate(blocks):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
-from ngldm.io.errors import InputError, require_real, require_whole
+from ngldm.io.errors import InputError, require_real, require_whole, shown
 from ngldm.io.files import entry
 
 MAX_COUNT = 2**53  # training images of a class: larger numbers are no exact floats
@@ -75,10 +75,11 @@ class Classes:
         if isinstance(asked, str):
             if asked in self.names:
                 return self.names.index(asked)
-            if not asked.isdecimal() or int(asked) >= len(self.names):
-                shown = [*self.names[:20], *(["..."] if len(self.names) > 20 else [])]
+            digits = len(str(len(self.names)))  # int() raises an error of its own for thousands of digits
+            if not asked.isdecimal() or len(asked.lstrip("0")) > digits or int(asked) >= len(self.names):
+                some = ", ".join([*self.names[:20], *(["..."] if len(self.names) > 20 else [])])
                 raise InputError(
-                    f"unknown class {asked!r}; choose a name or a number below {len(self.names)}: {', '.join(shown)}"
+                    f"unknown class {shown(asked)}; choose a name or a number below {len(self.names)}: {some}"
                 )
             return int(asked)
         return require_whole("class", asked, 0, len(self.names) - 1)

@@ -21,7 +21,7 @@ from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
-from ngldm.sampling.classes.choice import check_classes, make_guidance, of_class
+from ngldm.sampling.classes.choice import check_classes, guided_calls, make_guidance, of_class
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
@@ -63,6 +63,7 @@ def sample_latents(
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
     guidance = make_guidance(options, diffusion.predictor(model.network))
     if guidance is not None:
+        guidance.require_elements(shape)
         guidance.require_used(diffusion.schedule, denoised_at(options.method, timesteps))
     network, target = diffusion.predictor(of_class(model, seeds, options)), diffusion.objective.target
     denoise = make_denoiser(network, diffusion.schedule, target, handling, diffusion.stein_head, guidance)
@@ -127,10 +128,7 @@ class Generator:
 
     def network_calls(self, options: SamplingOptions) -> int:
         """Network calls per image: a guided step makes two for one."""
-        schedule = self.model.diffusion.schedule
-        steps = inference_timesteps(schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max)
-        asked, guidance = denoised_at(options.method, steps), make_guidance(options, self.model.network)
-        return len(asked) + (0 if guidance is None else sum(guidance.applies(schedule, t) for t in asked))
+        return guided_calls(self.model.diffusion.schedule, options)
 
     def batch_size(self, num_images: int) -> int:
         """Images per network call that half of the free memory holds, at most `num_images`."""

@@ -22,13 +22,13 @@ from ngldm.training.loop import Split, Task, fit
 ANIMALS = Classes(("cat", "dog", "7"), (60, 30, 10))
 
 
-@pytest.mark.parametrize(("asked", "number"), [("cat", 0), ("1", 1), (2, 2), ("7", 2)])
+@pytest.mark.parametrize(("asked", "number"), [("cat", 0), ("1", 1), ("0001", 1), (2, 2), ("7", 2)])
 def test_a_class_has_a_name_and_a_number(asked, number):
     """A text is a name first: the class called "7" is number 2."""
     assert ANIMALS.number(asked) == number
 
 
-@pytest.mark.parametrize("asked", ["cow", "3", 3, -1, "-1"])
+@pytest.mark.parametrize("asked", ["cow", "3", 3, -1, "-1", "1" * 5000])
 def test_an_unknown_class_is_refused(asked):
     with pytest.raises(InputError, match="class"):
         ANIMALS.number(asked)

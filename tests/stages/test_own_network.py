@@ -5,12 +5,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import mlflow
 import pytest
 import torch
-import yaml
 from torch.nn import functional as F
 
 import ngldm
@@ -34,8 +34,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (site / "my_networks-1.dist-info").mkdir(parents=True)
     (site / "my_networks.py").write_text(block("python"))
     (site / "my_networks-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: my_networks\nVersion: 1\n")
-    points = block("toml").replace('[project.entry-points."ngldm.networks"]', "[ngldm.networks]").replace('"', "")
-    (site / "my_networks-1.dist-info" / "entry_points.txt").write_text(points)
+    points = tomllib.loads(block("toml"))["project"]["entry-points"]
+    lines = [f"[{group}]\n{name} = {module}\n" for group, found in points.items() for name, module in found.items()]
+    (site / "my_networks-1.dist-info" / "entry_points.txt").write_text("".join(lines))
     monkeypatch.setattr(NETWORKS, "entries", dict(NETWORKS.entries))
     return site
 
@@ -43,7 +44,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_pages_network_trains_and_its_model_file_gives_images(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len(block("python").splitlines()) <= 30
+    typed = [line for kind in ("python", "toml") for line in block(kind).splitlines() if line]
+    assert len(typed) + len(["the file in conf/", "uv pip install", "dvc exp run"]) <= 20
     folder = tmp_path / "repo"
     folder.mkdir()
     for name in ("ngldm", "stages", "conf"):
@@ -51,7 +53,7 @@ def test_the_pages_network_trains_and_its_model_file_gives_images(
     for name in ("dvc.yaml", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    (folder / "conf" / "network" / "small_conv.yaml").write_text(block("yaml"))
+    (folder / "conf" / "network" / "small_conv.yaml").write_text(re.findall("`(kind: .*)`", PAGE)[0])
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     monkeypatch.chdir(folder)
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
@@ -70,12 +72,12 @@ def test_the_pages_network_trains_and_its_model_file_gives_images(
     monkeypatch.syspath_prepend(site)
     generator = ngldm.load(file, "cpu")
     assert generator.sample(2, seed=0, method="ddim", num_inference_steps=4).shape == (2, 8, 8, 1)
-    latents, width = generator.model.autoencoder.latent_shape[0], yaml.safe_load(block("yaml"))["options"]["width"]
-    assert generator.model.network.first.weight.shape == (width, latents, 3, 3)
+    latents, width = generator.model.autoencoder.latent_shape[0], 32  # the default of the page's function
+    assert generator.model.network[0].weight.shape == (width, latents + 1, 3, 3)
 
     mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
     runs = mlflow.search_runs(search_all_experiments=True, filter_string="tags.noise = 'laplace'")
-    weights = [width * latents * 9 + width, 2 * width + width, width * width * 9 + width, latents * width * 9 + latents]
+    weights = [width * (latents + 1) * 9 + width, latents * width * 9 + latents]
     assert list(runs["params.network.parameters"]) == [str(sum(weights))]
     assert list(runs["params.network.kind"]) == ["small_conv"]
     sys.modules.pop("my_networks")

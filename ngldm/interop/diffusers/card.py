@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from ngldm.diffusion.classes import Classes
 from ngldm.interop.diffusers.pipeline import Pipeline
 from ngldm.noise import Law, noise_factory
 
@@ -13,7 +14,7 @@ PROGRAM = """```python
 from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("{folder}", trust_remote_code=True)
-images = pipeline(batch_size=4, seed=0).images
+images = pipeline(batch_size=4, seed=0{asked}).images
 ```"""
 
 
@@ -42,8 +43,10 @@ def model_card(pipeline: Pipeline, title: str, scores: Scores, licence: str = NO
         f"---\n{header.to_yaml()}\n---",
         f"# {title}",
         f"{kind} of the data set `{data}`, from a diffusion model of ngldm with the noise `{law.name}`.",
-        f"{PROGRAM.format(folder=title)}\n\nIt needs `pip install ngldm[diffusers]`: the files of code here import it.",
+        PROGRAM.format(folder=title, asked=_asked(model.classes)),
+        "It needs `pip install ngldm[diffusers]`: the files of code here import it.",
         f"## Data\n\n`{data}`: {shape} (channels, height, width; of points their dimension).",
+        *([] if model.classes is None else [f"## Classes\n\n{_names(model.classes)}"]),
         f"## Noise law\n\n{_about(law)}",
         f"## Diffusion\n\n- schedule: `{dict(config.schedule)}`, T = {config.num_train_timesteps}\n"
         f"- prediction: `{config.prediction_type}`\n- sampler: `{config.method}` {dict(config.sampling or {})}",
@@ -51,6 +54,18 @@ def model_card(pipeline: Pipeline, title: str, scores: Scores, licence: str = NO
         f"## Licence\n\n{'Not stated: ask who trained it.' if licence == NOT_STATED else licence}",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _asked(classes: Classes | None) -> str:
+    """Arguments of the program that ask for a class, and guide where the model can."""
+    if classes is None:
+        return ""
+    return f", classes={classes.names[0]!r}" + (", guidance_scale=1.5" if classes.label_dropout else "")
+
+
+def _names(classes: Classes) -> str:
+    """The names, by which a class is asked for, with their numbers."""
+    return ", ".join(f"`{name}` ({number})" for number, name in enumerate(classes.names))
 
 
 def _numbers(found: Mapping[str, object]) -> dict[str, float]:

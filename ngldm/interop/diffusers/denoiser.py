@@ -10,7 +10,7 @@ from diffusers.utils import BaseOutput
 from torch import Tensor
 
 from ngldm.data.statistics import LatentExtent, LatentStatistics
-from ngldm.io.errors import InputError
+from ngldm.diffusion.classes import given
 from ngldm.io.files import entry
 from ngldm.model import Model
 
@@ -34,9 +34,6 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     Args:
         model: the settings of a model file; see `ngldm.Model.build`.
-
-    Raises:
-        InputError: the model has classes.
     """
 
     @register_to_config  # type: ignore[untyped-decorator]
@@ -53,11 +50,6 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return made
 
     def _take(self, model: Model) -> None:
-        if model.classes is not None:
-            raise InputError(
-                "classes: a model with classes cannot be exported to diffusers; sample it with ngldm "
-                "(docs/howto-classes.md)"
-            )
         self._built = model
         self.network, self.autoencoder = model.network, model.autoencoder
         for key in STATISTICS:
@@ -73,16 +65,22 @@ class Denoiser(ModelMixin, ConfigMixin):  # type: ignore[misc]
         return replace(self._built, statistics=statistics, extent=extent).to(self.device)
 
     def forward(
-        self, sample: Tensor, timestep: Tensor | float, return_dict: bool = True
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        class_labels: Tensor | None = None,
+        return_dict: bool = True,
     ) -> DenoiserOutput | tuple[Tensor]:
         """What the network predicts from x_t.
 
         Args:
             sample: (B, C, ...) x_t.
             timestep: one, or (B,), from 0 to T - 1.
+            class_labels: (B,) int64, of a model with K classes: from 0 to K - 1. K and None mean no class.
         """
         t = torch.as_tensor(timestep, device=sample.device).long().expand(len(sample)) + 1
-        output = self._built.diffusion.predictor(self.network)(sample.to(self.dtype), t).to(sample.dtype)
+        network = self.network if class_labels is None else given(self.network, class_labels)
+        output = self._built.diffusion.predictor(network)(sample.to(self.dtype), t).to(sample.dtype)
         return DenoiserOutput(output) if return_dict else (output,)
 
 

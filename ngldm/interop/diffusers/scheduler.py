@@ -17,10 +17,12 @@ from torch import Tensor
 
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.objective import add_noise, velocity
+from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.process import Diffusion
 from ngldm.interop.diffusers.settings import Settings, for_diffusers, from_diffusers, make_diffusion, make_options, ours
 from ngldm.io.errors import require_whole, unknown
-from ngldm.sampling.denoiser import Prediction, X0Handling, make_denoiser
+from ngldm.sampling.classes.guidance import Guidance
+from ngldm.sampling.denoiser import Denoise, Prediction, X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
 from ngldm.sampling.randomness import Source, step_draw
@@ -178,18 +180,29 @@ class Scheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Raises:
             InputError: eta is given to a method that has none, or the step adds noise where the method must not.
         """
-        t = int(timestep) + 1
-        s = next((visited for visited in self._visited if visited < t), 0)
-        predicted = self._predict(model_output, t, sample)
-        eta = self._eta(eta)
+        predicted = self.denoiser(lambda x, steps: model_output)(sample, int(timestep) + 1)
         source = self._source(sample, generator, variance_noise)
-        x = self._advance(predicted, (t, s), sample, eta, source)
+        x = self.advance(predicted, timestep, sample, source, eta)
         return SchedulerOutput(x, predicted.x0) if return_dict else (x, predicted.x0)
 
-    def _predict(self, output: Tensor, t: int, sample: Tensor) -> Prediction:
+    def denoiser(self, network: Network, guidance: Guidance | None = None) -> Denoise:
+        """A network as a function from x_t and t, from 1 to T, to what `advance` takes; see `make_denoiser`.
+
+        Args:
+            network: network(x_t (B, ...), t (B,) from 1 to T).
+            guidance: `network` is then that of a class.
+        """
         diffusion = self.diffusion
         target, head = diffusion.objective.target, diffusion.stein_head
-        return make_denoiser(lambda x, steps: output, diffusion.schedule, target, self._handling, head)(sample, t)
+        return make_denoiser(network, diffusion.schedule, target, self._handling, head, guidance)
+
+    def advance(
+        self, predicted: Prediction, timestep: int | Tensor, sample: Tensor, source: Source, eta: float | None = None
+    ) -> Tensor:
+        """x_s as `step` has it, from a prediction of `denoiser` and a function that returns the step's noise."""
+        t = int(timestep) + 1
+        s = next((visited for visited in self._visited if visited < t), 0)
+        return self._advance(predicted, (t, s), sample, self._eta(eta), source)
 
     def _eta(self, given: float | None) -> float:
         """The eta of a step."""

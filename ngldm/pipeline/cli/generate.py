@@ -88,7 +88,7 @@ def generate(
 ) -> None:
     """Generate images. The same seed gives the same images for any batch size (up to one grey level).
 
-    Those of a model with classes are in a folder for each class, and the grid has a row for each.
+    Of a model with classes, each class has a folder and a row of the grid; the classes of points are in classes.npy.
     """
     if (noise is None) == (model is None):
         raise InputError("--noise, --model: give exactly one of them")
@@ -193,14 +193,14 @@ class _Asked(NamedTuple):
 def _write(batches: Iterable["Items"], num_images: int, asked: _Asked, out: Path, grid: Path) -> None:
     """Write one PNG file for each image to the folder `out`, and a grid of the first images to `grid`.
 
-    Of a model of points, write all of them to points.npy in `out`, and a picture of them to `grid`.
-    If an error occurs, `out` is not written.
+    Of a model of points, write all of them to points.npy in `out`, the numbers of their classes, if they have any, to
+    classes.npy, and a picture of the points to `grid`. If an error occurs, `out` is not written.
     """
     import numpy as np
 
     from ngldm.io.files import atomic_directory
     from ngldm.io.images import save_png
-    from ngldm.io.items import are_points, as_images, class_picture
+    from ngldm.io.items import CLASSES, are_points, as_images, class_picture
 
     digits, done = max(5, len(str(num_images - 1))), 0
     first: list[Items] = []  # what the picture shows
@@ -218,6 +218,8 @@ def _write(batches: Iterable["Items"], num_images: int, asked: _Asked, out: Path
         shown = np.concatenate(first)
         if are_points(shown):
             np.save(folder / "points.npy", shown)
+            if asked.labels is not None:
+                np.save(folder / CLASSES, asked.labels)
     save_png(class_picture(shown, asked.labels), grid)
 
 

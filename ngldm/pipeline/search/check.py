@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
+from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.noises import check_noises
@@ -12,11 +13,14 @@ from ngldm.pipeline.config.samplers import AUTO, SamplerOptions
 from ngldm.pipeline.search.config import Dimension, Sampling, Search, Space
 from ngldm.pipeline.search.space import TUNED, base_content, put, trial_space, with_sampler
 from ngldm.sampling.best import resolve_sampler
+from ngldm.sampling.classes.choice import guided_calls
+from ngldm.sampling.options import SamplingOptions
 from ngldm.sampling.samplers import network_calls
 
 SECTIONS = ("diffusion", "mlp", "schedule", "train", "unet")  # what a training reads, and nothing before it
 # Of the section train. They change no score of a search, or only by rounding; rungs are multiples of log_every.
 WITHOUT_EFFECT = ("accumulate_steps", "checkpoint_every", "ema", "eval_every", "export", "log_every", "snapshot_every")
+INTERVAL = ("guidance_sigma_min", "guidance_sigma_max")  # a sampler with one of these guides only some of its steps
 NEEDED = ("method", "num_inference_steps")  # what all settings of a sampler have
 
 
@@ -94,13 +98,31 @@ def _check_samplers(content: Mapping[str, Any], sampling: Sampling) -> None:
                 )
             made = with_sampler(content, {"method": "ddim", "num_inference_steps": 1, key: value})
             _require_valid(made, f"sampling.space.{key}: {value!r}")
-    least = min(space["num_inference_steps"].ends())
-    calls = min(network_calls(method, least) for method in space["method"].ends())
+    calls = _least_calls(space)
     if calls > sampling.max_calls:
         raise InputError(
             f"sampling.max_calls: {sampling.max_calls}, but each sampler of sampling.space needs {calls} network calls "
             "or more; raise it, or allow fewer steps"
         )
+
+
+def _least_calls(space: Space) -> int:
+    """Network calls per image of the cheapest sampler of a space.
+
+    If all of them have guidance, a guided step makes two; an interval of noise levels has at least one such step.
+    """
+    least = min(space["num_inference_steps"].ends())
+    calls = min(network_calls(method, least) for method in space["method"].ends())
+    scale = space.get("guidance_scale")
+    if scale is None or scale.when or _may_be_1(scale):
+        return calls
+    return calls + (calls if space.keys().isdisjoint(INTERVAL) else 1)
+
+
+def _may_be_1(dimension: Dimension) -> bool:
+    """Whether a guidance scale of 1, which is no guidance, is among the values."""
+    values = dimension.ends()
+    return 1.0 in values if dimension.choices is not None else values[0] <= 1.0 <= values[1]
 
 
 def _check_values(base: Mapping[str, Any], space: Space) -> None:
@@ -144,9 +166,9 @@ def _check_rungs(search: Search, params: Params) -> None:
 
 
 def _check_calls(sampling: Sampling, params: Params, label: str) -> None:
-    noise = params.noise_arguments(label)["name"]
-    rung = resolve_sampler(sampling.rung, noise, params.schedule.num_train_timesteps)
-    calls = network_calls(rung["method"], rung["num_inference_steps"])
+    noise, schedule = params.noise_arguments(label)["name"], make_schedule(**params.schedule.model_dump())
+    rung: dict[str, Any] = dict(resolve_sampler(sampling.rung, noise, schedule.num_train_timesteps))
+    calls = guided_calls(schedule, SamplingOptions.choose(noise, schedule.num_train_timesteps, rung))
     if calls > sampling.max_calls:
         raise InputError(
             f"sampling.rung: needs {calls} network calls with the noise {label!r}, above sampling.max_calls = "

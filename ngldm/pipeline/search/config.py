@@ -72,7 +72,9 @@ class Sampling(Section):
     settings: Repeats = Field(description="sampler settings that are scored on each trained model")
     num_images: Annotated[int, Field(ge=2, le=MAX_ITEMS)] = Field(description="images per score")
     batch_size: Batch = Field(description="images per network call")
-    max_calls: Steps = Field(description="largest number of network calls per image; others are drawn again")
+    max_calls: Steps = Field(
+        description="largest number of network calls per image (two of a guided step); others are drawn again"
+    )
     rung: dict[str, Any] = Field(
         default_factory=lambda: {"method": "auto"},
         description="the sampler that scores a model while it is trained, and the first that scores it afterwards",

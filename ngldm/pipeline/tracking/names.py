@@ -14,7 +14,7 @@ from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import Params, load_params
 
 NOTE = "mlflow.note.content"  # the description, in Markdown
-SHORT = ("train.", "diffusion.", "sampler_options.")  # sections whose keys need no section in a name
+SHORT = ("train.", "diffusion.", "network.", "sampler_options.")  # sections whose keys need no section in a name
 NAMED = 3  # so many settings are in a run's name
 CONF = Path("conf")
 

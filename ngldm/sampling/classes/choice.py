@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 from ngldm.diffusion.classes import Classes, given
 from ngldm.diffusion.preconditioning import Network
+from ngldm.diffusion.schedules import Schedule
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.sampling.classes.guidance import Guidance
 from ngldm.sampling.names import GUIDANCE
 from ngldm.sampling.options import SamplingOptions
+from ngldm.sampling.samplers import denoised_at
 from ngldm.sampling.seeds import ImageSeed
+from ngldm.sampling.timesteps import inference_timesteps
 
 
 def check_classes(classes: Classes | None, options: SamplingOptions) -> None:
@@ -46,6 +49,17 @@ def make_guidance(options: SamplingOptions, unconditional: Network) -> Guidance 
     chosen = {key.removeprefix("guidance_"): getattr(options, key) for key in GUIDANCE}
     given = {key: value for key, value in chosen.items() if value is not None}
     return Guidance(unconditional, options.guidance_scale, **given)
+
+
+def guided_calls(schedule: Schedule, options: SamplingOptions) -> int:
+    """Network calls per image: a guided step makes two for one.
+
+    Raises:
+        InputError: a value is out of range.
+    """
+    steps = inference_timesteps(schedule, options.num_inference_steps, options.timestep_spacing, options.sigma_max)
+    asked, guidance = denoised_at(options.method, steps), make_guidance(options, lambda x, t: x)  # it is not called
+    return len(asked) + (0 if guidance is None else sum(guidance.applies(schedule, t) for t in asked))
 
 
 def of_class(model: Model, seeds: Sequence[ImageSeed], options: SamplingOptions) -> Network:

@@ -76,8 +76,20 @@ class Guidance:
                 f"{self.sigma_max:g}; the steps have the noise levels {first:.3g} to {last:.3g}"
             )
 
+    def require_elements(self, shape: Sequence[int]) -> None:
+        """Check that the latents (`shape`, of one item) have a standard deviation, if `rescale` needs it.
+
+        Raises:
+            InputError: they have a single element, as points of one column.
+        """
+        if self.rescale and math.prod(shape) < 2:
+            raise InputError(
+                f"guidance_rescale: {self.rescale} needs latents of at least 2 elements: a single number, as a "
+                "point of one column, has no standard deviation; leave it out"
+            )
+
     def __call__(self, conditional: Tensor, unconditional: Tensor) -> Tensor:
-        """The guided x_0 (B, ...) from two predictions of x_0."""
+        """The guided x_0 (B, ...) from two predictions of x_0; `rescale` needs at least two elements of each item."""
         guided = unconditional + self.scale * (conditional - unconditional)
         if not self.rescale:
             return guided

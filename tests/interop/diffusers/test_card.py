@@ -5,6 +5,7 @@ from huggingface_hub import ModelCard
 
 from ngldm.interop.diffusers import Pipeline
 from ngldm.interop.diffusers.card import model_card
+from ngldm.model import Model
 
 SCORES = {"auto": {"fd": 12.345, "precision": 0.5, "kid_std": None}, "ancestral": {"fd": 20.0}}
 
@@ -35,6 +36,13 @@ def test_the_text_names_data_law_and_scores(pipeline):
     ):
         assert words in text
     assert "kid_std" not in text
+
+
+def test_classes_are_named_and_asked_for(make_model):
+    classes = {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1}
+    text = model_card(Pipeline.of(Model.build({**make_model("laplace").config, "classes": classes})), "animals", {})
+    assert "## Classes\n\n`cat` (0), `dog` (1)\n" in text
+    assert "pipeline(batch_size=4, seed=0, classes='cat', guidance_scale=1.5)" in text
 
 
 def test_what_is_not_known_is_said(pipeline):

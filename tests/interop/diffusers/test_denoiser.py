@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from ngldm.interop.diffusers import Denoiser
-from ngldm.io.errors import InputError
 from ngldm.model import Model
 
 
@@ -35,8 +34,6 @@ def test_it_counts_timesteps_as_diffusers(make_model):
 
 def test_preconditioning_is_part_of_it(make_model):
     """With EDM's preconditioning, x_0 at the first of 30 levels of a cosine schedule is nearly x_t."""
-    from ngldm.model import Model
-
     config = {**make_model("gaussian", head="none").config}
     config["diffusion"] = {"objective": "x0", "preconditioning": "edm", "data_std": 1.0}
     x = torch.randn(3, 2, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -44,16 +41,18 @@ def test_preconditioning_is_part_of_it(make_model):
         torch.testing.assert_close(Denoiser.of(Model.build(config))(x, 0).sample, x, rtol=0.1, atol=0.3)
 
 
-def test_a_model_with_classes_is_refused_by_name() -> None:
-    """Its network would be called without a class."""
-    settings = {
-        "noise": {"name": "gaussian"},
-        "schedule": {"name": "cosine", "num_train_timesteps": 10},
-        "diffusion": {"objective": "x0"},
-        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-        "autoencoder": {"kind": "identity"},
-        "image_shape": (1, 4, 4),
-        "classes": {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1},
-    }
-    with pytest.raises(InputError, match="classes: a model with classes cannot be exported"):
-        Denoiser.of(Model.build(settings))
+def test_it_takes_the_classes_of_a_model_as_diffusers_networks_do(make_model):
+    """K, here 2, and None mean no class."""
+    classes = {"names": ["cat", "dog"], "counts": [1, 1], "label_dropout": 0.1}
+    torch.manual_seed(0)
+    model = Model.build({**make_model("laplace").config, "classes": classes})
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    model.network.eval()
+    component, x = Denoiser.of(model), torch.randn(2, 2, 4, 3, generator=torch.Generator().manual_seed(0))
+    t, both, none = torch.tensor([8, 8]), torch.tensor([0, 1]), torch.tensor([2, 2])
+    with torch.no_grad():
+        assert torch.equal(component(x, 7, both).sample, model.network(x, t, both))
+        assert torch.equal(component(x, 7).sample, component(x, 7, class_labels=none).sample)
+        assert not torch.allclose(component(x, 7).sample, component(x, 7, both).sample, atol=1e-3)

@@ -65,6 +65,82 @@ def test_diffusers_loads_the_folder_by_its_own_code(make_model, tmp_path: Path) 
     assert np.array_equal(images(Pipeline.from_pretrained(tmp_path / "again"), seed=1), wanted)
 
 
+GUIDED = {"classes": ["dog", 0], "guidance_scale": 2.5}
+
+
+def of_animals(untrained: Model) -> Model:
+    """A model of the same settings, with three classes."""
+    torch.manual_seed(0)
+    classes = {"names": ["cat", "dog", "owl"], "counts": [3, 2, 1], "label_dropout": 0.1}
+    model = Model.build({**untrained.config, "classes": classes}).to("cpu")
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    model.network.eval()
+    return model
+
+
+@pytest.fixture
+def animals(make_model) -> Model:
+    return of_animals(make_model("laplace"))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "of_classes"),
+    [
+        ({}, {}),  # in the proportions of the training images
+        ({}, {"classes": "owl"}),
+        ({"method": "dpmpp_2m", "num_inference_steps": 6}, GUIDED),
+        ({"method": "ddim", "num_inference_steps": 6, "eta": 0.7}, {**GUIDED, "guidance_rescale": 0.6}),
+        (
+            {"method": "stein", "num_inference_steps": 6},
+            {**GUIDED, "guidance_sigma_min": 0.3, "guidance_sigma_max": 3.0},
+        ),
+        ({"x0_handling": "clip", "x0_limit": 0.8}, GUIDED),
+    ],
+)
+def test_classes_and_guidance_give_our_images(animals: Model, sampler: dict, of_classes: dict, tmp_path: Path) -> None:
+    wanted = Generator(animals).sample(4, seed=3, first=2, batch_size=4, **sampler, **of_classes)
+    Pipeline.of(animals, **sampler).save_pretrained(tmp_path)
+    loaded, steps = Pipeline.from_pretrained(tmp_path), sampler.get("num_inference_steps")
+    assert np.array_equal(images(loaded, seed=3, first=2, num_inference_steps=steps, **of_classes), wanted)
+    assert wanted.std() > 5
+
+
+def test_a_scheduler_of_diffusers_takes_classes_but_no_guidance(make_model) -> None:
+    pipeline = Pipeline.of(of_animals(make_model("laplace", head="none")))
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
+    made = [images(pipeline, seed=0, num_inference_steps=6, classes=name).astype(int) for name in ("cat", "owl")]
+    assert np.abs(made[0] - made[1]).max() > 2
+    with pytest.raises(InputError, match="guidance_scale: needs the scheduler of ngldm"):
+        pipeline(seed=0, classes="cat", guidance_scale=2.0)
+
+
+@pytest.mark.parametrize(
+    ("of_classes", "words"),
+    [
+        ({"classes": "cow"}, "unknown class 'cow'"),
+        (
+            {"class_labels": [1]},
+            "class_labels: unknown argument; known beside the others: first, classes, guidance",
+        ),
+        ({"guidance_scale": -1.0}, "guidance_scale: -1"),
+        ({"guidance_rescale": 0.5}, "guidance_rescale: has no effect"),
+        ({"guidance_scale": 2.0, "guidance_sigma_max": 1e-9}, "no step lies between"),
+    ],
+)
+def test_classes_that_the_model_does_not_have_are_refused(animals: Model, of_classes: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Pipeline.of(animals)(seed=0, **of_classes)
+
+
+def test_classes_are_asked_for_in_a_call(animals: Model, make_model) -> None:
+    with pytest.raises(InputError, match="guidance_scale: not a setting of a pipeline"):
+        Pipeline.of(animals, guidance_scale=2.0)
+    with pytest.raises(InputError, match="the model has no classes"):
+        Pipeline.of(make_model("laplace"))(classes="cat")
+
+
 def test_points(tmp_path: Path) -> None:
     config = {
         "noise": {"name": "laplace", "params": {}},

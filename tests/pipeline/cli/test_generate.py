@@ -118,16 +118,18 @@ def test_no_store_is_made_where_there_is_none(ngldm, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+OF_POINTS = {
+    "noise": {"name": "laplace", "params": {}},
+    "diffusion": {"objective": "x0"},
+    "schedule": {"name": "cosine", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
+    "mlp": {"width": 8, "depth": 1},
+    "autoencoder": {"kind": "identity", "transform": "none"},
+    "dim": 3,
+}
+
+
 def test_a_model_of_points_gives_one_file_of_points(ngldm, tmp_path):
-    config = {
-        "noise": {"name": "laplace", "params": {}},
-        "diffusion": {"objective": "x0"},
-        "schedule": {"name": "cosine", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
-        "mlp": {"width": 8, "depth": 1},
-        "autoencoder": {"kind": "identity", "transform": "none"},
-        "dim": 3,
-    }
-    Model.build(config).save(tmp_path / "model.safetensors")
+    Model.build(OF_POINTS).save(tmp_path / "model.safetensors")
     options = ("--model", tmp_path / "model.safetensors", "--num-images", 7, "--batch-size", 3)
     code, out, err = ngldm("generate", *options, "--out", tmp_path / "made")
     assert code == 0, err
@@ -136,6 +138,16 @@ def test_a_model_of_points_gives_one_file_of_points(ngldm, tmp_path):
     assert (points.shape, points.dtype) == ((7, 3), np.float32)
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["points.npy"]
     assert Image.open(tmp_path / "made.png").size[0] > 64
+
+
+def test_points_of_classes_have_a_file_of_their_classes(ngldm, tmp_path):
+    classes = {"names": ["near", "far", "lost"], "counts": [3, 2, 1], "label_dropout": 0.1}
+    Model.build({**OF_POINTS, "classes": classes}).save(tmp_path / "model.safetensors")
+    asked = ("--class", "far", "--class", "0", "--num-images", 5, "--batch-size", 2)
+    code, _, err = ngldm("generate", "--model", tmp_path / "model.safetensors", "--out", tmp_path / "made", *asked)
+    assert code == 0, err
+    assert np.load(tmp_path / "made" / "classes.npy").tolist() == [1, 0, 1, 0, 1]
+    assert np.load(tmp_path / "made" / "points.npy").shape == (5, 3)
 
 
 # A model with classes

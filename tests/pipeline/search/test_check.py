@@ -108,3 +108,41 @@ def test_a_budget_of_calls_that_no_sampler_keeps_is_refused(
     wrong = Search.model_validate({**search.model_dump(), "sampling": {**search.sampling.model_dump(), **changes}})
     with pytest.raises(InputError, match=message):
         check_space(content, wrong)
+
+
+SCALE = {"guidance_scale": {"choices": [1.5, 3.0]}}
+OFTEN = {"guidance_sigma_max": {"choices": [0.5, 2.0]}}
+NEEDS_5 = "each sampler of sampling.space needs 5 network calls or more"
+
+
+@pytest.mark.parametrize(
+    ("max_calls", "rung", "more", "message"),
+    [
+        (7, {"guidance_scale": 2.0}, {}, "sampling.rung: needs 8 network calls"),
+        (8, {"guidance_scale": 2.0}, {}, None),
+        (4, {"guidance_scale": 2.0, "guidance_sigma_max": 1.1}, {}, "sampling.rung: needs 6 network calls"),
+        (7, {}, SCALE, "each sampler of sampling.space needs 8 network calls or more"),
+        (8, {}, SCALE, None),
+        (4, {}, {**SCALE, **OFTEN}, NEEDS_5),
+        (5, {}, {**SCALE, **OFTEN}, None),
+        (4, {}, {"guidance_scale": {"low": 1.0, "high": 3.0}}, None),  # 1 is no guidance
+        (4, {}, {"guidance_scale": {"choices": [2.0], "when": {"method": ["ddim"]}}}, None),
+    ],
+)
+def test_a_guided_step_counts_as_two_calls(
+    write_search: Callable[..., None], max_calls: int, rung: dict[str, Any], more: dict[str, Any], message: str | None
+) -> None:
+    """Two of four steps have a noise level up to 1.1: at t = T / 2, tan(pi / 4) = 1 but for the small offset."""
+    write_search()
+    content, search = read()
+    content["network"] |= {"num_classes": "auto", "label_dropout": 0.1}
+    sampling = search.sampling.model_dump()
+    four = {"method": {"choices": ["dpmpp_2m", "ddim"]}, "num_inference_steps": {"choices": [4]}}
+    sampling |= {"max_calls": max_calls, "space": {**four, **more}}
+    sampling["rung"] = {"method": "ddim", "num_inference_steps": 4, **rung}
+    search = Search.model_validate({**search.model_dump(), "sampling": sampling})
+    if message is None:
+        check_space(content, search)
+        return
+    with pytest.raises(InputError, match=message):
+        check_space(content, search)

@@ -43,6 +43,7 @@ def test_values_are_short(value, text):
 def test_a_name_has_the_settings_that_differ():
     assert run_name("laplace", {}) == "laplace"
     assert run_name("laplace", {"train.lr": 2e-4}) == "laplace lr=2e-4"
+    assert run_name("laplace", {"network.num_classes": "auto"}) == "laplace num_classes=auto"
     changed = {"schedule.name": "cosine", "autoencoder.fit.lr": 0.5, "diffusion.objective": "v", "train.lr": 1.0}
     assert run_name("t", changed) == "t schedule=cosine autoencoder.fit.lr=0.5 objective=v +1"
 

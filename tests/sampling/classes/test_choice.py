@@ -126,6 +126,20 @@ def test_an_interval_that_no_step_visits_is_refused(generator):
         generator.sample(1, guidance_scale=2.0, guidance_sigma_max=1e-9)
 
 
+def test_points_of_one_column_have_no_deviation_to_be_rescaled_to():
+    model = build(
+        diffusion={"objective": "x0"},
+        autoencoder={"kind": "identity", "transform": "none"},
+        dim=1,
+        mlp={"width": 8, "depth": 1},
+        unet=None,
+        image_shape=None,
+    )
+    assert np.isfinite(Generator(model).sample(2, guidance_scale=2.0)).all()
+    with pytest.raises(InputError, match="at least 2 elements"):
+        Generator(model).sample(2, guidance_scale=2.0, guidance_rescale=0.5)
+
+
 @pytest.mark.parametrize("options", [{"classes": "cat"}, {"guidance_scale": 2.0}, {"guidance_scale": 1.0}])
 def test_a_model_without_classes_has_no_guidance(options):
     with pytest.raises(InputError, match="the model has no classes"):
