@@ -38,6 +38,7 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
         compile=compiled,
         log_every=50,
         eval_every=10**9,
+        optimizer="adamw",
     )
 
 

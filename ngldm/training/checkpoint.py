@@ -13,6 +13,7 @@ A checkpoint is resumed only if the settings that decide the result are the same
 | key | decides | part of the key |
 | --- | --- | --- |
 | max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
+| optimizer | the weights | yes |
 | precision, compile | the weights, by their rounding | yes |
 | export | which weights go into the model file | yes |
 | ema | which further averages are kept, and when | yes |

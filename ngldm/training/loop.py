@@ -26,6 +26,7 @@ from ngldm.io.items import Rows
 from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
+from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
 
@@ -158,7 +159,7 @@ def fit(
     """Train `network` and `ema` in place, and yield a report every `log_every` steps and at the end.
 
     - With several processes each takes its part of a batch, and all end with the same weights.
-    - The loop has AdamW, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
+    - The loop has AdamW or Muon, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
     - If `config.compile` is true, the network is compiled; the EMA network, which is evaluated rarely, is not.
     - With a checkpointer, the training continues from `last`, if that was made from the same things. It saves `last`
       at the checkpointer's interval, and when it is asked to. With a held-out split it saves `best` whenever the
@@ -202,9 +203,7 @@ class _Run(Generic[Network, Batch]):
         self.parts: dict[str, nn.Module] = {"model": network, **ema.parts}
         for part in self.parts.values():
             part.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
-        )
+        self.optimizer = make_optimizer(network, config, device)
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []

@@ -4,6 +4,8 @@ from ngldm.io.errors import InputError, require_real
 
 LR_SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
+ADAMW = "adamw"
+OPTIMIZERS = (ADAMW, "muon")
 LONGEST = 12**-0.5  # relative length of the plain mean of all weights
 
 

@@ -27,7 +27,7 @@ from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
-from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
+from ngldm.training.names import ADAMW, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_length
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ class Fit(Section):
 
     max_steps: Steps = Field(description="optimiser steps")
     batch_size: Batch = Field(description="images per step")
-    lr: Positive = Field(description="AdamW's learning rate after warm-up")
-    weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
+    lr: Positive = Field(description="learning rate after warm-up")
+    weight_decay: float = Field(ge=0.0, description="the optimiser's weight decay")
     warmup_steps: int = Field(ge=0, le=MAX_STEPS, description="steps over which lr rises linearly from 0")
     lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up; cosine falls to 0")
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
@@ -88,6 +88,11 @@ class Fit(Section):
     )
     accumulate_steps: Batch = Field(
         default=1, description="parts in which a process takes its share of a batch, to need less memory"
+    )
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(
+        default=ADAMW,
+        exclude_if=lambda value: value == ADAMW,
+        description="muon: Muon for the matrices of hidden layers, convolutions too, and AdamW for the rest",
     )
     log_every: Steps = Field(description="steps between two reports")
     eval_every: Steps = Field(description="steps between two held-out losses")
