@@ -77,6 +77,8 @@ BAD = [
     ("train.accumulate_steps", 7, ["train.accumulate_steps: 7 must divide batch_size = "]),
     ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),
+    ("train.optimizer", "sgd", ["train.optimizer", "'sgd'", "'adamw'", "'muon'"]),
+    ("reference.fit.optimizer", None, ["reference.fit.optimizer", "'adamw'", "'muon'"]),
     ("train.export", "ema", ["'ema'", "'last'", "'best'"]),
     ("train.momentum", 0.9, ["train.momentum", "unknown key", "max_steps", "lr"]),
     ("sampler_options.ddim.method", "euler", ["'euler'", "'ancestral'", "'ddim'"]),
