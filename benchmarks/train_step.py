@@ -39,6 +39,7 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
         log_every=50,
         eval_every=10**9,
         optimizer="adamw",
+        layout="channels_last",
     )
 
 

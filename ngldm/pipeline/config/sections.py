@@ -27,7 +27,16 @@ from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
-from ngldm.training.names import ADAMW, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_length
+from ngldm.training.names import (
+    ADAMW,
+    CHANNELS_LAST,
+    LAYOUTS,
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    PRECISIONS,
+    check_layout,
+    check_length,
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +90,8 @@ class Fit(Section):
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
     precision: Annotated[str, OneOf(PRECISIONS)] = Field(
-        description="of the forward and backward pass; the weights stay float32"
+        description="of the forward and backward pass; the weights stay float32; auto: what is fastest here, and its "
+        "layout, by timing a few steps"
     )
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
@@ -94,13 +104,19 @@ class Fit(Section):
         exclude_if=lambda value: value == ADAMW,
         description="muon: Muon for the matrices of hidden layers, convolutions too, and AdamW for the rest",
     )
+    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
+        default=CHANNELS_LAST,
+        exclude_if=lambda value: value == CHANNELS_LAST,
+        description="of weights and images in memory; with precision auto it is chosen too",
+    )
     log_every: Steps = Field(description="steps between two reports")
     eval_every: Steps = Field(description="steps between two held-out losses")
 
     @model_validator(mode="after")
-    def _batch_has_parts(self) -> "Fit":
+    def _keys_fit(self) -> "Fit":
         if self.batch_size % self.accumulate_steps:
             raise ValueError(f"accumulate_steps: {self.accumulate_steps} must divide batch_size = {self.batch_size}")
+        check_layout(self.precision, self.layout)
         return self
 
 
