@@ -33,7 +33,7 @@ def make_optimizer(network: nn.Module, config: FitSettings, device: torch.device
     return torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=fused)
 
 
-def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
+def hidden_matrices(network: nn.Module) -> list[Tensor]:
     """The weights of all linear layers and convolutions with at least 16 inputs and outputs."""
     layers = [module for module in network.modules() if isinstance(module, nn.Linear | _ConvNd)]
     weights = dict.fromkeys(layer.weight for layer in layers if min(layer.weight.shape[:2]) >= SMALLEST)
@@ -54,7 +54,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
         step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
         step.diagonal().add_(a)
         product, gram = step @ product, step @ gram @ step
-    done = product @ wide
+    done: Tensor = product @ wide
     return done if matrix.shape[0] <= matrix.shape[1] else done.T
 
 
@@ -85,18 +85,18 @@ class Muon(torch.optim.AdamW):
             if group["matrices"]:
                 for weight in group["params"]:
                     if weight.grad is not None:
-                        self._move(weight, group["lr"], group["weight_decay"])
+                        self._move(weight, weight.grad, group["lr"], group["weight_decay"])
                         weight.grad = None
         super().step()
 
-    def _move(self, weight: Tensor, lr: float, weight_decay: float) -> None:
+    def _move(self, weight: Tensor, gradient: Tensor, lr: float, weight_decay: float) -> None:
         state = self.state[weight]
         if not state:
             # AdamW wants a number of steps in each state that it loads.
             state.update(step=torch.tensor(0.0), momentum=torch.zeros_like(weight))
         state["step"] += 1
-        average = state["momentum"].lerp_(weight.grad, 1.0 - MOMENTUM)
-        matrix = weight.grad.lerp(average, MOMENTUM).flatten(1)
+        average = state["momentum"].lerp_(gradient, 1.0 - MOMENTUM)
+        matrix = gradient.lerp(average, MOMENTUM).flatten(1)
         size = 0.2 * math.sqrt(max(matrix.shape))
         weight.mul_(1.0 - lr * weight_decay)
         weight.add_(orthogonalised(matrix).reshape(weight.shape), alpha=-lr * size)

@@ -78,7 +78,7 @@ def choose(
     check_layout(config.precision, config.layout)
     if config.precision != AUTO:
         return Choice(Computation(config.precision, config.layout))
-    measured_on = {
+    measured_on: dict[str, object] = {
         "machine": [platform.machine(), _processor(), torch.__version__, torch.get_num_threads(), processes.size()],
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "network": {key: list(weight.shape) for key, weight in network.named_parameters()},
