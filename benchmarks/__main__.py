@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import breakdown, fid, latents, laws, memory, pipeline, sample, scaling, train_step
+from benchmarks import breakdown, fid, latents, laws, memory, pipeline, sample, scaling, time_to_score, train_step
 from benchmarks.common import machine
 
 
@@ -14,7 +14,7 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the JSON files.")] = Path("benchmarks/results"),
 ) -> None:
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
-    for benchmark in (train_step, laws, sample, fid, latents, scaling, pipeline, breakdown, memory):
+    for benchmark in (train_step, laws, sample, fid, latents, scaling, pipeline, breakdown, memory, time_to_score):
         benchmark.main(size, out)
 
 

@@ -301,6 +301,9 @@ def main(
     steps: Annotated[str, typer.Option(help="Lengths of the trainings; by default by size.")] = "",
     figure: Annotated[Path | None, typer.Option(help="File for the curves, PNG.")] = None,
 ) -> None:
+    if not (workspace / "data" / "reference").is_dir():
+        print(f"time_to_score: left out, {workspace.resolve()} has no data/reference; see --workspace")
+        return
     work, until = Work(workspace), time.perf_counter() + 60 * minutes
     lengths = [int(length) for length in steps.split(",")] if steps else pick(size, (2,), (225, 450), (150, 450, 1350))
     out.mkdir(parents=True, exist_ok=True)
