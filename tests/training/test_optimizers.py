@@ -32,7 +32,7 @@ def test_singular_values_go_through_the_polynomial_and_vectors_stay(shape: tuple
     for _ in range(5):  # Jordan's polynomial, five times
         values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
     expected = torch.from_numpy(left * values @ right)
-    assert close(orthogonalised(matrix).double(), expected) < 1e-4
+    assert close(orthogonalised(matrix).double(), expected) < 1e-5
     assert values.max() < 1.3
     assert values.min() > 0.6 or shape == (20, 20)  # a square matrix has singular values near 0
 
