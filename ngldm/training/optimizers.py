@@ -5,8 +5,8 @@ same singular vectors and singular values near 1. So all directions of a layer a
 counts as a matrix: its outputs by its inputs at all positions of the kernel.
 
 torch.optim.Muon takes no convolutions and computes in bfloat16. Its rounding would make the weights depend on the
-number of processes: by 3 % after 100 steps of a small network, and by 0.02 % in float32. So the step is here, in float64
-where the device has it (below 0.001 %); a test compares it with torch's.
+number of processes: by 3 % after 100 steps of a small network; float32 leaves 0.02 %. So the step is here, in float64
+where the device has it (below 0.001 %). A test compares it with torch's.
 """
 
 import math
