@@ -120,15 +120,17 @@ def ours(work: Work, lr: float, steps: int, seed: int, optimizer: str = "adamw",
     return Trained(seconds, lambda count: Generator(model).batches(count, batch_size=BATCH), model.network)
 
 
-def like_ours(work: Work, make: Callable[..., nn.Module], widths: Iterable[tuple[int, ...]]) -> nn.Module:
-    """The peer's network whose number of parameters is nearest to that of ours."""
+def like_ours(work: Work, make: Callable[..., nn.Module], widths: Iterable[tuple[int, ...]], seed: int) -> nn.Module:
+    """The peer's network whose number of parameters is nearest to that of ours; torch's generator then has the seed."""
     target = parameters(work.model(0).network)
 
     def size(sides: tuple[int, ...]) -> int:
         with torch.device("meta"):
             return parameters(make(*sides))
 
-    return make(*min(widths, key=lambda sides: abs(size(sides) - target)))
+    nearest = min(widths, key=lambda sides: abs(size(sides) - target))
+    torch.manual_seed(seed)  # the networks before have used the generator
+    return make(*nearest)
 
 
 def in_batches(count: int, make: Callable[[int], Tensor], decode: Callable[[Tensor], Images]) -> Iterable[Images]:
@@ -156,9 +158,8 @@ def diffusers(work: Work, lr: float, steps: int, seed: int, latents: bool = Fals
 
     data, model = work.latents if latents else work.pixels, work.model(seed)
     shape, generator = tuple(data.shape[1:]), torch.Generator(DEVICE).manual_seed(seed)
-    torch.manual_seed(seed)
     widths = [(first, last) for first in range(16, 65, 16) for last in range(first, 129, 16)]
-    network = like_ours(work, lambda *pair: diffusers_unet(shape, pair), widths)
+    network = like_ours(work, lambda *pair: diffusers_unet(shape, pair), widths, seed)
 
     def our_loss(peer: nn.Module, x: Tensor) -> Tensor:
         loss: Tensor = model.diffusion.loss(FromOne(peer), x, generator).mean()
@@ -188,8 +189,7 @@ def diffusers(work: Work, lr: float, steps: int, seed: int, latents: bool = Fals
 def lucidrains(work: Work, lr: float, steps: int, seed: int) -> Trained:
     """lucidrains' Trainer: its betas (sigmoid), v, Adam with a constant rate; sampled with its DDIM."""
     shape = tuple(work.pixels.shape[1:])
-    torch.manual_seed(seed)
-    network = like_ours(work, partial(lucidrains_unet, shape), [(dim,) for dim in range(8, 129, 8)])
+    network = like_ours(work, partial(lucidrains_unet, shape), [(dim,) for dim in range(8, 129, 8)], seed)
     batch = work.params.train.batch_size
     run = lucidrains_loop(network, work.pixels, steps, batch, lr, "pred_v", CALLS)
     seconds, averaged = clocked(run)

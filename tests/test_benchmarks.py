@@ -199,6 +199,14 @@ def test_each_training_of_the_time_to_a_score_is_made_once_and_drawn(smoke: Path
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("train", [time_to_score.diffusers, time_to_score.lucidrains, time_to_score.ours])
+def test_each_seed_is_a_training_of_its_own(train: Any, smoke: Path) -> None:
+    work = time_to_score.Work(smoke)
+    first, again, other = (list(train(work, 1e-3, 1, seed).network.parameters()) for seed in (0, 0, 1))
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
 def test_the_learning_rate_of_a_contender_is_that_with_the_best_median() -> None:
     shared = {"data": "d", "contender": "ours", "steps": 10, "images": 80, "parameters": 5}
     scores = {0.1: (1.0, 2.0, 9.0), 0.2: (1.5, 1.6, 1.7), 0.3: (0.5,)}  # the last has been tried with one seed only
