@@ -5,7 +5,20 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import breakdown, fid, growth, latents, laws, memory, pipeline, sample, scaling, scoring, train_step
+from benchmarks import (
+    breakdown,
+    fid,
+    growth,
+    latents,
+    laws,
+    memory,
+    pipeline,
+    sample,
+    scaling,
+    scoring,
+    time_to_score,
+    train_step,
+)
 from benchmarks.common import machine
 
 
@@ -14,7 +27,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for the JSON files.")] = Path("benchmarks/results"),
 ) -> None:
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
-    for benchmark in (train_step, laws, sample, fid, scoring, latents, scaling, growth, pipeline, breakdown, memory):
+    networks = (train_step, laws, sample, breakdown, time_to_score)
+    for benchmark in (*networks, fid, scoring, latents, scaling, growth, pipeline, memory):
         benchmark.main(size, out)
 
 

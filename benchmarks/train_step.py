@@ -38,6 +38,8 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
         compile=compiled,
         log_every=50,
         eval_every=10**9,
+        optimizer="adamw",
+        layout="channels_last",
     )
 
 
@@ -69,50 +71,92 @@ def batches(data: torch.Tensor, steps: int, batch: int) -> Any:
             yield x.to(DEVICE)
 
 
-def diffusers_loop(model: nn.Module, data: torch.Tensor, steps: int, batch: int, precision: str) -> Callable[[], None]:
-    """The loop of diffusers' unconditional training example: DDPMScheduler, AdamW, clipping, EMAModel."""
+def diffusers_loop(
+    model: nn.Module,
+    data: torch.Tensor,
+    steps: int,
+    batch: int,
+    precision: str = "fp32",
+    lr: float = 1e-4,
+    loss_of: Callable[[nn.Module, torch.Tensor], torch.Tensor] | None = None,
+) -> Callable[[], Any]:
+    """The loop of diffusers' unconditional training example: DDPMScheduler, AdamW, cosine, clipping, EMAModel.
+
+    Args:
+        loss_of: the loss of the network and a batch; None is the example's, of the noise that DDPM's betas add.
+
+    Returns:
+        A run, which returns the EMAModel.
+    """
     from diffusers import DDPMScheduler
+    from diffusers.optimization import get_cosine_schedule_with_warmup
     from diffusers.training_utils import EMAModel
 
     model.to(DEVICE).train()
     scheduler = DDPMScheduler(1000)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6)
-    ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.95, 0.999), weight_decay=1e-6)
 
-    def run() -> None:
+    def examples_loss(network: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn_like(x)
+        t = torch.randint(0, 1000, (len(x),), device=x.device)
+        return nn.functional.mse_loss(network(scheduler.add_noise(x, noise, t), t).sample.float(), noise)
+
+    def run() -> Any:
+        ema = EMAModel(model.parameters(), decay=0.9999, use_ema_warmup=True, power=0.75)
+        rates = get_cosine_schedule_with_warmup(optimizer, min(500, steps // 5), steps)
         for x in batches(data, steps, batch):
-            noise = torch.randn_like(x)
-            t = torch.randint(0, 1000, (len(x),), device=x.device)
-            noisy = scheduler.add_noise(x, noise, t)
             with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                loss = nn.functional.mse_loss(model(noisy, t).sample.float(), noise)
+                loss = (loss_of or examples_loss)(model, x)
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+            rates.step()
             optimizer.zero_grad()
             ema.step(model.parameters())
+        return ema
 
     return run
 
 
-def lucidrains_loop(model: nn.Module, data: torch.Tensor, steps: int, batch: int) -> Callable[[], None]:
-    """The loop of lucidrains' Trainer: GaussianDiffusion, Adam, clipping, EMA every ten steps."""
+def lucidrains_loop(
+    model: nn.Module,
+    data: torch.Tensor,
+    steps: int,
+    batch: int,
+    lr: float = 1e-4,
+    objective: str = "pred_noise",
+    calls: int | None = None,
+) -> Callable[[], Any]:
+    """The loop of lucidrains' Trainer: GaussianDiffusion, Adam, clipping, EMA every ten steps.
+
+    Args:
+        calls: of the network for an image, by DDIM; None is 1000, by DDPM.
+
+    Returns:
+        A run, which returns the averaged GaussianDiffusion.
+    """
     from denoising_diffusion_pytorch import GaussianDiffusion
     from ema_pytorch import EMA as PeersEMA
 
     diffusion = GaussianDiffusion(
-        model, image_size=data.shape[-1], timesteps=1000, objective="pred_noise", auto_normalize=False
+        model,
+        image_size=data.shape[-1],
+        timesteps=1000,
+        objective=objective,
+        auto_normalize=False,
+        sampling_timesteps=calls,
     ).to(DEVICE)
-    optimizer = torch.optim.Adam(diffusion.parameters(), lr=1e-4, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(diffusion.parameters(), lr=lr, betas=(0.9, 0.99))
     ema = PeersEMA(diffusion, beta=0.995, update_every=10)
 
-    def run() -> None:
+    def run() -> Any:
         for x in batches(data, steps, batch):
             diffusion(x).backward()
             nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             ema.update()
+        return ema.ema_model
 
     return run
 

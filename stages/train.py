@@ -67,7 +67,6 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         sha = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         run.data_input(data.name, workspace.DATASET / "train.npy", data.train, sha, "images")
         run.data_input(f"{data.name}-latents", latents[0], cache.train, behind["inputs"][str(latents[0])], "training")
-        run.params({"network.parameters": model.parameter_count})
         show = reporter(run, model, ema, target)
 
         def on_report(report: Report) -> None:
@@ -78,6 +77,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
 
         task = training_task(model, data, cache, heldout=True)
         training = fit(model.network, ema, task, config, seed=seed, device=target, checkpointer=checkpointer)
+        run.params({"network.parameters": model.parameter_count, **checkpointer.chosen})
         reports = follow(f"train {noise}", config.max_steps, training, "train", on_report)
         if not processes.is_main():
             return

@@ -24,6 +24,7 @@ from benchmarks import (
     scale,
     scaling,
     scoring,
+    time_to_score,
     train_step,
 )
 from benchmarks.common import interleaved, peak_mib, publish, summary, table
@@ -205,3 +206,36 @@ def test_the_page_of_scale_has_the_tables_that_its_command_prints(root: Path) ->
     assert [name for name, rows in tables.items() if table(rows) not in page] == []
     call, step, *_ = (row["GFLOP per image"] for row in tables["networks"])
     assert step == pytest.approx(3 * call, rel=0.01)  # two products backward for each one forward
+
+
+def test_each_training_of_the_time_to_a_score_is_made_once_and_drawn(smoke: Path, tmp_path: Path) -> None:
+    for _ in range(2):
+        time_to_score.main("smallest", tmp_path, smoke, figure=tmp_path / "curves.png")
+    lines = [json.loads(line) for line in (tmp_path / "time_to_score.jsonl").read_text().splitlines()]
+    assert [row["contender"] for row in lines] == list(time_to_score.CONTENDERS)
+    assert all(row["seconds"] > 0.0 and row["score"] > 0.0 for row in lines)
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("train", [time_to_score.diffusers, time_to_score.lucidrains, time_to_score.ours])
+def test_each_seed_is_a_training_of_its_own(train: Any, smoke: Path) -> None:
+    work = time_to_score.Work(smoke)
+    first, again, other = (list(train(work, 1e-3, 1, seed).network.parameters()) for seed in (0, 0, 1))
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_learning_rate_of_a_contender_is_that_with_the_best_median() -> None:
+    shared = {"data": "d", "contender": "ours", "steps": 10, "images": 80, "parameters": 5}
+    scores = {0.1: (1.0, 2.0, 9.0), 0.2: (1.5, 1.6, 1.7), 0.3: (0.5,)}  # the last has been tried with one seed only
+    done = [{**shared, "lr": lr, "seconds": 4.0, "score": one} for lr, values in scores.items() for one in values]
+    (row,) = time_to_score.summary(done)
+    assert (row["best"], row["seeds"], row["lowest"], row["score"], row["highest"]) == (0.2, 3, 1.5, 1.6, 1.7)
+    assert row["rates tried"] == "0.1, 0.2, 0.3"
+
+
+def test_contenders_can_be_named_with_their_learning_rates() -> None:
+    assert time_to_score.chosen(["ours, muon=1e-3,0.5", "diffusers"]) == {
+        "ours, muon": (1e-3, 0.5),
+        "diffusers": time_to_score.CONTENDERS["diffusers"][1],
+    }

@@ -13,7 +13,8 @@ A checkpoint is resumed only if the settings that decide the result are the same
 | key | decides | part of the key |
 | --- | --- | --- |
 | max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
-| precision, compile | the weights, by their rounding | yes |
+| optimizer | the weights | yes |
+| precision, layout, compile | the weights, by their rounding | yes |
 | export | which weights go into the model file | yes |
 | ema | which further averages are kept, and when | yes |
 | eval_every | which weights are the best | only if export is best |
@@ -86,6 +87,7 @@ class Checkpointer:
     Attributes:
         key: fingerprint of `made_from`.
         folder: <root>/<label>-<start of the key>.
+        chosen: the settings that this machine has chosen for the training, where that was left to it.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Checkpointer:
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)
         self.folder = root / f"{label}-{self.key[:12]}"
+        self.chosen: dict[str, str] = {}
         self._start, self._before = time.perf_counter(), 0.0
         self._sums: dict[Path, tuple[tuple[int, int], int]] = {}  # of files that others keep in the folder
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
-from ngldm.training.names import LR_SCHEDULES, PRECISIONS
+from ngldm.training.names import ADAMW, CHANNELS_LAST, LAYOUTS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_layout
 
 
 class FitSettings(Protocol):
@@ -36,6 +36,10 @@ class FitSettings(Protocol):
     def eval_every(self) -> int: ...
     @property
     def accumulate_steps(self) -> int: ...
+    @property
+    def optimizer(self) -> str: ...
+    @property
+    def layout(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -45,18 +49,21 @@ class FitConfig:
     Attributes:
         max_steps: optimiser steps, at least 1.
         batch_size: items per step, at least 1.
-        lr: AdamW's learning rate after warm-up, above 0.
-        weight_decay: AdamW's weight decay, at least 0.
+        lr: learning rate after warm-up, above 0.
+        weight_decay: the optimiser's weight decay, at least 0.
         warmup_steps: steps during which lr rises linearly from 0, at least 0.
         lr_schedule: lr after warm-up: "constant", or "cosine" (falls to 0).
         ema_decay: decay of the averaged weights per step, in [0, 1). `fit` does not read it: pass it to `EMA`.
         grad_clip: largest global gradient norm, above 0.
-        precision: of the forward and backward pass: "fp32" or "bf16". The weights stay float32.
+        precision: of the forward and backward pass: "fp32", "bf16", or "auto": the faster one here. The weights stay
+            float32.
         compile: whether to compile the network. This needs a C++ compiler and takes about a minute.
         log_every: steps between two reports, at least 1.
         eval_every: steps between two held-out losses, at least 1.
         accumulate_steps: parts in which a process takes its share of a batch, one after another, at least 1. More need
             less memory, and change the result only by rounding.
+        layout: of weights and images in memory: "channels_last" or "contiguous"; chosen too with precision "auto".
+        optimizer: "adamw", or "muon" for the matrices of the hidden layers and AdamW for the rest.
     """
 
     max_steps: int = 10_000
@@ -72,6 +79,8 @@ class FitConfig:
     log_every: int = 50
     eval_every: int = 500
     accumulate_steps: int = 1
+    optimizer: str = ADAMW
+    layout: str = CHANNELS_LAST
 
 
 def check_fit(config: FitSettings) -> None:
@@ -88,6 +97,8 @@ def check_fit(config: FitSettings) -> None:
     for key in ("lr", "grad_clip"):
         if not require_real(key, getattr(config, key)) > 0:
             raise InputError(f"{key}: {getattr(config, key)} must be above 0")
-    for key, choices in (("lr_schedule", LR_SCHEDULES), ("precision", PRECISIONS)):
+    named = {"lr_schedule": LR_SCHEDULES, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "layout": LAYOUTS}
+    for key, choices in named.items():
         if getattr(config, key) not in choices:
             raise unknown(key, getattr(config, key), choices)
+    check_layout(config.precision, config.layout)

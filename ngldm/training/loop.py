@@ -26,10 +26,11 @@ from ngldm.io.items import Rows
 from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
+from ngldm.training.fastest.choice import choose
+from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
 
-LAYOUT = torch.channels_last  # the fastest layout for convolutions, on CPUs and on the tensor cores of GPUs
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)
 LossFunction = Callable[..., Tensor]  # (network, batch, generator) -> () or (B,); all on one device; see `Task`
@@ -158,7 +159,7 @@ def fit(
     """Train `network` and `ema` in place, and yield a report every `log_every` steps and at the end.
 
     - With several processes each takes its part of a batch, and all end with the same weights.
-    - The loop has AdamW, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
+    - The loop has AdamW or Muon, warm-up, gradient clipping, and bfloat16 autocast with float32 weights.
     - If `config.compile` is true, the network is compiled; the EMA network, which is evaluated rarely, is not.
     - With a checkpointer, the training continues from `last`, if that was made from the same things. It saves `last`
       at the checkpointer's interval, and when it is asked to. With a held-out split it saves `best` whenever the
@@ -200,11 +201,14 @@ class _Run(Generic[Network, Batch]):
         self.network, self.ema, self.task, self.config = network, ema, task, config
         self.seed, self.device, self.checkpointer = seed, device, checkpointer
         self.parts: dict[str, nn.Module] = {"model": network, **ema.parts}
+        chosen = choose(network, task.loss, self._first_part, config, device)
+        self.computation = chosen.computation
+        if checkpointer and chosen.said and processes.is_main():
+            checkpointer.say(chosen.said)
+            checkpointer.chosen = {f"chosen.{key}": value for key, value in asdict(chosen.computation).items()}
         for part in self.parts.values():
-            part.to(device, memory_format=LAYOUT)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=device.type in ("cpu", "cuda")
-        )
+            self.computation.place(part, device)
+        self.optimizer = make_optimizer(network, config, device)
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []
@@ -244,6 +248,11 @@ class _Run(Generic[Network, Batch]):
                     self.checkpointer.say(f"saved the checkpoint of step {self.step}, as asked")
         self.network.eval()
 
+    def _first_part(self) -> Batch:
+        """As many items as a process takes at once."""
+        part, train = own_parts(self.config.batch_size, self.config.accumulate_steps)[0], self.task.train
+        return _send(train.fetch(np.arange(part.stop - part.start) % (train.size * train.sides)), self.device)
+
     def _check_state(self, state: State) -> None:
         require_whole("step", state.get("step"), 1, self.config.max_steps)
         for key in ("history", "losses"):
@@ -278,7 +287,7 @@ class _Run(Generic[Network, Batch]):
         size = self.config.batch_size
         torch.manual_seed(stream_seed(self.seed, "dropout", self.step))
         generator = random_generator(self.device, stream_seed(self.seed, "step", self.step))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with self.computation.autocast(self.device):
             if part == slice(0, size):
                 loss = self.task.loss(network, batch, generator).mean()
             else:

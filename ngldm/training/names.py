@@ -3,8 +3,23 @@
 from ngldm.io.errors import InputError, require_real
 
 LR_SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("fp32", "bf16")
+AUTO = "auto"
+PRECISIONS = ("fp32", "bf16", AUTO)
+CHANNELS_LAST = "channels_last"
+LAYOUTS = (CHANNELS_LAST, "contiguous")
+ADAMW = "adamw"
+OPTIMIZERS = (ADAMW, "muon")
 LONGEST = 12**-0.5  # relative length of the plain mean of all weights
+
+
+def check_layout(precision: str, layout: str) -> None:
+    """Check that a layout has an effect.
+
+    Raises:
+        InputError: it has none, because it is chosen together with the precision.
+    """
+    if precision == AUTO and layout != CHANNELS_LAST:
+        raise InputError(f"layout: {layout!r} has no effect with precision {AUTO!r}, which chooses both")
 
 
 def check_length(sigma_rel: object, key: str = "sigma_rel") -> float:

@@ -67,7 +67,7 @@ VALUES: list[tuple[str, object]] = [
     *(("train.batch_size", value) for value in (0, HUGE, -64, "64", 64.0)),
     ("train.max_steps", 0), ("train.max_steps", 10**10), ("train.accumulate_steps", 7), ("train.accumulate_steps", 0),
     ("train.lr", 0.0), ("train.lr", float("inf")), ("train.snapshot_every", 7), ("train.snapshot_every", 10**12),
-    ("train.export", "first"), ("train.compile", "yes"), ("train.log_every", 0),
+    ("train.export", "first"), ("train.compile", "yes"), ("train.optimizer+", "lion"), ("train.log_every", 0),
     *(("sample.num_images", value) for value in (0, 1, 10**9, -1, "all", 1e3)),
     ("sample.batch_size", 0), ("sample.batch_size", HUGE), ("sample.seed", 2**63), ("sample.seed", -1),
     ("sample.trajectory_images", 10**9), ("sample.trajectory_frames", 1), ("sample.trajectory_frames", 10**9),

@@ -30,6 +30,8 @@ def test_the_defaults_can_be_followed() -> None:
         ({"grad_clip": 0.0}, "grad_clip: 0.0 must be above 0"),
         ({"lr_schedule": "cosin"}, "lr_schedule 'cosin'.*constant, cosine"),
         ({"precision": "fp16"}, "precision 'fp16'.*bf16, fp32"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd'.*adamw, muon"),
+        ({"layout": "nhwc"}, "layout 'nhwc'.*channels_last, contiguous"),
     ],
 )
 def test_what_the_loop_cannot_follow_is_named_before_it_starts(change: dict, words: str) -> None:

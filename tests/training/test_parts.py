@@ -37,12 +37,14 @@ from ngldm.training.tracks import Tracks
 DATA = torch.randn(90, 1, 4, 4, generator=torch.Generator().manual_seed(1))
 
 
-def train(out, accumulate=1, until=100, root=None, **options):
+def train(out, accumulate=1, until=100, root=None, optimizer="adamw", widths=(4, 8), **options):
     diffusion = Diffusion.make(make_noise("laplace"), make_schedule("cosine", 50), objective="x0", **options)
     torch.manual_seed(0)
-    network = UNet(1, UNetSettings((4, 8), 1, (1,), 4, dropout=0.2), 50, options.get("stein_head", "none"))
+    network = UNet(1, UNetSettings(widths, 1, (1,), 4, dropout=0.2), 50, options.get("stein_head", "none"))
     ema = EMA(network, 0.99, Tracks(network, (0.1,), (50, 100), Path(f"{out}-ema")))
-    config = FitConfig(100, 12, 2e-3, warmup_steps=5, log_every=50, eval_every=50, accumulate_steps=accumulate)
+    config = FitConfig(
+        100, 12, 2e-3, warmup_steps=5, log_every=50, eval_every=50, accumulate_steps=accumulate, optimizer=optimizer
+    )
     checkpointer = root and Checkpointer(Path(root), "training", {}, 40)
     task = Task(diffusion.loss, Split.of(DATA), Split.of(DATA[:29]))
     for report in fit(network, ema, task, config, seed=3, checkpointer=checkpointer):
@@ -71,6 +73,7 @@ processes.start(60.0)
 train("../two-plain", stein_head="element")
 train("../two-coupled", accumulate=2, coupling="minibatch_ot")
 rows_of_sides(f"../rows-{processes.rank()}.npy")
+train("../two-muon", optimizer="muon", widths=(4, 16))
 train("../two-resumed", root="../one", stein_head="element")
 train("../two-stopped", until=50, root="../two", stein_head="element")
 processes.stop()
@@ -92,12 +95,14 @@ def apart(one: Path, two: Path) -> float:
 def test_a_run_does_not_depend_on_the_number_of_processes(tmp_path: Path, together: Callable[..., list[Any]]) -> None:
     train(tmp_path / "plain", stein_head="element")
     train(tmp_path / "coupled", coupling="minibatch_ot")
+    train(tmp_path / "muon", optimizer="muon", widths=(4, 16))
     rows_of_sides(tmp_path / "rows.npy")
     train(tmp_path / "stopped", until=50, root=tmp_path / "one", stein_head="element")
     for done in together(TRAINING + TOGETHER):
         assert done.returncode == 0, done.stderr
     assert apart(tmp_path / "plain", tmp_path / "two-plain") < 1e-5
     assert apart(tmp_path / "coupled", tmp_path / "two-coupled") < 1e-5
+    assert apart(tmp_path / "muon", tmp_path / "two-muon") < 1e-5
     for rank in (0, 1):
         np.testing.assert_array_equal(np.load(tmp_path / f"rows-{rank}.npy"), np.load(tmp_path / "rows.npy"))
     assert apart(tmp_path / "plain", tmp_path / "two-resumed") < 1e-5  # one process until step 40, then two

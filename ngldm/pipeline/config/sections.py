@@ -27,7 +27,16 @@ from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
-from ngldm.training.names import LR_SCHEDULES, PRECISIONS, check_length
+from ngldm.training.names import (
+    ADAMW,
+    CHANNELS_LAST,
+    LAYOUTS,
+    LR_SCHEDULES,
+    OPTIMIZERS,
+    PRECISIONS,
+    check_layout,
+    check_length,
+)
 
 
 @dataclass(frozen=True)
@@ -74,14 +83,15 @@ class Fit(Section):
 
     max_steps: Steps = Field(description="optimiser steps")
     batch_size: Batch = Field(description="images per step")
-    lr: Positive = Field(description="AdamW's learning rate after warm-up")
-    weight_decay: float = Field(ge=0.0, description="AdamW's weight decay")
+    lr: Positive = Field(description="learning rate after warm-up")
+    weight_decay: float = Field(ge=0.0, description="the optimiser's weight decay")
     warmup_steps: int = Field(ge=0, le=MAX_STEPS, description="steps over which lr rises linearly from 0")
     lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up; cosine falls to 0")
     ema_decay: Fraction = Field(description="decay of the averaged weights per step; 0 averages nothing")
     grad_clip: Positive = Field(description="largest global gradient norm")
     precision: Annotated[str, OneOf(PRECISIONS)] = Field(
-        description="of the forward and backward pass; the weights stay float32"
+        description="of the forward and backward pass; the weights stay float32; auto: what is fastest here, and its "
+        "layout, by timing a few steps"
     )
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
@@ -89,13 +99,24 @@ class Fit(Section):
     accumulate_steps: Batch = Field(
         default=1, description="parts in which a process takes its share of a batch, to need less memory"
     )
+    optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(
+        default=ADAMW,
+        exclude_if=lambda value: value == ADAMW,
+        description="muon: Muon for the matrices of hidden layers, convolutions too, and AdamW for the rest",
+    )
+    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
+        default=CHANNELS_LAST,
+        exclude_if=lambda value: value == CHANNELS_LAST,
+        description="of weights and images in memory; with precision auto it is chosen too",
+    )
     log_every: Steps = Field(description="steps between two reports")
     eval_every: Steps = Field(description="steps between two held-out losses")
 
     @model_validator(mode="after")
-    def _batch_has_parts(self) -> "Fit":
+    def _keys_fit(self) -> "Fit":
         if self.batch_size % self.accumulate_steps:
             raise ValueError(f"accumulate_steps: {self.accumulate_steps} must divide batch_size = {self.batch_size}")
+        check_layout(self.precision, self.layout)
         return self
 
 

@@ -19,7 +19,16 @@ from ngldm.sampling.samplers import network_calls
 
 SECTIONS = ("diffusion", "mlp", "schedule", "train", "unet")  # what a training reads, and nothing before it
 # Of the section train. They change no score of a search, or only by rounding; rungs are multiples of log_every.
-WITHOUT_EFFECT = ("accumulate_steps", "checkpoint_every", "ema", "eval_every", "export", "log_every", "snapshot_every")
+WITHOUT_EFFECT = (
+    "accumulate_steps",
+    "checkpoint_every",
+    "ema",
+    "eval_every",
+    "export",
+    "layout",
+    "log_every",
+    "snapshot_every",
+)
 INTERVAL = ("guidance_sigma_min", "guidance_sigma_max")  # a sampler with one of these guides only some of its steps
 NEEDED = ("method", "num_inference_steps")  # what all settings of a sampler have
 

@@ -77,6 +77,9 @@ BAD = [
     ("train.accumulate_steps", 7, ["train.accumulate_steps: 7 must divide batch_size = "]),
     ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),
+    ("train.layout", "nhwc", ["train.layout", "'nhwc'", "'channels_last'", "'contiguous'"]),
+    ("train.optimizer", "sgd", ["train.optimizer", "'sgd'", "'adamw'", "'muon'"]),
+    ("reference.fit.optimizer", None, ["reference.fit.optimizer", "'adamw'", "'muon'"]),
     ("train.export", "ema", ["'ema'", "'last'", "'best'"]),
     ("train.momentum", 0.9, ["train.momentum", "unknown key", "max_steps", "lr"]),
     ("sampler_options.ddim.method", "euler", ["'euler'", "'ancestral'", "'ddim'"]),
@@ -137,6 +140,19 @@ def test_bad_value_is_named_with_what_is_allowed(content, path, value, words):
         parse_params(content)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_optional_keys_of_the_loop_leave_the_settings_of_older_trainings_as_they_were(content):
+    """Checkpoints and kept jobs are found by these settings."""
+    before = parse_params(content).train.model_dump()
+    assert not before.keys() & {"optimizer", "layout"}
+    content["train"] |= {"optimizer": "adamw", "layout": "channels_last"}
+    assert parse_params(content).train.model_dump() == before
+    content["train"] |= {"optimizer": "muon", "layout": "contiguous"}
+    assert parse_params(content).train.model_dump() == {**before, "optimizer": "muon", "layout": "contiguous"}
+    content["train"]["precision"] = "auto"
+    with pytest.raises(InputError, match=r"train\.layout: 'contiguous' has no effect with precision 'auto'"):
+        parse_params(content)
 
 
 def test_classes_refuse_noise_that_is_paired_with_images_before_any_stage(content):

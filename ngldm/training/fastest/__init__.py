@@ -1,0 +1,1 @@
+"""What a training computes in where its settings leave that to the machine."""
