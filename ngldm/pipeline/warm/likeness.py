@@ -13,15 +13,15 @@ LIMITS = ("Uid", "Gid", "Groups", "Umask", "SigBlk", "SigIgn", "CapEff", "NoNewP
 
 
 def likeness() -> str:
-    """Name of all that a child has from the process that starts it: a hash, the same for processes that are alike.
+    """A hash of all that a child has from the process that starts it: the same for processes that are alike.
 
-    Interpreter, where it looks for modules, folder, environment, user, rights, limits, control group, priority, session.
+    Interpreter, path of modules, folder, environment, user, rights, limits, control group, priority, session.
     """
     environment = {key: value for key, value in os.environ.items() if not key.startswith("DVC_")}
     for key in OTHERWISE:
         environment.pop(key, None)
     status = [line for line in _read("status").splitlines() if line.split(":")[0] in LIMITS]
-    spaces = sorted(os.readlink(file) for file in Path("/proc/self/ns").iterdir())
+    spaces = sorted(str(file.readlink()) for file in Path("/proc/self/ns").iterdir())
     process = (_read("cgroup"), _read("limits"), _read("oom_score_adj"), _read("autogroup"), status, spaces)
     here = (Path.cwd().as_posix(), os.getsid(0), os.nice(0), os.sched_getscheduler(0))
     python = (sys.executable, sys.version, sys.path, list(sys.flags), sys.warnoptions)

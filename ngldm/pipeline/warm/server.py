@@ -2,9 +2,9 @@
 
 python -m ngldm.pipeline.warm.server <socket> <package of the stages>
 
-It computes nothing itself. So it has no threads that a fork would lose, and has touched no GPU. It forks only while every
-file that it has imported is as it was. It ends when it has had nothing to do for `IDLE` seconds, or when a file has
-changed. Its stages end with it.
+It computes nothing itself. So it has no threads that a fork would lose, and has touched no GPU. It forks only while
+every file that it has imported is as it was. It ends when it has had nothing to do for `IDLE` seconds, or when a file
+has changed. Its stages end with it.
 """
 
 import ctypes
@@ -57,7 +57,6 @@ class Job:
         os.environ.update(self.about["environment"])
         sys.stdin = open(0, encoding=sys.stdin.encoding, closefd=False)  # noqa: SIM115
         sys.stdout, sys.stderr = _writer(1, sys.stdout), _writer(2, sys.stderr)
-        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
         module, *arguments = self.about["argv"]
         sys.argv, sys.orig_argv = ["-m", *arguments], [sys.executable, "-m", module, *arguments]
         threading.Thread(target=self._die_with_command, daemon=True).start()
@@ -87,7 +86,7 @@ def stamps() -> dict[str, tuple[int, ...]]:
 
 def _stamp(file: str) -> tuple[int, ...]:
     try:
-        about = os.stat(file)
+        about = Path(file).stat()
     except OSError:
         return ()
     return (about.st_mtime_ns, about.st_size, about.st_ino)
