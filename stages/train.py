@@ -88,7 +88,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         snapshots.hand_over(workspace.snapshots(noise))
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(workspace.metrics("train", noise), {**final, "made": origin(target)})
+        write_json(workspace.metrics("train", noise), {**final, "threads": checkpointer.threads, "made": origin(target)})
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
         run.metrics({"train_seconds": seconds}, model_id=model_id)  # the losses are in `train.*` already
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})

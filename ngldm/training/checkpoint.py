@@ -85,6 +85,7 @@ class Checkpointer:
     Attributes:
         key: fingerprint of `made_from`.
         folder: <root>/<label>-<start of the key>.
+        threads: of torch that the last steps had.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class Checkpointer:
         self.label, self.every, self.keeps_best, self.wanted, self.say = label, every, keeps_best, wanted, say
         self.made_from = json.loads(json.dumps(made_from, default=str))  # as it will be read back
         self.key = fingerprint(self.made_from)
-        self.folder = root / f"{label}-{self.key[:12]}"
+        self.folder, self.threads = root / f"{label}-{self.key[:12]}", torch.get_num_threads()
         self._start, self._before = time.perf_counter(), 0.0
         self._sums: dict[Path, tuple[tuple[int, int], int]] = {}  # of files that others keep in the folder
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -81,10 +82,10 @@ class Commands:
 
     def servers(self) -> list[psutil.Process]:
         found = []
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            if "ngldm.pipeline.warm.server" in words and any(str(self.folder) in word for word in words):
-                found.append(process)
+        for file in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if b"warm.server" in (text := file.read_bytes()) and str(self.folder).encode() in text:
+                    found.append(psutil.Process(int(file.parent.name)))
         return [process for process in found if process.parent() not in found]
 
     def warm(self, **variables: str) -> None:
@@ -111,7 +112,6 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
         process.wait(10)
 
 
-
 def test_the_first_command_has_a_process_of_its_own_and_the_next_are_forks(commands: Commands) -> None:
     alone = commands.told("--noise", "größer", NGLDM_WARM="0", OWN="a")
     assert not alone.pop("forked")
@@ -122,7 +122,9 @@ def test_the_first_command_has_a_process_of_its_own_and_the_next_are_forks(comma
     assert commands.call("stages.tell", OWN="a")[2] == "to stderr\n"
 
 
-@pytest.mark.parametrize(("what", "code", "words"), [("0", 0, ""), ("2", 2, ""), ("kill", -9, ""), ("raise", 1, "a defect")])
+@pytest.mark.parametrize(
+    ("what", "code", "words"), [("0", 0, ""), ("2", 2, ""), ("kill", -9, ""), ("raise", 1, "a defect")]
+)
 def test_it_ends_as_the_stage_ends(commands: Commands, what: str, code: int, words: str) -> None:
     commands.warm()
     found, _, err = commands.call("stages.end", what)
@@ -167,7 +169,9 @@ def test_changed_sources_are_never_old(commands: Commands) -> None:
     assert commands.call("stages.end", "0")[0] == 7
 
 
-@pytest.mark.parametrize("variables", [{"PYTHONHASHSEED": "1"}, {"OMP_NUM_THREADS": "7"}, {"CUDA_VISIBLE_DEVICES": "9"}])
+@pytest.mark.parametrize(
+    "variables", [{"PYTHONHASHSEED": "1"}, {"OMP_NUM_THREADS": "7"}, {"CUDA_VISIBLE_DEVICES": "9"}]
+)
 def test_another_environment_has_another_warm_process(commands: Commands, variables: dict[str, str]) -> None:
     commands.warm()
     assert commands.told()["forked"]
@@ -179,7 +183,9 @@ def test_other_limits_have_another_warm_process(commands: Commands) -> None:
     inside = f"cd {commands.folder} && ulimit -n 99 && exec {sys.executable} -m stages.tell"
     clean = {key: value for key, value in os.environ.items() if key not in ("NGLDM_WARM", "PYTEST_CURRENT_TEST")}
     environment = {**clean, "PYTHONPATH": str(ROOT), "DVC_STAGE": "tell", **commands.variables}
-    said = subprocess.run(["sh", "-c", inside], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    said = subprocess.run(
+        ["sh", "-c", inside], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
     assert '"forked": false' in said.stdout
     assert '"files": 99' in said.stdout
 
@@ -236,11 +242,10 @@ def test_it_ends_by_itself(commands: Commands) -> None:
 def test_the_stages_of_ngldm_are_forked_without_threads_or_gpu(tmp_path: Path) -> None:
     """What a warm process has imported: it has no thread of Python's, and CUDA was not started."""
     code = (
-        "import threading, sys; from ngldm.pipeline.warm.server import imports; imports('stages'); import torch;"
-        "print(threading.active_count(), torch.cuda.is_initialized(), 'mlflow' in sys.modules, 'stages.train' in sys.modules)"
+        "import threading, sys; from ngldm.pipeline.warm.server import imports; imports('stages'); import torch; "
+        "print(threading.active_count(), torch.cuda.is_initialized(), *(n in sys.modules for n in sys.argv[1:]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run([sys.executable, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
-    assert said.stdout.split() == ["1", "False", "True", "False"], said.stderr
-
-
+    command = [sys.executable, "-c", code, "mlflow", "ngldm.training.loop", "stages.train"]
+    said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["1", "False", "True", "True", "False"], said.stderr
