@@ -8,10 +8,14 @@ from ngldm.pipeline.warm.client import let_warm_process_do_it
 
 LATER = (
     "accelerate.utils",
+    "alembic.command",
+    "dvc.utils.hydra",
+    "hydra",
     "mlflow.data.numpy_dataset",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.system_metrics.system_metrics_monitor",
+    "torch._dynamo",
 )
 
 

@@ -11,6 +11,7 @@ pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import (
     bookkeeping,
     breakdown,
+    cores,
     fid,
     gpu,
     latents,
@@ -187,3 +188,11 @@ def test_the_page_of_scale_has_the_tables_that_its_command_prints(root: Path) ->
     assert [name for name, rows in tables.items() if table(rows) not in page] == []
     call, step, *_ = (row["GFLOP per image"] for row in tables["networks"])
     assert step == pytest.approx(3 * call, rel=0.01)  # two products backward for each one forward
+
+
+@pytest.mark.slow  # six processes that import torch
+def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
+    cores.main("smallest", tmp_path)
+    (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
+    assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
+    assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
