@@ -14,7 +14,6 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import nn
@@ -51,7 +50,7 @@ def operations(network: nn.Module, probe: Callable[[], object]) -> float:
     """
     found = 0.0
 
-    def count(layer: nn.Module, inputs: Any, output: Any) -> None:
+    def count(layer: nn.Module, inputs: object, output: object) -> None:
         nonlocal found
         weight = getattr(layer, "weight", None)
         if isinstance(weight, torch.Tensor) and weight.dim() > 1 and isinstance(output, torch.Tensor):
