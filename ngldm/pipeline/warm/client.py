@@ -17,7 +17,8 @@ from pathlib import Path
 
 from ngldm.pipeline.warm.likeness import meeting_place
 
-VARIABLE = "NGLDM_WARM"  # 0: each stage has a process of its own
+VARIABLE = "NGLDM_WARM"  # 0: each stage has a process of its own; 1: none has, also where there is a GPU
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # a fork can use them, but there seconds of imports matter little
 SECONDS = 5.0  # in which the warm process must say that it takes the stage
 TAKEN = b"taken"
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
@@ -28,7 +29,8 @@ def wanted() -> bool:
     plain = sys.orig_argv[1:2] == ["-m"] and sys.gettrace() is None and sys.getprofile() is None
     alone = not {"RANK", "WORLD_SIZE", "NGLDM_PROCESSES", "NGLDM_NODES"} & set(os.environ)
     possible = sys.platform == "linux" and hasattr(os, "pidfd_open")
-    return possible and plain and alone and "DVC_STAGE" in os.environ and os.environ.get(VARIABLE, "1") != "0"
+    asked = os.environ.get(VARIABLE) or ("0" if any(Path(file).exists() for file in GPUS) else "1")
+    return possible and plain and alone and "DVC_STAGE" in os.environ and asked != "0"
 
 
 def let_warm_process_do_it() -> None:

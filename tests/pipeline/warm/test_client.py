@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ngldm.pipeline.warm import client
 from ngldm.pipeline.warm.client import wanted
 
 
@@ -16,6 +17,7 @@ def as_dvc_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("RANK", "WORLD_SIZE", "NGLDM_PROCESSES", "NGLDM_NODES", "NGLDM_WARM"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("DVC_STAGE", "train@laplace")
+    monkeypatch.setattr(client, "GPUS", ())
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="a warm process needs Linux")
@@ -30,6 +32,13 @@ def test_a_stage_of_dvc_is_done_by_a_warm_process() -> None:
 def test_an_interpreter_with_other_options_is_not(monkeypatch: pytest.MonkeyPatch, line: list[str]) -> None:
     monkeypatch.setattr(sys, "orig_argv", line)
     assert not wanted()
+
+
+def test_with_a_gpu_it_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GPUS", ("/dev/null",))
+    assert not wanted()
+    monkeypatch.setenv("NGLDM_WARM", "1")
+    assert wanted()
 
 
 @pytest.mark.parametrize("hook", ["gettrace", "getprofile"])

@@ -70,7 +70,14 @@ class Commands:
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         clean = {key: value for key, value in os.environ.items() if key not in ("NGLDM_WARM", "PYTEST_CURRENT_TEST")}
-        environment = {**clean, "PYTHONPATH": str(ROOT), "DVC_STAGE": "tell", **self.variables, **variables}
+        environment = {
+            **clean,
+            "PYTHONPATH": str(ROOT),
+            "DVC_STAGE": "tell",
+            "NGLDM_WARM": "1",
+            **self.variables,
+            **variables,
+        }
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [sys.executable, "-m", *arguments]
         return subprocess.Popen(command, env=environment, cwd=self.folder, **pipes)
@@ -182,7 +189,7 @@ def test_other_limits_have_another_warm_process(commands: Commands) -> None:
     commands.warm()
     inside = f"cd {commands.folder} && ulimit -n 99 && exec {sys.executable} -m stages.tell"
     clean = {key: value for key, value in os.environ.items() if key not in ("NGLDM_WARM", "PYTEST_CURRENT_TEST")}
-    environment = {**clean, "PYTHONPATH": str(ROOT), "DVC_STAGE": "tell", **commands.variables}
+    environment = {**clean, "PYTHONPATH": str(ROOT), "DVC_STAGE": "tell", "NGLDM_WARM": "1", **commands.variables}
     said = subprocess.run(
         ["sh", "-c", inside], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -196,14 +203,12 @@ def test_it_can_be_left_out(commands: Commands, variables: dict[str, str]) -> No
     assert commands.servers() == []
 
 
-def test_a_stage_that_is_called_by_hand_starts_none(commands: Commands) -> None:
-    del commands.variables["CALLER"]
-    process = commands.start("stages.end", "0", DVC_STAGE="")
-    process.communicate()
-    clean = {key: value for key, value in os.environ.items() if key not in ("DVC_STAGE", "NGLDM_WARM")}
+def test_a_stage_that_is_called_by_hand_has_a_process_of_its_own(commands: Commands) -> None:
     by_hand = [sys.executable, "-m", "stages.end", "3"]
-    environment = {**clean, "PYTHONPATH": str(ROOT), "TMPDIR": commands.variables["TMPDIR"]}
+    clean = {key: value for key, value in os.environ.items() if key != "DVC_STAGE"}
+    environment = {**clean, **commands.variables, "PYTHONPATH": str(ROOT), "NGLDM_WARM": "1"}
     assert subprocess.run(by_hand, env=environment, cwd=commands.folder, check=False).returncode == 3
+    assert not list(commands.folder.glob("tmp/*/*"))
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(commands: Commands) -> None:
