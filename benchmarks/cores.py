@@ -81,7 +81,7 @@ def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    recipes = pick(size, {"smoke": 2}, {"mini": 60, "cpu": 12}, {"mini": 450, "cpu": 120})
+    recipes = pick(size, {"smoke": 2}, {"mini": 60, "cpu": 60}, {"mini": 450, "cpu": 120})
     publish("cores", {f"recipe {recipe}": compare(recipe, steps) for recipe, steps in recipes.items()}, out)
     print(json.dumps({"cores": os.cpu_count(), "threads of torch": torch.get_num_threads()}))
 

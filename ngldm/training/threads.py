@@ -3,8 +3,8 @@
 - A small network trains on one thread. A second gains little: its threads wait for each other after each layer, and if
   another process takes one of the cores, both stand still most of the time. So its weights do not depend on the number
   of cores either.
-- A larger one has all threads. If its steps take much longer than the fastest one, fewer are tried, and later all
-  again. The number changes the weights by rounding alone.
+- A larger one has all threads. After its first steps, and if steps take much longer than the fastest one, fewer are
+  tried, and later all again. The number changes the weights by rounding alone.
 
 The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all.
 """
@@ -25,7 +25,7 @@ SMALL = 4e9  # operations of a step, forward and backward: about 50 ms of one co
 SLOW = 2.0  # so many times as long as the fastest step takes a step that looks disturbed
 GAIN = 1.5  # fewer threads must be so many times as fast, so that chance alone does not choose them
 STEPS = 5  # whose median is looked at
-PAUSE = 50  # steps between two comparisons
+PAUSE = 50  # steps between two trials
 
 
 def fixed_threads() -> int | None:
@@ -77,7 +77,7 @@ class Threads:
     def __init__(self, probe: Callable[[], object], say: Callable[[str], object] = lambda line: None) -> None:
         self.probe, self.say, self.most, self.follows = probe, say, torch.get_num_threads(), False
         self.recent: deque[float] = deque(maxlen=STEPS)
-        self.best, self.since = float("inf"), 0
+        self.best, self.since, self.unsure = float("inf"), PAUSE - STEPS, True
 
     def begin(self, network: nn.Module) -> None:
         """Choose the number for a network, before its first step."""
@@ -85,9 +85,7 @@ class Threads:
             torch.set_num_threads(fixed)
         elif self.most > 1:
             self.follows = operations(network, self.probe) >= SMALL
-            if self.follows:
-                self._compare(self.most // 2)
-            else:
+            if not self.follows:
                 torch.set_num_threads(1)
 
     def end(self) -> None:
@@ -99,25 +97,28 @@ class Threads:
             return
         self.recent.append(seconds)
         self.best, self.since = min(self.best, seconds), self.since + 1
-        now = torch.get_num_threads()
         if self.since < PAUSE:
             return
-        if now > 1 and statistics.median(self.recent) > SLOW * self.best:
-            self._compare(now // 2)
+        now, usual = torch.get_num_threads(), statistics.median(self.recent)
+        if now > 1 and (self.unsure or usual > SLOW * self.best):
+            self._try(now // 2, usual, GAIN)
         elif now < self.most:
-            self._compare(self.most)
+            self._try(self.most, usual, 1.0)
 
-    def _compare(self, other: int) -> None:
-        """Take the other number of threads if a step is faster with it."""
-        now = torch.get_num_threads()
-        own, others = self._seconds(now), self._seconds(other)
-        self.since = 0
-        if others * (GAIN if other < now else 1.0) >= own:
+    def _try(self, other: int, usual: float, gain: float) -> None:
+        """Take the other number of threads if a step with it is more than `gain` times as fast as usual."""
+        now, seconds = torch.get_num_threads(), self._seconds(other)
+        self.since, self.unsure = 0, False
+        if seconds * gain >= usual:
             torch.set_num_threads(now)
             return
         self.recent.clear()
-        self.best = others
-        self.say(f"trains on {other} threads from now on, before on {now}: a step took {own:.2g} s, now {others:.2g} s")
+        self.best = seconds
+        if other > now:  # a single step may be fast by chance: look again soon
+            self.since = PAUSE - STEPS
+        self.say(
+            f"trains on {other} threads from now on, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s"
+        )
 
     def _seconds(self, threads: int) -> float:
         torch.set_num_threads(threads)

@@ -81,9 +81,11 @@ def test_comparing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large network that keeps its threads ends with the same bits as if nothing had been compared."""
     monkeypatch.setattr(threads, "SMALL", 0.0)
     monkeypatch.setattr(threads, "GAIN", float("inf"))
+    monkeypatch.setattr(threads, "PAUSE", 5)
+    monkeypatch.setattr(threads, "STEPS", 2)
     seen: list[int] = []
     compared = trained(seen)
-    assert seen == [4, 4, 2, 4, 4, 4, 4]
+    assert seen == [4, 4, 4, 2, 4, 4]  # one call counts, and after two steps there is a trial
     monkeypatch.setenv("NGLDM_THREADS", "4")
     plain = trained([])
     assert all(torch.equal(compared[key], plain[key]) for key in plain)
@@ -127,13 +129,24 @@ def test_an_idle_machine_uses_all(machine: Callable[..., Machine]) -> None:
 
 def test_a_machine_that_is_busy_at_the_start_uses_fewer_until_it_is_free(machine: Callable[..., Machine]) -> None:
     busy = machine(BUSY)
-    assert busy.train(1) == 2
+    assert busy.train(threads.STEPS) == 2
+    assert busy.train(2 * threads.PAUSE) == 2
     busy.seconds = IDLE
     assert busy.train(2 * threads.PAUSE) == 4
     assert [line.split(":")[0] for line in busy.lines] == [
-        "trains on 2 threads from now on, before on 4",
-        "trains on 4 threads from now on, before on 2",
+        "trains on 2 threads, before on 4",
+        "trains on 4 threads, before on 2",
     ]
+
+
+def test_a_step_that_is_fast_by_chance_is_looked_at_again(machine: Callable[..., Machine]) -> None:
+    busy = machine(BUSY)
+    busy.train(threads.STEPS)
+    busy.seconds = IDLE
+    while len(busy.lines) == 1:
+        busy.train(1)
+    busy.seconds = BUSY
+    assert busy.train(threads.STEPS) == 2
 
 
 def test_a_rate_that_drops_is_answered(machine: Callable[..., Machine]) -> None:
