@@ -116,9 +116,7 @@ class Threads:
         self.best = seconds
         if other > now:  # a single step may be fast by chance: look again soon
             self.since = PAUSE - STEPS
-        self.say(
-            f"trains on {other} threads from now on, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s"
-        )
+        self.say(f"trains on {other} threads, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s")
 
     def _seconds(self, threads: int) -> float:
         torch.set_num_threads(threads)
