@@ -45,9 +45,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
     be_deterministic()
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
     settings = {
-        "noise": arguments,
-        "schedule": params.schedule.model_dump(),
-        "diffusion": params.diffusion.model_dump(),
+        **{"noise": arguments, "schedule": params.schedule.model_dump(), "diffusion": params.diffusion.model_dump()},
         **item_settings(data.item_shape, **params.networks()),
     }
     model = fresh_model(settings, seed, data, cache, workspace.AUTOENCODER)
@@ -88,9 +86,10 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
         snapshots.hand_over(workspace.snapshots(noise))
         write_history(reports, workspace.train_plot(noise))
         final = {"loss": reports[-1].loss, "heldout_loss": reports[-1].heldout_loss, "train_seconds": seconds}
-        write_json(workspace.metrics("train", noise), {**final, "made": origin(target)})
+        about = {**final, "threads": checkpointer.threads, "made": origin(target)}
+        write_json(workspace.metrics("train", noise), about)
         model_id = log_model(store, run, workspace.model(noise), law, model.item_shape)
-        run.metrics({"train_seconds": seconds}, model_id=model_id)  # the losses are in `train.*` already
+        run.metrics({"train_seconds": seconds}, model_id=model_id)  # the losses are in `train.*`
     summary(f"train {noise}", {**final, "steps": config.max_steps, "file": workspace.model(noise)})
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 # pytest-xdist runs two processes; threads on top of them only get in each other's way. Before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NGLDM_WARM", "0")  # the environment differs from test to test: each would start a warm process
 
 import pytest
 from filelock import FileLock

@@ -12,6 +12,7 @@ pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import (
     bookkeeping,
     breakdown,
+    cores,
     fid,
     gpu,
     growth,
@@ -239,3 +240,11 @@ def test_contenders_can_be_named_with_their_learning_rates() -> None:
         "ours, muon": (1e-3, 0.5),
         "diffusers": time_to_score.CONTENDERS["diffusers"][1],
     }
+
+
+@pytest.mark.slow  # six processes that import torch
+def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
+    cores.main("smallest", tmp_path)
+    (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
+    assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
+    assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)

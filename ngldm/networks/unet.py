@@ -30,12 +30,10 @@ class SinusoidalEmbedding(nn.Module):
 
     def __init__(self, base: int, dim: int) -> None:
         super().__init__()
-        half = base // 2
-        self.register_buffer(
-            "frequencies",
-            torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32) / half),
-            persistent=False,
-        )
+        half, home = base // 2, torch.get_default_device()
+        with torch.device("cpu"):  # on the device "meta" a product would import torch's compiler, which takes a second
+            frequencies = torch.exp(-math.log(10_000.0) * torch.arange(half, dtype=torch.float32) / half)
+        self.register_buffer("frequencies", frequencies.to(home), persistent=False)
         self.mlp = nn.Sequential(nn.Linear(2 * half, dim), nn.SiLU(), nn.Linear(dim, dim))
 
     def forward(self, t: Tensor) -> Tensor:

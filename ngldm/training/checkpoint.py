@@ -88,6 +88,7 @@ class Checkpointer:
         key: fingerprint of `made_from`.
         folder: <root>/<label>-<start of the key>.
         chosen: the settings that this machine has chosen for the training, where that was left to it.
+        threads: of torch that the last steps had.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Checkpointer:
         self.key = fingerprint(self.made_from)
         self.folder = root / f"{label}-{self.key[:12]}"
         self.chosen: dict[str, str] = {}
+        self.threads = torch.get_num_threads()
         self._start, self._before = time.perf_counter(), 0.0
         self._sums: dict[Path, tuple[tuple[int, int], int]] = {}  # of files that others keep in the folder
 

@@ -30,6 +30,7 @@ from ngldm.training.fastest.choice import choose
 from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
+from ngldm.training.threads import Threads
 
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)
@@ -223,11 +224,26 @@ class _Run(Generic[Network, Batch]):
     def reports(self) -> Iterator[Report]:
         """Train. A resumed training first yields its old reports again."""
         yield from list(self.history)
-        config, since, reported = self.config, time.perf_counter(), self.step
+        config = self.config
         self.network.train()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
+        threads = Threads(lambda: self._probe(network), self._say)
+        try:
+            if self.device.type == "cpu" and self.step < config.max_steps:
+                threads.begin(self.network)
+            yield from self._steps(network, threads)
+        finally:
+            threads.end()
+        self.network.eval()
+
+    def _steps(self, network: Network, threads: Threads) -> Iterator[Report]:
+        config, since, reported = self.config, time.perf_counter(), self.step
         while self.step < config.max_steps:
+            start = time.perf_counter()
             grad_norm = self._advance(network)
+            threads.took(time.perf_counter() - start)
+            if self.checkpointer:
+                self.checkpointer.threads = torch.get_num_threads()
             if self._due(config.log_every):
                 processes.meet()  # a GPU's work is only queued, so a process that hangs must be noticed here
             evaluated = self._evaluate()
@@ -245,8 +261,11 @@ class _Run(Generic[Network, Batch]):
                 if wanted or self._due(self.checkpointer.every):
                     self._save("last")
                 if wanted:
-                    self.checkpointer.say(f"saved the checkpoint of step {self.step}, as asked")
-        self.network.eval()
+                    self._say(f"saved the checkpoint of step {self.step}, as asked")
+
+    def _say(self, line: str) -> None:
+        if self.checkpointer:
+            self.checkpointer.say(line)
 
     def _first_part(self) -> Batch:
         """As many items as a process takes at once."""
@@ -263,16 +282,10 @@ class _Run(Generic[Network, Batch]):
 
     def _advance(self, network: Network) -> Tensor:
         """Make one optimiser step. The gradient norm stays on the device, so that the CPU need not wait for it."""
-        config, train = self.config, self.task.train
+        config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, self.step)
-        indices = batch_indices(train.size, config.batch_size, self.seed, self.step)
-        if train.sides > 1:
-            indices = train.sides * indices + batch_sides(config.batch_size, train.sides, self.seed, self.step)
-        batch = _send(train.fetch(indices), self.device)
-        losses = [
-            self._backward(network, batch, part) for part in own_parts(config.batch_size, config.accumulate_steps)
-        ]
+        losses = self._gradients(network)
         loss = add_up(network, torch.stack(losses).sum() if len(losses) > 1 else losses[0])
         grad_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
         self.optimizer.step()
@@ -281,6 +294,23 @@ class _Run(Generic[Network, Batch]):
         self.losses.append(loss)
         self.step += 1
         return grad_norm
+
+    def _gradients(self, network: Network) -> list[Tensor]:
+        """Compute the gradients of this process's parts of the step's batch. Returns the parts' losses."""
+        config, train = self.config, self.task.train
+        indices = batch_indices(train.size, config.batch_size, self.seed, self.step)
+        if train.sides > 1:
+            indices = train.sides * indices + batch_sides(config.batch_size, train.sides, self.seed, self.step)
+        batch = _send(train.fetch(indices), self.device)
+        return [self._backward(network, batch, part) for part in own_parts(config.batch_size, config.accumulate_steps)]
+
+    def _probe(self, network: Network) -> None:
+        """Compute the gradients of the step that comes next, and forget them, and what the layers have counted."""
+        kept = [buffer.clone() for buffer in self.network.buffers()]
+        self._gradients(network)
+        self.optimizer.zero_grad(set_to_none=True)
+        for buffer, before in zip(self.network.buffers(), kept, strict=True):
+            buffer.copy_(before)
 
     def _backward(self, network: Network, batch: Batch, part: slice) -> Tensor:
         """Add the gradient of a part of the batch. Returns the part's share of the batch's mean loss, ()."""

@@ -81,7 +81,7 @@ class Store:
         self.client: Any = None
         self.experiment, self.experiment_id, self.left = experiment, "", PATIENCE
         if processes.is_main():
-            _quieten()
+            quieten()
             local = tracking_uri().startswith("sqlite:")  # its tables are made here, which takes as long as it takes
             self.attempt(lambda: self._connect(experiment), None, patient=local)
             self.send()
@@ -244,7 +244,7 @@ class Store:
         )
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Import MLflow, with settings of ours where the user has none."""
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)

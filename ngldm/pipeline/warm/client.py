@@ -1,0 +1,92 @@
+"""The command of a stage: it lets a warm process do the stage, if there is one, and ends as the stage ends.
+
+The stage is a fork of the warm process (`server.py`), in the process group of this one, with its folder, environment,
+standard streams and arguments. This process passes on its signals. If it is killed, the stage is killed too.
+
+Nothing of this can fail the stage: before the stage has begun, every doubt means that this process does it itself.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from ngldm.pipeline.warm.likeness import meeting_place
+
+VARIABLE = "NGLDM_WARM"  # 0: each stage has a process of its own; 1: none has, also where there is a GPU
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")  # a fork can use them, but there seconds of imports matter little
+SECONDS = 5.0  # in which the warm process must say that it takes the stage
+TAKEN = b"taken"
+PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+
+
+def wanted() -> bool:
+    """Whether this command may be done by a warm process: a stage of DVC's, as dvc.yaml has it, on one process."""
+    plain = sys.orig_argv[1:2] == ["-m"] and sys.gettrace() is None and sys.getprofile() is None
+    alone = not {"RANK", "WORLD_SIZE", "NGLDM_PROCESSES", "NGLDM_NODES"} & set(os.environ)
+    possible = sys.platform == "linux" and hasattr(os, "pidfd_open")
+    asked = os.environ.get(VARIABLE) or ("0" if any(Path(file).exists() for file in GPUS) else "1")
+    return possible and plain and alone and "DVC_STAGE" in os.environ and asked != "0"
+
+
+def let_warm_process_do_it() -> None:
+    """Let the warm process do this command and end as it ended. Returns if there is none; then one is started."""
+    if not wanted() or (place := meeting_place()) is None:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line:
+        try:
+            line.settimeout(SECONDS)
+            line.connect(str(place))
+            _ask(line)
+            taken = line.recv(100) == TAKEN
+        except OSError:
+            taken = False
+        if taken:
+            line.settimeout(None)
+            _end_as(_wait(line))
+    with suppress(OSError):
+        start(place)
+
+
+def start(place: Path) -> None:
+    """Start a warm process that listens there. It ends by itself, at once if there is another."""
+    nowhere = subprocess.DEVNULL
+    command = [sys.executable, "-m", "ngldm.pipeline.warm.server", str(place), sys.orig_argv[2].partition(".")[0]]
+    subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere, process_group=0)
+
+
+def _ask(line: socket.socket) -> None:
+    """Say what is to be done. The text may be longer than a packet, so it goes as a file."""
+    about = {"argv": sys.orig_argv[2:], "environment": dict(os.environ), "group": os.getpgrp()}
+    file = os.memfd_create("ngldm")
+    try:
+        os.write(file, json.dumps(about).encode())
+        socket.send_fds(line, [b"do"], [0, 1, 2, file])
+    finally:
+        os.close(file)
+
+
+def _wait(line: socket.socket) -> int:
+    """Wait for the end of the stage and pass on signals. Returns its exit code, negative if a signal killed it."""
+    stage = int(line.recv(100))
+
+    def pass_on(number: int, frame: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(stage, number)
+
+    for name in PASSED_ON:
+        if signal.getsignal(number := signal.Signals[name]) is not signal.SIG_IGN:
+            signal.signal(number, pass_on)
+    return int(line.recv(100) or -signal.SIGKILL)  # nothing: the warm process was killed, and its stages with it
+
+
+def _end_as(code: int) -> None:
+    if code < 0:
+        with suppress(OSError, ValueError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)

@@ -1,0 +1,52 @@
+"""Processes are alike if a child of one would be as a child of the other."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ngldm.pipeline.warm.likeness import likeness, meeting_place
+
+ROOT = Path(__file__).parents[3]
+TELL = "from ngldm.pipeline.warm.likeness import likeness; print(likeness())"
+
+
+def told(change: str = "pass", *options: str, folder: Path = ROOT, **variables: str) -> str:
+    """The likeness of a process that first does something to itself."""
+    code = f"import os, resource, signal; {change}; {TELL}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, *options, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_processes_are_alike_but_for_what_differs(tmp_path: Path) -> None:
+    own = told()
+    assert told() == own
+    assert told(DVC_STAGE="train@laplace", OLDPWD="/", SHLVL="7") == own
+    assert told(LC_ALL="C") != own
+    assert told(folder=tmp_path) != own
+    assert told("pass", "-O") != own
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert told(f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft - 1}, {hard}))") != own
+    assert told("os.umask(0o7)") != told("os.umask(0o77)")
+    assert told("os.nice(1)") != own
+    assert told("os.setsid()") != own
+    assert told("signal.signal(signal.SIGHUP, signal.SIG_IGN)") != own
+    if len(os.sched_getaffinity(0)) > 1:
+        assert told(f"os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})") != own
+
+
+def test_nobody_else_can_write_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    place = meeting_place()
+    assert place is not None
+    assert place.name.startswith(likeness()[:24])
+    assert place.parent.stat().st_mode & 0o777 == 0o700
+    place.parent.chmod(0o770)
+    assert meeting_place() is None
+    place.parent.rmdir()
+    place.parent.symlink_to(tmp_path)
+    assert meeting_place() is None
