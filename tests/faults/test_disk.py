@@ -27,37 +27,24 @@ from ngldm.io.items import write_items
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.terminal import run
+from tests.faults.child import Child
 
 MIB = 2**20
 Ended = tuple[int, str]
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Callable[..., Ended]:
+def child(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ended]:
     """`child(action, *before)`: run actions, the last one as a command of ngldm, in a forked process. Code, stderr."""
 
     def call(action: Callable[[], Any], *before: Callable[[], Any]) -> Ended:
-        errors = tmp_path / "stderr"
-        file = errors.open("wb")
-        if not (pid := os.fork()):
-            os.dup2(file.fileno(), 2)
-            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-            code = 70
-            try:
-                for first in before:
-                    first()
-                run(action)
-                code = 0
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            except BaseException:
-                import traceback
+        def entry() -> None:
+            for first in before:
+                first()
+            run(action)
 
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(code)
-        file.close()
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), errors.read_text()
+        ended = Child(entry, tmp_path_factory.mktemp("child") / "texts").end()
+        return ended.returncode, ended.stderr
 
     return call
 
