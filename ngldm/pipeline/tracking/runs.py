@@ -66,9 +66,15 @@ class Run:
         self._log("tags", "RunTag", list(content.items()))
 
     def report(self, report: Any) -> None:
-        """Log a report of the training loop and the memory in use, as metrics train.* at its step."""
-        values = {key: value for key, value in vars(report).items() if key != "step"}
-        self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, report.step)
+        """Log a report of the training loop and the memory in use, as metrics train.* at its step.
+
+        The number of parts that was found by trial is a param: train.accumulate_steps.found.
+        """
+        values = dict(vars(report))
+        step, parts = values.pop("step"), values.pop("parts", None)
+        if parts is not None:
+            self.params({"train.accumulate_steps.found": parts})
+        self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, step)
 
     def image(self, file: Path, folder: str) -> None:
         """Log a picture as an artifact, in that folder."""
