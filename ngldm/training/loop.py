@@ -292,9 +292,8 @@ class _Run(Generic[Network, Batch]):
         if self.accumulate_steps is None and self.step < self.config.max_steps:
             self.accumulate_steps = fewest_parts(self.config.batch_size, self.device, self._attempt)
             if self.checkpointer:
-                self.checkpointer.say(
-                    f"takes its share of a batch in {self.accumulate_steps} parts (accumulate_steps: null)"
-                )
+                found = f"{self.accumulate_steps} parts of a batch, one after another, fit the memory"
+                self.checkpointer.say(f"accumulate_steps: null: {found}")
 
     def _attempt(self, parts: int) -> None:
         """Use as much memory as a step does, and change nothing: two parts, for the gradient of one waits for the next.

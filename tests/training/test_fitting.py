@@ -1,4 +1,4 @@
-"""The number of parts that is found by trial. No GPU is needed: a loss refuses what is above its memory, as torch does."""
+"""The number of parts that is found by trial. In place of a GPU a loss refuses what is too large, as torch does."""
 
 from collections.abc import Iterator
 from contextlib import suppress

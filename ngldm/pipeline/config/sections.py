@@ -99,8 +99,9 @@ class Fit(Section):
     def _batch_is_said(cls, content: object) -> object:
         if isinstance(content, dict) and "batch_size" in content and content["batch_size"] is None:
             raise ValueError(
-                "batch_size: null is not allowed: the size of a batch decides what is learned, so the memory of a machine "
-                "must not choose it; give a number, and accumulate_steps: null finds by trial how much of it fits a GPU at once"
+                "batch_size: null is not allowed: the size of a batch decides what is learned, so the memory of a "
+                "machine must not choose it; give a number, and accumulate_steps: null finds by trial how much of it "
+                "fits a GPU at once"
             )
         return content
 

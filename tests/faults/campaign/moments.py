@@ -156,5 +156,5 @@ MOMENTS = [
     Moment(STORE, "evaluate", "after a run is made", asked("create_run", "after", 2), True),
     Moment(STORE, "evaluate", "after a picture is written", asked("log_image", "after", 3), True),
     Moment(STORE, "curve", "after a run is made", asked("create_run", "after", 2), True),
-    Moment(STORE, "curve", "after a score is written", asked("log_batch", "after", 6)),
+    Moment(STORE, "curve", "after settings are written", asked("log_batch", "after", 2)),
 ]
