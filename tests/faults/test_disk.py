@@ -10,6 +10,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest
 import torch
 
 from ngldm.data.latents import build_cache
-from ngldm.io.disk import temporary_beside
+from ngldm.io.disk import HOST, temporary_beside
 from ngldm.io.files import atomic_directory, atomic_path, sha256_file, write_csv, write_json
 from ngldm.io.images import save_png
 from ngldm.io.items import write_items
@@ -208,9 +209,15 @@ def test_what_dead_processes_left_is_removed_at_the_start(
     (tmp_path / f".reports.{DEAD}.tmp").mkdir()
     (tmp_path / "metrics" / "train").mkdir(parents=True)
     (tmp_path / "metrics" / "train" / f".laplace.{DEAD}.tmp.json").touch()
+    same_name = f"{HOST[:-8]}00000000"  # a container of the same name, or this machine before its last start
     kept = [f".laplace.{os.getppid()}.tmp.json", f".laplace.{DEAD}@another-machine.tmp.json", ".hidden", "a.5.tmp"]
+    kept += [f".laplace.{DEAD}@{same_name}.tmp.json", f".old.{os.getppid()}@{HOST}.tmp.json"]
     for name in kept:
         (tmp_path / "metrics" / "train" / name).touch()
+    week = time.time() - 8 * 24 * 3600
+    for name in (f".stale.{DEAD}@another-machine.tmp.json", f".stale.{os.getppid()}@{same_name}.tmp.json"):
+        (tmp_path / "metrics" / "train" / name).touch()
+        os.utime(tmp_path / "metrics" / "train" / name, (week, week))
     monkeypatch.setattr(sys, "argv", ["stage"])
     assert child(command(stage)) == (0, "")
     assert everything(tmp_path / "metrics") == sorted([*kept, "train"])
