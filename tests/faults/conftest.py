@@ -33,7 +33,7 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.fixture
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Child]:
     """`fork(action)`: a `Child` that begins with the action."""
-    return lambda action: Child(command(action), tmp_path_factory.mktemp("child") / "texts")
+    return lambda action: Child(lambda: command(action)(), tmp_path_factory.mktemp("child") / "texts")
 
 
 @pytest.fixture
