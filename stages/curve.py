@@ -13,6 +13,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.curve import SnapshotScores
 from ngldm.pipeline.terminal import Device, command, duration, progress, summary
 from ngldm.pipeline.tracking.comparison import run_of_model
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.scores import record_curve, record_snapshot
 from ngldm.pipeline.tracking.store import Store
 
@@ -41,7 +42,7 @@ def curve(device: Device = "auto") -> None:
     store, settings = Store(params.experiment), (config, scoring, params.sampler_options[config.sampler])
     scores = SnapshotScores(settings, params.train.batch_size, target)
     rows: dict[str, list[CurveRow]] = {}
-    with progress("curve", total * config.num_images, lower="curve.batch_size") as advance:
+    with working_on_runs(store), progress("curve", total * config.num_images, lower="curve.batch_size") as advance:
         for noise, files in found.items():
             run = run_of_model(store, params, noise, sha256_file(workspace.model(noise)), config.sampler)
             rows[noise] = scores.curve(noise, files, partial(record_snapshot, run), advance)

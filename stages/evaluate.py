@@ -19,6 +19,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.origin import origin
 from ngldm.pipeline.terminal import Device, NoiseLabel, command, duration, progress, summary
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.scores import record_scores
 from ngldm.pipeline.tracking.store import Store
 from ngldm.scoring.distance.scorer import Scorer
@@ -60,8 +61,9 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     made = {"seconds": seconds, "made": origin(target)}
     write_json(workspace.metrics("evaluate", noise), {"samplers": figures, **beside, **made})
     store = Store(params.experiment)
-    for sampler, pictures in sets.items():
-        record_scores(store, params, (noise, sampler), scorer, scores[sampler], pictures)
+    with working_on_runs(store):
+        for sampler, pictures in sets.items():
+            record_scores(store, params, (noise, sampler), scorer, scores[sampler], pictures)
     distances = {f"{scorer.metric} {sampler}": found.distance for sampler, found in scores.items()}
     summary(f"evaluate {noise}", {**distances, "images each": scorer.count, "time": duration(seconds)})
 

@@ -16,6 +16,7 @@ from ngldm.pipeline.report.table import (
     summary_rows,
 )
 from ngldm.pipeline.terminal import command, print_table, progress
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.means import record_means
 from ngldm.pipeline.tracking.store import Store
 
@@ -29,7 +30,8 @@ def report() -> None:
     scores = {**few_scores(rows), **seed_scores(rows, params.gaussian), **tail_errors(further_rows(params))}
     write_json(workspace.SCORES, scores)
     if several(rows):
-        record_means(Store(params.experiment), params, average(rows), beside_gaussian, about)
+        with working_on_runs(store := Store(params.experiment)):
+            record_means(store, params, average(rows), beside_gaussian, about)
     headings = {"network_calls": "calls", "value": rows[0]["metric"]}
     headings |= {"spread": "std_error"} if several(rows) else {}
     columns = [headings.get(column, column) for column in SUMMARY_COLUMNS]

@@ -16,6 +16,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.study.run import make_jobs, run_jobs
 from ngldm.pipeline.terminal import Device, command, progress, summary
 from ngldm.pipeline.tracking.comparison import record_study
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.store import Store
 
 
@@ -43,7 +44,8 @@ def study(device: Device = "auto") -> None:
     write_json(workspace.metrics("study"), measured)
     if rows:
         about = read_json(workspace.REFERENCE / "reference.json")
-        record_study(Store(params.experiment), params, rows, about)
+        with working_on_runs(store := Store(params.experiment)):
+            record_study(store, params, rows, about)
     kept = {"file": workspace.STUDY / "scores.csv"} if jobs else {}
     summary("study", {"trainings": len(jobs) or "none, because there are no variants", "scores": len(rows), **kept})
 

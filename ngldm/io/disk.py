@@ -4,11 +4,13 @@ This module imports neither torch nor numpy, because every command starts with i
 """
 
 import errno
+import hashlib
 import os
 import platform
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +42,19 @@ BLOCK = 2**20  # bytes
 MOST_PROCESSES = 2**22  # the highest number of a process on Linux
 UMASK = os.umask(0)  # there is no way to read it without setting it, which is safe only while nothing runs beside
 os.umask(UMASK)
-HOST = re.sub(r"[^\w-]", "-", platform.node()) or "unknown"
+STALE = 7 * 24 * 3600  # seconds; nobody writes for so long on a temporary file without a change
+
+
+def _machine() -> str:
+    """What tells this machine from others: its name and, on Linux, what tells containers of the same name apart."""
+    parts = []
+    with suppress(OSError):  # not Linux
+        parts = [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").stat().st_ino)]
+    name = re.sub(r"[^\w-]", "-", platform.node()) or "unknown"
+    return "-".join([name, *([hashlib.sha256("".join(parts).encode()).hexdigest()[:8]] if parts else [])])
+
+
+HOST = _machine()  # numbers of processes say nothing of another start of the machine, nor of another container
 TEMPORARY = re.compile(r"\..+\.(?P<process>\d+)(?:@(?P<host>[\w-]+))?\.tmp(?:\..*)?")  # older versions named no host
 _cleared: set[Path] = set()  # folders that this process has looked at
 
@@ -103,6 +117,20 @@ def require_place(path: Path) -> None:
         above = next(place for place in path.absolute().parents if place.exists())
         if not above.is_dir():
             raise InputError(f"{path}: {above} is a file, and no folder")
+
+
+def ending_of(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code of bad input (2) and of the disk's faults (1); None of a defect."""
+    if isinstance(error, InputError):
+        # A reader takes a file that it may not open for a damaged one.
+        fault = storage_fault(error.__cause__) if error.__cause__ else None
+        return str(fault or error), 1 if fault else 2
+    if not isinstance(error, OSError):
+        return None
+    if no_path := path_fault(error):
+        return str(no_path), 2
+    fault = storage_fault(error)
+    return None if fault is None else (str(fault), 1)
 
 
 def _code(error: BaseException) -> int | None:
@@ -227,11 +255,14 @@ def temporary_beside(path: Path, suffix: str = "") -> Path:
 
 
 def clear_temporaries(folders: Iterable[Path]) -> None:
-    """Remove what processes of this machine left in these folders when they died. Each folder is looked at once."""
+    """Remove what processes of this machine left in these folders when they died. Each folder is looked at once.
+
+    What others left is removed after a week without a change: whether they live cannot be seen from here.
+    """
     for folder in {folder.absolute() for folder in folders} - _cleared:
         _cleared.add(folder)
         with suppress(OSError):
-            for found in [Path(entry) for entry in os.scandir(folder) if _is_left(entry.name)]:
+            for found in [Path(entry) for entry in os.scandir(folder) if _is_left(entry.name) or _is_stale(entry)]:
                 if found.is_dir():
                     shutil.rmtree(found, ignore_errors=True)
                 else:
@@ -249,7 +280,17 @@ def _is_left(name: str) -> bool:
     import psutil
 
     process = int(found["process"])
-    return process == os.getpid() or process > MOST_PROCESSES or not psutil.pid_exists(process)
+    return bool(process == os.getpid() or process > MOST_PROCESSES or not psutil.pid_exists(process))
+
+
+def _is_stale(found: os.DirEntry[str]) -> bool:
+    """Whether this is a temporary name of another machine or container which nobody has touched for a week."""
+    name = TEMPORARY.fullmatch(found.name)
+    if name is None or name["host"] in (None, HOST):
+        return False
+    path = Path(found)
+    newest: float = max(place.stat().st_mtime for place in (path, *(path.rglob("*") if path.is_dir() else ())))
+    return time.time() - newest > STALE
 
 
 def make_ordinary(path: Path) -> None:

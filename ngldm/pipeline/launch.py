@@ -28,12 +28,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 from ngldm.io import processes
+from ngldm.io.disk import ending_of
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences
 from ngldm.io.processes import LostProcess
 from ngldm.pipeline.closure import code_hash
 from ngldm.pipeline.signals import LAUNCHER, Stopped, say_stopped
 
+ENDING = "NGLDM_ENDING"  # file in which a process that ends all of them writes their exit code
 HIGHEST_PORT = 65535
 MANY = 64  # processes that any machine may start; more only where it has as many cores
 LONGEST = 7 * 86_400  # seconds of NGLDM_TIMEOUT: a week; torch counts milliseconds
@@ -96,8 +98,8 @@ def wanted_processes(device: str) -> int:
     return count
 
 
-class _Refused(Exception):
-    """A process says that the input is bad: starting it again would not help."""
+class _Hopeless(Exception):
+    """A process says that the input is bad, or that its disk has a fault: starting it again would not help."""
 
 
 def launch(count: int, nodes: int) -> int:
@@ -125,12 +127,14 @@ def launch(count: int, nodes: int) -> int:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of each word that does not come in time
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
-    def refused(*_: object) -> None:
-        raise _Refused
+    def hopeless(*_: object) -> None:
+        raise _Hopeless
 
-    signal.signal(signal.SIGUSR2, refused)
+    signal.signal(signal.SIGUSR2, hopeless)
     signal.signal(signal.SIGUSR1, lambda number, frame: _pass_on(number))
     with TemporaryDirectory(prefix="ngldm-") as logs:
+        ending = Path(logs, "exit-code")
+        os.environ[ENDING] = str(ending)
         config = LaunchConfig(
             *(nodes, nodes, count),
             run_id="ngldm",
@@ -143,8 +147,8 @@ def launch(count: int, nodes: int) -> int:
         )
         try:
             elastic_launch(config, sys.executable)("-u", *_this_command())
-        except _Refused:
-            return 2
+        except _Hopeless:
+            return int(ending.read_text())
         except SignalException as error:
             say_stopped(int(error.sigval))
             return 128 + int(error.sigval)
@@ -218,7 +222,10 @@ def _ending(code: int) -> str:
 
 
 def _join(work: Callable[[], Any], file: Path) -> Any:
-    """Do the work as one of the processes that the environment names. Exits with 2 if the input is bad."""
+    """Do the work as one of the processes that the environment names.
+
+    If the input is bad (exit code 2), or the disk has a fault (1), all processes end, and none is started again.
+    """
     _end_with_parent()
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     try:
@@ -228,13 +235,17 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
             print(f"a process ended: all {processes.size()} are started again (restart {again})", flush=True)
         _require_same(file)
         result = work()
-    except InputError as error:
-        _tell("refused", f"error: {error}", SHORT)
+    except (InputError, OSError) as error:
+        if (ending := ending_of(error)) is None:
+            raise
+        line, code = ending
+        _tell("refused", f"error: {line}", SHORT)
         if (launcher := os.environ.get(LAUNCHER)) and int(launcher) == os.getppid():
+            Path(os.environ[ENDING]).write_text(str(code))
             os.kill(int(launcher), signal.SIGUSR2)
         if processes.size() > 1:
-            _leave(2)
-        raise SystemExit(2) from None
+            _leave(code)
+        raise SystemExit(code) from None
     except Stopped as stop:
         say_stopped(stop.number)
         _leave(128 + stop.number)

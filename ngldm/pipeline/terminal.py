@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from ngldm.io import processes
-from ngldm.io.disk import clear_temporaries, path_fault, storage_fault
+from ngldm.io.disk import clear_temporaries, ending_of
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
 from ngldm.pipeline.launch import on_many
@@ -59,20 +59,6 @@ StageLabel = Annotated[
 _quiet = False  # whether the running command is quiet; a process runs one command at a time
 
 
-def _fault(error: BaseException) -> tuple[str, int] | None:
-    """The line and the exit code of bad input and of the disk's faults; None of a defect."""
-    if isinstance(error, InputError):
-        # A reader takes a file that it may not open for a damaged one.
-        fault = storage_fault(error.__cause__) if error.__cause__ else None
-        return str(fault or error), 1 if fault else 2
-    if not isinstance(error, OSError):
-        return None
-    if no_path := path_fault(error):
-        return str(no_path), 2
-    fault = storage_fault(error)
-    return None if fault is None else (str(fault), 1)
-
-
 def run(app: Callable[[], Any]) -> Any:
     """Run a Typer app. A fault is one line: bad input exits with 2, the disk's with 1.
 
@@ -83,7 +69,7 @@ def run(app: Callable[[], Any]) -> Any:
             return app()
         except BaseException as error:
             number = stopped_by() or (signal.SIGINT if isinstance(error, KeyboardInterrupt) else None)
-            if number is None and (fault := _fault(error)) is not None:
+            if number is None and (fault := ending_of(error)) is not None:
                 print(f"error: {fault[0]}", file=sys.stderr)
                 raise SystemExit(fault[1]) from None
             if number is None or (isinstance(error, SystemExit) and not error.code):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
-from ngldm.training.names import ADAMW, CHANNELS_LAST, LAYOUTS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_layout
+from ngldm.training.names import ADAMW, CHANNELS_LAST, LAYOUTS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_precision
 
 
 class FitSettings(Protocol):
@@ -35,7 +35,7 @@ class FitSettings(Protocol):
     @property
     def eval_every(self) -> int: ...
     @property
-    def accumulate_steps(self) -> int: ...
+    def accumulate_steps(self) -> int | None: ...
     @property
     def optimizer(self) -> str: ...
     @property
@@ -61,7 +61,8 @@ class FitConfig:
         log_every: steps between two reports, at least 1.
         eval_every: steps between two held-out losses, at least 1.
         accumulate_steps: parts in which a process takes its share of a batch, one after another, at least 1. More need
-            less memory, and change the result only by rounding.
+            less memory, and change the result only by rounding. None: as few as fit the memory of the GPU, found by
+            trial before the first step; 1 on a CPU. A resumed training keeps the number that was found.
         layout: of weights and images in memory: "channels_last" or "contiguous"; chosen too with precision "auto".
         optimizer: "adamw", or "muon" for the matrices of the hidden layers and AdamW for the rest.
     """
@@ -78,7 +79,7 @@ class FitConfig:
     compile: bool = False
     log_every: int = 50
     eval_every: int = 500
-    accumulate_steps: int = 1
+    accumulate_steps: int | None = 1
     optimizer: str = ADAMW
     layout: str = CHANNELS_LAST
 
@@ -89,8 +90,10 @@ def check_fit(config: FitSettings) -> None:
     Raises:
         InputError: names the first setting that is not, its value and what is allowed.
     """
-    for key in ("max_steps", "batch_size", "log_every", "eval_every", "accumulate_steps"):
+    for key in ("max_steps", "batch_size", "log_every", "eval_every"):
         require_whole(key, getattr(config, key), 1)
+    if config.accumulate_steps is not None:
+        require_whole("accumulate_steps", config.accumulate_steps, 1)
     require_whole("warmup_steps", config.warmup_steps, 0)
     if not require_real("weight_decay", config.weight_decay) >= 0:
         raise InputError(f"weight_decay: {config.weight_decay} must be at least 0")
@@ -101,4 +104,4 @@ def check_fit(config: FitSettings) -> None:
     for key, choices in named.items():
         if getattr(config, key) not in choices:
             raise unknown(key, getattr(config, key), choices)
-    check_layout(config.precision, config.layout)
+    check_precision(config.precision, config.layout, config.accumulate_steps)

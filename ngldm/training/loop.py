@@ -10,6 +10,7 @@ They all hold the same weights. Only the main one saves checkpoints.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar, cast
 
@@ -27,6 +28,7 @@ from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.fastest.choice import choose
+from ngldm.training.fitting import fewest_parts
 from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
@@ -101,6 +103,7 @@ class Report:
         grad_norm: global gradient norm of this step, before clipping.
         images_per_second: since the last report.
         heldout_loss: loss of the EMA weights on the held-out split; None if it was not evaluated at this step.
+        parts: in which each process takes its share of a batch; None if the settings say it.
     """
 
     step: int
@@ -110,6 +113,7 @@ class Report:
     grad_norm: float
     images_per_second: float
     heldout_loss: float | None
+    parts: int | None = None
 
 
 def lr_at(config: FitSettings, step: int) -> float:
@@ -181,7 +185,7 @@ def fit(
     """
     config = config or FitConfig()
     check_fit(config)
-    if len(own_parts(config.batch_size, config.accumulate_steps)) * processes.size() > 1:
+    if len(own_parts(config.batch_size, config.accumulate_steps or 1)) * processes.size() > 1:
         check_takes_part(task.loss)
     return _Run(network, ema, task, config, seed, torch.device(device), checkpointer).reports()
 
@@ -214,16 +218,21 @@ class _Run(Generic[Network, Batch]):
         self.best: float | None = None
         self.history: list[Report] = []
         self.losses: list[Tensor] = []  # since the last report
+        self.accumulate_steps = config.accumulate_steps
         if checkpointer and (state := checkpointer.resume(self.parts, self.optimizer, self._check_state)):
             self.step, best = entry(state, "step", int), state["best"]
             self.best = None if best is None else entry(state, "best", float)
             self.history = [Report(**report) for report in entry(state, "history", list)]
             self.losses = [torch.tensor(value, device=device) for value in entry(state, "losses", list)]
+            parts = entry(state, "parts", int) if state.get("parts") else None
+            if self.accumulate_steps is None and parts and config.batch_size % (processes.size() * parts) == 0:
+                self.accumulate_steps = parts
         ema.updates = self.step
 
     def reports(self) -> Iterator[Report]:
         """Train. A resumed training first yields its old reports again."""
         yield from list(self.history)
+        self._settle()
         config = self.config
         self.network.train()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
@@ -269,13 +278,15 @@ class _Run(Generic[Network, Batch]):
 
     def _first_part(self) -> Batch:
         """As many items as a process takes at once."""
-        part, train = own_parts(self.config.batch_size, self.config.accumulate_steps)[0], self.task.train
+        part, train = own_parts(self.config.batch_size, self.config.accumulate_steps or 1)[0], self.task.train
         return _send(train.fetch(np.arange(part.stop - part.start) % (train.size * train.sides)), self.device)
 
     def _check_state(self, state: State) -> None:
         require_whole("step", state.get("step"), 1, self.config.max_steps)
         for key in ("history", "losses"):
             entry(state, key, list)
+        if state.get("parts") is not None:  # an older version, and one without a trial, wrote none
+            require_whole("parts", state["parts"], 1)
 
     def _due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.max_steps
@@ -295,22 +306,57 @@ class _Run(Generic[Network, Batch]):
         self.step += 1
         return grad_norm
 
+    def _batch(self) -> Batch:
+        """The whole batch of this step, on the device."""
+        train, size = self.task.train, self.config.batch_size
+        indices = batch_indices(train.size, size, self.seed, self.step)
+        if train.sides > 1:
+            indices = train.sides * indices + batch_sides(size, train.sides, self.seed, self.step)
+        return _send(train.fetch(indices), self.device)
+
     def _gradients(self, network: Network) -> list[Tensor]:
         """Compute the gradients of this process's parts of the step's batch. Returns the parts' losses."""
-        config, train = self.config, self.task.train
-        indices = batch_indices(train.size, config.batch_size, self.seed, self.step)
-        if train.sides > 1:
-            indices = train.sides * indices + batch_sides(config.batch_size, train.sides, self.seed, self.step)
-        batch = _send(train.fetch(indices), self.device)
-        return [self._backward(network, batch, part) for part in own_parts(config.batch_size, config.accumulate_steps)]
+        batch, parts = self._batch(), own_parts(self.config.batch_size, self.accumulate_steps or 1)
+        return [self._backward(network, batch, part) for part in parts]
+
+    @contextmanager
+    def _forgotten(self) -> Iterator[None]:
+        """Undo what the block does: gradients, and what layers have counted."""
+        kept = [buffer.clone() for buffer in self.network.buffers()]
+        try:
+            yield
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            for buffer, before in zip(self.network.buffers(), kept, strict=True):
+                buffer.copy_(before)
 
     def _probe(self, network: Network) -> None:
-        """Compute the gradients of the step that comes next, and forget them, and what the layers have counted."""
-        kept = [buffer.clone() for buffer in self.network.buffers()]
-        self._gradients(network)
-        self.optimizer.zero_grad(set_to_none=True)
-        for buffer, before in zip(self.network.buffers(), kept, strict=True):
-            buffer.copy_(before)
+        """Compute the gradients of the step that comes next, and forget them."""
+        with self._forgotten():
+            self._gradients(network)
+
+    def _settle(self) -> None:
+        """Find in how many parts a batch is taken, if neither the settings nor a checkpoint say it."""
+        if self.accumulate_steps is None and self.step < self.config.max_steps:
+            self.accumulate_steps = fewest_parts(self.config.batch_size, self.device, self._attempt)
+            self._say(
+                f"accumulate_steps: null: {self.accumulate_steps} parts of a batch, one after another, fit the memory"
+            )
+
+    def _attempt(self, parts: int) -> None:
+        """Use as much memory as a step does, and change nothing: two parts, for the gradient of one waits for the next.
+
+        Raises:
+            OutOfMemoryError: torch's; a step in so many parts does not fit.
+        """
+        if parts > 1:
+            check_takes_part(self.task.loss)
+        moments = [] if self.optimizer.state else [torch.empty_like(p) for p in self.network.parameters() for _ in "12"]
+        with self._forgotten():
+            batch = self._batch()
+            for part in own_parts(self.config.batch_size, parts)[:2]:
+                self._backward(self.network, batch, part)
+        del moments
 
     def _backward(self, network: Network, batch: Batch, part: slice) -> Tensor:
         """Add the gradient of a part of the batch. Returns the part's share of the batch's mean loss, ()."""
@@ -342,6 +388,7 @@ class _Run(Generic[Network, Batch]):
             grad_norm=grad_norm,
             images_per_second=speed,
             heldout_loss=evaluated,
+            parts=self.accumulate_steps if self.config.accumulate_steps is None else None,
         )
         self.history.append(report)
         self.losses.clear()
@@ -351,6 +398,7 @@ class _Run(Generic[Network, Batch]):
         if self.checkpointer and processes.is_main():
             content: State = {
                 "step": self.step,
+                "parts": self.accumulate_steps,
                 "best": self.best,
                 "losses": [float(value) for value in self.losses],
                 "history": [asdict(report) for report in self.history],

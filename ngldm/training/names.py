@@ -12,12 +12,15 @@ OPTIMIZERS = (ADAMW, "muon")
 LONGEST = 12**-0.5  # relative length of the plain mean of all weights
 
 
-def check_layout(precision: str, layout: str) -> None:
-    """Check that a layout has an effect.
+def check_precision(precision: str, layout: str, accumulate_steps: int | None) -> None:
+    """Check that what is left to the machine goes together.
 
     Raises:
-        InputError: it has none, because it is chosen together with the precision.
+        InputError: a layout has no effect, because it is chosen together with the precision; or both the precision and
+            the number of parts are left open, of which each depends on the other.
     """
+    if precision == AUTO and accumulate_steps is None:
+        raise InputError(f"accumulate_steps: null does not go with precision {AUTO!r}; give one of the two")
     if precision == AUTO and layout != CHANNELS_LAST:
         raise InputError(f"layout: {layout!r} has no effect with precision {AUTO!r}, which chooses both")
 

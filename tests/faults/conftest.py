@@ -1,26 +1,19 @@
 """Faults that are injected into trainings: processes that end by a signal, in a copy of a workspace that has run."""
 
-import logging
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import mlflow  # noqa: F401  # so that a child need not import it
 import pytest
 
 from ngldm.pipeline.terminal import command
 from ngldm.pipeline.tracking import runs
 from ngldm.training.ema import EMA
 from stages.train import train
-
-ROOT = Path(__file__).parents[2]
+from tests.faults.child import Child, Ended
 
 
 @pytest.fixture
@@ -56,53 +49,10 @@ def in_time() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-Ended = subprocess.CompletedProcess[str]
-
-
-class Child:
-    """A child of this process, which has all imports: it runs an action as a command of ngldm."""
-
-    def __init__(self, action: Callable[[], Any], outputs: Path) -> None:
-        outputs.mkdir()
-        self.texts = [outputs / "stdout", outputs / "stderr"]
-        self.pid = os.fork()
-        if self.pid:
-            return
-        code = 70
-        try:
-            for number, text in enumerate(self.texts, start=1):
-                os.dup2(os.open(text, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.stdout, sys.stderr = (open(number, "w", closefd=False) for number in (1, 2))  # noqa: SIM115
-            sys.argv = ["action"]
-            logging.disable()  # this process has imported MLflow before ngldm could quieten it
-            command(action)()
-            code = 0
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    def said(self, line: str) -> None:
-        """Wait until a line that holds this is printed."""
-        end = time.monotonic() + 120
-        while not (self.texts[0].exists() and line in self.texts[0].read_text()):
-            assert time.monotonic() < end, [text.read_text() for text in self.texts]
-            time.sleep(0.02)
-
-    def end(self) -> Ended:
-        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-        return subprocess.CompletedProcess([], code, *(text.read_text() for text in self.texts))
-
-
 @pytest.fixture
 def fork(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Callable[[], Any]], Child]:
     """`fork(action)`: a `Child` that begins with the action."""
-    return lambda action: Child(action, tmp_path_factory.mktemp("child") / "texts")
+    return lambda action: Child(lambda: command(action)(), tmp_path_factory.mktemp("child") / "texts")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import resource
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,44 +21,31 @@ import pytest
 import torch
 
 from ngldm.data.latents import build_cache
-from ngldm.io.disk import temporary_beside
+from ngldm.io.disk import HOST, temporary_beside
 from ngldm.io.files import atomic_directory, atomic_path, sha256_file, write_csv, write_json
 from ngldm.io.images import save_png
 from ngldm.io.items import write_items
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.terminal import run
+from tests.faults.child import Child
 
 MIB = 2**20
 Ended = tuple[int, str]
 
 
 @pytest.fixture
-def child(tmp_path: Path) -> Callable[..., Ended]:
+def child(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ended]:
     """`child(action, *before)`: run actions, the last one as a command of ngldm, in a forked process. Code, stderr."""
 
     def call(action: Callable[[], Any], *before: Callable[[], Any]) -> Ended:
-        errors = tmp_path / "stderr"
-        file = errors.open("wb")
-        if not (pid := os.fork()):
-            os.dup2(file.fileno(), 2)
-            sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-            code = 70
-            try:
-                for first in before:
-                    first()
-                run(action)
-                code = 0
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            except BaseException:
-                import traceback
+        def entry() -> None:
+            for first in before:
+                first()
+            run(action)
 
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(code)
-        file.close()
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), errors.read_text()
+        ended = Child(entry, tmp_path_factory.mktemp("child") / "texts").end()
+        return ended.returncode, ended.stderr
 
     return call
 
@@ -221,9 +209,15 @@ def test_what_dead_processes_left_is_removed_at_the_start(
     (tmp_path / f".reports.{DEAD}.tmp").mkdir()
     (tmp_path / "metrics" / "train").mkdir(parents=True)
     (tmp_path / "metrics" / "train" / f".laplace.{DEAD}.tmp.json").touch()
+    same_name = f"{HOST[:-8]}00000000"  # a container of the same name, or this machine before its last start
     kept = [f".laplace.{os.getppid()}.tmp.json", f".laplace.{DEAD}@another-machine.tmp.json", ".hidden", "a.5.tmp"]
+    kept += [f".laplace.{DEAD}@{same_name}.tmp.json", f".old.{os.getppid()}@{HOST}.tmp.json"]
     for name in kept:
         (tmp_path / "metrics" / "train" / name).touch()
+    week = time.time() - 8 * 24 * 3600
+    for name in (f".stale.{DEAD}@another-machine.tmp.json", f".stale.{os.getppid()}@{same_name}.tmp.json"):
+        (tmp_path / "metrics" / "train" / name).touch()
+        os.utime(tmp_path / "metrics" / "train" / name, (week, week))
     monkeypatch.setattr(sys, "argv", ["stage"])
     assert child(command(stage)) == (0, "")
     assert everything(tmp_path / "metrics") == sorted([*kept, "train"])

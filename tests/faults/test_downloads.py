@@ -242,3 +242,33 @@ def test_redirects_in_a_circle_end(host: Host) -> None:
 def test_the_largest_file_fits_the_limit() -> None:
     """CIFAR-10's archive, by its authors' page and torchvision's download, has 170,052,171 bytes."""
     assert 170_052_171 < downloads.MAX_BYTES < 200_000_000
+
+
+def test_two_processes_that_want_the_same_file_load_it_once(
+    host: Host, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both would write into the same unfinished file. A lock is of an open file, so threads stand for processes."""
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        asked.set()
+        goes_on.wait(20)
+        whole(handler)
+
+    host.answer = slow
+    found: list[Path] = []
+    md5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
+    work = [threading.Thread(target=lambda: found.append(fetch(host.url, "a", md5, tmp_path))) for _ in range(2)]
+    work[0].start()
+    assert asked.wait(20)
+    work[1].start()
+    said = ""
+    while "another process loads" not in said and work[1].is_alive():
+        said += capsys.readouterr().err
+    goes_on.set()
+    for thread in work:
+        thread.join()
+    assert found == [tmp_path / "a"] * 2
+    assert len(host.ranges) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_bytes() == CONTENT

@@ -19,7 +19,7 @@ from ngldm.pipeline.launch import launch, on_many, wanted_processes
 
 ROOT = Path(__file__).parents[2]
 REPORTS = """
-import os, sys, time
+import errno, os, sys, time
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.terminal import Device, command
@@ -30,7 +30,9 @@ def work(what: str = "well", device: Device = "cpu") -> None:
         raise InputError("the table is empty")
     if what == "one" and processes.rank() == 1:
         raise InputError("no such disk")
-    if what in ("sleep", "one"):
+    if what == "full" and processes.rank() == 1:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.npy")
+    if what in ("sleep", "one", "full"):
         time.sleep(60.0)
 
 command(work, many=True)()
@@ -91,6 +93,15 @@ def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> N
     out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
     assert (process.returncode, out) == (2, "one 2\n")
     assert err.splitlines() == [f"error: no such disk (process 1 on {socket.gethostname()})"]
+
+
+def test_a_full_disk_ends_all_of_them_at_once(start: Callable[..., Any]) -> None:
+    process = start("--what", "full", NGLDM_PROCESSES="2")
+    out, err = process.communicate(timeout=150)
+    assert process.returncode == 1, err
+    (line,) = (line for line in err.splitlines() if line.startswith("error:"))  # torch may warn of a lost process
+    assert line.startswith("error: a.npy: the disk is full")
+    assert "are started again" not in out
 
 
 def test_the_processes_end_with_the_command(start: Callable[..., Any]) -> None:

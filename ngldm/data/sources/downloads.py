@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.data.dataset import Dataset, Start, write_arrays
-from ngldm.data.sources.web import download, shown_address
+from ngldm.data.sources.web import download, one_at_a_time, shown_address
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.io.images import UInt8Array
@@ -37,9 +37,17 @@ def fetch(url: str, name: str, md5: str, folder: Path) -> Path:
     Raises:
         InputError: no connection, or not the file that it should be.
     """
-    path, loaded = folder / name, folder / f".{name}.loaded"
+    path = folder / name
     if path.is_file() and _md5(path) == md5:
         return path
+    with one_at_a_time(path):
+        if not (path.is_file() and _md5(path) == md5):  # another process may have loaded it meanwhile
+            _load(url, md5, path)
+    return path
+
+
+def _load(url: str, md5: str, path: Path) -> None:
+    name, loaded = path.name, path.with_name(f".{path.name}.loaded")
     try:
         download("dataset.mirror", url + name, loaded, MAX_BYTES)
     except InputError as error:
@@ -48,7 +56,6 @@ def fetch(url: str, name: str, md5: str, folder: Path) -> Path:
         loaded.unlink()
         raise InputError(f"dataset.mirror: {shown_address(url + name)} gives another file: its MD5 is not {md5}")
     loaded.replace(path)
-    return path
 
 
 def _md5(path: Path) -> str:

@@ -7,8 +7,8 @@ the file has a checksum that is known beforehand.
 import os
 import sys
 from base64 import b64encode
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from ipaddress import ip_address
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import IO, cast
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from filelock import FileLock, Timeout
 
 from ngldm.io.errors import InputError, shown
 
@@ -127,11 +129,36 @@ def _reason(error: BaseException) -> str:
     return type(error).__name__ if "://" in text or "@" in text else text[:200]
 
 
+@contextmanager
+def one_at_a_time(path: Path, say: Say = _warn) -> Iterator[None]:
+    """Let only one process of this machine load a file. The others wait, and then find it there.
+
+    Args:
+        path: of the file. The lock's file lies beside it as long as the block runs.
+        say: told that this process waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+    if not lock.is_locked:
+        say(f"note: another process loads {path}; waits for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows: the file is open
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
 def download(key: str, url: str, path: Path, most: int, say: Say = _warn) -> None:
     """Load a file whose checksum is known. What was cut short before is continued.
 
     What has come stays beside `path`, with the suffix .part, until the file is whole; the caller then compares the
     checksum, and removes a wrong file.
+
+    Two processes that load the same file must not do so at once (`one_at_a_time`).
 
     Args:
         key: of the setting, for messages.

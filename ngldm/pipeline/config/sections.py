@@ -34,8 +34,8 @@ from ngldm.training.names import (
     LR_SCHEDULES,
     OPTIMIZERS,
     PRECISIONS,
-    check_layout,
     check_length,
+    check_precision,
 )
 
 
@@ -96,8 +96,10 @@ class Fit(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
-    accumulate_steps: Batch = Field(
-        default=1, description="parts in which a process takes its share of a batch, to need less memory"
+    accumulate_steps: Batch | None = Field(
+        default=1,
+        description="parts in which a process takes its share of a batch, to need less memory; null: as few as fit the "
+        "GPU, found by trial, on a CPU 1",
     )
     optimizer: Annotated[str, OneOf(OPTIMIZERS)] = Field(
         default=ADAMW,
@@ -112,11 +114,22 @@ class Fit(Section):
     log_every: Steps = Field(description="steps between two reports")
     eval_every: Steps = Field(description="steps between two held-out losses")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _batch_is_said(cls, content: object) -> object:
+        if isinstance(content, dict) and "batch_size" in content and content["batch_size"] is None:
+            raise ValueError(
+                "batch_size: null is not allowed: the size of a batch decides what is learned, so the memory of a "
+                "machine must not choose it; give a number, and accumulate_steps: null finds by trial how much of it "
+                "fits a GPU at once"
+            )
+        return content
+
     @model_validator(mode="after")
     def _keys_fit(self) -> "Fit":
-        if self.batch_size % self.accumulate_steps:
+        if self.accumulate_steps is not None and self.batch_size % self.accumulate_steps:
             raise ValueError(f"accumulate_steps: {self.accumulate_steps} must divide batch_size = {self.batch_size}")
-        check_layout(self.precision, self.layout)
+        check_precision(self.precision, self.layout, self.accumulate_steps)
         return self
 
 

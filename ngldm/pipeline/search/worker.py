@@ -21,6 +21,7 @@ from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.objective import ERROR, Objective
 from ngldm.pipeline.search.studies import MADE_FROM, Plan, first_values, open_studies
 from ngldm.pipeline.signals import Stopped, ends_well
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.runs import Run
 from ngldm.pipeline.tracking.search import study_run
 from ngldm.pipeline.tracking.store import Store
@@ -63,7 +64,7 @@ def work(plan: Plan, device: str, grace: int, report: Report = print) -> None:
     worker = storage.Worker(plan.storage, grace)
     store = Store(plan.content["experiment"])
     first = {label: first_values(plan, label) for label in studies}
-    with storage.needed(plan.storage), worker.alive():
+    with storage.needed(plan.storage), worker.alive(), working_on_runs(store):
         while True:
             label, running = _next(plan, studies, first, worker)
             if label is not None:

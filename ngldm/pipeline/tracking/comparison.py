@@ -18,7 +18,7 @@ from ngldm.pipeline.colours import style
 from ngldm.pipeline.config.params import Params
 from ngldm.pipeline.config.variants import StudyModel
 from ngldm.pipeline.experiments.summary import summarise, summarise_further
-from ngldm.pipeline.tracking.dead import end_dead_runs, known_to_live
+from ngldm.pipeline.tracking.dead import working_on_runs
 from ngldm.pipeline.tracking.names import (
     description,
     differing,
@@ -53,9 +53,9 @@ def comparison(store: Store, params: Params) -> Run:
         with one_at_a_time():
             found = client.search_runs([store.experiment_id], f"tags.`{PARENT_TAG}` = '{key}'", max_results=1)
             if found:
-                client.update_run(found[0].info.run_id, status="RUNNING")
-                existing: str = found[0].info.run_id
-                return existing
+                existing = Run(store, found[0].info.run_id)
+                existing.go_on()
+                return existing.id
             changed = {} if sweep else _changed(shared, params)
             tags = {PARENT_TAG: key, "recipe": params.recipe, "dataset": params.dataset.name, **source_tags("dvc.yaml")}
             about = "All runs of the sweep" if sweep else "Trainings that differ in their noise and seed only"
@@ -128,9 +128,8 @@ def training_run(store: Store, params: Params, label: str, key: str) -> Iterator
         label: of the training.
         key: fingerprint of the training; it becomes a tag.
     """
-    end_dead_runs(store)
-    run = create_run(store, params, label, {"ngldm.fingerprint": key})
-    with known_to_live(run):
+    with working_on_runs(store):
+        run = create_run(store, params, label, {"ngldm.fingerprint": key})
         try:
             with run.system_metrics():
                 yield run
@@ -161,11 +160,14 @@ def run_of_model(store: Store, params: Params, label: str, sha: str, sampler: st
         runs = client.search_runs(
             [store.experiment_id], f"tags.`{MODEL_TAG}` = '{sha}'", order_by=["attributes.start_time DESC"]
         )
-        fits = (r for r in runs if all(r.data.tags.get(k, v) == v for k, v in wanted.items()))
-        return next((Run(store, r.info.run_id, Run(store, r.data.tags.get(PARENT_ID))) for r in fits), None)
+        for known in (r for r in runs if all(r.data.tags.get(k, v) == v for k, v in wanted.items())):
+            run = Run(store, known.info.run_id, Run(store, known.data.tags.get(PARENT_ID)))
+            if known.info.status != "FINISHED":  # a kill came before all was written
+                run.go_on()
+            return run
+        return None
 
-    found = store.ask(find)
-    run = found or create_run(
+    run = store.ask(find) or create_run(
         store, params, label, {MODEL_TAG: sha}, _train_seconds(label), _changed_scoring(params, label, sampler)
     )
     run.step = params.train.max_steps

@@ -1,71 +1,50 @@
-"""MLflow runs whose process was killed: nobody else can end them.
-
-A process holds the lock of a file for each of its runs, checkpoints/.run-<run id>.lock of the main repository. A kill
-frees the lock, so a file whose lock is free names a run that has died.
-"""
+"""MLflow runs whose process was killed are ended by the next process that works on runs of the same repository."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from ngldm.pipeline.tracking.care.living import TAG, marked, marks_of_this_store
 from ngldm.pipeline.tracking.runs import PARENT_ID, Run
 from ngldm.pipeline.tracking.store import Store
-from ngldm.pipeline.workspace import main_root
-
-PREFIX = ".run-"
-
-
-def _folder() -> Path:
-    return main_root() / "checkpoints"
 
 
 @contextmanager
-def known_to_live(run: Run) -> Iterator[None]:
-    """Let other processes know that this one works on the run, as long as the block runs."""
-    if run.id is None:
+def working_on_runs(store: Store) -> Iterator[None]:
+    """End the runs that killed processes have left RUNNING, and mark those of the block, so that they are ended too."""
+    if store.client is None:
         yield
         return
-    lock = FileLock(_folder() / f"{PREFIX}{run.id}.lock")
-    with suppress(OSError):  # where no file can be locked, the training goes on without it
-        _folder().mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+    end_dead_runs(store)
+    with marked():
         yield
-    finally:
-        with suppress(OSError):
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
 
 
 def end_dead_runs(store: Store) -> None:
     """End, as KILLED, the runs that a killed process of this repository has left RUNNING.
 
-    A run that is not in this store stays for the next training that uses its store. So do all while it is away: a
-    journal cannot know which runs are in it.
+    While the store is away they stay: a journal cannot know which runs are in it.
     """
     if not store.answers:
         return
-    for file in sorted(_folder().glob(f"{PREFIX}*.lock")):
+    for mark, file in marks_of_this_store():
         with suppress(Timeout, OSError), FileLock(file, timeout=0):
-            run_id = file.stem.removeprefix(PREFIX)
-            if store.ask(partial(_end, store, run_id)):
+            if store.ask(partial(_end, store, mark)):
                 file.unlink(missing_ok=True)
 
 
-def _end(store: Store, run_id: str, client: Any) -> bool:
-    """Whether the run is in this store. It is ended if it is still RUNNING."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        found = client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return False
-        raise
-    if found.info.status == "RUNNING":
-        Run(store, run_id, Run(store, found.data.tags.get(PARENT_ID))).finish("KILLED")
+def _end(store: Store, mark: str, client: Any) -> bool:
+    """End the runs with a mark, those of comparisons last. True."""
+    every = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_runs(every, f"tags.`{TAG}` = '{mark}' and attributes.status = 'RUNNING'")
+    for run in sorted(found, key=lambda run: PARENT_ID not in run.data.tags):
+        own = Run(store, run.info.run_id)
+        if client.search_runs(every, f"tags.`{PARENT_ID}` = '{own.id}'", max_results=1):
+            own.end_with_children()
+        else:
+            parent = run.data.tags.get(PARENT_ID)
+            Run(store, own.id, Run(store, parent) if parent else None).finish("KILLED")
     return True

@@ -52,7 +52,8 @@ def _record(
     key = fingerprint([noise, seeds, metrics, against])
 
     def there(client: Any) -> bool:
-        return bool(client.search_runs([store.experiment_id], f"tags.`{MEANS_TAG}` = '{key}'", max_results=1))
+        found = client.search_runs([store.experiment_id], f"tags.`{MEANS_TAG}` = '{key}'")
+        return any(run.info.status == "FINISHED" for run in found)  # a kill leaves one without all figures
 
     if parent.id is None or store.ask(there):
         return

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ngldm.pipeline.tracking.care.living import own_mark
 from ngldm.pipeline.tracking.store import Store
 
 PARENT_ID = "mlflow.parentRunId"  # the tag by which MLflow's UI nests runs
@@ -66,9 +67,15 @@ class Run:
         self._log("tags", "RunTag", list(content.items()))
 
     def report(self, report: Any) -> None:
-        """Log a report of the training loop and the memory in use, as metrics train.* at its step."""
-        values = {key: value for key, value in vars(report).items() if key != "step"}
-        self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, report.step)
+        """Log a report of the training loop and the memory in use, as metrics train.* at its step.
+
+        The number of parts that was found by trial is a param: train.accumulate_steps.found.
+        """
+        values = dict(vars(report))
+        step, parts = values.pop("step"), values.pop("parts", None)
+        if parts is not None:
+            self.params({"train.accumulate_steps.found": parts})
+        self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, step)
 
     def image(self, file: Path, folder: str) -> None:
         """Log a picture as an artifact, in that folder."""
@@ -132,6 +139,11 @@ class Run:
         monitor.start()
         return monitor
 
+    def go_on(self) -> None:
+        """Say that this process works on a run that is there already."""
+        self.tags(own_mark())
+        self._do(lambda client, run_id: client.update_run(run_id, status="RUNNING"))
+
     def finish(self, status: str = "FINISHED") -> None:
         """End the run with a status: FINISHED, FAILED or KILLED. Its parent ends when the last of its runs ends.
 
@@ -147,9 +159,9 @@ class Run:
 
         self._do(end)
         if self.parent is not None:
-            self.parent._end_with_children()
+            self.parent.end_with_children()
 
-    def _end_with_children(self) -> None:
+    def end_with_children(self) -> None:
         """End the parent, unless one of its runs is still running.
 
         Of runs with the same name only the newest counts. If one of these is not FINISHED, the parent gets its status.

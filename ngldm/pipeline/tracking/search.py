@@ -39,11 +39,11 @@ def trial_run(store: Store, parent: Run, name: str, run_id: str | None, values: 
         run_id: of the earlier attempt; None if there was none.
         values: what the trial has drawn.
     """
-    if parent.id is not None:
-        store.ask(lambda client: client.update_run(parent.id, status="RUNNING"))
+    parent.go_on()
     if run_id is not None and (run_id := store.sent_id(run_id)):
-        store.ask(lambda client: client.update_run(run_id, status="RUNNING"))
-        return Run(store, run_id, parent)
+        run = Run(store, run_id, parent)
+        run.go_on()
+        return run
     run = Run(store, store.create_run(name, {PARENT_ID: parent.id or ""}), parent)
     run.params(values)
     return run

@@ -18,6 +18,7 @@ from ngldm.io import processes
 from ngldm.io.disk import make_ordinary
 from ngldm.pipeline.tracking.care.causes import shown, trouble
 from ngldm.pipeline.tracking.care.journal import LOCAL, Journal, NotKeptHere, folder
+from ngldm.pipeline.tracking.care.living import own_mark
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
 from ngldm.pipeline.tracking.care.sending import SENT_TAG, Sending
 from ngldm.pipeline.tracking.care.turns import Hangs, turn
@@ -192,7 +193,7 @@ class Store:
         started = round((time.time() - seconds) * 1000)
 
         def create(client: Any) -> str:
-            run_id: str = client.create_run(self.experiment_id, started, dict(tags), name).info.run_id
+            run_id: str = client.create_run(self.experiment_id, started, {**tags, **own_mark()}, name).info.run_id
             return run_id
 
         return self.ask(create)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ngldm.data.sources.web import download
+from ngldm.data.sources.web import download, one_at_a_time
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.items import Items, as_images
@@ -37,7 +37,9 @@ def inception_weights(path: str | None) -> Path:
         return Path(path)
     cached = Path(torch.hub.get_dir()) / "checkpoints" / FID_WEIGHTS_NAME
     if not cached.is_file():
-        _download_weights(cached)
+        with one_at_a_time(cached):
+            if not cached.is_file():  # another process may have loaded it meanwhile
+                _download_weights(cached)
     return cached
 
 

@@ -21,7 +21,7 @@ from ngldm.io.device import random_generator
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, fingerprint, read_json, write_json
 from ngldm.training.config import FitSettings
-from ngldm.training.names import AUTO, LAYOUTS, PRECISIONS, check_layout
+from ngldm.training.names import AUTO, LAYOUTS, PRECISIONS, check_precision
 
 LossFunction = Callable[..., Tensor]  # (network, batch, generator) -> () or (B,)
 REPEATS = 3  # timed steps of each candidate, by turns, after one that is not timed
@@ -75,7 +75,7 @@ def choose(
     Args:
         batch: makes a batch, on the device, of as many items as a process takes at once.
     """
-    check_layout(config.precision, config.layout)
+    check_precision(config.precision, config.layout, config.accumulate_steps)
     if config.precision != AUTO:
         return Choice(Computation(config.precision, config.layout))
     measured_on: dict[str, object] = {

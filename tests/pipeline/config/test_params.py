@@ -74,6 +74,7 @@ BAD = [
     ("train.ema", {"sigma_rel": []}, ["train.ema.sigma_rel", "at least 1"]),
     ("train.ema", {"snapshots": 201}, ["train.ema.snapshots", "201", "200"]),
     ("train.ema", {"snapshot": 2}, ["train.ema.snapshot: unknown key", "sigma_rel, snapshots"]),
+    ("train.batch_size", None, ["train.batch_size: null is not allowed", "accumulate_steps: null"]),
     ("train.accumulate_steps", 7, ["train.accumulate_steps: 7 must divide batch_size = "]),
     ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),

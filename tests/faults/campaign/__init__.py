@@ -1,0 +1,1 @@
+"""Kills at many moments of a small pipeline: `python -m tests.faults.campaign`."""
