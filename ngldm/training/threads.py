@@ -23,7 +23,7 @@ from ngldm.io.errors import InputError
 VARIABLES = ("NGLDM_THREADS", "OMP_NUM_THREADS")
 SMALL = 4e9  # operations of a step, forward and backward: about 50 ms of one core
 SLOW = 2.0  # so many times as long as the fastest step takes a step that looks disturbed
-GAIN = 1.5  # fewer threads must be so many times as fast, so that chance alone does not choose them
+GAIN = 1.2  # fewer threads must be so many times as fast, so that chance alone does not choose them
 STEPS = 5  # whose median is looked at
 PAUSE = 50  # steps between two trials
 
