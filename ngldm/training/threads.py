@@ -119,7 +119,9 @@ class Threads:
         self.say(f"trains on {other} threads, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s")
 
     def _seconds(self, threads: int) -> float:
+        """Seconds of a step. The first one with a number is not timed: oneDNN makes its kernels anew."""
         torch.set_num_threads(threads)
+        self.probe()
         start = time.perf_counter()
         self.probe()
         return time.perf_counter() - start
