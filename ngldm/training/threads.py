@@ -23,7 +23,7 @@ from ngldm.io.errors import InputError
 VARIABLES = ("NGLDM_THREADS", "OMP_NUM_THREADS")
 SMALL = 4e9  # operations of a step, forward and backward: about 50 ms of one core
 SLOW = 2.0  # so many times as long as the fastest step takes a step that looks disturbed
-GAIN = 1.5  # fewer threads must be so many times as fast, so that chance alone does not choose them
+GAIN = 1.2  # fewer threads must be so many times as fast, so that chance alone does not choose them
 STEPS = 5  # whose median is looked at
 PAUSE = 50  # steps between two trials
 
@@ -119,7 +119,9 @@ class Threads:
         self.say(f"trains on {other} threads, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s")
 
     def _seconds(self, threads: int) -> float:
+        """Seconds of a step. The first one with a number is not timed: oneDNN makes its kernels anew."""
         torch.set_num_threads(threads)
+        self.probe()
         start = time.perf_counter()
         self.probe()
         return time.perf_counter() - start
