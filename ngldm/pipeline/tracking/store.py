@@ -9,8 +9,9 @@ import os
 import sys
 import threading
 import time
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ GUIDE = (
     'A row with a "+" is a comparison: open it, and the charts of its trainings appear.'
 )
 T = TypeVar("T")
+START = 2.0  # seconds in which a thread begins, if it can
 PATIENCE = 15.0  # seconds that a store which fails may cost a stage in all
 # Other processes wait while the first makes the tables of the store: so long without a sign of it, and in all.
 LOCK_SECONDS, MOST_LOCK_SECONDS = 12.0, 120.0
@@ -264,21 +266,30 @@ def quieten() -> None:
 def _within(seconds: float, action: Callable[[], T]) -> T:
     """Call the action in a thread, which is left alone if it takes too long: nothing else ends a call that hangs.
 
+    Without the memory for a thread it is called in this one. `Thread.start` would wait for ever for a thread that has
+    died of that before its first line.
+
     Raises:
         StoreError: it took longer.
     """
     results: list[T] = []
     errors: list[BaseException] = []
+    first, done = threading.Lock(), threading.Event()
 
     def work() -> None:
+        if not first.acquire(blocking=False):
+            return
         try:
             results.append(action())
         except BaseException as error:
             errors.append(error)
+        done.set()
 
-    thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
-    thread.start()
-    thread.join(seconds)
+    with suppress(RuntimeError):  # can't start new thread
+        start_new_thread(copy_context().run, (work,))
+    if not done.wait(min(START, seconds)):
+        work()  # nothing if the thread has begun
+        done.wait(max(0.0, seconds - START))
     if errors:
         raise errors[0]
     if not results:

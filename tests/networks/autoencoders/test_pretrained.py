@@ -268,7 +268,7 @@ def test_another_class_and_damaged_weights_are_refused(tmp_path: Path) -> None:
         build_autoencoder(config(tmp_path / "unet"), SHAPE)
     folder = save(tmp_path / "vae")
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:1000])
-    with pytest.raises(InputError, match="holds no AutoencoderKL that diffusers can load"):
+    with pytest.raises(InputError, match=r"its config asks for \d+ weights, but .* has 1000 bytes"):
         build_autoencoder(config(folder), SHAPE)
 
 
