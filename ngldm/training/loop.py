@@ -27,12 +27,12 @@ from ngldm.io.items import Rows
 from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
-from ngldm.training.fastest.choice import choose
-from ngldm.training.fitting import fewest_parts
+from ngldm.training.machine.choice import choose
+from ngldm.training.machine.fitting import fewest_parts
+from ngldm.training.machine.threads import Threads
 from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
-from ngldm.training.threads import Threads
 
 Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)

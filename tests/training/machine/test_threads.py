@@ -11,7 +11,7 @@ from ngldm.training import threads
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
-from ngldm.training.threads import Threads, operations
+from ngldm.training.machine.threads import Threads, operations
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,0 @@
-"""What a training computes in where its settings leave that to the machine."""

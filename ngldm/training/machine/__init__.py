@@ -1,0 +1,1 @@
+"""What a training leaves to the machine: precision and layout, the parts of a batch, the number of threads."""
