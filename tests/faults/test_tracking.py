@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from ngldm.pipeline.config.params import Params, parse_params
+from ngldm.pipeline.tracking.care import living
 from ngldm.pipeline.tracking.comparison import run_of_model, training_run
 from ngldm.pipeline.tracking.models import log_model, update_best
 from ngldm.pipeline.tracking.store import Store
@@ -98,7 +99,7 @@ def recorded(file: Path) -> list[Any]:
     for run in client.search_runs([experiment], order_by=["attributes.start_time ASC"]):
         keys = [key for key in run.data.metrics if not key.startswith(("train.memory", "system/"))]
         curves = {key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)] for key in keys}
-        moved = ("mlflow.parentRunId", "ngldm.unsent", "mlflow.user", "mlflow.log-model.history")
+        moved = ("mlflow.parentRunId", "ngldm.unsent", "mlflow.user", "mlflow.log-model.history", living.TAG)
         tags = {key: value for key, value in run.data.tags.items() if key not in moved}
         inputs = [(data.dataset.name, data.dataset.digest) for data in run.inputs.dataset_inputs]
         pictures = len(client.list_artifacts(run.info.run_id, "images"))

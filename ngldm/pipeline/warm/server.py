@@ -7,6 +7,7 @@ every file that it has imported is as it was. It ends when it has had nothing to
 has changed. Its stages end with it.
 """
 
+import atexit
 import ctypes
 import fcntl
 import gc
@@ -63,6 +64,7 @@ class Job:
         listen()
         importlib.invalidate_caches()
         gc.enable()
+        atexit.register(gc.unfreeze)  # else modules in C++ report all that was frozen as leaks
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
     def _die_with_command(self) -> None:

@@ -99,7 +99,7 @@ def found(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         if path.is_dir() or name.startswith("mlartifacts/") or name == "mlflow.db":
             continue
-        if path.parts[-2] == "metrics" or name.startswith("metrics/"):
+        if path.suffix == ".json" and "metrics" in path.relative_to(folder).parts:
             files[name] = fingerprint(_timeless(json.loads(path.read_text())))
         else:
             files[name] = hashlib.sha256(path.read_bytes()).hexdigest()

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from ngldm.io.errors import InputError
-from ngldm.training import threads
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
+from ngldm.training.machine import threads
 from ngldm.training.machine.threads import Threads, operations
 
 
