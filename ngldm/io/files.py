@@ -39,9 +39,9 @@ def atomic_path(path: Path, durable: bool = False) -> Iterator[Path]:
         InputError: `path` is a folder, or no path of a file.
         StorageError: the disk, a limit of it or a permission stands in the way.
     """
-    require_place(path)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file to write")
+    require_place(path)
     temporary = temporary_beside(path, path.suffix)
     try:
         with storing(path, temporary):

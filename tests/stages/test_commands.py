@@ -80,7 +80,7 @@ def test_params_shows_and_checks(call):
     code, out, _ = call("params")
     assert code == 0
     assert "recipe: smoke" in out
-    assert "train.lr: 0.001  # AdamW's learning rate" in out
+    assert "train.lr: 0.001  # learning rate after warm-up" in out
 
 
 def test_params_compose_writes_the_file(call):

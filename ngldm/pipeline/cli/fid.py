@@ -130,7 +130,7 @@ def _save(path: Path, mu: Any, sigma: Any) -> None:
 
     try:
         write_statistics(path, mu, sigma)
-    except OSError as error:
+    except (InputError, OSError) as error:
         raise InputError(f"--save: {path} cannot be written ({error})") from error
 
 

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 OTHERWISE = {"PWD", "OLDPWD", "SHLVL", "_"}  # variables that shells change, and no import reads; nor those of DVC
+LONGEST = 107  # bytes of a socket's path on Linux
 LIMITS = ("Uid", "Gid", "Groups", "Umask", "SigBlk", "SigIgn", "CapEff", "NoNewPrivs", "Seccomp", "Cpus_allowed")
 
 
@@ -39,7 +40,7 @@ def _read(name: str) -> str:
 def meeting_place() -> Path | None:
     """The path of the socket at which processes like this one meet their warm process.
 
-    It lies in a folder that nobody else can write to. None if there is no such folder.
+    It lies in a folder that nobody else can write to. None if there is no such folder, or its path is too long.
     """
     folder = Path(tempfile.gettempdir()) / f"ngldm-{os.getuid()}"
     try:
@@ -48,4 +49,5 @@ def meeting_place() -> Path | None:
     except OSError:
         return None
     mine = stat.S_ISDIR(about.st_mode) and about.st_uid == os.getuid() and not about.st_mode & 0o077
-    return folder / f"{likeness()[:24]}.socket" if mine else None
+    place = folder / f"{likeness()[:24]}.socket"
+    return place if mine and len(os.fsencode(place)) <= LONGEST else None

@@ -39,8 +39,17 @@ def test_processes_are_alike_but_for_what_differs(tmp_path: Path) -> None:
         assert told(f"os.sched_setaffinity(0, {{{min(os.sched_getaffinity(0))}}})") != own
 
 
-def test_nobody_else_can_write_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_a_path_that_is_too_long_for_a_socket_is_no_meeting_place(
+    sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = sockets / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert meeting_place() is None
+
+
+def test_nobody_else_can_write_to_the_folder(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(sockets))
     place = meeting_place()
     assert place is not None
     assert place.name.startswith(likeness()[:24])
@@ -48,5 +57,5 @@ def test_nobody_else_can_write_to_the_folder(tmp_path: Path, monkeypatch: pytest
     place.parent.chmod(0o770)
     assert meeting_place() is None
     place.parent.rmdir()
-    place.parent.symlink_to(tmp_path)
+    place.parent.symlink_to(sockets)
     assert meeting_place() is None

@@ -58,9 +58,9 @@ run(stage)
 class Commands:
     """Commands in a folder with stages of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.variables = folder, {"TMPDIR": str(folder / "tmp"), "CALLER": str(os.getpid())}
-        (folder / "tmp").mkdir()
+    def __init__(self, folder: Path, sockets: Path) -> None:
+        self.folder, self.sockets = folder, sockets
+        self.variables = {"TMPDIR": str(sockets), "CALLER": str(os.getpid())}
         (folder / "stages").mkdir()
         (folder / "stages" / "__init__.py").write_text(PACKAGE)
         for name, text in {"tell": TELL, "end": END, "wait": WAIT}.items():
@@ -91,16 +91,16 @@ class Commands:
         found = []
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             with suppress(OSError):
-                if b"warm.server" in (text := file.read_bytes()) and str(self.folder).encode() in text:
+                if b"warm.server" in (text := file.read_bytes()) and str(self.sockets).encode() in text:
                     found.append(psutil.Process(int(file.parent.name)))
         return [process for process in found if process.parent() not in found]
 
     def warm(self, **variables: str) -> None:
         """Have a warm process that listens."""
-        before = len(list((self.folder / "tmp").glob("*/*.socket")))
+        before = len(list(self.sockets.glob("*/*.socket")))
         assert self.call("stages.end", "0", **variables)[0] == 0
         end = time.monotonic() + 30
-        while len(list((self.folder / "tmp").glob("*/*.socket"))) == before:
+        while len(list(self.sockets.glob("*/*.socket"))) == before:
             assert time.monotonic() < end
             time.sleep(0.02)
 
@@ -111,8 +111,8 @@ class Commands:
 
 
 @pytest.fixture
-def commands(tmp_path: Path) -> Iterator[Commands]:
-    made = Commands(tmp_path)
+def commands(tmp_path: Path, sockets: Path) -> Iterator[Commands]:
+    made = Commands(tmp_path, sockets)
     yield made
     for process in made.servers():
         process.kill()
@@ -212,7 +212,7 @@ def test_a_stage_that_is_called_by_hand_has_a_process_of_its_own(commands: Comma
 
 
 def test_a_folder_that_others_can_write_to_is_not_used(commands: Commands) -> None:
-    folder = commands.folder / "tmp" / f"ngldm-{os.getuid()}"
+    folder = commands.sockets / f"ngldm-{os.getuid()}"
     folder.mkdir()
     folder.chmod(0o777)
     assert not commands.told()["forked"]
