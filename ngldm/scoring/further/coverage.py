@@ -37,7 +37,7 @@ def coverage(real: Tensor, generated: Tensor, neighbours: int = NEIGHBOURS, chun
     k = min(neighbours, len(real) - 1)
     inside, middle, covered = 0, mean(real), []
     for part, reach in zip(real.split(chunk), radii(real, k, chunk, middle).split(chunk), strict=True):
-        hit = torch.zeros(len(part), dtype=torch.bool)
+        hit = torch.zeros(len(part), dtype=torch.bool, device=real.device)
         for other in generated.split(chunk):
             within = distances(part, other, middle) <= reach[:, None]
             inside += int(within.sum())
