@@ -248,9 +248,8 @@ class _Run(Generic[Network, Batch]):
     def _steps(self, network: Network, threads: Threads) -> Iterator[Report]:
         config, since, reported = self.config, time.perf_counter(), self.step
         while self.step < config.max_steps:
-            start = time.perf_counter()
             grad_norm = self._advance(network)
-            threads.took(time.perf_counter() - start)
+            threads.look()
             if self.checkpointer:
                 self.checkpointer.threads = torch.get_num_threads()
             if self._due(config.log_every):

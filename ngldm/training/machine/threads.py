@@ -3,18 +3,18 @@
 - A small network trains on one thread. A second gains little: its threads wait for each other after each layer, and if
   another process takes one of the cores, both stand still most of the time. So its weights do not depend on the number
   of cores either.
-- A larger one has all threads. After its first steps, and if steps take much longer than the fastest one, fewer are
-  tried, and later all again. The number changes the weights by rounding alone.
+- A larger one has as many threads as there are cores that no other process uses. It looks every few seconds. The number
+  changes the weights by rounding alone.
 
 The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all.
 """
 
 import os
-import statistics
 import time
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import psutil
 import torch
 from torch import nn
 
@@ -22,10 +22,9 @@ from ngldm.io.errors import InputError
 
 VARIABLES = ("NGLDM_THREADS", "OMP_NUM_THREADS")
 SMALL = 4e9  # operations of a step, forward and backward: about 50 ms of one core
-SLOW = 2.0  # so many times as long as the fastest step takes a step that looks disturbed
-GAIN = 1.2  # fewer threads must be so many times as fast, so that chance alone does not choose them
-STEPS = 5  # whose median is looked at
-PAUSE = 50  # steps between two trials
+EVERY = 2.0  # seconds between two looks at the cores
+TAKEN = 0.5  # of a core, in the mean: so much must others use before a thread is given up
+FREE = 0.75  # of a core: so much must be free before a thread is added
 
 
 def fixed_threads() -> int | None:
@@ -66,6 +65,38 @@ def operations(network: nn.Module, probe: Callable[[], object]) -> float:
     return found
 
 
+@dataclass(frozen=True)
+class Clocks:
+    """What the clocks of this process and of its cores say, in seconds.
+
+    Attributes:
+        now: on the clock.
+        own: of processor time that this process had, in all threads.
+        idle: in which the cores that this process may use did nothing, all cores together.
+        counted: in all that the cores did, idle or not.
+    """
+
+    now: float
+    own: float
+    idle: float
+    counted: float
+
+    @classmethod
+    def read(cls) -> "Clocks":
+        cores = psutil.cpu_times(percpu=True)
+        if hasattr(os, "sched_getaffinity"):
+            cores = [cores[index] for index in os.sched_getaffinity(0) if index < len(cores)]
+        idle = sum(core.idle + getattr(core, "iowait", 0.0) for core in cores)
+        return cls(time.perf_counter(), time.process_time(), idle, sum(sum(core) for core in cores))
+
+    def free_since(self, before: "Clocks") -> float | None:
+        """How many cores this process used or could have used since then; None if the cores' clocks stand still."""
+        seconds = self.now - before.now
+        if self.counted - before.counted < seconds / 2:
+            return None
+        return (self.own - before.own + self.idle - before.idle) / seconds
+
+
 class Threads:
     """The number of threads while the block runs. Before and after it torch has the number that it had.
 
@@ -75,53 +106,33 @@ class Threads:
     """
 
     def __init__(self, probe: Callable[[], object], say: Callable[[str], object] = lambda line: None) -> None:
-        self.probe, self.say, self.most, self.follows = probe, say, torch.get_num_threads(), False
-        self.recent: deque[float] = deque(maxlen=STEPS)
-        self.best, self.since, self.unsure = float("inf"), PAUSE - STEPS, True
+        self.probe, self.say, self.most = probe, say, torch.get_num_threads()
+        self.before: Clocks | None = None
 
     def begin(self, network: nn.Module) -> None:
         """Choose the number for a network, before its first step."""
         if (fixed := fixed_threads()) is not None:
             torch.set_num_threads(fixed)
         elif self.most > 1:
-            self.follows = operations(network, self.probe) >= SMALL
-            if not self.follows:
+            if operations(network, self.probe) < SMALL:
                 torch.set_num_threads(1)
+            else:
+                self.before = Clocks.read()
 
     def end(self) -> None:
         torch.set_num_threads(self.most)
 
-    def took(self, seconds: float) -> None:
-        """Hear how long a step took, and try another number if it seems worth it."""
-        if not self.follows:
+    def look(self) -> None:
+        """After a step: follow the number of free cores, if it is time to look at them."""
+        if self.before is None or time.perf_counter() < self.before.now + EVERY:
             return
-        self.recent.append(seconds)
-        self.best, self.since = min(self.best, seconds), self.since + 1
-        if self.since < PAUSE:
+        clocks, now = Clocks.read(), torch.get_num_threads()
+        free = clocks.free_since(self.before)
+        self.before = clocks
+        if free is None:
             return
-        now, usual = torch.get_num_threads(), statistics.median(self.recent)
-        if now > 1 and (self.unsure or usual > SLOW * self.best):
-            self._try(now // 2, usual, GAIN)
-        elif now < self.most:
-            self._try(self.most, usual, 1.0)
-
-    def _try(self, other: int, usual: float, gain: float) -> None:
-        """Take the other number of threads if a step with it is more than `gain` times as fast as usual."""
-        now, seconds = torch.get_num_threads(), self._seconds(other)
-        self.since, self.unsure = 0, False
-        if seconds * gain >= usual:
-            torch.set_num_threads(now)
-            return
-        self.recent.clear()
-        self.best = seconds
-        if other > now:  # a single step may be fast by chance: look again soon
-            self.since = PAUSE - STEPS
-        self.say(f"trains on {other} threads, before on {now}: a step took {usual:.2g} s, now {seconds:.2g} s")
-
-    def _seconds(self, threads: int) -> float:
-        """Seconds of a step. The first one with a number is not timed: oneDNN makes its kernels anew."""
-        torch.set_num_threads(threads)
-        self.probe()
-        start = time.perf_counter()
-        self.probe()
-        return time.perf_counter() - start
+        fewer, more = max(1, int(free + TAKEN)), min(self.most, int(free + 1 - FREE))
+        number = fewer if free < now - TAKEN else max(now, more)
+        if number != now:
+            torch.set_num_threads(number)
+            self.say(f"trains on {number} threads, before on {now}: {free:.2g} cores are free of other work")

@@ -1,7 +1,10 @@
-"""Threads of a training: few for small networks, what the environment says, and what is faster for large ones."""
+"""Threads of a training: few for small networks, what the environment says, and free cores for large ones."""
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,7 +14,7 @@ from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Split, Task, fit
 from ngldm.training.machine import threads
-from ngldm.training.machine.threads import Threads, operations
+from ngldm.training.machine.threads import Clocks, Threads, operations
 
 
 @pytest.fixture(autouse=True)
@@ -77,90 +80,85 @@ def test_a_bad_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) ->
         trained([])
 
 
-def test_comparing_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large network that keeps its threads ends with the same bits as if nothing had been compared."""
-    monkeypatch.setattr(threads, "SMALL", 0.0)
-    monkeypatch.setattr(threads, "GAIN", float("inf"))
-    monkeypatch.setattr(threads, "PAUSE", 5)
-    monkeypatch.setattr(threads, "STEPS", 2)
-    seen: list[int] = []
-    compared = trained(seen)
-    assert seen == [4, 4, 4, 2, 2, 4, 4]  # one call counts, and after two steps there is a trial
-    monkeypatch.setenv("NGLDM_THREADS", "4")
-    plain = trained([])
-    assert all(torch.equal(compared[key], plain[key]) for key in plain)
-
-
 class Machine:
-    """A clock, and steps whose seconds depend on the number of threads."""
+    """Cores with other work on them, and a training that spends time there."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: dict[int, float]) -> None:
-        self.now, self.seconds = 0.0, seconds
-        monkeypatch.setattr(threads.time, "perf_counter", lambda: self.now)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cores: int = 4) -> None:
+        self.cores, self.others, self.clocks = cores, 0.0, Clocks(0.0, 0.0, 0.0, 0.0)
+        monkeypatch.setattr(threads.time, "perf_counter", lambda: self.clocks.now)
+        monkeypatch.setattr(Clocks, "read", lambda: self.clocks)
         monkeypatch.setattr(threads, "SMALL", 0.0)
         self.lines: list[str] = []
-        self.threads = Threads(self.step, self.lines.append)
+        self.threads = Threads(lambda: None, self.lines.append)
         self.threads.begin(nn.Identity())
 
-    def step(self) -> None:
-        self.now += self.seconds[torch.get_num_threads()]
-
-    def train(self, steps: int) -> int:
-        for _ in range(steps):
-            start = self.now
-            self.step()
-            self.threads.took(self.now - start)
+    def train(self, seconds: int) -> int:
+        """Steps of half a second, in which each thread and each other process wants a core."""
+        for _ in range(2 * seconds):
+            count = torch.get_num_threads()
+            share = min(1.0, self.cores / (count + self.others))  # of a core that each of them gets
+            spent = 0.5 * share * np.array([count, self.others])
+            self.clocks = Clocks(
+                self.clocks.now + 0.5,
+                self.clocks.own + spent[0],
+                self.clocks.idle + 0.5 * self.cores - spent.sum(),
+                self.clocks.counted + 0.5 * self.cores,
+            )
+            self.threads.look()
         return torch.get_num_threads()
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], Machine]:
-    return lambda seconds: Machine(monkeypatch, seconds)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
 
 
-IDLE, BUSY = {4: 1.0, 2: 1.8, 1: 3.4}, {4: 9.0, 2: 5.0, 1: 3.5}
+def test_an_idle_machine_uses_all(machine: Machine) -> None:
+    assert machine.train(100) == 4
+    assert machine.lines == []
 
 
-def test_an_idle_machine_uses_all(machine: Callable[..., Machine]) -> None:
-    idle = machine(IDLE)
-    assert idle.train(500) == 4
-    assert idle.lines == []
+def test_the_number_follows_the_cores_that_others_use(machine: Machine) -> None:
+    for others, expected in ((1, 3), (0, 4), (3, 2), (0, 4), (0.2, 4)):
+        machine.others = others
+        assert machine.train(20) == expected
+    assert machine.lines[0] == "trains on 3 threads, before on 4: 3.2 cores are free of other work"
+    assert machine.train(100) == 4
 
 
-def test_a_machine_that_is_busy_at_the_start_uses_fewer_until_it_is_free(machine: Callable[..., Machine]) -> None:
-    busy = machine(BUSY)
-    assert busy.train(threads.STEPS) == 2
-    assert busy.train(2 * threads.PAUSE) == 2
-    busy.seconds = IDLE
-    assert busy.train(2 * threads.PAUSE) == 4
-    assert [line.split(":")[0] for line in busy.lines] == [
-        "trains on 2 threads, before on 4",
-        "trains on 4 threads, before on 2",
-    ]
+def test_the_number_stays_while_nothing_changes(machine: Machine) -> None:
+    for others in (0.3, 0.6, 1, 1.5, 2.4, 5):
+        machine.others = others
+        machine.train(30)
+        machine.lines.clear()
+        machine.train(30)
+        assert machine.lines == []
 
 
-def test_a_step_that_is_fast_by_chance_is_looked_at_again(machine: Callable[..., Machine]) -> None:
-    busy = machine(BUSY)
-    busy.train(threads.STEPS)
-    busy.seconds = IDLE
-    while len(busy.lines) == 1:
-        busy.train(1)
-    busy.seconds = BUSY
-    assert busy.train(threads.STEPS) == 2
+def test_of_two_cores_one_is_left_to_a_busy_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(2)
+    machine = Machine(monkeypatch, cores=2)
+    machine.others = 1
+    assert machine.train(3) == 1
+    machine.others = 0
+    assert machine.train(6) == 2
 
 
-def test_a_rate_that_drops_is_answered(machine: Callable[..., Machine]) -> None:
-    idle = machine(IDLE)
-    idle.train(70)
-    idle.seconds = BUSY
-    assert idle.train(threads.STEPS) == 2
+def test_clocks_of_cores_that_stand_still_change_nothing(machine: Machine) -> None:
+    for second in range(10):
+        machine.clocks = Clocks(float(second), 0.1 * second, 0.0, 0.0)
+        machine.threads.look()
+    assert torch.get_num_threads() == 4
 
 
-def test_a_step_that_is_slow_by_chance_changes_nothing(machine: Callable[..., Machine]) -> None:
-    idle = machine(IDLE)
-    idle.train(70)
-    idle.seconds = BUSY
-    idle.train(threads.STEPS // 2)
-    idle.seconds = IDLE
-    assert idle.train(100) == 4
-    assert idle.lines == []
+def test_the_clocks_are_those_of_this_machine() -> None:
+    """A process that computes for a while uses a core, and finds no more free ones than there are."""
+    before = Clocks.read()
+    while time.process_time() < before.own + 0.2:
+        sum(range(1000))
+    after = Clocks.read()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    seconds = after.now - before.now
+    free = after.free_since(before)
+    assert free is not None
+    assert 0.2 / seconds - 0.05 < free < cores + 1 + 0.1 * cores / seconds  # the kernel counts in hundredths
