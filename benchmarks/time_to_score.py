@@ -9,6 +9,7 @@ The data, the latents, our network and its settings are those of a folder in whi
 Each finished run is a line of <out>/time_to_score.jsonl, and is not run again: so the work can be cut into pieces.
 
 python -m benchmarks.time_to_score [--workspace FOLDER] [--out FOLDER] [--minutes M] [--only NAME=LR,LR] [--steps N,N]
+    [--seeds N,N]
 """
 
 import json
@@ -203,7 +204,9 @@ def lucidrains(work: Work, lr: float, steps: int, seed: int) -> Trained:
 
 CONTENDERS: dict[str, tuple[Callable[..., Trained], tuple[float, ...]]] = {
     "ours": (ours, (2e-3, 3e-3, 5e-3)),
+    "ours, auto": (partial(ours, precision="auto"), (2e-3, 3e-3, 5e-3)),
     "ours, muon": (partial(ours, optimizer="muon"), (3e-3, 6e-3, 1.2e-2)),
+    "ours, muon, auto": (partial(ours, optimizer="muon", precision="auto"), (3e-3, 6e-3, 1.2e-2)),
     "diffusers": (diffusers, (3e-4, 1e-3, 3e-3)),
     "diffusers, our latents": (partial(diffusers, latents=True), (3e-4, 1e-3, 3e-3)),
     "diffusers, our latents, betas, objective": (partial(diffusers, latents=True, mine=True), (3e-4, 1e-3, 3e-3)),
@@ -293,6 +296,11 @@ def chosen(only: Sequence[str]) -> dict[str, tuple[float, ...]]:
     }
 
 
+def numbers(text: str) -> list[int]:
+    """Whole numbers with commas between them."""
+    return [int(number) for number in text.split(",") if number]
+
+
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path, typer.Option(help="Folder for the runs and the JSON.")] = Path("benchmarks/results"),
@@ -300,18 +308,19 @@ def main(
     minutes: Annotated[float, typer.Option(help="No run begins later.")] = 1e9,
     only: Annotated[list[str] | None, typer.Option(help="Contender, or contender=lr,lr; can be repeated.")] = None,
     steps: Annotated[str, typer.Option(help="Lengths of the trainings; by default by size.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds of the trainings; by default by size.")] = "",
     figure: Annotated[Path | None, typer.Option(help="File for the curves, PNG.")] = None,
 ) -> None:
     if not (workspace / "data" / "reference").is_dir():
         print(f"time_to_score: left out, {workspace.resolve()} has no data/reference; see --workspace")
         return
     work, until = Work(workspace), time.perf_counter() + 60 * minutes
-    lengths = [int(length) for length in steps.split(",")] if steps else pick(size, (2,), (225, 450), (150, 450, 1350))
+    lengths = numbers(steps) or pick(size, (2,), (225, 450), (150, 450, 1350))
     out.mkdir(parents=True, exist_ok=True)
     kinds = [(name, lr) for name, rates in chosen(only or ()).items() for lr in rates[: pick(size, 1, None, None)]]
     runs = [
         {"data": work.params.dataset.name, "contender": name, "lr": lr, "steps": length, "seed": seed}
-        for seed, length, (name, lr) in product(range(pick(size, 1, 3, 3)), lengths, kinds)
+        for seed, length, (name, lr) in product(numbers(seeds) or range(pick(size, 1, 3, 3)), lengths, kinds)
     ]
     done = finish(work, out / "time_to_score.jsonl", runs, pick(size, 32, 1000, 1000), until)
     rows = summary(done)
