@@ -12,6 +12,7 @@ import ctypes
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import pkgutil
@@ -25,7 +26,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ngldm.pipeline.signals import listen
 from ngldm.pipeline.warm.client import SECONDS, TAKEN
@@ -64,20 +65,51 @@ class Job:
         listen()
         importlib.invalidate_caches()
         gc.enable()
-        atexit.register(gc.unfreeze)  # else modules in C++ report all that was frozen as leaks
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = _code(end)
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+            code = 1
+        _end(code)
 
     def _die_with_command(self) -> None:
         if not self.line.recv(1):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _writer(number: int, like: Any) -> Any:
+def _code(end: SystemExit) -> int:
+    """The exit code that Python gives for it. A text is printed."""
+    if end.code is None or isinstance(end.code, int):
+        return (end.code or 0) & 0xFF
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def _end(code: int) -> NoReturn:
+    """End this fork as `multiprocessing` ends its own: its threads and what is to be done at the end, no more.
+
+    Python itself would free all that was imported, and so first copy it from the warm process: 2 s for each stage.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            code = code or 120  # as Python's
+    os._exit(code)
+
+
+def _writer(number: int, like: Any) -> io.TextIOWrapper:
     """A text stream as Python makes it at its start."""
     unbuffered, shown = bool(os.environ.get("PYTHONUNBUFFERED")), os.isatty(number) or number == 2
-    stream = open(number, "w", encoding=like.encoding, errors=like.errors, closefd=False)  # noqa: SIM115
-    stream.reconfigure(line_buffering=shown and not unbuffered, write_through=unbuffered)
-    return stream
+    binary = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    return io.TextIOWrapper(
+        binary, like.encoding, like.errors, line_buffering=shown and not unbuffered, write_through=unbuffered
+    )
 
 
 def stamps() -> dict[str, tuple[int, ...]]:

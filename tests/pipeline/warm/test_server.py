@@ -39,6 +39,13 @@ print("to stderr", file=sys.stderr)
 END = """
 import os, sys
 what = sys.argv[1]
+if what == "late":
+    import atexit, threading, time
+    atexit.register(print, "at the end")
+    threading.Thread(target=lambda: (time.sleep(0.3), print("from a thread"))).start()
+    sys.exit()
+if what == "text":
+    sys.exit("said at the end")
 if what == "raise":
     raise RuntimeError("a defect")
 if what == "kill":
@@ -130,13 +137,41 @@ def test_the_first_command_has_a_process_of_its_own_and_the_next_are_forks(comma
 
 
 @pytest.mark.parametrize(
-    ("what", "code", "words"), [("0", 0, ""), ("2", 2, ""), ("kill", -9, ""), ("raise", 1, "a defect")]
+    ("what", "code", "words"),
+    [
+        ("0", 0, ""),
+        ("2", 2, ""),
+        ("258", 2, ""),
+        ("-1", 255, ""),
+        ("text", 1, "said at the end\n"),
+        ("kill", -9, ""),
+        ("raise", 1, "RuntimeError: a defect\n"),
+    ],
 )
 def test_it_ends_as_the_stage_ends(commands: Commands, what: str, code: int, words: str) -> None:
     commands.warm()
-    found, _, err = commands.call("stages.end", what)
-    assert found == code
-    assert words in err
+    found, out, err = commands.call("stages.end", what)
+    assert (found, out) == (code, "")
+    assert err.endswith(words)
+    assert commands.call("stages.end", what, NGLDM_WARM="0")[0] == code
+
+
+def test_threads_and_what_is_to_be_done_at_the_end_are_waited_for(commands: Commands) -> None:
+    commands.warm()
+    assert commands.call("stages.end", "late") == (0, "from a thread\nat the end\n", "")
+
+
+@pytest.mark.parametrize(("unbuffered", "code"), [("", 120), ("1", 1)])
+def test_output_that_cannot_be_written_is_a_fault(commands: Commands, unbuffered: str, code: int) -> None:
+    """As without a warm process: noticed when it is written, or at the end."""
+    commands.warm(PYTHONUNBUFFERED=unbuffered)
+    for warm in ("1", "0"):
+        process = commands.start("stages.tell", NGLDM_WARM=warm, PYTHONUNBUFFERED=unbuffered)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.close()
+        assert (warm, process.wait(30)) == (warm, code)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
