@@ -3,6 +3,7 @@
 python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +40,8 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
         log_every=50,
         eval_every=10**9,
         optimizer="adamw",
-        layout="channels_last",
+        # As `train.precision: auto` chooses on CPUs that compute in bfloat16.
+        layout="contiguous" if precision == "bf16" and DEVICE == "cpu" else "channels_last",
     )
 
 
@@ -126,6 +128,7 @@ def lucidrains_loop(
     lr: float = 1e-4,
     objective: str = "pred_noise",
     calls: int | None = None,
+    precision: str = "fp32",
 ) -> Callable[[], Any]:
     """The loop of lucidrains' Trainer: GaussianDiffusion, Adam, clipping, EMA every ten steps.
 
@@ -151,7 +154,9 @@ def lucidrains_loop(
 
     def run() -> Any:
         for x in batches(data, steps, batch):
-            diffusion(x).backward()
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                loss = diffusion(x)
+            loss.backward()
             nn.utils.clip_grad_norm_(diffusion.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -240,7 +245,7 @@ def peers(peer: str, size: str) -> Comparison:
     width = pick(size, 32, 64, 64)
     theirs = diffusers_unet(shape, (width, 2 * width)) if peer == "diffusers" else lucidrains_unet(shape, width)
     result, count = Comparison(steps * batch), parameters(theirs)
-    precisions = ("fp32", "bf16") if peer == "diffusers" and bf16_is_fast() else ("fp32",)
+    precisions = ("fp32", "bf16") if bf16_is_fast() else ("fp32",)
     for name, first in (("ours", None), ("ours, half as wide first level", width // 2)):
         settings = ours_like(count, shape[0], first_width=first)
         size_of_ours = parameters(model_of(settings, shape).network)
@@ -250,7 +255,7 @@ def peers(peer: str, size: str) -> Comparison:
         if peer == "diffusers":
             run = diffusers_loop(theirs, data, steps, batch, precision)
         else:
-            run = lucidrains_loop(theirs, data, steps, batch)
+            run = lucidrains_loop(theirs, data, steps, batch, precision=precision)
         result.add(f"{peer}, {precision}", run, count)
     return result
 
@@ -283,6 +288,8 @@ def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
+    # All loops have the same threads. Ours then also spares the trial step by which it would choose their number.
+    os.environ.setdefault("NGLDM_THREADS", str(torch.get_num_threads()))
     repeats = pick(size, 1, 5, 7)
     publish("train_step", {f"against {name}": build(size).rows(repeats) for name, build in COMPARISONS.items()}, out)
 
