@@ -17,7 +17,8 @@ from benchmarks.train_step import config
 from ngldm.io.tensors import to_float
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 UNET = {"widths": [24, 48], "blocks_per_level": 1, "attention_levels": [1], "attention_head_dim": 48}
 

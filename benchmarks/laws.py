@@ -24,7 +24,8 @@ from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.noises import latent_shape
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 # The family: the file of conf/noise/, and settings of the diffusion. The first is what the others are compared with.
 FAMILIES: dict[str, tuple[str, dict[str, str]]] = {

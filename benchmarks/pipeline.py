@@ -23,7 +23,7 @@ def call(*command: str, folder: Path = ROOT) -> None:
 def start_up(size: str) -> list[Row]:
     """`--help` of stages, the imports that a training needs, and the import of torch."""
     from_train = (
-        "import ngldm.model, ngldm.training.loop, ngldm.training.checkpoint, ngldm.data.dataset, "
+        "import ngldm.model, ngldm.training.loop, ngldm.training.checkpoints.checkpointer, ngldm.data.dataset, "
         "ngldm.pipeline.config.params"
     )
     contenders = {

@@ -30,7 +30,8 @@ from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 BATCH = 96  # of all processes together; 1, 2, 3 and 4 processes divide it
 RUNS = {"1": (1, 1), "2": (1, 2), "3": (1, 3), "2 agents x 1": (2, 1)}  # label to agents, and processes of each

@@ -19,8 +19,8 @@ from benchmarks.common import Row, peak_mib, pick, publish, timed
 from ngldm.data.statistics import latent_extent
 from ngldm.io.files import sha256_file
 from ngldm.io.images import require_finite
-from ngldm.training.loop import Split
 from ngldm.training.seeds import batch_indices
+from ngldm.training.task import Split
 
 SHAPE, BATCH = (4, 32, 32), 256
 

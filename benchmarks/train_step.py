@@ -18,7 +18,8 @@ from torch import nn
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import PlainUNet, diffusers_unet, lucidrains_unet, model_of, ours_like
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

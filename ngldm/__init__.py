@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from ngldm.scoring.distance.frechet import frechet_distance as frechet_distance
     from ngldm.training.config import FitConfig as FitConfig
     from ngldm.training.ema import EMA as EMA
-    from ngldm.training.loop import Split as Split
-    from ngldm.training.loop import Task as Task
     from ngldm.training.loop import fit as fit
+    from ngldm.training.task import Split as Split
+    from ngldm.training.task import Task as Task
 
 __version__ = "0.1.0"
 
@@ -50,7 +50,8 @@ _NAMES = {
     "scoring.distance.frechet": ("frechet_distance",),
     "training.config": ("FitConfig",),
     "training.ema": ("EMA",),
-    "training.loop": ("Split", "Task", "fit"),
+    "training.loop": ("fit",),
+    "training.task": ("Split", "Task"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = ["__version__", *sorted(_HOMES)]

@@ -26,10 +26,11 @@ from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.own_network import own_autoencoder
 from ngldm.pipeline.terminal import Device, command, duration, follow, summary
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task, fit
+from ngldm.training.loop import Report, fit
 from ngldm.training.seeds import stream_seed
+from ngldm.training.task import Split, Task
 
 
 def autoencoder(device: Device = "auto") -> None:

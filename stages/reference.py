@@ -23,7 +23,7 @@ from ngldm.scoring.features.extractor import Extractor, choose_extractor, make_e
 from ngldm.scoring.features.names import PRETRAINED
 from ngldm.scoring.features.points import SCALE, save_scale
 from ngldm.scoring.ladder import MAX_IMAGES, climb
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 
 
 def reference(device: Device = "auto") -> None:

@@ -27,7 +27,7 @@ from ngldm.pipeline.tracking.comparison import training_run
 from ngldm.pipeline.tracking.models import log_model
 from ngldm.pipeline.tracking.previews import reporter
 from ngldm.pipeline.tracking.store import Store
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import Report, fit
 from ngldm.training.tracks import make_tracks

@@ -127,7 +127,7 @@ class Classes:
         return labels.masked_fill(dropped.to(labels.device), len(self.names))
 
     def loss(self, diffusion: Diffusion) -> LabelledLoss:
-        """The loss of a batch of x_0 and labels, as `Diffusion.loss`, for `ngldm.training.loop.Task`.
+        """The loss of a batch of x_0 and labels, as `Diffusion.loss`, for `ngldm.training.task.Task`.
 
         Which labels are dropped is drawn from the same generator, for the whole batch.
         """

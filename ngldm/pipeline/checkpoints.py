@@ -16,8 +16,8 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, differences
 from ngldm.pipeline.signals import told_to_save
 from ngldm.pipeline.workspace import main_root
-from ngldm.training.checkpoint import Checkpointer
-from ngldm.training.whole import file_checksum
+from ngldm.training.checkpoints.checkpointer import Checkpointer
+from ngldm.training.checkpoints.whole import file_checksum
 
 
 @contextmanager

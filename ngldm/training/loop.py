@@ -9,86 +9,31 @@ They all hold the same weights. Only the main one saves checkpoints.
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Generic, TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ngldm.io import processes
 from ngldm.io.device import in_float64, random_generator
 from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import entry
-from ngldm.io.items import Rows
-from ngldm.training.checkpoint import Checkpointer, State
+from ngldm.training.checkpoints.checkpointer import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
+from ngldm.training.gradients import Gradients, first_part
 from ngldm.training.machine.choice import choose
-from ngldm.training.machine.fitting import fewest_parts
 from ngldm.training.machine.threads import Threads
+from ngldm.training.machine.trials import parts_that_fit, probe
 from ngldm.training.optimizers import make_optimizer
-from ngldm.training.parts import add_up, check_takes_part, dropout_of, own_parts
-from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
+from ngldm.training.parts import add_up, check_takes_part, own_parts
+from ngldm.training.seeds import stream_seed
+from ngldm.training.task import Batch, LossFunction, Split, Task, send
 
-Batch = TypeVar("Batch")  # a tensor, or a tuple of tensors
 Network = TypeVar("Network", bound=nn.Module)
-LossFunction = Callable[..., Tensor]  # (network, batch, generator) -> () or (B,); all on one device; see `Task`
-Fetch = Callable[[NDArray[np.int64]], Batch]  # indices -> batch, on the CPU
-
-
-@dataclass(frozen=True)
-class Split(Generic[Batch]):
-    """Data to train on or to evaluate.
-
-    Attributes:
-        size: number of items.
-        fetch: gets rows by their indices. Item i has the rows `sides` i to `sides` i + `sides` - 1.
-        sides: rows of each item, of which training draws one each time, for example an image and its mirror image.
-    """
-
-    size: int
-    fetch: Fetch[Batch]
-    sides: int = 1
-
-    @staticmethod
-    def of(rows: Tensor | Rows, sides: int = 1) -> "Split[Tensor]":
-        """The rows (N, ...) of a tensor, of an array, which may be memory-mapped, or of shards."""
-        if isinstance(rows, Tensor):
-            return Split(len(rows) // sides, lambda index: rows[torch.from_numpy(index)], sides)
-        return Split(len(rows) // sides, lambda index: torch.from_numpy(rows[index]), sides)
-
-    @staticmethod
-    def labelled(rows: Tensor | Rows, labels: NDArray[np.int64], sides: int = 1) -> "Split[tuple[Tensor, Tensor]]":
-        """Rows with the labels (N,) of their items, for a loss whose batch is both.
-
-        Raises:
-            InputError: not as many labels as items.
-        """
-        if len(labels) * sides != len(rows):
-            raise InputError(f"labels: {len(labels)} for {len(rows) // sides} items; there must be one for each")
-        plain = Split.of(rows, sides)
-        return Split(plain.size, lambda row: (plain.fetch(row), torch.from_numpy(labels[row // sides])), sides)
-
-
-@dataclass(frozen=True)
-class Task(Generic[Batch]):
-    """A loss, and the data to learn from.
-
-    Attributes:
-        loss: loss(network, batch, generator) -> () or (B,), on the batch's device. It draws everything random from the
-            generator. `Diffusion.loss` is such a loss. Several processes, or `accumulate_steps` above 1, also give it a
-            `part`, a slice: it draws for the whole batch, and returns the loss of the items batch[part] alone.
-        train: the training data.
-        heldout: the data on which the averaged weights are evaluated; None evaluates nothing.
-    """
-
-    loss: LossFunction
-    train: Split[Batch]
-    heldout: Split[Batch] | None = None
 
 
 @dataclass(frozen=True)
@@ -137,18 +82,12 @@ def heldout_loss(
     for start in range(0, heldout.size, config.batch_size):
         indices = np.arange(start, min(start + config.batch_size, heldout.size))
         generator = random_generator(device, stream_seed(0, "heldout", start))
-        batch, own = _send(heldout.fetch(indices), device), processes.share(len(indices))
+        batch, own = send(heldout.fetch(indices), device), processes.share(len(indices))
         if (count := own.stop - own.start) == len(indices):
             total += float(loss(network, batch, generator).mean()) * count
         elif count:
             total += float(loss(network, batch, generator, own).mean()) * count
     return float(processes.total(torch.tensor(total, dtype=torch.float64))) / heldout.size
-
-
-def _send(batch: Batch, device: torch.device | str) -> Batch:
-    from accelerate.utils import send_to_device  # this import takes a second, and `--help` must not wait for it
-
-    return cast(Batch, send_to_device(batch, device, non_blocking=True))
 
 
 def fit(
@@ -204,22 +143,22 @@ class _Run(Generic[Network, Batch]):
         checkpointer: Checkpointer | None,
     ) -> None:
         self.network, self.ema, self.task, self.config = network, ema, task, config
-        self.seed, self.device, self.checkpointer = seed, device, checkpointer
-        self.parts: dict[str, nn.Module] = {"model": network, **ema.parts}
-        chosen = choose(network, task.loss, self._first_part, config, device)
-        self.computation = chosen.computation
+        self.device, self.checkpointer = device, checkpointer
+        self.modules: dict[str, nn.Module] = {"model": network, **ema.parts}
+        chosen = choose(network, task.loss, lambda: first_part(task.train, config, device), config, device)
+        self.gradients = Gradients(task, config.batch_size, seed, device, chosen.computation)
         if checkpointer and chosen.said and processes.is_main():
             checkpointer.say(chosen.said)
             checkpointer.chosen = {f"chosen.{key}": value for key, value in asdict(chosen.computation).items()}
-        for part in self.parts.values():
-            self.computation.place(part, device)
+        for module in self.modules.values():
+            chosen.computation.place(module, device)
         self.optimizer = make_optimizer(network, config, device)
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []
         self.losses: list[Tensor] = []  # since the last report
         self.accumulate_steps = config.accumulate_steps
-        if checkpointer and (state := checkpointer.resume(self.parts, self.optimizer, self._check_state)):
+        if checkpointer and (state := checkpointer.resume(self.modules, self.optimizer, self._check_state)):
             self.step, best = entry(state, "step", int), state["best"]
             self.best = None if best is None else entry(state, "best", float)
             self.history = [Report(**report) for report in entry(state, "history", list)]
@@ -232,11 +171,11 @@ class _Run(Generic[Network, Batch]):
     def reports(self) -> Iterator[Report]:
         """Train. A resumed training first yields its old reports again."""
         yield from list(self.history)
-        self._settle()
         config = self.config
         self.network.train()
+        self._settle()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
-        threads = Threads(lambda: self._probe(network), self._say)
+        threads = Threads(lambda: probe(self.gradients, network, self.step, self.accumulate_steps or 1), self._say)
         try:
             if self.device.type == "cpu" and self.step < config.max_steps:
                 threads.begin(self.network)
@@ -275,11 +214,6 @@ class _Run(Generic[Network, Batch]):
         if self.checkpointer:
             self.checkpointer.say(line)
 
-    def _first_part(self) -> Batch:
-        """As many items as a process takes at once."""
-        part, train = own_parts(self.config.batch_size, self.config.accumulate_steps or 1)[0], self.task.train
-        return _send(train.fetch(np.arange(part.stop - part.start) % (train.size * train.sides)), self.device)
-
     def _check_state(self, state: State) -> None:
         require_whole("step", state.get("step"), 1, self.config.max_steps)
         for key in ("history", "losses"):
@@ -295,7 +229,7 @@ class _Run(Generic[Network, Batch]):
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = lr_at(config, self.step)
-        losses = self._gradients(network)
+        losses = self.gradients.add(network, self.step, self.accumulate_steps or 1)
         loss = add_up(network, torch.stack(losses).sum() if len(losses) > 1 else losses[0])
         grad_norm = torch.nn.utils.clip_grad_norm_(network.parameters(), config.grad_clip)
         self.optimizer.step()
@@ -305,71 +239,13 @@ class _Run(Generic[Network, Batch]):
         self.step += 1
         return grad_norm
 
-    def _batch(self) -> Batch:
-        """The whole batch of this step, on the device."""
-        train, size = self.task.train, self.config.batch_size
-        indices = batch_indices(train.size, size, self.seed, self.step)
-        if train.sides > 1:
-            indices = train.sides * indices + batch_sides(size, train.sides, self.seed, self.step)
-        return _send(train.fetch(indices), self.device)
-
-    def _gradients(self, network: Network) -> list[Tensor]:
-        """Compute the gradients of this process's parts of the step's batch. Returns the parts' losses."""
-        batch, parts = self._batch(), own_parts(self.config.batch_size, self.accumulate_steps or 1)
-        return [self._backward(network, batch, part) for part in parts]
-
-    @contextmanager
-    def _forgotten(self) -> Iterator[None]:
-        """Undo what the block does: gradients, and what layers have counted."""
-        kept = [buffer.clone() for buffer in self.network.buffers()]
-        try:
-            yield
-        finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            for buffer, before in zip(self.network.buffers(), kept, strict=True):
-                buffer.copy_(before)
-
-    def _probe(self, network: Network) -> None:
-        """Compute the gradients of the step that comes next, and forget them."""
-        with self._forgotten():
-            self._gradients(network)
-
     def _settle(self) -> None:
         """Find in how many parts a batch is taken, if neither the settings nor a checkpoint say it."""
         if self.accumulate_steps is None and self.step < self.config.max_steps:
-            self.accumulate_steps = fewest_parts(self.config.batch_size, self.device, self._attempt)
+            self.accumulate_steps = parts_that_fit(self.gradients, self.network, self.optimizer, self.step)
             self._say(
                 f"accumulate_steps: null: {self.accumulate_steps} parts of a batch, one after another, fit the memory"
             )
-
-    def _attempt(self, parts: int) -> None:
-        """Use as much memory as a step does, and change nothing: two parts, for the gradient of one waits for the next.
-
-        Raises:
-            OutOfMemoryError: torch's; a step in so many parts does not fit.
-        """
-        if parts > 1:
-            check_takes_part(self.task.loss)
-        moments = [] if self.optimizer.state else [torch.empty_like(p) for p in self.network.parameters() for _ in "12"]
-        with self._forgotten():
-            batch = self._batch()
-            for part in own_parts(self.config.batch_size, parts)[:2]:
-                self._backward(self.network, batch, part)
-        del moments
-
-    def _backward(self, network: Network, batch: Batch, part: slice) -> Tensor:
-        """Add the gradient of a part of the batch. Returns the part's share of the batch's mean loss, ()."""
-        size = self.config.batch_size
-        torch.manual_seed(stream_seed(self.seed, "dropout", self.step))
-        generator = random_generator(self.device, stream_seed(self.seed, "step", self.step))
-        with self.computation.autocast(self.device):
-            if part == slice(0, size):
-                loss = self.task.loss(network, batch, generator).mean()
-            else:
-                with dropout_of(size, part):
-                    loss = self.task.loss(network, batch, generator, part).mean() * ((part.stop - part.start) / size)
-        loss.backward()
-        return loss.detach()
 
     def _evaluate(self) -> float | None:
         """The held-out loss, at the steps at which it is evaluated; None at the others."""
@@ -402,7 +278,7 @@ class _Run(Generic[Network, Batch]):
                 "losses": [float(value) for value in self.losses],
                 "history": [asdict(report) for report in self.history],
             }
-            self.checkpointer.save(name, self.parts, self.optimizer, content)
+            self.checkpointer.save(name, self.modules, self.optimizer, content)
 
 
 def _mean_loss(losses: list[Tensor], step: int, *others: float | None) -> float:

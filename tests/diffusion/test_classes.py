@@ -17,7 +17,8 @@ from ngldm.networks.mlp import MLP, MLPSettings
 from ngldm.noise import make_noise
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 ANIMALS = Classes(("cat", "dog", "7"), (60, 30, 10))
 
@@ -201,17 +202,3 @@ def test_a_batch_in_parts_trains_the_same_network(diffusion):
         deque(fit(network, EMA(network, 0.9), task, config, seed=3), maxlen=0)
         found.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
     torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-6)
-
-
-def test_labels_that_do_not_fit_the_items_are_refused():
-    with pytest.raises(InputError, match="labels: 3 for 4 items"):
-        Split.labelled(torch.zeros(4, 2), np.arange(3))
-
-
-def test_both_sides_of_an_image_have_its_label() -> None:
-    rows = torch.arange(6.0)[:, None]  # the sides of three items
-    split = Split.labelled(rows, np.array([7, 8, 9]), sides=2)
-    assert split.size == 3
-    batch, labels = split.fetch(np.array([0, 1, 2, 5]))
-    assert batch[:, 0].tolist() == [0, 1, 2, 5]
-    assert labels.tolist() == [7, 7, 8, 9]

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from ngldm.io import tensors as tensors_module
 from ngldm.io.disk import StorageError
 from ngldm.io.tensors import load_tensors, save_tensors
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 from ngldm.training.tracks import Tracks
 
 CONFIG = FitConfig(max_steps=20, batch_size=4, warmup_steps=2, log_every=2, eval_every=4)

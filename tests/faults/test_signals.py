@@ -15,7 +15,7 @@ import pytest
 
 from ngldm.io.files import read_json, sha256_file
 from ngldm.pipeline import workspace as paths
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from stages.train import train
 
 ROOT = Path(__file__).parents[2]

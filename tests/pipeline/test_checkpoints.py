@@ -13,7 +13,7 @@ import pytest
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.checkpoints import Parts, resumable
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 
 MADE_FROM = {"settings": {"lr": 0.1}}
 

@@ -18,7 +18,8 @@ from ngldm.pipeline.config.noises import check_noises, latent_shape
 from ngldm.pipeline.config.params import Params, load_params
 from ngldm.sampling.generator import Generator
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(file.stem for file in (ROOT / "conf" / "noise").glob("*.yaml") if file.stem != "paper")

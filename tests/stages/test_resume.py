@@ -17,7 +17,7 @@ from ngldm.io.files import read_json, sha256_file
 from ngldm.io.tensors import load_tensors, save_tensors
 from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
-from ngldm.training.whole import checksum
+from ngldm.training.checkpoints.whole import checksum
 from stages.autoencoder import autoencoder
 from stages.reference import reference
 from stages.train import train

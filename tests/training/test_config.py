@@ -9,7 +9,8 @@ from torch import nn
 from ngldm.io.errors import InputError
 from ngldm.training.config import FitConfig, check_fit
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 
 def test_the_defaults_can_be_followed() -> None:

@@ -18,10 +18,11 @@ from ngldm.io.errors import InputError
 from ngldm.io.tensors import load_tensors, strip_prefix
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task, fit, heldout_loss, lr_at
+from ngldm.training.loop import Report, fit, heldout_loss, lr_at
+from ngldm.training.task import Split, Task
 
 EVERY = 5  # steps between checkpoints: 5 and 10, never where a report is due
 # Small, with intervals of which none divides another.

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.networks.unet import UNet, UNetSettings
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 from ngldm.training.optimizers import hidden_matrices, make_optimizer, orthogonalised
+from ngldm.training.task import Split, Task
 
 CONFIG = FitConfig(12, 8, 0.01, weight_decay=0.1, warmup_steps=2, log_every=4, eval_every=100, optimizer="muon")
 CPU = torch.device("cpu")

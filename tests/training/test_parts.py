@@ -28,10 +28,11 @@ from ngldm.io import processes
 from ngldm.io.tensors import save_tensors
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 from ngldm.training.tracks import Tracks
 
 DATA = torch.randn(90, 1, 4, 4, generator=torch.Generator().manual_seed(1))

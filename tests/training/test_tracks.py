@@ -14,11 +14,12 @@ from ngldm.data.snapshots import Snapshots
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 from ngldm.io.tensors import load_tensors
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 from ngldm.training.profiles import gamma_of
+from ngldm.training.task import Split, Task
 from ngldm.training.tracks import Tracks, averaged, snapshot_steps
 
 CONFIG = FitConfig(max_steps=60, batch_size=8, lr=0.05, warmup_steps=0, log_every=20, ema_decay=0.9)

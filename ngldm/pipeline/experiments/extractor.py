@@ -20,10 +20,11 @@ from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, a
 from ngldm.scoring.features.extractor import Extractor
 from ngldm.scoring.further.spectrum import radial_spectrum
 from ngldm.scoring.rotation import quarter_turns, rotated, rotation_accuracy
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task, fit
+from ngldm.training.loop import Report, fit
 from ngldm.training.seeds import stream_seed
+from ngldm.training.task import Split, Task
 
 
 def training_set(data: Dataset, name: str) -> tuple[int, Split[tuple[Tensor, Tensor]]]:

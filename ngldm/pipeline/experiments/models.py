@@ -14,8 +14,8 @@ from ngldm.io.files import entry
 from ngldm.model import Model
 from ngldm.networks.autoencoders.build import load_autoencoder
 from ngldm.pipeline import workspace
-from ngldm.training.loop import Split, Task
 from ngldm.training.seeds import stream_seed
+from ngldm.training.task import Split, Task
 
 AUTO = "auto"  # as network.num_classes: as many as the data set has
 

@@ -22,7 +22,7 @@ from ngldm.pipeline.own_network import own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.distance.scorer import Scorer
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 from ngldm.training.ema import EMA
 from ngldm.training.loop import fit
 

@@ -97,7 +97,7 @@ class Classifier(nn.Module):
 def classifier_loss(
     model: nn.Module, batch: tuple[Tensor, Tensor], generator: torch.Generator, part: slice | None = None
 ) -> Tensor:
-    """Cross-entropy (B,) of a batch of images and labels. It is a `loss` of `ngldm.training.loop.Task`."""
+    """Cross-entropy (B,) of a batch of images and labels. It is a `loss` of `ngldm.training.task.Task`."""
     images, labels = (tensor[part or slice(None)] for tensor in batch)
     return F.cross_entropy(model(images), labels, reduction="none")
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ngldm.io import processes
 from ngldm.io.device import random_generator
@@ -22,8 +22,8 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import entry, fingerprint, read_json, write_json
 from ngldm.training.config import FitSettings
 from ngldm.training.names import AUTO, LAYOUTS, PRECISIONS, check_precision
+from ngldm.training.task import LossFunction
 
-LossFunction = Callable[..., Tensor]  # (network, batch, generator) -> () or (B,)
 REPEATS = 3  # timed steps of each candidate, by turns, after one that is not timed
 GAIN = 1.05  # how many times faster than float32 in channels_last another must be
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}

@@ -21,7 +21,8 @@ from ngldm.scoring.features.classifier import (
 )
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Split, Task
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig, check_fit
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 from ngldm.training.machine.choice import CANDIDATES, Choice, Computation, choose, fastest
+from ngldm.training.task import Split, Task
 
 FP32, BF16 = Computation("fp32", "channels_last"), Computation("bf16", "contiguous")
 CPU = torch.device("cpu")

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Report, Split, Task, fit
+from ngldm.training.loop import Report, fit
 from ngldm.training.machine import fitting
+from ngldm.training.task import Split, Task
 
 CONFIG = FitConfig(max_steps=6, batch_size=12, warmup_steps=2, log_every=2, accumulate_steps=None)
 DATA = torch.randn(30, 3, generator=torch.Generator().manual_seed(0))

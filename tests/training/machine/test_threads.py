@@ -12,9 +12,10 @@ from torch import nn
 from ngldm.io.errors import InputError
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 from ngldm.training.machine import threads
 from ngldm.training.machine.threads import Clocks, Threads, operations
+from ngldm.training.task import Split, Task
 
 
 @pytest.fixture(autouse=True)

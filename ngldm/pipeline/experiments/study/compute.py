@@ -25,7 +25,8 @@ from ngldm.scoring.distance.scorer import Scorer, open_scorer
 from ngldm.scoring.further.scores import further_scores
 from ngldm.training.config import FitSettings
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Task, fit
+from ngldm.training.loop import fit
+from ngldm.training.task import Task
 
 FurtherScores = Callable[[Items, torch.Tensor], dict[str, float]]  # of items and their features
 NOTHING = "-"  # in the row of the training points, which no model made

@@ -37,7 +37,7 @@ from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import resolve_sampler
 from ngldm.scoring.further.points import point_score_names
 from ngldm.scoring.further.scores import available_scores, choose_scores
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 
 Settings = Mapping[str, object]
 

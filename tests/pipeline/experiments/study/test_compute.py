@@ -13,7 +13,7 @@ from ngldm.pipeline.experiments.study.compute import FurtherScores, Score, score
 from ngldm.sampling.best import SamplerSettings
 from ngldm.scoring.distance.frechet import Moments
 from ngldm.scoring.distance.scorer import Scorer
-from ngldm.training.loop import Split, Task
+from ngldm.training.task import Split, Task
 from tests.pipeline.experiments.study.test_run import FIT
 
 CONFIG = {

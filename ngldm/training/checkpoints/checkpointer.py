@@ -4,41 +4,22 @@ Its tensors are weights, EMA weights and optimiser moments. The step, the best h
 training is made from are JSON in the same file's metadata, so that they always belong to these tensors. A second file
 holds a readable copy of the JSON.
 
-The last two are kept, `last` and `previous`. A file that is damaged (`ngldm.training.whole`) is set aside as
+The last two are kept, `last` and `previous`. A file that is damaged (`whole.py`) is set aside as
 `<name>.damaged.safetensors`, and the training goes on from the one before: so a damaged file costs an interval, and
 never changes a result.
 
-A checkpoint is resumed only if the settings that decide the result are the same (`decisive`):
-
-| key | decides | part of the key |
-| --- | --- | --- |
-| max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
-| optimizer | the weights | yes |
-| precision, layout, compile | the weights, by their rounding | yes |
-| export | which weights go into the model file | yes |
-| ema | which further averages are kept, and when | yes |
-| eval_every | which weights are the best | only if export is best |
-| snapshot_every | which models are kept during training | yes |
-| log_every | the steps of the rows in the history; a resumed history keeps its old rows | no |
-| checkpoint_every | how many steps a crash can lose | no |
-| accumulate_steps | in how many parts a batch is taken; the weights by rounding alone | no |
-
-The device and the numbers of threads and processes are not settings of the loop. A training that is resumed on another
-device, or by another number of processes, ends with weights that differ in their last bits.
+A checkpoint is resumed only by a training that is made from the same things (`decisive.py`).
 """
 
 import json
-import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from ngldm.io import processes
@@ -46,7 +27,8 @@ from ngldm.io.disk import storage_fault
 from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, fingerprint, newest_first, sync, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
-from ngldm.training.whole import (
+from ngldm.training.checkpoints.lock import alone, if_free, locked
+from ngldm.training.checkpoints.whole import (
     CHECKSUM,
     OPTIMIZER,
     checksum,
@@ -57,16 +39,8 @@ from ngldm.training.whole import (
 )
 
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
-UNDECISIVE = ("log_every", "checkpoint_every", "accumulate_steps")
 KEY = "[0-9a-f]" * 12  # of the name of a folder; without it, laplace would count laplace-s1 as its own
-WAIT = 0.5  # seconds between two words of the main process to the others, below the shortest NGLDM_TIMEOUT
 KEPT = 4  # stopped trainings of a label whose checkpoints are kept beside that of the running one
-
-
-def decisive(config: Mapping[str, object]) -> dict[str, object]:
-    """Those settings of a training loop that decide its result; see the table above."""
-    left_out = UNDECISIVE if config.get("export") == "best" else (*UNDECISIVE, "eval_every")
-    return {key: value for key, value in config.items() if key not in left_out}
 
 
 class Checkpointer:
@@ -130,35 +104,10 @@ class Checkpointer:
         Raises:
             InputError: the folder of all checkpoints cannot be written.
         """
-        lock = _lock(self.folder)
-        holder = processes.from_main(lambda: self._locked_by_other(lock, 0.0))
-        if holder is not None and processes.is_main():
-            on_wait(holder)
-        while holder is not None:
-            holder = processes.from_main(lambda: self._locked_by_other(lock, WAIT))
-        try:
+        with alone(self.folder, on_wait):
             yield
             if processes.is_main():
                 shutil.rmtree(self.folder, ignore_errors=True)
-        finally:
-            if processes.is_main():
-                if not self.folder.exists():
-                    _unlink(lock)
-                lock.release()
-
-    def _locked_by_other(self, lock: FileLock, seconds: float) -> str | None:
-        """Try so long to take the lock. None if this process has it now, else who has it."""
-        try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                lock.acquire(timeout=seconds)
-            except Timeout:
-                return _holder(lock)
-            with suppress(PermissionError):  # Windows lets nobody write a locked file
-                Path(lock.lock_file).write_text(f"process {os.getpid()} on {socket.gethostname()}")
-        except OSError as error:
-            raise InputError(f"{self.folder.parent}: cannot keep checkpoints here ({error})") from error
-        return None
 
     def remove_stale(self, stale: Callable[[Mapping[str, object]], bool]) -> list[Path]:
         """Remove other checkpoints of this label that no training will continue, and locks that nobody holds.
@@ -175,16 +124,14 @@ class Checkpointer:
         root, removed, kept = self.folder.parent, list[Path](), 0
         pattern = f"{escape(self.label)}-{KEY}"
         folders = newest_first(path for path in root.glob(pattern) if path.is_dir() and path != self.folder)
-        locks = [path.with_name(path.stem[1:]) for path in root.glob(f".{pattern}.lock")]
-        for folder in dict.fromkeys([*folders, *(folder for folder in locks if folder != self.folder)]):
-            lock = _lock(folder)
-            with suppress(Timeout), lock.acquire(timeout=0):
-                if kept < KEPT and _is_useful(folder, stale):
+        others = [*folders, *(folder for folder in locked(root, pattern) if folder != self.folder)]
+        for folder in dict.fromkeys(others):
+            with if_free(folder) as free:
+                if free and kept < KEPT and _is_useful(folder, stale):
                     kept += 1
-                elif folder.exists():
+                elif free and folder.exists():
                     shutil.rmtree(folder, ignore_errors=True)
                     removed.append(folder)
-                _unlink(lock)
         return removed
 
     def save(self, name: str, parts: dict[str, nn.Module], optimizer: torch.optim.Optimizer, state: State) -> None:
@@ -333,23 +280,6 @@ class Checkpointer:
     def load(self, name: str, part: str) -> dict[str, Tensor]:
         """Weights of one module in `name` ("last" or "best")."""
         return strip_prefix(load_tensors(self._file(name))[0], f"{part}.")
-
-
-def _lock(folder: Path) -> FileLock:
-    return FileLock(folder.with_name(f".{folder.name}.lock"))
-
-
-def _holder(lock: FileLock) -> str:
-    """The process that holds a lock, as `until_done` has written it into the lock's file."""
-    with suppress(OSError):  # it has just ended
-        return Path(lock.lock_file).read_text() or "another process"
-    return "another process"
-
-
-def _unlink(lock: FileLock) -> None:
-    """Remove the file of a lock that is held. Who waits for it then makes a new one."""
-    with suppress(OSError):  # Windows: the file is open
-        Path(lock.lock_file).unlink()
 
 
 def _is_useful(folder: Path, stale: Callable[[Mapping[str, object]], bool]) -> bool:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ngldm.io import tensors
 from ngldm.io.tensors import save_tensors
-from ngldm.training.checkpoint import KEPT, Checkpointer, decisive
+from ngldm.training.checkpoints.checkpointer import KEPT, Checkpointer
 
 STATE = {"step": 3, "best": 0.1 + 0.2, "losses": [1e-300, 0.1], "history": [{"loss": 1.5}]}
 MADE_FROM = {"settings": {"lr": 0.1, "widths": (8, 16)}, "inputs": {"data/x": "1"}, "code": "c"}
@@ -165,30 +165,6 @@ def test_a_checkpoint_of_an_older_version_is_not_used_and_a_line_says_so(tmp_pat
     assert keeper(tmp_path).outlook() == f"checkpoint in {place} not used, it is damaged, or an older version wrote it"
 
 
-# --- what decides a result
-
-LOOP = {"lr": 0.1, "max_steps": 9, "log_every": 2, "eval_every": 3, "checkpoint_every": 4, "snapshot_every": 6}
-
-
-@pytest.mark.parametrize(
-    ("export", "key", "decides"),
-    [
-        ("last", "lr", True),
-        ("last", "max_steps", True),
-        ("last", "snapshot_every", True),
-        ("last", "log_every", False),
-        ("last", "checkpoint_every", False),
-        ("last", "eval_every", False),
-        ("best", "eval_every", True),
-        ("best", "log_every", False),
-    ],
-)
-def test_settings_that_decide_nothing_are_left_out(export: str, key: str, decides: bool) -> None:
-    before = decisive({**LOOP, "export": export})
-    assert (decisive({**LOOP, "export": export, key: 100}) != before) is decides
-    assert decisive({**LOOP, "export": "average"}) != before
-
-
 # --- the end of a training
 
 
@@ -280,7 +256,7 @@ def test_a_second_process_with_the_same_training_waits(tmp_path: Path) -> None:
 WAITS = """
 from pathlib import Path
 from ngldm.io import processes
-from ngldm.training.checkpoint import Checkpointer
+from ngldm.training.checkpoints.checkpointer import Checkpointer
 
 def waits(holder):
     print(holder, flush=True)

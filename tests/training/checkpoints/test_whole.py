@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ngldm.io.errors import InputError
-from ngldm.training.whole import checksum, file_checksum, require_fitting
+from ngldm.training.checkpoints.whole import checksum, file_checksum, require_fitting
 
 
 def test_the_checksum_sees_names_types_shapes_bytes_and_state_in_any_order() -> None:
