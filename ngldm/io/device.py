@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from ngldm.io import processes
 from ngldm.io.errors import InputError
+from ngldm.io.threads import fixed_threads
 
 if TYPE_CHECKING:
     import torch
@@ -16,10 +17,11 @@ def resolve_device(name: str) -> "torch.device":
     With several processes on a machine, "auto" and "cuda" give each a GPU of its own.
 
     Raises:
-        InputError: torch knows no such device, or this machine has none.
+        InputError: torch knows no such device, or this machine has none; NGLDM_THREADS is no number of threads.
     """
     import torch
 
+    fixed_threads()
     if name == "auto":
         found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         name = next((name for name, is_here in found.items() if is_here), "cpu")

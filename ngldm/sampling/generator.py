@@ -18,6 +18,7 @@ from ngldm.io.device import free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
+from ngldm.io.threads import Threads
 from ngldm.model import Model, load_model
 from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
@@ -177,11 +178,15 @@ class Generator:
         size = (
             self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1, MAX_BATCH)
         )
-        with _told(progress, num_images * chosen.num_inference_steps) as tell:
+        with _told(progress, num_images * chosen.num_inference_steps) as tell, _threads(self.model.device) as look:
+
+            def after(step: Step) -> None:
+                tell(len(step.x))
+                look()
+
             for start in range(0, num_images, size):
                 part = image_seeds(seed, first + start, min(first + start + size, last))
-                latents = sample_latents(self.model, part, chosen, lambda step: tell(len(step.x)))
-                yield self.model.decode(latents)
+                yield self.model.decode(sample_latents(self.model, part, chosen, after))
 
     def shared_batch_size(self, num_images: int) -> int:
         """As `batch_size`, the same in all processes, and such that each has a batch to make."""
@@ -264,6 +269,18 @@ class Generator:
         schedule, spacing = self.model.diffusion.schedule, options.timestep_spacing
         timesteps = inference_timesteps(schedule, options.num_inference_steps, spacing, options.sigma_max)
         return noise_levels(schedule, timesteps)
+
+
+@contextmanager
+def _threads(device: torch.device) -> Iterator[Callable[[], None]]:
+    """On a CPU, as many threads as there are free cores: what is yielded is called after each step."""
+    threads = Threads()
+    try:
+        if device.type == "cpu":
+            threads.begin()
+        yield threads.look
+    finally:
+        threads.end()
 
 
 @contextmanager

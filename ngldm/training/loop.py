@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 import numpy as np
@@ -21,12 +22,13 @@ from ngldm.io import processes
 from ngldm.io.device import in_float64, random_generator
 from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import entry
+from ngldm.io.threads import Threads
 from ngldm.training.checkpoints.checkpointer import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.gradients import Gradients, first_part
 from ngldm.training.machine.choice import choose
-from ngldm.training.machine.threads import Threads
+from ngldm.training.machine.size import is_small
 from ngldm.training.machine.trials import parts_that_fit, probe
 from ngldm.training.optimizers import make_optimizer
 from ngldm.training.parts import add_up, check_takes_part, own_parts
@@ -175,10 +177,12 @@ class _Run(Generic[Network, Batch]):
         self.network.train()
         self._settle()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
-        threads = Threads(lambda: probe(self.gradients, network, self.step, self.accumulate_steps or 1), self._say)
+        threads = Threads(self._say)
         try:
             if self.device.type == "cpu" and self.step < config.max_steps:
-                threads.begin(self.network)
+                parts = self.accumulate_steps or 1
+                tried = partial(probe, self.gradients, network, self.step, parts)
+                threads.begin(lambda: is_small(self.network, tried))
             yield from self._steps(network, threads)
         finally:
             threads.end()

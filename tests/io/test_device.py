@@ -40,6 +40,12 @@ def test_a_device_that_is_not_here_is_refused_with_what_is_allowed(name):
         resolve_device(name)
 
 
+def test_a_bad_number_of_threads_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setenv("NGLDM_THREADS", "two")
+    with pytest.raises(InputError, match="NGLDM_THREADS: 'two' must be a whole number, 1 to 1024"):
+        resolve_device("cpu")
+
+
 def test_where_there_is_no_float64_noise_is_drawn_on_the_cpu():
     """A generator for Apple's GPU can be asked for on any machine: it is the CPU's."""
     for device in ("mps", torch.device("mps:0"), "cpu"):

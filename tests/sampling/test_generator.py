@@ -15,6 +15,7 @@ from torch import nn
 
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
+from ngldm.io.threads import VARIABLES, Threads
 from ngldm.model import Model
 from ngldm.sampling.best import Option
 from ngldm.sampling.generator import Generator, load, sample_latents
@@ -388,3 +389,25 @@ def test_spread_gives_the_batches_and_tells_all_steps(make_model: MakeModel) -> 
     np.testing.assert_array_equal(np.concatenate(spread), np.concatenate(batches))
     assert sum(told) == 5 * 4
     assert generator.shared_batch_size(5) == generator.batch_size(5)
+
+
+def test_sampling_looks_for_free_cores_after_each_step_and_gives_the_threads_back(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And beside others it takes fewer."""
+    looks: list[int] = []
+
+    def look(self: Threads) -> None:
+        looks.append(torch.get_num_threads())
+        torch.set_num_threads(1)
+
+    monkeypatch.setattr(Threads, "look", look)
+    for variable in VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        generator.sample(4, batch_size=2, method="ddim", num_inference_steps=3)
+        assert (looks, torch.get_num_threads()) == ([3, 1, 1, 1, 1, 1], 3)
+    finally:
+        torch.set_num_threads(before)

@@ -1,12 +1,9 @@
-"""How many threads a training on a CPU has.
+"""How many threads torch computes with on a CPU: what the environment says, else as many as there are free cores.
 
-- A small network trains on one thread. A second gains little: its threads wait for each other after each layer, and if
-  another process takes one of the cores, both stand still most of the time. So its weights do not depend on the number
-  of cores either.
-- A larger one has as many threads as there are cores that no other process uses. It looks every few seconds. The number
-  changes the weights by rounding alone.
+Threads of one computation wait for each other after each layer. If another process takes one of the cores, all of them
+stand still most of the time: two threads on two cores then do a tenth of what one would do.
 
-The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all.
+The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all. Torch is imported only when called.
 """
 
 import os
@@ -15,13 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import psutil
-import torch
-from torch import nn
 
 from ngldm.io.errors import InputError
 
 VARIABLES = ("NGLDM_THREADS", "OMP_NUM_THREADS")
-SMALL = 4e9  # operations of a step, forward and backward: about 50 ms of one core
 EVERY = 2.0  # seconds between two looks at the cores
 TAKEN = 0.5  # of a core, in the mean: so much must others use before a thread is given up
 FREE = 0.75  # of a core: so much must be free before a thread is added
@@ -38,31 +32,19 @@ def fixed_threads() -> int | None:
         if not own.isdecimal() or not 1 <= int(own) <= 1024:
             raise InputError(f"NGLDM_THREADS: {own!r} must be a whole number, 1 to 1024")
         return int(own)
-    return torch.get_num_threads() if openmp else None
+    return _number() if openmp else None
 
 
-def operations(network: nn.Module, probe: Callable[[], object]) -> float:
-    """Additions and multiplications of the network's layers with weights, forward and backward, in one call of `probe`.
+def _number() -> int:
+    import torch
 
-    Backward counts twice: for the inputs' gradients and the weights'. Products without weights, as of attention, do not
-    count.
-    """
-    found = 0.0
+    return torch.get_num_threads()
 
-    def count(layer: nn.Module, inputs: object, output: object) -> None:
-        nonlocal found
-        weight = getattr(layer, "weight", None)
-        if isinstance(weight, torch.Tensor) and weight.dim() > 1 and isinstance(output, torch.Tensor):
-            outputs = getattr(layer, "out_channels", weight.shape[0])
-            found += 3 * 2 * weight.numel() * output.numel() / outputs
 
-    handles = [layer.register_forward_hook(count) for layer in network.modules()]
-    try:
-        probe()
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
+def _set_number(number: int) -> None:
+    import torch
+
+    torch.set_num_threads(number)
 
 
 @dataclass(frozen=True)
@@ -98,35 +80,38 @@ class Clocks:
 
 
 class Threads:
-    """The number of threads while the block runs. Before and after it torch has the number that it had.
+    """Torch's number of threads while something is computed. `end` gives back the number that torch had before.
 
     Args:
-        probe: computes the gradients of one step, and leaves the training as it is.
-        say: called with a line for the user.
+        say: called with a line for the user when the number follows the free cores.
     """
 
-    def __init__(self, probe: Callable[[], object], say: Callable[[str], object] = lambda line: None) -> None:
-        self.probe, self.say, self.most = probe, say, torch.get_num_threads()
+    def __init__(self, say: Callable[[str], object] = lambda line: None) -> None:
+        self.say, self.most = say, _number()
         self.before: Clocks | None = None
 
-    def begin(self, network: nn.Module) -> None:
-        """Choose the number for a network, before its first step."""
+    def begin(self, small: Callable[[], bool] = lambda: False) -> None:
+        """Take the number of the environment, else one thread for a `small` computation, else all until `look`.
+
+        Raises:
+            InputError: NGLDM_THREADS is no whole number above 0.
+        """
         if (fixed := fixed_threads()) is not None:
-            torch.set_num_threads(fixed)
+            _set_number(fixed)
         elif self.most > 1:
-            if operations(network, self.probe) < SMALL:
-                torch.set_num_threads(1)
+            if small():
+                _set_number(1)
             else:
                 self.before = Clocks.read()
 
     def end(self) -> None:
-        torch.set_num_threads(self.most)
+        _set_number(self.most)
 
     def look(self) -> None:
         """After a step: follow the number of free cores, if it is time to look at them."""
         if self.before is None or time.perf_counter() < self.before.now + EVERY:
             return
-        clocks, now = Clocks.read(), torch.get_num_threads()
+        clocks, now = Clocks.read(), _number()
         free = clocks.free_since(self.before)
         self.before = clocks
         if free is None:
@@ -134,5 +119,5 @@ class Threads:
         fewer, more = max(1, int(free + TAKEN)), min(self.most, int(free + 1 - FREE))
         number = fewer if free < now - TAKEN else max(now, more)
         if number != now:
-            torch.set_num_threads(number)
+            _set_number(number)
             self.say(f"trains on {number} threads, before on {now}: {free:.2g} cores are free of other work")

@@ -1,4 +1,4 @@
-"""Threads of a training: few for small networks, what the environment says, and free cores for large ones."""
+"""Threads follow what the environment says and the cores that are free."""
 
 import os
 import time
@@ -7,15 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
+from ngldm.io import threads
 from ngldm.io.errors import InputError
-from ngldm.training.config import FitConfig
-from ngldm.training.ema import EMA
-from ngldm.training.loop import fit
-from ngldm.training.machine import threads
-from ngldm.training.machine.threads import Clocks, Threads, operations
-from ngldm.training.task import Split, Task
+from ngldm.io.threads import Clocks, Threads
 
 
 @pytest.fixture(autouse=True)
@@ -29,56 +24,20 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def trained(seen: list[int]) -> dict[str, torch.Tensor]:
-    """The weights and counts of a network with all that a step can change, after four steps."""
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.Dropout(0.3), nn.Conv2d(32, 3, 3))
-    data = torch.randn(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-
-    def loss(network: nn.Module, batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        seen.append(torch.get_num_threads())
-        return network(batch + torch.randn(batch.shape, generator=generator)).square().mean()
-
-    config = FitConfig(max_steps=4, batch_size=32, log_every=2)
-    for _ in fit(network, EMA(network, 0.9), Task(loss, Split.of(data)), config, seed=0):
-        pass
-    return {key: value.clone() for key, value in network.state_dict().items()}
-
-
-def test_operations_are_those_of_convolutions_and_products() -> None:
-    """Two for each weight and place where it is used, three times: forward, and backward for inputs and weights."""
-    network = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.Flatten(), nn.Linear(5 * 8 * 8, 7))
-    expected = 3 * 2 * 2 * (3 * 5 * 9 * 64 + 5 * 64 * 7)
-    assert operations(network, lambda: network(torch.zeros(2, 3, 8, 8))) == expected
-
-
-def test_a_small_network_trains_on_one_thread_whatever_the_machine_has() -> None:
-    seen: list[int] = []
-    four = trained(seen)
-    assert seen[1:] == [1] * 4  # the first call counted
-    assert torch.get_num_threads() == 4
-    torch.set_num_threads(2)
-    two = trained([])
-    assert all(torch.equal(four[key], two[key]) for key in four)
-
-
-@pytest.mark.parametrize(("variables", "count"), [({"NGLDM_THREADS": "3"}, 3), ({"OMP_NUM_THREADS": "9"}, 4)])
-def test_the_environment_sets_the_number(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], count: int
-) -> None:
-    for key, value in variables.items():
-        monkeypatch.setenv(key, value)  # torch itself has read OMP_NUM_THREADS at its start
-    seen: list[int] = []
-    trained(seen)
-    assert seen == [count] * 4
-    assert torch.get_num_threads() == 4
-
-
 @pytest.mark.parametrize("value", ["0", "-1", "two", "99999"])
 def test_a_bad_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("NGLDM_THREADS", value)
     with pytest.raises(InputError, match=r"NGLDM_THREADS: .* must be a whole number, 1 to 1024"):
-        trained([])
+        Threads().begin()
+
+
+@pytest.mark.parametrize(("small", "count"), [(True, 1), (False, 4)])
+def test_a_small_computation_has_one_thread_until_its_end(small: bool, count: int) -> None:
+    made = Threads()
+    made.begin(lambda: small)
+    assert torch.get_num_threads() == count
+    made.end()
+    assert torch.get_num_threads() == 4
 
 
 class Machine:
@@ -88,10 +47,9 @@ class Machine:
         self.cores, self.others, self.clocks = cores, 0.0, Clocks(0.0, 0.0, 0.0, 0.0)
         monkeypatch.setattr(threads.time, "perf_counter", lambda: self.clocks.now)
         monkeypatch.setattr(Clocks, "read", lambda: self.clocks)
-        monkeypatch.setattr(threads, "SMALL", 0.0)
         self.lines: list[str] = []
-        self.threads = Threads(lambda: None, self.lines.append)
-        self.threads.begin(nn.Identity())
+        self.threads = Threads(self.lines.append)
+        self.threads.begin()
 
     def train(self, seconds: int) -> int:
         """Steps of half a second, in which each thread and each other process wants a core."""
