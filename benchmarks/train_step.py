@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any
+from unittest.mock import patch
 
 import torch
 import typer
@@ -289,10 +290,11 @@ def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    # All loops have the same threads. Ours then also spares the trial step by which it would choose their number.
-    os.environ.setdefault("NGLDM_THREADS", str(torch.get_num_threads()))
     repeats = pick(size, 1, 5, 7)
-    publish("train_step", {f"against {name}": build(size).rows(repeats) for name, build in COMPARISONS.items()}, out)
+    # All loops have the same threads. Ours then also spares the trial step by which it would choose their number.
+    with patch.dict(os.environ, {"NGLDM_THREADS": str(torch.get_num_threads())}):
+        results = {f"against {name}": build(size).rows(repeats) for name, build in COMPARISONS.items()}
+    publish("train_step", results, out)
 
 
 if __name__ == "__main__":
