@@ -1,10 +1,12 @@
 """The warm process: it has imported what the stages import, and forks one for each command that asks for it.
 
-python -m ngldm.pipeline.warm.server <socket> <package of the stages>
+python -m ngldm.pipeline.warm.server <socket> <package of the stages> <time at which this process was started, in ns>
 
-It computes nothing itself. So it has no threads that a fork would lose, and has touched no GPU. It forks only while
-every file that it has imported is as it was. It ends when it has had nothing to do for `IDLE` seconds, or when a file
-has changed. Its stages end with it.
+It computes nothing itself. So it has no thread of Python's or torch's, which a fork would lose, and has touched no GPU.
+OpenBLAS and jemalloc start threads when they are imported; both stop or renew them at a fork.
+
+It forks only while every file that it has imported is as it was. It ends when it has had nothing to do for `IDLE`
+seconds, or when a file has changed. Its stages end with it.
 """
 
 import atexit
@@ -17,8 +19,9 @@ import json
 import os
 import pkgutil
 import runpy
-import selectors
+import select
 import signal
+import site
 import socket
 import sys
 import threading
@@ -29,40 +32,48 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ngldm.pipeline.signals import listen
-from ngldm.pipeline.warm.client import SECONDS, TAKEN
+from ngldm.pipeline.warm.client import ENDED, GO, READY, SECONDS
 
 IDLE = 20.0  # seconds; DVC takes a few between two stages
-LONGEST = 1 << 24  # bytes of a request
 SET_PARENT_DEATH_SIGNAL = 1  # of prctl
 
 
 @dataclass
 class Job:
-    """A stage that this process, a fork, is to do."""
+    """A stage that this process, a fork, is to do.
 
-    about: Mapping[str, Any]
-    streams: list[int]
+    Attributes:
+        files: the command's standard streams, and a file that says what is to be done.
+        line: the connection to the command.
+        parent: process id of the warm process.
+        set_by_imports: the environment's variables that imports have set.
+    """
+
+    files: list[int]
     line: socket.socket
     parent: int
+    set_by_imports: Mapping[str, str]
 
     def run(self) -> None:
-        """Become the stage: as if Python had been started for it."""
+        """Become the stage: as if Python had been started for it. Ends if the command does not want it any more."""
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
-        if os.getppid() != self.parent:
-            os._exit(1)
-        os.setpgid(0, self.about["group"])
-        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it may write where the command may
-        for number, stream in enumerate(self.streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        os.environ.clear()
-        os.environ.update(self.about["environment"])
-        sys.stdin = open(0, encoding=sys.stdin.encoding, closefd=False)  # noqa: SIM115
-        sys.stdout, sys.stderr = _writer(1, sys.stdout), _writer(2, sys.stderr)
-        module, *arguments = self.about["argv"]
-        sys.argv, sys.orig_argv = ["-m", *arguments], [sys.executable, "-m", module, *arguments]
-        threading.Thread(target=self._die_with_command, daemon=True).start()
+        about = json.loads(os.pread(self.files[3], os.fstat(self.files[3]).st_size, 0))
+        os.setpgid(0, about["group"])
         listen()
+        self.line.send(b"%s %d" % (READY, os.getpid()))
+        if self.line.recv(100) != GO or os.getppid() != self.parent:
+            os._exit(1)
+        self.line.close()
+        for number, stream in enumerate(self.files[:3]):
+            os.dup2(stream, number)
+        for file in self.files:
+            os.close(file)
+        os.environ.clear()
+        os.environ.update(about["environment"] | self.set_by_imports)
+        sys.stdin = open(0, encoding=sys.stdin.encoding, errors=sys.stdin.errors, closefd=False)  # noqa: SIM115
+        sys.stdout, sys.stderr = _writer(1, sys.stdout), _writer(2, sys.stderr)
+        module, *arguments = about["argv"]
+        sys.argv, sys.orig_argv = ["-m", *arguments], [sys.executable, "-m", module, *arguments]
         importlib.invalidate_caches()
         gc.enable()
         code = 0
@@ -74,10 +85,6 @@ class Job:
             sys.excepthook(*sys.exc_info())
             code = 1
         _end(code)
-
-    def _die_with_command(self) -> None:
-        if not self.line.recv(1):
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _code(end: SystemExit) -> int:
@@ -105,17 +112,16 @@ def _end(code: int) -> NoReturn:
 
 def _writer(number: int, like: Any) -> io.TextIOWrapper:
     """A text stream as Python makes it at its start."""
-    unbuffered, shown = bool(os.environ.get("PYTHONUNBUFFERED")), os.isatty(number) or number == 2
-    binary = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
-    return io.TextIOWrapper(
-        binary, like.encoding, like.errors, line_buffering=shown and not unbuffered, write_through=unbuffered
-    )
+    unbuffered = bool(os.environ.get("PYTHONUNBUFFERED"))
+    file = open(number, "wb", buffering=0 if unbuffered else -1, closefd=False)  # noqa: SIM115
+    by_line = not unbuffered and (os.isatty(number) or number == 2)
+    return io.TextIOWrapper(file, like.encoding, like.errors, line_buffering=by_line, write_through=unbuffered)
 
 
 def stamps() -> dict[str, tuple[int, ...]]:
-    """When each imported file was changed, and its size."""
+    """When each imported file, and the folders of installed packages, were changed, and their sizes."""
     files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
-    return {file: _stamp(file) for file in files if file}
+    return {file: _stamp(file) for file in (*files, *site.getsitepackages()) if file}
 
 
 def _stamp(file: str) -> tuple[int, ...]:
@@ -123,7 +129,7 @@ def _stamp(file: str) -> tuple[int, ...]:
         about = Path(file).stat()
     except OSError:
         return ()
-    return (about.st_mtime_ns, about.st_size, about.st_ino)
+    return (about.st_ctime_ns, about.st_size, about.st_ino)
 
 
 def imports(package: str) -> None:
@@ -142,109 +148,162 @@ class Server:
         place: the socket's path.
         listening: the socket.
         turn: an open file, whose lock says that this process is the one that listens there.
+        files: `stamps()` of what was imported.
+        set_by_imports: the environment's variables that imports have set.
     """
 
-    def __init__(self, place: Path, listening: socket.socket, turn: int) -> None:
-        self.place, self.listening, self.turn, self.files = place, listening, turn, stamps()
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(listening, selectors.EVENT_READ, None)
+    def __init__(
+        self,
+        place: Path,
+        listening: socket.socket,
+        turn: int,
+        files: dict[str, tuple[int, ...]],
+        set_by_imports: Mapping[str, str],
+    ) -> None:
+        self.place, self.listening, self.turn = place, listening, turn
+        self.files, self.set_by_imports = files, set_by_imports
+        self.events = select.epoll()
+        self.events.register(listening, select.EPOLLIN)
         self.stages: dict[int, tuple[int, socket.socket]] = {}  # by the file that becomes readable at its end
 
     def serve(self) -> Job | None:
         """Serve until there is nothing to do. Returns a job in the fork that is to do it, None in this process."""
         while self.stages or self.listening.fileno() != -1:
-            ready = self.selector.select(None if self.stages else IDLE)
+            ready = self.events.poll(None if self.stages else IDLE, 1)  # one at a time: it may close another one's file
             if not ready:
                 self._close()
-            for key, _ in ready:
-                if key.data is not None:
-                    self._ended(key.data)
+            for file, _ in ready:
+                if file in self.stages:
+                    self._ended(file)
+                elif file != self.listening.fileno():
+                    self._deserted(file)
                 elif job := self._take():
                     return job
         return None
 
     def _close(self) -> None:
         """Take no more commands. Another warm process may listen from now on."""
-        self.place.unlink(missing_ok=True)
-        self.selector.unregister(self.listening)
+        _unlink(self.place)
+        self.events.unregister(self.listening)
         self.listening.close()
         os.close(self.turn)
 
     def _take(self) -> Job | None:
-        """Fork a stage for a command. Returns the job in the fork. If something has changed, the command goes away."""
-        line, _ = self.listening.accept()
-        line.settimeout(SECONDS)
-        try:
-            _, files, _, _ = socket.recv_fds(line, 100, 4)
-        except OSError:
-            files = []
-        if len(files) != 4:  # a command that was killed
-            line.close()
-            return None
-        line.settimeout(None)
-        as_it_was = self._is_as_it_was()
-        job = self._fork(line, files) if as_it_was else None
-        for file in files[3:] if job else files:
-            os.close(file)
-        if not as_it_was:
-            line.close()
+        """Fork a stage for a command. Returns the job in the fork. What cannot be done, the command does itself."""
+        line, files, pid = *self._hear(), -1
+        if len(files) == 4 and not self._is_as_it_was():
             self._close()
-        return job
-
-    def _fork(self, line: socket.socket, files: list[int]) -> Job | None:
-        about, parent = json.loads(os.pread(files[3], LONGEST, 0)), os.getpid()
-        pid = os.fork()
-        if not pid:
-            self._forget()
-            return Job(about, files[:3], line, parent)
-        end = os.pidfd_open(pid)
-        self.stages[end] = (pid, line)
-        self.selector.register(end, selectors.EVENT_READ, end)
-        with suppress(OSError):  # the command may have been killed
-            line.send(TAKEN)
-            line.send(str(pid).encode())
+        elif line and len(files) == 4:
+            with suppress(OSError):  # there may be too little memory, or too many processes
+                parent, pid = os.getpid(), os.fork()
+            if pid == 0:
+                self._forget()
+                return Job(files, line, parent, self.set_by_imports)
+        for file in files:
+            os.close(file)
+        if line and not (pid > 0 and self._follow(pid, line)):
+            line.close()
         return None
+
+    def _hear(self) -> tuple[socket.socket | None, list[int]]:
+        """The connection of the next command, and the files that it sends: fewer than 4 if something is wrong."""
+        line, files = None, list[int]()
+        try:
+            line, _ = self.listening.accept()
+            line.settimeout(SECONDS)
+            _, files, _, _ = socket.recv_fds(line, 100, 4)
+            line.settimeout(None)
+        except OSError:  # a command that was killed
+            if line is None:  # too many open files, which the next command would not change
+                self._close()
+        return line, files
+
+    def _follow(self, pid: int, line: socket.socket) -> bool:
+        """Hear when a fork ends, and when its command does. False if that cannot be: then the fork is killed."""
+        try:
+            end = os.pidfd_open(pid)
+        except OSError:  # too many open files
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return False
+        self.stages[end] = (pid, line)
+        self.events.register(end, select.EPOLLIN)
+        self.events.register(line, 0)  # only that the other side has gone
+        return True
 
     def _is_as_it_was(self) -> bool:
         """Whether a fork now is as good as a new process."""
         torch = sys.modules.get("torch")
         untouched = torch is None or not torch.cuda.is_initialized()
-        return untouched and threading.active_count() == 1 and stamps() == self.files
+        unchanged = all(_stamp(file) == stamp for file, stamp in self.files.items())
+        return untouched and threading.active_count() == 1 and unchanged
 
     def _forget(self) -> None:
         """In a fork: close what is the warm process's."""
-        self.selector.close()
+        self.events.close()
         self.listening.close()
         os.close(self.turn)
         for end, (_, line) in self.stages.items():
             os.close(end)
             line.close()
 
+    def _deserted(self, file: int) -> None:
+        """The command of a stage was killed: so is the stage."""
+        self.events.unregister(file)
+        for pid, line in self.stages.values():
+            if line.fileno() == file:
+                os.kill(pid, signal.SIGKILL)
+
     def _ended(self, end: int) -> None:
         pid, line = self.stages.pop(end)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        self.selector.unregister(end)
+        self.events.unregister(end)  # a fork may have it open too, for a moment
         os.close(end)
-        with suppress(OSError):
-            line.send(str(code).encode())
+        with suppress(OSError):  # the command may have been killed
+            self.events.unregister(line)
+            line.send(b"%s %d" % (ENDED, code))
         line.close()
 
 
-def main() -> None:
-    place, package = Path(sys.argv[1]), sys.argv[2]
-    turn = os.open(place.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
+def _lock(place: Path) -> int | None:
+    """An open file whose lock says that this process is the one that listens at a place. None if another one has it."""
+    path = place.with_suffix(".lock")
+    turn = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # there is one already
+        if path.stat().st_ino == os.fstat(turn).st_ino:  # else the one that had it has just removed it
+            return turn
+    except OSError:
+        pass
+    os.close(turn)
+    return None
+
+
+def _unlink(place: Path) -> None:
+    for path in (place, place.with_suffix(".lock")):
+        path.unlink(missing_ok=True)
+
+
+def main() -> None:
+    place, package, started = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    if (turn := _lock(place)) is None:
         return
     gc.disable()
+    before = dict(os.environ)
     imports(package)
+    files = stamps()
+    if any(stamp and stamp[0] >= started for stamp in files.values()):  # it was changed before or after its import
+        _unlink(place)
+        return
+    set_by_imports = {key: value for key, value in os.environ.items() if before.get(key) != value}
     gc.freeze()  # so that forks share the memory of what was imported
+    sys.stdout.flush()
+    sys.stderr.flush()
     place.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
         listening.bind(str(place))
         listening.listen()
-        job = Server(place, listening, turn).serve()
+        job = Server(place, listening, turn, files, set_by_imports).serve()
     if job is not None:
         job.run()
 

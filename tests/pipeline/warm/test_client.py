@@ -1,6 +1,8 @@
 """Which commands a warm process may do. What becomes of them is in test_server.py."""
 
+import errno
 import os
+import signal
 import sys
 
 import pytest
@@ -44,4 +46,34 @@ def test_with_a_gpu_it_must_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("hook", ["gettrace", "getprofile"])
 def test_a_debugger_or_profiler_sees_the_stage_itself(monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
     monkeypatch.setattr(sys, hook, lambda: print)
+    assert not wanted()
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_a_closed_stream_cannot_be_handed_over(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Its number would be that of another file of this process."""
+    monkeypatch.setattr(sys, name, None)
+    assert not wanted()
+
+
+def test_a_command_that_hears_no_end_of_a_child_does_its_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warm process would inherit that, and take each stage for killed."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert not wanted()
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_kernel_without_the_call_has_no_warm_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    assert not wanted()
+
+
+@pytest.mark.parametrize("value", ["0", "off", "no", "false"])
+def test_any_other_word_turns_it_off(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("NGLDM_WARM", value)
     assert not wanted()

@@ -48,6 +48,26 @@ def test_a_path_that_is_too_long_for_a_socket_is_no_meeting_place(
     assert meeting_place() is None
 
 
+def test_another_folder_at_the_same_path_is_not_alike(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    own = told(folder=tmp_path / "work")
+    (tmp_path / "work").rename(tmp_path / "moved")
+    (tmp_path / "work").mkdir()
+    assert told(folder=tmp_path / "work") != own
+
+
+def refuse(*arguments: object) -> None:
+    raise OSError("not here")
+
+
+@pytest.mark.parametrize("call", ["os.sched_getscheduler", "os.getsid", "tempfile.gettempdir"])
+def test_a_system_that_does_not_tell_has_no_meeting_place(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """As with a full disk, where there is no temporary folder, or with another C library. The stage must not fail."""
+    assert meeting_place() is not None
+    monkeypatch.setattr(call, refuse)
+    assert meeting_place() is None
+
+
 def test_nobody_else_can_write_to_the_folder(sockets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(sockets))
     place = meeting_place()

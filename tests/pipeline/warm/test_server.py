@@ -3,16 +3,21 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
+
+from ngldm.pipeline.warm.server import stamps
 
 ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a warm process needs Linux")
@@ -26,13 +31,15 @@ if sys.argv[0] == "-m":
     let_warm_process_do_it()
 """
 TELL = """
-import json, os, resource, signal, sys
+import json, os, resource, signal, sys, threading
 print(json.dumps({
     "forked": os.getppid() != int(os.environ["CALLER"]), "main": sys.modules["__main__"].__spec__.name,
     "helper": helper.WORD, "argv": sys.argv[1:], "own": os.environ.get("OWN"), "stage": os.environ["DVC_STAGE"],
     "folder": os.getcwd(), "group": os.getpgrp(), "session": os.getsid(0), "input": sys.stdin.read(),
     "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0], "umask": os.umask(0),
-    "hup": signal.getsignal(signal.SIGHUP) is signal.SIG_IGN,
+    "ignored": [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN],
+    "threads": threading.active_count(), "streams": [sys.stdin.errors, sys.stdout.errors, sys.stderr.encoding],
+    "set by an import": os.environ.get("SET_BY_AN_IMPORT"),
 }))
 print("to stderr", file=sys.stderr)
 """
@@ -62,6 +69,24 @@ run(stage)
 """
 
 
+CHAT = """
+import sys, time
+print("out")
+print("err", file=sys.stderr)
+time.sleep(60)
+"""
+TOUCH = """
+import sys
+from pathlib import Path
+Path(sys.argv[1]).touch()
+"""
+HELPER = """
+import os
+WORD = "first"
+os.environ["SET_BY_AN_IMPORT"] = "yes"
+"""
+
+
 class Commands:
     """Commands in a folder with stages of its own."""
 
@@ -70,10 +95,10 @@ class Commands:
         self.variables = {"TMPDIR": str(sockets), "CALLER": str(os.getpid())}
         (folder / "stages").mkdir()
         (folder / "stages" / "__init__.py").write_text(PACKAGE)
-        for name, text in {"tell": TELL, "end": END, "wait": WAIT}.items():
+        for name, text in {"tell": TELL, "end": END, "wait": WAIT, "chat": CHAT, "touch": TOUCH}.items():
             work = textwrap.indent(text, "    ")
             (folder / "stages" / f"{name}.py").write_text(f"import helper\nif __name__ == '__main__':\n{work}")
-        (folder / "helper.py").write_text("WORD = 'first'\n")
+        (folder / "helper.py").write_text(HELPER)
 
     def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         clean = {key: value for key, value in os.environ.items() if key not in ("NGLDM_WARM", "PYTEST_CURRENT_TEST")}
@@ -104,17 +129,31 @@ class Commands:
 
     def warm(self, **variables: str) -> None:
         """Have a warm process that listens."""
-        before = len(list(self.sockets.glob("*/*.socket")))
+        before = len(self.places())
         assert self.call("stages.end", "0", **variables)[0] == 0
-        end = time.monotonic() + 30
-        while len(list(self.sockets.glob("*/*.socket"))) == before:
-            assert time.monotonic() < end
-            time.sleep(0.02)
+        until(lambda: len(self.places()) > before)
+
+    def places(self) -> list[Path]:
+        return list(self.sockets.glob("*/*.socket"))
+
+    def begin(self, stage: str, word: str, **variables: str) -> subprocess.Popen[str]:
+        """Start a stage, and wait for its first line."""
+        process = self.start(stage, **variables)
+        assert process.stdout is not None
+        assert process.stdout.readline() == word
+        return process
 
     def told(self, *arguments: str, **variables: str) -> dict[str, object]:
         code, out, _ = self.call("stages.tell", *arguments, **variables)
         assert code == 0
         return dict(json.loads(out))
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -177,9 +216,7 @@ def test_output_that_cannot_be_written_is_a_fault(commands: Commands, unbuffered
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
 def test_a_signal_reaches_the_stage(commands: Commands, name: str) -> None:
     commands.warm()
-    process = commands.start("stages.wait")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    process = commands.begin("stages.wait", "begun\n")
     process.send_signal(number := signal.Signals[name])
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (128 + number, f"stopped by {name}; the last checkpoint, if any, is kept\n")
@@ -188,9 +225,7 @@ def test_a_signal_reaches_the_stage(commands: Commands, name: str) -> None:
 @pytest.mark.parametrize("who", ["command", "server"])
 def test_a_kill_ends_command_and_stage(commands: Commands, who: str) -> None:
     commands.warm()
-    process = commands.start("stages.wait")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    process = commands.begin("stages.wait", "begun\n")
     (server,) = commands.servers()
     (stage,) = server.children()
     (process if who == "command" else server).kill()
@@ -256,10 +291,7 @@ def test_a_folder_that_others_can_write_to_is_not_used(commands: Commands) -> No
 
 def test_two_at_once_share_one_warm_process(commands: Commands) -> None:
     commands.warm()
-    both = [commands.start("stages.wait") for _ in range(2)]
-    for process in both:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
+    both = [commands.begin("stages.wait", "begun\n") for _ in range(2)]
     (server,) = commands.servers()
     assert len(server.children()) == 2
     both[0].terminate()
@@ -273,10 +305,74 @@ def test_two_at_once_share_one_warm_process(commands: Commands) -> None:
 def test_it_ends_by_itself(commands: Commands) -> None:
     place = commands.folder / "place.socket"
     code = "import sys; from ngldm.pipeline.warm import server; server.IDLE = 0.1; server.main()"
-    command = [sys.executable, "-c", code, str(place), "stages"]
+    command = [sys.executable, "-c", code, str(place), "stages", str(time.time_ns())]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{commands.folder}"}
     assert subprocess.run(command, env=environment, cwd=commands.folder, timeout=60, check=False).returncode == 0
-    assert not place.exists()
+    assert list(commands.folder.glob("place.*")) == []
+
+
+def test_a_file_that_changes_while_it_is_imported_is_never_old(commands: Commands) -> None:
+    """The warm process has the old one, and could not tell it from the new one afterwards."""
+    slow = "from pathlib import Path\nPath('waits').touch()\nwhile not Path('go').exists():\n    pass\n"
+    (commands.folder / "late.py").write_text(slow)
+    (commands.folder / "stages" / "zuletzt.py").write_text("import late\n")
+    assert commands.call("stages.end", "0")[0] == 0
+    until((commands.folder / "waits").exists)
+    (commands.folder / "helper.py").write_text("WORD = 'changed'\n")
+    (server,) = commands.servers()
+    (commands.folder / "go").touch()
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE or bool(commands.places()))
+    assert commands.told()["helper"] == "changed"
+
+
+def test_an_unbuffered_stage_is_heard_at_once(commands: Commands) -> None:
+    commands.warm(PYTHONUNBUFFERED="1")
+    process = commands.begin("stages.chat", "out\n", PYTHONUNBUFFERED="1")
+    assert process.stderr is not None
+    assert process.stderr.readline() == "err\n"
+    process.kill()
+    process.communicate(timeout=10)
+
+
+def test_a_warm_process_without_a_free_file_harms_no_stage(commands: Commands) -> None:
+    """It used to end at once, and its stages with it."""
+    commands.warm()
+    running = commands.begin("stages.wait", "begun\n")
+    (server,) = commands.servers()
+    for free in (5, 4, 3, 1, 0):  # a request needs 6 files; without one for the connection it takes no more
+        most = max(int(file.name) for file in Path(f"/proc/{server.pid}/fd").iterdir()) + 1
+        server.rlimit(psutil.RLIMIT_NOFILE, (most + free, most + free))
+        assert commands.call("stages.end", "3")[0] == 3
+        assert running.poll() is None
+    running.terminate()
+    running.communicate(timeout=20)
+    assert running.returncode == 143
+
+
+def test_a_stage_begins_only_if_its_command_still_waits(commands: Commands) -> None:
+    commands.warm()
+    (place,) = commands.places()
+    (server,) = commands.servers()
+    made, environment = commands.folder / "made", {"DVC_STAGE": "touch"}
+    about = {"argv": ["stages.touch", str(made)], "environment": environment, "group": os.getpgrp()}
+    for answer in (b"", b"go"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as line, tempfile.TemporaryFile() as file:
+            file.write(json.dumps(about).encode())
+            file.flush()
+            line.settimeout(20.0)
+            line.connect(str(place))
+            with Path(os.devnull).open("r+") as nowhere:
+                socket.send_fds(line, [b"do"], [nowhere.fileno()] * 3 + [file.fileno()])
+            assert line.recv(100).startswith(b"ready ")
+            if answer:
+                line.send(answer)
+                assert line.recv(100) == b"ended 0"
+        until(lambda: not server.children())
+        assert made.exists() == bool(answer)
+
+
+def test_a_new_package_is_a_change() -> None:
+    assert sysconfig.get_path("purelib") in stamps()  # its entries are the packages
 
 
 def test_the_stages_of_ngldm_are_forked_without_threads_or_gpu(tmp_path: Path) -> None:
