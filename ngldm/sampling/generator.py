@@ -25,7 +25,7 @@ from ngldm.sampling.classes.choice import check_classes, guided_calls, make_guid
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
-from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_law
 from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds, require_seeds
 from ngldm.sampling.stein import stein_with
@@ -58,7 +58,7 @@ def sample_latents(
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
     steps = options.step_noise or ("gaussian" if options.method == "stein" else "own")
-    source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
+    source = PerImageNoise(step_law(steps, diffusion.noise), shape, generators, device, len(timesteps))
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
     guidance = make_guidance(options, diffusion.predictor(model.network))
