@@ -28,6 +28,7 @@ from ngldm.training.checkpoint import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.machine.choice import choose
+from ngldm.training.machine.feed import feed
 from ngldm.training.machine.fitting import fewest_parts
 from ngldm.training.machine.threads import Threads
 from ngldm.training.optimizers import make_optimizer
@@ -214,6 +215,7 @@ class _Run(Generic[Network, Batch]):
         for part in self.parts.values():
             self.computation.place(part, device)
         self.optimizer = make_optimizer(network, config, device)
+        self.batches = feed(self._indices, task.train.fetch, task.train.size * task.train.sides, device)
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []
@@ -306,13 +308,15 @@ class _Run(Generic[Network, Batch]):
         self.step += 1
         return grad_norm
 
+    def _indices(self, step: int) -> NDArray[np.int64]:
+        """The rows of a step's batch."""
+        train, size = self.task.train, self.config.batch_size
+        indices = batch_indices(train.size, size, self.seed, step)
+        return train.sides * indices + batch_sides(size, train.sides, self.seed, step) if train.sides > 1 else indices
+
     def _batch(self) -> Batch:
         """The whole batch of this step, on the device."""
-        train, size = self.task.train, self.config.batch_size
-        indices = batch_indices(train.size, size, self.seed, self.step)
-        if train.sides > 1:
-            indices = train.sides * indices + batch_sides(size, train.sides, self.seed, self.step)
-        return _send(train.fetch(indices), self.device)
+        return self.batches(self.step)
 
     def _gradients(self, network: Network) -> list[Tensor]:
         """Compute the gradients of this process's parts of the step's batch. Returns the parts' losses."""
