@@ -1,17 +1,20 @@
-"""Seconds per network call in sampling: ours and diffusers' pipeline, with equal parameters and DDIM steps.
+"""Images per second: ours and diffusers' pipelines, with equal parameters and calls, and at an equal score.
 
 python -m benchmarks.sample [--size smallest|small|full] [--out FOLDER]
 """
 
+import copy
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import torch
 import typer
 
-from benchmarks.common import Row, interleaved, parameters, pick, publish, summary
+from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, pick, publish, summary
 from benchmarks.networks import diffusers_unet, model_of, ours_like
 from ngldm.sampling.generator import Generator, load
 from ngldm.scoring.distance.scorer import open_scorer
@@ -32,11 +35,15 @@ def against_diffusers(size: str) -> list[Row]:
     def ours(generator: Generator, steps: int = steps) -> Any:
         return generator.sample(count, batch_size=count, method="ddim", num_inference_steps=steps)
 
+    def theirs() -> Any:
+        return pipeline(batch_size=count, num_inference_steps=steps, output_type="np")
+
     plain, compiled, start = Generator(model), Generator(model.compiled()), time.perf_counter()
-    contenders: dict[str, Callable[[], Any]] = {
-        "ours": lambda: ours(plain),
-        "diffusers": lambda: pipeline(batch_size=count, num_inference_steps=steps, output_type="np"),
-    }
+    contenders: dict[str, Callable[[], Any]] = {"ours": lambda: ours(plain), "diffusers": theirs}
+    if size == "smallest" or bf16_is_fast():
+        fast, _ = Generator(copy.deepcopy(model)).computing("bf16", "contiguous", count)
+        half = torch.autocast(device, torch.bfloat16)  # the pipeline cannot make images of bfloat16 weights
+        contenders |= {"ours, bf16": lambda: ours(fast), "diffusers, bf16": half(theirs)}
     try:
         ours(compiled, 1)
         contenders["ours, compiled"] = lambda: ours(compiled)
@@ -45,7 +52,7 @@ def against_diffusers(size: str) -> list[Row]:
     compilation = time.perf_counter() - start
     rows = summary(interleaved(contenders, pick(size, 1, 5, 7)), count * steps, "ours", "image steps")
     for row in rows:
-        network = peer if row["contender"] == "diffusers" else model.network
+        network = peer if row["contender"].startswith("diffusers") else model.network
         row |= {"parameters": parameters(network), "seconds per call": row["seconds"] / steps}
         row["seconds to compile"] = compilation if row["contender"] == "ours, compiled" else 0.0
     return rows
@@ -82,6 +89,46 @@ def equal_score(workspace: Path, size: str) -> list[Row]:
     return rows
 
 
+def same_weights(workspace: Path, size: str) -> list[Row]:
+    """The Gaussian model in our pipeline with diffusers' DDIM and its 50 steps, and how few of our calls score as well.
+
+    Args:
+        workspace: as in `equal_score`.
+    """
+    from diffusers import DDIMScheduler
+
+    from ngldm.interop.diffusers import Pipeline
+
+    count, batch, steps = *pick(size, (32, 32), (1000, 250), (1000, 250)), pick(size, 5, 50, 50)
+    scorer = open_scorer(workspace / "data" / "reference", count)
+    generator = load(workspace / "models" / "gaussian" / "model.safetensors", "cpu")
+    pipeline = Pipeline.of(generator.model, method="ddim")
+    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, clip_sample=False)
+    pipeline.set_progress_bar_config(disable=True)
+
+    def theirs() -> Any:
+        parts = (
+            pipeline(batch_size=batch, seed=0, first=first, num_inference_steps=steps, output_type="np").images
+            for first in range(0, count, batch)
+        )
+        return np.concatenate([(255.0 * part).round().astype(np.uint8) for part in parts])
+
+    def row(name: str, calls: int, make: Callable[[], Any]) -> Row:
+        start = time.perf_counter()
+        images = make()
+        seconds = time.perf_counter() - start
+        score = scorer.distance(scorer.features(images, batch))
+        return {"contender": name, "calls": calls, "score": score, "seconds": seconds, "images/s": count / seconds}
+
+    rows = [row("diffusers' DDIM", steps, theirs)]
+    for calls in CALLS:
+        made = partial(generator.sample, count, batch_size=batch, num_inference_steps=calls)
+        rows.append(row("ours", calls, made))
+        if rows[-1]["score"] <= rows[0]["score"]:
+            break
+    return rows
+
+
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
@@ -90,6 +137,7 @@ def main(
     results = {"against diffusers": against_diffusers(size)}
     if (workspace / "data" / "reference" / "classifier.safetensors").is_file():
         results["equal score"] = equal_score(workspace, size)
+        results["equal score, same weights"] = same_weights(workspace, size)
     publish("sample", results, out)
 
 

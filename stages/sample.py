@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,13 @@ def sample(
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     calls = generator.network_calls(generator.options(**options))
     size = config.batch_size or generator.shared_batch_size(config.num_images)
+    generator, choice = generator.computing(config.precision, config.layout, size)
+    if choice.said and processes.is_main():
+        print(f"{title}: {choice.said}", flush=True)
+    config = config.model_copy(update=asdict(choice.computation))
+    computation = config.model_dump(include={"precision", "layout"})  # {} at their defaults
     chosen = config.model_dump(include={"num_images", "seed", "compile"})
-    decided_by = {"sampler": options, "batch_size": size, **chosen}
+    decided_by = {"sampler": options, "batch_size": size, **chosen, **computation}
     behind = {**made_from(decided_by, [file], Path(__file__)), "device": target.type}
     behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     if config.compile:
@@ -72,6 +78,7 @@ def sample(
                     "seed": config.seed,
                     "num_images": config.num_images,
                     "trajectory_levels": generator.trajectory_levels(columns, **options),
+                    **computation,
                 }
                 known = checksums(folder, sorted(path.name for path in folder.glob("*.npy")))
                 write_json(folder / "samples.json", {**about, "model_sha256": sha256_file(file), "sha256": known})

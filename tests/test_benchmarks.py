@@ -102,6 +102,13 @@ def test_fewest_calls_are_those_that_reach_the_ancestral_score(smoke: Path) -> N
         assert row["fewest calls"] == (reaching[0] if reaching else "")
 
 
+def test_diffusers_sampler_runs_on_our_weights(smoke: Path) -> None:
+    first, *ours = sample.same_weights(smoke, "smallest")
+    assert first["contender"] == "diffusers' DDIM"
+    assert all(row["score"] > first["score"] for row in ours[:-1])
+    assert ours[-1]["score"] <= first["score"] or len(ours) == len(sample.CALLS)
+
+
 def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
     *parts, whole = pipeline.outside_work(smoke)
     assert [part["part"] for part in parts][:4] == ["download", "autoencoder", "latents", "reference"]

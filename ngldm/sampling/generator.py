@@ -14,19 +14,20 @@ from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io import processes
-from ngldm.io.device import free_memory, resolve_device
+from ngldm.io.device import Choice, free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
 from ngldm.io.threads import Threads
 from ngldm.model import Model, load_model
-from ngldm.sampling.batch_size import batch_from_memory
 from ngldm.sampling.best import Option
 from ngldm.sampling.classes.choice import check_classes, guided_calls, make_guidance, of_class
 from ngldm.sampling.denoiser import X0Handling, make_denoiser
+from ngldm.sampling.machine.batch_size import batch_from_memory
+from ngldm.sampling.machine.choice import computing
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
-from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_law
 from ngldm.sampling.samplers import annealed_ddim, denoised_at, get_sampler
 from ngldm.sampling.seeds import ImageSeed, image_generators, image_seeds, require_seeds
 from ngldm.sampling.stein import stein_with
@@ -59,7 +60,7 @@ def sample_latents(
     shape = model.autoencoder.latent_shape
     start = start_draw(options.start_noise, diffusion.forward, diffusion.schedule, extent)
     steps = options.step_noise or ("gaussian" if options.method == "stein" else "own")
-    source = PerImageNoise(step_draw(steps, diffusion.noise), shape, generators, device)
+    source = PerImageNoise(step_law(steps, diffusion.noise), shape, generators, device, len(timesteps))
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
     handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
     guidance = make_guidance(options, diffusion.predictor(model.network))
@@ -102,6 +103,22 @@ class Generator:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+
+    def computing(self, precision: str, layout: str, batch_size: int) -> "tuple[Generator, Choice]":
+        """This generator with its network in a precision and layout, and how they were chosen; the decoder stays.
+
+        Images differ from those of float32 by rounding: in bfloat16 by a few grey levels.
+
+        Args:
+            precision: "fp32", "bf16", or "auto": the fastest here, with its layout, by timing a few calls.
+            layout: "channels_last" or "contiguous", of weights and images in memory.
+            batch_size: images of a timed call.
+
+        Raises:
+            InputError: there is no such precision or layout, or a layout beside "auto".
+        """
+        model, choice = computing(self.model, precision, layout, batch_size)
+        return Generator(model), choice
 
     def options(self, **chosen: Option) -> SamplingOptions:
         """What the chosen options mean for this model.

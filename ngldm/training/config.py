@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from ngldm.io.device import CHANNELS_LAST
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
-from ngldm.training.names import ADAMW, CHANNELS_LAST, LAYOUTS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_precision
+from ngldm.training.names import ADAMW, LR_SCHEDULES, OPTIMIZERS, check_precision
 
 
 class FitSettings(Protocol):
@@ -100,8 +101,7 @@ def check_fit(config: FitSettings) -> None:
     for key in ("lr", "grad_clip"):
         if not require_real(key, getattr(config, key)) > 0:
             raise InputError(f"{key}: {getattr(config, key)} must be above 0")
-    named = {"lr_schedule": LR_SCHEDULES, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "layout": LAYOUTS}
-    for key, choices in named.items():
+    for key, choices in {"lr_schedule": LR_SCHEDULES, "optimizer": OPTIMIZERS}.items():
         if getattr(config, key) not in choices:
             raise unknown(key, getattr(config, key), choices)
     check_precision(config.precision, config.layout, config.accumulate_steps)

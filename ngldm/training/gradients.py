@@ -4,11 +4,12 @@ from typing import Generic
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ngldm.io.device import random_generator
+from ngldm.io.device import Computation, random_generator
 from ngldm.training.config import FitSettings
-from ngldm.training.machine.choice import Computation
+from ngldm.training.machine.feed import feed
 from ngldm.training.parts import dropout_of, own_parts
 from ngldm.training.seeds import batch_indices, batch_sides, stream_seed
 from ngldm.training.task import Batch, Split, Task, send
@@ -36,14 +37,16 @@ class Gradients(Generic[Batch]):
     ) -> None:
         self.task, self.batch_size, self.seed = task, batch_size, seed
         self.device, self.computation = device, computation
+        train = task.train
+        self.batch = feed(self._indices, train.fetch, train.size * train.sides, device)  # of a step, the whole batch
 
-    def batch(self, step: int) -> Batch:
-        """The whole batch of a step, on the device."""
+    def _indices(self, step: int) -> NDArray[np.int64]:
+        """The rows of a step's batch."""
         train = self.task.train
         indices = batch_indices(train.size, self.batch_size, self.seed, step)
         if train.sides > 1:
             indices = train.sides * indices + batch_sides(self.batch_size, train.sides, self.seed, step)
-        return send(train.fetch(indices), self.device)
+        return indices
 
     def add(self, network: nn.Module, step: int, parts: int) -> list[Tensor]:
         """Add the gradients of this process's `parts` parts of a step's batch. Returns what `add_part` returns."""

@@ -148,13 +148,13 @@ class _Run(Generic[Network, Batch]):
         self.device, self.checkpointer = device, checkpointer
         self.modules: dict[str, nn.Module] = {"model": network, **ema.parts}
         chosen = choose(network, task.loss, lambda: first_part(task.train, config, device), config, device)
-        self.gradients = Gradients(task, config.batch_size, seed, device, chosen.computation)
         if checkpointer and chosen.said and processes.is_main():
             checkpointer.say(chosen.said)
             checkpointer.chosen = {f"chosen.{key}": value for key, value in asdict(chosen.computation).items()}
         for module in self.modules.values():
             chosen.computation.place(module, device)
         self.optimizer = make_optimizer(network, config, device)
+        self.gradients = Gradients(task, config.batch_size, seed, device, chosen.computation)
         self.step = 0
         self.best: float | None = None
         self.history: list[Report] = []

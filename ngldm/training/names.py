@@ -1,12 +1,9 @@
 """The names and lengths that settings of the training loop can have. No torch here: params.yaml is checked quickly."""
 
+from ngldm.io.device import AUTO, check_computation
 from ngldm.io.errors import InputError, require_real
 
 LR_SCHEDULES = ("constant", "cosine")
-AUTO = "auto"
-PRECISIONS = ("fp32", "bf16", AUTO)
-CHANNELS_LAST = "channels_last"
-LAYOUTS = (CHANNELS_LAST, "contiguous")
 ADAMW = "adamw"
 OPTIMIZERS = (ADAMW, "muon")
 LONGEST = 12**-0.5  # relative length of the plain mean of all weights
@@ -16,13 +13,12 @@ def check_precision(precision: str, layout: str, accumulate_steps: int | None) -
     """Check that what is left to the machine goes together.
 
     Raises:
-        InputError: a layout has no effect, because it is chosen together with the precision; or both the precision and
-            the number of parts are left open, of which each depends on the other.
+        InputError: as `check_computation`; or both the precision and the number of parts are left open, of which each
+            depends on the other.
     """
+    check_computation(precision, layout)
     if precision == AUTO and accumulate_steps is None:
         raise InputError(f"accumulate_steps: null does not go with precision {AUTO!r}; give one of the two")
-    if precision == AUTO and layout != CHANNELS_LAST:
-        raise InputError(f"layout: {layout!r} has no effect with precision {AUTO!r}, which chooses both")
 
 
 def check_length(sigma_rel: object, key: str = "sigma_rel") -> float:

@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from ngldm.io.device import (
+    CANDIDATES,
+    Computation,
     be_deterministic,
+    fastest,
     free_memory,
     has_float64,
     in_float64,
@@ -79,3 +82,12 @@ def test_be_deterministic_asks_torch_for_it():
 def test_importing_the_module_imports_no_torch():
     code = "import sys, ngldm.io.device, ngldm.io.files; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+FP32, BF16 = Computation("fp32", "channels_last"), Computation("bf16", "contiguous")
+
+
+@pytest.mark.parametrize(("faster", "expected"), [(1.0, FP32), (1.04, FP32), (1.06, BF16), (3.0, BF16)])
+def test_another_computation_than_float32_must_be_clearly_faster(faster: float, expected: Computation) -> None:
+    seconds = dict.fromkeys(CANDIDATES, 1.2) | {FP32: 1.0, BF16: 1.0 / faster}
+    assert fastest(seconds) == expected

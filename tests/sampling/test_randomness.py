@@ -11,7 +11,7 @@ from ngldm.diffusion.forward import Marginal
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.noise import JointLaw, make_noise, noise_names
-from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_law
 
 NAMES = ["exponential", "gaussian", "gumbel", "laplace", "uniform"]
 SCHEDULE = make_schedule("linear", 100, 1e-3, 0.2)
@@ -19,8 +19,8 @@ N = 2**15
 IMAGE_SHAPES = {(3, 24, 24): 9, (1, 4, 4): 1024, (3, 80, 80): 1}  # image: the steps that a block of noise serves
 
 
-def per_image(name: str, shape: tuple, seeds: list[int]) -> PerImageNoise:
-    return PerImageNoise(step_draw("own", make_noise(name)), shape, [torch.Generator().manual_seed(s) for s in seeds])
+def per_image(name: str, shape: tuple, seeds: list[int], steps: int | None = None) -> PerImageNoise:
+    return PerImageNoise(make_noise(name), shape, [torch.Generator().manual_seed(s) for s in seeds], steps=steps)
 
 
 def draws_of(name: str, shape: tuple, seeds: list[int], count: int) -> Tensor:
@@ -79,12 +79,12 @@ def test_starts() -> None:
     assert torch.equal(own, make_noise("laplace").sample((5, 4), torch.Generator().manual_seed(1)))
     normal = start_draw("gaussian", forward, schedule, extent)((5, 4), torch.Generator().manual_seed(1))
     assert torch.equal(normal, torch.randn((5, 4), generator=torch.Generator().manual_seed(1)))
-    four = step_draw("averaged:4", make_noise("exponential"))((N,), torch.Generator().manual_seed(1)).double()
+    four = step_law("averaged:4", make_noise("exponential")).sample((N,), torch.Generator().manual_seed(1)).double()
     assert float((four**3).mean()) == pytest.approx(1.0, abs=0.2)
 
 
 def test_an_images_start_does_not_depend_on_its_batch() -> None:
-    draw = step_draw("own", make_noise("exponential"))
+    draw = make_noise("exponential").sample
 
     def start(seeds: list[int]) -> Tensor:
         return start_per_image(draw, (2, 3), [torch.Generator().manual_seed(seed) for seed in seeds])
@@ -98,7 +98,7 @@ def test_bad_choices_of_noise_are_named(choice: str) -> None:
     with pytest.raises(InputError, match=r"start_noise: .* own, gaussian, averaged:<n>, x_T"):
         start_draw(choice, Marginal(make_noise("laplace")), SCHEDULE, extent)
     with pytest.raises(InputError, match=r"step_noise: .* own, gaussian, averaged:<n>"):
-        step_draw(choice, make_noise("laplace"))
+        step_law(choice, make_noise("laplace"))
 
 
 @pytest.mark.parametrize("name", [name for name in noise_names() if isinstance(make_noise(name), JointLaw)])
@@ -109,3 +109,32 @@ def test_a_law_of_whole_images_draws_each_image_from_its_own_seed(name: str) -> 
     assert torch.equal(draws_of(name, shape, [4, 3], count), four[:, [2, 0]])
     energies = four[:, 0].flatten(1).square().mean(1)
     assert name == "sphere" or len(energies.unique()) == count
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 24), (2, 4, 4), (3, 7, 5), (3,)])
+@pytest.mark.parametrize("name", noise_names())
+def test_a_block_that_ends_with_the_sampler_has_the_same_noise(name: str, shape: tuple) -> None:
+    """The numbers are those of blocks whose length follows from the image's size alone, of 2^14 numbers."""
+    law = make_noise(name)
+    try:
+        law.check_item(shape)
+    except InputError:
+        pytest.skip("not for items of this shape")
+    block, steps = max(1, 2**14 // math.prod(shape)), 49
+    one = torch.Generator().manual_seed(5)
+    blocks = torch.cat([law.sample((block, *shape), one) for _ in range(-(-steps // block))])
+    source = per_image(name, shape, [4, 5], steps)
+    assert torch.equal(torch.stack([source()[1] for _ in range(steps)]), blocks[:steps])
+    with pytest.raises(IndexError, match="more often than it has steps"):
+        source()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_more_noise_is_drawn_than_the_sampler_needs(name: str) -> None:
+    """49 steps of 32 numbers: after them the generator stands where 49 x 32 numbers leave it."""
+    ours, theirs = torch.Generator().manual_seed(0), torch.Generator().manual_seed(0)
+    source = PerImageNoise(make_noise(name), (2, 4, 4), [ours], steps=49)
+    for _ in range(49):
+        source()
+    make_noise(name).sample((49, 2, 4, 4), theirs)
+    assert torch.equal(ours.get_state(), theirs.get_state())

@@ -23,7 +23,7 @@ from ngldm.sampling.denoiser import Denoise
 from ngldm.sampling.generator import Generator
 from ngldm.sampling.names import MAX_SEED
 from ngldm.sampling.options import SamplingOptions
-from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_draw
+from ngldm.sampling.randomness import PerImageNoise, start_draw, start_per_image, step_law
 from ngldm.sampling.seeds import image_generators, image_seeds
 
 OUTPUTS = ("pil", "np", "pt")
@@ -143,8 +143,8 @@ class Pipeline(DiffusionPipeline):  # type: ignore[misc]  # mypy does not read d
         diffusion, shape = model.diffusion, model.autoencoder.latent_shape
         labels = None if labels is None else labels.to(device)
         self.scheduler.set_timesteps(options.num_inference_steps, device=device)
-        noise = step_draw(options.step_noise or ("gaussian" if options.method == "stein" else "own"), diffusion.noise)
-        source = PerImageNoise(noise, shape, generators, device)
+        noise = step_law(options.step_noise or ("gaussian" if options.method == "stein" else "own"), diffusion.noise)
+        source = PerImageNoise(noise, shape, generators, device, len(self.scheduler.timesteps))
         denoise = self._guided(options, labels)
         x = start_per_image(
             start_draw(options.start_noise, diffusion.forward, diffusion.schedule, model.extent),

@@ -25,7 +25,7 @@ from ngldm.sampling.classes.guidance import Guidance
 from ngldm.sampling.denoiser import Denoise, Prediction, X0Handling, make_denoiser
 from ngldm.sampling.names import adds_noise
 from ngldm.sampling.options import SamplingOptions, check_sampler
-from ngldm.sampling.randomness import Source, step_draw
+from ngldm.sampling.randomness import Source, step_law
 from ngldm.sampling.samplers import Previous, ddim_step, dpmpp_2m_step
 from ngldm.sampling.stein import stein_step
 from ngldm.sampling.timesteps import inference_timesteps, signal_and_noise
@@ -225,10 +225,10 @@ class Scheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if given is not None:
             return given
         choice = self.options.step_noise or ("gaussian" if self.options.method == "stein" else "own")
-        law = step_draw(choice, self.diffusion.noise)
+        law = step_law(choice, self.diffusion.noise)
         if isinstance(generator, list):
-            return lambda: torch.cat([law((1, *sample.shape[1:]), one) for one in generator]).to(sample)
-        return lambda: law(sample.shape, generator or torch.default_generator).to(sample)
+            return lambda: torch.cat([law.sample((1, *sample.shape[1:]), one) for one in generator]).to(sample)
+        return lambda: law.sample(sample.shape, generator or torch.default_generator).to(sample)
 
     def _advance(
         self, predicted: Prediction, step: tuple[int, int], sample: Tensor, eta: float, source: Source

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.device import CHANNELS_LAST, FP32, be_deterministic, check_computation, resolve_device
 from ngldm.io.disk import require_place
 from ngldm.io.errors import InputError, require_name, unknown
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
@@ -84,6 +84,10 @@ def generate(
     guidance_sigma_max: Annotated[float | None, typer.Option(min=0.0, help="Guidance up to this noise level.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Image number i depends only on this seed and i.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, max=MAX_BATCH, help="Images per network call.")] = 64,
+    precision: Annotated[
+        str, typer.Option(help="Of the network: fp32, bf16 or auto (the fastest here, with its layout).")
+    ] = FP32,
+    layout: Annotated[str, typer.Option(help="Of the network's weights: channels_last or contiguous.")] = CHANNELS_LAST,
     device: Device = "auto",
 ) -> None:
     """Generate images. The same seed gives the same images for any batch size (up to one grey level).
@@ -94,6 +98,7 @@ def generate(
         raise InputError("--noise, --model: give exactly one of them")
     if (sampler is None) != (steps is None):
         raise InputError("--sampler, --steps: give both or neither")
+    check_computation(precision, layout)
     grid = _place_of_grid(out)
     options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
     options |= {"sigma_max": sigma_max, "eta": eta, "start_noise": start_noise, "step_noise": step_noise}
@@ -108,6 +113,9 @@ def generate(
 
     with TemporaryDirectory() as folder:
         generator = load(model_file(noise, model, Path(folder)), target)
+    generator, choice = generator.computing(precision, layout, min(batch_size, num_images))
+    if choice.said:
+        print(choice.said)
     _require_space(num_images, generator.model.no_items(), out)
     total = num_images * generator.options(**options).num_inference_steps
     with progress(f"generate {generator.model.diffusion.noise.name}", total, "steps") as advance:

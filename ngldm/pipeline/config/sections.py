@@ -23,17 +23,15 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
+from ngldm.io.device import CHANNELS_LAST, FP32, LAYOUTS, PRECISIONS, check_computation
 from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import (
     ADAMW,
-    CHANNELS_LAST,
-    LAYOUTS,
     LR_SCHEDULES,
     OPTIMIZERS,
-    PRECISIONS,
     check_length,
     check_precision,
 )
@@ -263,11 +261,26 @@ class SampleParams(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
+    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
+        default=FP32,
+        exclude_if=lambda value: value == FP32,
+        description="of the network; auto: what is fastest here, and its layout, by timing a few calls",
+    )
+    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
+        default=CHANNELS_LAST,
+        exclude_if=lambda value: value == CHANNELS_LAST,
+        description="of the network's weights and images in memory; with precision auto it is chosen too",
+    )
     seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
     trajectory_images: Batch = Field(description="rows of the trajectory picture; of points, how many it shows")
     trajectory_frames: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
         description="columns of the trajectory picture, at evenly spaced levels of noise"
     )
+
+    @model_validator(mode="after")
+    def _computation_is_clear(self) -> "SampleParams":
+        check_computation(self.precision, self.layout)
+        return self
 
 
 class CurveParams(Section):

@@ -52,6 +52,17 @@ def test_generate_writes_the_same_images_whatever_the_batch(ngldm, model, tmp_pa
     assert np.abs(a - c).max() > 10
 
 
+def test_generate_in_bfloat16_makes_nearly_the_same_images_and_refuses_another_precision(ngldm, model, tmp_path):
+    for name, more in (("fp32", ()), ("bf16", ("--precision", "bf16", "--layout", "contiguous"))):
+        code, _, err = ngldm("generate", "--model", model, "--num-images", 3, "--out", tmp_path / name, *more)
+        assert code == 0, err
+    far = np.abs(images(tmp_path / "fp32") - images(tmp_path / "bf16"))
+    assert 0 < far.mean() < 5
+    code, _, err = ngldm("generate", "--model", model, "--out", tmp_path / "new", "--precision", "fp16")
+    assert (code, err) == (2, "error: unknown precision 'fp16'; choose one of: auto, bf16, fp32\n")
+    assert not (tmp_path / "new").exists()
+
+
 def test_generate_passes_on_step_noise_and_x0_handling(ngldm, model, tmp_path):
     ancestral = ("--sampler", "ancestral", "--steps", 5)
     for name, more in (

@@ -79,6 +79,8 @@ BAD = [
     ("reference.fit.accumulate_steps", 7, ["reference.fit.accumulate_steps: 7 must divide batch_size = "]),
     ("train.precision", "fp16", ["'fp16'", "'fp32'", "'bf16'"]),
     ("train.layout", "nhwc", ["train.layout", "'nhwc'", "'channels_last'", "'contiguous'"]),
+    ("sample.precision", "fp16", ["sample.precision", "'fp16'", "'fp32'", "'bf16'", "'auto'"]),
+    ("sample.layout", "nhwc", ["sample.layout", "'nhwc'", "'channels_last'", "'contiguous'"]),
     ("train.optimizer", "sgd", ["train.optimizer", "'sgd'", "'adamw'", "'muon'"]),
     ("reference.fit.optimizer", None, ["reference.fit.optimizer", "'adamw'", "'muon'"]),
     ("train.export", "ema", ["'ema'", "'last'", "'best'"]),
@@ -153,6 +155,17 @@ def test_optional_keys_of_the_loop_leave_the_settings_of_older_trainings_as_they
     assert parse_params(content).train.model_dump() == {**before, "optimizer": "muon", "layout": "contiguous"}
     content["train"]["precision"] = "auto"
     with pytest.raises(InputError, match=r"train\.layout: 'contiguous' has no effect with precision 'auto'"):
+        parse_params(content)
+
+
+def test_optional_keys_of_sampling_leave_the_settings_of_older_samples_as_they_were(content):
+    before = parse_params(content).sample.model_dump()
+    content["sample"] |= {"precision": "fp32", "layout": "channels_last"}
+    assert parse_params(content).sample.model_dump() == before
+    content["sample"] |= {"precision": "bf16", "layout": "contiguous"}
+    assert parse_params(content).sample.model_dump() == {**before, "precision": "bf16", "layout": "contiguous"}
+    content["sample"]["precision"] = "auto"
+    with pytest.raises(InputError, match=r"sample\.layout: 'contiguous' has no effect with precision 'auto'"):
         parse_params(content)
 
 

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from ngldm.diffusion.names import SHAPE
 from ngldm.diffusion.schedules import make_schedule
+from ngldm.io.device import CHANNELS_LAST
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config import samplers as param_samplers
 from ngldm.pipeline.config.params import parse_params
@@ -19,7 +20,7 @@ from ngldm.sampling.best import SamplerSettings, best_sampler, resolve_sampler
 from ngldm.sampling.names import COMMON_OPTIONS, SAMPLER_OPTIONS
 from ngldm.sampling.samplers import SAMPLERS
 from ngldm.training.config import FitConfig
-from ngldm.training.names import ADAMW, CHANNELS_LAST
+from ngldm.training.names import ADAMW
 
 
 def test_each_sampler_takes_the_options_that_params_yaml_grants_it(content):

@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ngldm.io.device import CANDIDATES, Choice, Computation
 from ngldm.io.errors import InputError
 from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.loop import fit
-from ngldm.training.machine.choice import CANDIDATES, Choice, Computation, choose, fastest
+from ngldm.training.machine.choice import choose
 from ngldm.training.task import Split, Task
 
-FP32, BF16 = Computation("fp32", "channels_last"), Computation("bf16", "contiguous")
 CPU = torch.device("cpu")
 CONFIG = FitConfig(4, 8, 1e-2, warmup_steps=0, log_every=2, eval_every=100, precision="auto")
 DATA = torch.randn(20, 2, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -58,12 +58,6 @@ def train(config: FitConfig, checkpointer: Checkpointer | None = None) -> Watche
 
 def choice(config: FitConfig = CONFIG) -> Choice:
     return choose(Watched(), loss, lambda: DATA[:8], config, CPU)
-
-
-@pytest.mark.parametrize(("faster", "expected"), [(1.0, FP32), (1.04, FP32), (1.06, BF16), (3.0, BF16)])
-def test_another_than_float32_must_be_clearly_faster(faster: float, expected: Computation) -> None:
-    seconds = dict.fromkeys(CANDIDATES, 1.2) | {FP32: 1.0, BF16: 1.0 / faster}
-    assert fastest(seconds) == expected
 
 
 @pytest.mark.parametrize("one", CANDIDATES)

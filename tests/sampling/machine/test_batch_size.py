@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ngldm.model import Model
-from ngldm.sampling.batch_size import LARGEST, SHARE, batch_from_memory, bytes_per_image
 from ngldm.sampling.generator import Generator
+from ngldm.sampling.machine.batch_size import LARGEST, SHARE, batch_from_memory, bytes_per_image
 
 
 def build(widths: tuple[int, ...] = (8, 16)) -> Model:

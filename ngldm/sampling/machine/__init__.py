@@ -1,0 +1,1 @@
+"""What sampling leaves to the machine: the images of a batch, precision and layout."""
