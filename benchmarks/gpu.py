@@ -1,10 +1,13 @@
-"""Training and sampling on a GPU at the size of recipe `best`: images/s, share of the matmul rate, beside diffusers.
+"""Training, sampling and scoring on a GPU at the size of recipe `best`: images/s, share of the matmul rate, diffusers.
 
-python -m benchmarks.gpu [--size smallest|small|full] [--out FOLDER]
+python -m benchmarks.gpu [--size smallest|small|full] [--out FOLDER] [--minutes M]
 
+It runs in parts of a few minutes. With --out each is written when it ends, and the same command goes on with the next.
 It also runs without a GPU; `smallest` is for that.
 """
 
+import copy
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,8 @@ import torch
 import typer
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import Row, interleaved, parameters, peak_mib, pick, publish, summary
+from benchmarks import scoring
+from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import diffusers_unet, model_of, ours_like
 from benchmarks.train_step import DEVICE, diffusers_loop, ours
 from ngldm.sampling.generator import Generator
@@ -63,7 +67,7 @@ def training(size: str, rate: float) -> list[Row]:
 
 
 def sampling(size: str) -> list[Row]:
-    """Images/s of 20 calls of the U-Net of `training`, ours and diffusers' DDIM, in float32."""
+    """Images/s of 20 calls of the U-Net of `training`, ours and diffusers' DDIM, in float32 unless a row says bf16."""
     from diffusers import DDIMPipeline, DDIMScheduler
 
     shape, widths = pick(size, (4, 8, 8), (4, 16, 16), (4, 16, 16)), pick(size, (32, 64), (128, 256), (128, 256))
@@ -78,6 +82,8 @@ def sampling(size: str) -> list[Row]:
         return generator.sample(count, batch_size=count, method="ddim", num_inference_steps=steps)
 
     generators = {"ours": Generator(model)}
+    if size == "smallest" or bf16_is_fast():
+        generators["ours, bf16"], _ = Generator(copy.deepcopy(model)).computing("bf16", "channels_last", count)
     if size != "smallest":
         generators["ours, compiled"] = Generator(model.compiled())
     contenders: dict[str, Callable[[], Any]] = {name: (lambda g=g: sample(g)) for name, g in generators.items()}
@@ -85,14 +91,38 @@ def sampling(size: str) -> list[Row]:
     return summary(interleaved(contenders, pick(size, 1, 3, 5)), count, "ours")
 
 
+def scores(size: str) -> list[Row]:
+    """Seconds and memory of the scores of features that lie on the device."""
+    return scoring.scores(pick(size, 100, 10_000, 50_000), pick(size, 64, 2048, 2048), False, DEVICE)
+
+
+PARTS: dict[str, Callable[[str, float], list[Row]]] = {
+    "training": training,
+    "sampling": lambda size, rate: sampling(size),
+    "scoring": lambda size, rate: scores(size),
+}
+
+
 def main(
     size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
-    out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the JSON; parts that it has are not run again.")] = None,
+    minutes: Annotated[float, typer.Option(min=0.0, help="After so many no further part is begun.")] = 40.0,
 ) -> None:
-    start, rate = time.perf_counter(), matmul_rate(size)
-    results = {"training": training(size, rate), "sampling": sampling(size)}
-    results["machine"] = [{"bf16 matmul, TFLOP/s": rate / 1e12, "seconds in all": time.perf_counter() - start}]
-    publish("gpu", results, out)
+    start, file = time.perf_counter(), None if out is None else out / "gpu.json"
+    results: dict[str, list[Row]] = json.loads(file.read_text())["results"] if file and file.is_file() else {}
+    rate = 0.0
+    for name, part in PARTS.items():
+        if name in results:
+            continue
+        if time.perf_counter() - start >= 60.0 * minutes:
+            print(f"gpu: {minutes:g} minutes are over; the same command goes on with: {name}")
+            return
+        rate = rate or matmul_rate(size)
+        begun = time.perf_counter()
+        results[name] = part(size, rate)
+        row: Row = {"part": name, "bf16 matmul, TFLOP/s": rate / 1e12, "seconds": time.perf_counter() - begun}
+        results["machine"] = [*results.get("machine", []), row]
+        publish("gpu", results, out)
 
 
 if __name__ == "__main__":

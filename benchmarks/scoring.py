@@ -83,9 +83,9 @@ def peers(real: torch.Tensor, made: torch.Tensor) -> dict[str, Callable[[], Any]
     return {"distance": distance, "KID": kernel, "precision and recall": manifold}
 
 
-def scores(count: int, dim: int, with_peers: bool) -> list[Row]:
-    """A row for each score of `count` images on each side."""
-    real, made = two_sets(count, dim)
+def scores(count: int, dim: int, with_peers: bool, device: str = "cpu") -> list[Row]:
+    """A row for each score of `count` images on each side, whose features lie on the device."""
+    real, made = (features.to(device) for features in two_sets(count, dim))
     moments = Moments(dim).update(real)
     others = peers(real, made) if with_peers else {}
     rows = []

@@ -16,6 +16,7 @@ from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.params import load_params
+from ngldm.pipeline.config.sections import SampleParams
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.pipeline.terminal import Device, NoiseLabel, SamplerLabel, command, duration, progress, summary
 from ngldm.sampling.best import resolve_sampler
@@ -42,11 +43,7 @@ def sample(
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     calls = generator.network_calls(generator.options(**options))
     size = config.batch_size or generator.shared_batch_size(config.num_images)
-    generator, choice = generator.computing(config.precision, config.layout, size)
-    if choice.said and processes.is_main():
-        print(f"{title}: {choice.said}", flush=True)
-    config = config.model_copy(update=asdict(choice.computation))
-    computation = config.model_dump(include={"precision", "layout"})  # {} at their defaults
+    generator, computation = computing(generator, config, size, title)
     chosen = config.model_dump(include={"num_images", "seed", "compile"})
     decided_by = {"sampler": options, "batch_size": size, **chosen, **computation}
     behind = {**made_from(decided_by, [file], Path(__file__)), "device": target.type}
@@ -86,6 +83,20 @@ def sample(
     write_json(workspace.metrics("sample", noise, sampler), {"sample_seconds": seconds})
     shown = {noun(empty): config.num_images, "network calls per image": calls}
     summary(title, {**shown, "time": duration(seconds), "folder": workspace.samples(noise, sampler)})
+
+
+def computing(generator: Generator, config: SampleParams, size: int, title: str) -> tuple[Generator, dict[str, str]]:
+    """The generator in the precision and layout of the params or, left open, the fastest; and both, {} at the defaults.
+
+    Args:
+        size: images of a network call.
+        title: what the line begins with that says what was chosen.
+    """
+    generator, choice = generator.computing(config.precision, config.layout, size)
+    if choice.said and processes.is_main():
+        print(f"{title}: {choice.said}", flush=True)
+    chosen = config.model_copy(update=asdict(choice.computation))
+    return generator, chosen.model_dump(include={"precision", "layout"})
 
 
 main = command(sample, many=True)

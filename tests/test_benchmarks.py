@@ -176,13 +176,25 @@ def test_the_others_run_and_are_written(tmp_path: Path) -> None:
     assert [row["files"] for row in written["results"]["folders"]] == [16, 32]
 
 
-def test_the_gpu_benchmark_runs_everywhere(tmp_path: Path) -> None:
+def test_the_gpu_benchmark_runs_everywhere_and_goes_on_with_the_part_that_is_missing(tmp_path: Path) -> None:
+    gpu.main("smallest", tmp_path, 0.0)
+    assert not (tmp_path / "gpu.json").exists()
     gpu.main("smallest", tmp_path)
-    results = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    content = json.loads((tmp_path / "gpu.json").read_text())
+    results = content["results"]
     assert {row["contender"] for row in results["training"]} == {
         f"{name}, {precision}" for name in ("ours", "diffusers") for precision in ("bf16", "fp32")
     }
+    assert [row["contender"] for row in results["sampling"]] == ["ours", "ours, bf16", "diffusers"]
     assert all(row["images/s"] > 0.0 for part in ("training", "sampling") for row in results[part])
+    kept = [row["seconds"] for row in results.pop("training")]
+    (tmp_path / "gpu.json").write_text(json.dumps(content))
+    gpu.main("smallest", tmp_path)
+    again = json.loads((tmp_path / "gpu.json").read_text())["results"]
+    assert [row["seconds"] for row in again.pop("training")] != kept
+    assert {name: again[name] for name in ("sampling", "scoring")} == {
+        name: results[name] for name in ("sampling", "scoring")
+    }
 
 
 def test_the_operations_of_a_step_are_those_of_its_convolutions_and_products() -> None:

@@ -19,10 +19,12 @@ from ngldm.sampling.names import MAX_SEED
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from numpy.typing import NDArray
 
     from ngldm.io.items import Items
     from ngldm.model import Model
+    from ngldm.sampling.generator import Generator
 
 GRID = 128  # images in the grid
 BLOCK = 4096  # bytes that a file takes at least on most disks
@@ -94,10 +96,7 @@ def generate(
 
     Of a model with classes, each class has a folder and a row of the grid; the classes of points are in classes.npy.
     """
-    if (noise is None) == (model is None):
-        raise InputError("--noise, --model: give exactly one of them")
-    if (sampler is None) != (steps is None):
-        raise InputError("--sampler, --steps: give both or neither")
+    _check_given(noise, model, sampler, steps)
     check_computation(precision, layout)
     grid = _place_of_grid(out)
     options: dict[str, Any] = {"method": sampler, "num_inference_steps": steps, "timestep_spacing": spacing}
@@ -109,13 +108,8 @@ def generate(
     target = resolve_device(device)
     be_deterministic()
     from ngldm.io.items import noun
-    from ngldm.sampling.generator import load
 
-    with TemporaryDirectory() as folder:
-        generator = load(model_file(noise, model, Path(folder)), target)
-    generator, choice = generator.computing(precision, layout, min(batch_size, num_images))
-    if choice.said:
-        print(choice.said)
+    generator = _loaded(noise, model, target, precision, layout, min(batch_size, num_images))
     _require_space(num_images, generator.model.no_items(), out)
     total = num_images * generator.options(**options).num_inference_steps
     with progress(f"generate {generator.model.diffusion.noise.name}", total, "steps") as advance:
@@ -123,6 +117,32 @@ def generate(
         asked = _Asked.of(generator.model, generator.labels(num_images, classes=class_ or None))
         _write(batches, num_images, asked, out, grid)
     print(f"{num_images} {noun(generator.model.no_items())} in {out}, a picture of them in {grid}")
+
+
+def _check_given(noise: str | None, model: str | None, sampler: str | None, steps: int | None) -> None:
+    """Check which options are there.
+
+    Raises:
+        InputError: not exactly one model, or a sampler without its steps.
+    """
+    if (noise is None) == (model is None):
+        raise InputError("--noise, --model: give exactly one of them")
+    if (sampler is None) != (steps is None):
+        raise InputError("--sampler, --steps: give both or neither")
+
+
+def _loaded(
+    noise: str | None, model: str | None, device: "torch.device", precision: str, layout: str, batch_size: int
+) -> "Generator":
+    """The model, in that precision and layout. A line says which the fastest are, if they are asked for."""
+    from ngldm.sampling.generator import load
+
+    with TemporaryDirectory() as folder:
+        generator = load(model_file(noise, model, Path(folder)), device)
+    generator, choice = generator.computing(precision, layout, batch_size)
+    if choice.said:
+        print(choice.said)
+    return generator
 
 
 def require_new_folder(out: Path) -> None:
