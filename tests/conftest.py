@@ -359,34 +359,59 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Recipe smoke with the files that its trainings share, its models and conf/."""
-    for name in ("data", "models", "conf"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    for name in ("mlflow.db", "params.yaml"):
-        shutil.copy(smoke / name, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def copied(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """`copied("data", "params.yaml")`: a folder with these folders and files of `smoke`. It becomes the current one."""
+
+    def copy(*names: str) -> Path:
+        for name in names:
+            (shutil.copytree if (smoke / name).is_dir() else shutil.copy)(smoke / name, tmp_path / name)
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    return copy
 
 
 @pytest.fixture
+def workspace(copied: Callable[..., Path]) -> Path:
+    """Recipe smoke with the files that its trainings share, its models and conf/."""
+    return copied("data", "models", "conf", "mlflow.db", "params.yaml")
+
+
+@pytest.fixture(scope="session")
 def write_model() -> Callable[..., Path]:
-    """Write a small model file of images 8x8 grey, and give its path."""
+    """Write a small model file, of images 8x8 grey if no shape is named, and give its path.
+
+    `spread` is added to its weights as noise: a fresh network's last layer is 0, which makes all images one grey.
+    """
+    import torch
+
     from ngldm.model import Model
     from ngldm.networks.autoencoders.build import build_autoencoder
 
-    def make(path: Path, noise: str = "laplace", **more: object) -> Path:
+    def make(
+        path: Path,
+        noise: str = "laplace",
+        objective: str = "eps",
+        shape: tuple[int, int, int] = (1, 8, 8),
+        spread: float = 0.0,
+        **more: object,
+    ) -> Path:
         config = {
             "noise": {"name": noise, "params": {}},
-            "diffusion": {"forward": "marginal", "objective": "eps", "weighting": "none", "gamma": None},
+            "diffusion": {"forward": "marginal", "objective": objective, "weighting": "none", "gamma": None},
             "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
             "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
             "autoencoder": {"kind": "identity"},
-            "image_shape": (1, 8, 8),
+            "image_shape": shape,
             "dataset": "digits",
             **more,
         }
-        Model.build(config, build_autoencoder({"kind": "identity"}, (1, 8, 8))).save(path)
+        torch.manual_seed(0)
+        model = Model.build(config, build_autoencoder({"kind": "identity"}, shape))
+        with torch.no_grad():
+            for parameter in model.network.parameters():
+                parameter.add_(spread * torch.randn(parameter.shape))
+        model.save(path)
         return path
 
     return make

@@ -128,6 +128,7 @@ def launch(count: int, nodes: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
 
     def hopeless(*_: object) -> None:
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # each of the processes may say it
         raise _Hopeless
 
     signal.signal(signal.SIGUSR2, hopeless)
@@ -148,7 +149,7 @@ def launch(count: int, nodes: int) -> int:
         try:
             elastic_launch(config, sys.executable)("-u", *_this_command())
         except _Hopeless:
-            return int(ending.read_text())
+            return int(ending.read_text()) if ending.exists() else 1  # a full disk takes no code
         except SignalException as error:
             say_stopped(int(error.sigval))
             return 128 + int(error.sigval)
@@ -241,7 +242,7 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         line, code = ending
         _tell("refused", f"error: {line}", SHORT)
         if (launcher := os.environ.get(LAUNCHER)) and int(launcher) == os.getppid():
-            Path(os.environ[ENDING]).write_text(str(code))
+            _write_ending(Path(os.environ[ENDING]), code)
             os.kill(int(launcher), signal.SIGUSR2)
         if processes.size() > 1:
             _leave(code)
@@ -254,6 +255,14 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         _leave(1)
     processes.stop()
     return result
+
+
+def _write_ending(file: Path, code: int) -> None:
+    """Write the exit code whole or not at all: the launcher ends this process as soon as another one has told it."""
+    own = file.with_name(f"{file.name}-{os.getpid()}")
+    with suppress(OSError):
+        own.write_text(str(code))
+        own.replace(file)
 
 
 def _leave(code: int) -> NoReturn:

@@ -28,6 +28,9 @@ def work(what: str = "well", device: Device = "cpu") -> None:
     print(f"{what} {processes.size()}", flush=True)
     if what == "refuse":
         raise InputError("the table is empty")
+    if what == "away":
+        os.environ["NGLDM_ENDING"] = "no such folder/exit-code"
+        raise InputError("the table is empty")
     if what == "one" and processes.rank() == 1:
         raise InputError("no such disk")
     if what == "full" and processes.rank() == 1:
@@ -93,6 +96,11 @@ def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> N
     out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
     assert (process.returncode, out) == (2, "one 2\n")
     assert err.splitlines() == [f"error: no such disk (process 1 on {socket.gethostname()})"]
+
+
+def test_without_a_place_for_the_exit_code_it_is_that_of_a_disks_fault(start: Callable[..., Any]) -> None:
+    _, err = (process := start("--what", "away", NGLDM_PROCESSES="2")).communicate(timeout=150)
+    assert (process.returncode, err) == (1, "error: the table is empty\n")
 
 
 def test_a_full_disk_ends_all_of_them_at_once(start: Callable[..., Any]) -> None:

@@ -1,7 +1,6 @@
 """Scores that params.yaml asks for, from the stages' files to the report's table."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +14,11 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.further import further_rows
 from stages import evaluate, reference
 
-RUN = ("conf", "data", "metrics", "models", "samples", "params.yaml")  # of the workspace, what these stages read
-
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in RUN:
-        copy = shutil.copytree if (smoke / name).is_dir() else shutil.copy
-        copy(smoke / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
+def workspace(copied: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'other.db'}")
-    return tmp_path
+    return copied("conf", "data", "metrics", "models", "samples", "params.yaml")  # what these stages read
 
 
 def ask(**settings: object) -> None:

@@ -27,14 +27,9 @@ MODEL = paths.model("laplace")
 
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(copied: Callable[..., Path]) -> Path:
     """Recipe smoke with data and autoencoder, nothing trained but what it holds as the expected outcome."""
-    for name in ("conf", "data", "models", "snapshots"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    for name in ("params.yaml", "mlflow.db"):
-        shutil.copy(smoke / name, tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    return copied("conf", "data", "models", "snapshots", "params.yaml", "mlflow.db")
 
 
 def train_laplace() -> None:

@@ -129,7 +129,8 @@ class Pipeline(DiffusionPipeline):  # type: ignore[misc]  # mypy does not read d
             raise InputError(f"{unknown[0]}: unknown argument; known beside the others: first, {', '.join(OF_CLASSES)}")
         model, ours = self.model.model, isinstance(self.scheduler, Scheduler)
         name, last = model.diffusion.noise.name, model.diffusion.schedule.num_train_timesteps
-        steps = num_inference_steps or best_sampler(name, last)["num_inference_steps"]
+        usual = best_sampler(name, last)["num_inference_steps"]
+        steps = usual if num_inference_steps is None else num_inference_steps
         base = self.scheduler.options if ours else SamplingOptions("ddim", 1)
         options = replace(base, num_inference_steps=steps, **of_classes)
         check_classes(model.classes, options)

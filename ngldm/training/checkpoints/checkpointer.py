@@ -85,7 +85,10 @@ class Checkpointer:
         self._sums: dict[Path, tuple[tuple[int, int], int]] = {}  # of files that others keep in the folder
 
     def seconds(self) -> float:
-        """How long the training has taken, in seconds: since this object was made, and up to the resumed checkpoint."""
+        """How long the training has taken, in seconds: up to the resumed checkpoint, and since `until_done` has begun.
+
+        Without that it counts since this object was made.
+        """
         return self._before + time.perf_counter() - self._start
 
     @contextmanager
@@ -105,6 +108,7 @@ class Checkpointer:
             InputError: the folder of all checkpoints cannot be written.
         """
         with alone(self.folder, on_wait):
+            self._start = time.perf_counter()  # to wait is not to train
             yield
             if processes.is_main():
                 shutil.rmtree(self.folder, ignore_errors=True)

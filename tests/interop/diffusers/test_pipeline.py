@@ -240,6 +240,7 @@ def test_half_precision_runs(make_model) -> None:
         ({"seed": -1}, "seed: -1"),
         ({"batch_size": 0}, "batch_size: 0"),
         ({"num_inference_steps": 31}, "31"),
+        ({"num_inference_steps": 0}, "num_inference_steps: 0"),
     ],
 )
 def test_bad_calls_are_refused(make_model, options: dict, words: str) -> None:

@@ -1,38 +1,22 @@
 """`ngldm generate`: images and a grid from a model, the same for a seed."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from ngldm.model import Model
-from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.pipeline.cli.fid import read_batches
 from ngldm.sampling.generator import load
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = {
-        "noise": {"name": "laplace", "params": {}},
-        "diffusion": {"forward": "marginal", "objective": "x0", "weighting": "none", "gamma": None},
-        "schedule": {"name": "linear", "num_train_timesteps": 20, "beta_start": 1e-4, "beta_end": 0.02},
-        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-        "autoencoder": {"kind": "identity"},
-        "image_shape": (3, 8, 8),
-        "dataset": "x",
-    }
+def model(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., Path]) -> Path:
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    torch.manual_seed(0)
-    bundle = Model.build(config, build_autoencoder({"kind": "identity"}, (3, 8, 8)))
-    with torch.no_grad():  # a fresh network's last layer is 0, which makes all images one grey
-        for parameter in bundle.network.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.2)
-    bundle.save(path)
-    return path
+    return write_model(path, objective="x0", shape=(3, 8, 8), spread=0.2)
 
 
 def images(folder: Path) -> np.ndarray:
@@ -165,24 +149,10 @@ def test_points_of_classes_have_a_file_of_their_classes(ngldm, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def animals(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    config = {
-        "noise": {"name": "laplace"},
-        "diffusion": {"objective": "x0"},
-        "schedule": {"name": "cosine", "num_train_timesteps": 20},
-        "unet": {"widths": [8], "blocks_per_level": 1, "attention_levels": [], "attention_head_dim": 8},
-        "autoencoder": {"kind": "identity"},
-        "image_shape": (1, 8, 8),
-        "classes": {"names": ["cat", "dog", "owl"], "counts": [3, 2, 1], "label_dropout": 0.1},
-    }
+def animals(tmp_path_factory: pytest.TempPathFactory, write_model: Callable[..., Path]) -> Path:
+    classes = {"names": ["cat", "dog", "owl"], "counts": [3, 2, 1], "label_dropout": 0.1}
     path = tmp_path_factory.mktemp("animals") / "model.safetensors"
-    torch.manual_seed(0)
-    made = Model.build(config)
-    with torch.no_grad():
-        for parameter in made.network.parameters():
-            parameter.add_(torch.randn(parameter.shape) * 0.2)
-    made.save(path)
-    return path
+    return write_model(path, objective="x0", spread=0.2, classes=classes)
 
 
 def test_images_of_classes_lie_in_their_folders_with_a_row_each(ngldm, animals, tmp_path):

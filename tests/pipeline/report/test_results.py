@@ -1,7 +1,7 @@
 """What the report reads: the figures of the stages' files, as they stand there."""
 
 import json
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,12 +12,8 @@ from ngldm.pipeline.report.results import read_results
 
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("data/reference", "metrics", "plots", "samples", "study"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    shutil.copy(smoke / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def workspace(copied: Callable[..., Path]) -> Path:
+    return copied("data/reference", "metrics", "plots", "samples", "study", "params.yaml")
 
 
 def test_the_scores_are_those_of_the_metrics_files(workspace: Path) -> None:

@@ -2,7 +2,7 @@
 
 import csv
 import re
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,8 @@ from ngldm.pipeline.report.tuning import SUMMARY_COLUMNS, confirmed_summary, sea
 
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("data/dataset", "data/reference", "metrics", "plots", "samples", "study"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    shutil.copy(smoke / "params.yaml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def workspace(copied: Callable[..., Path]) -> Path:
+    return copied("data/dataset", "data/reference", "metrics", "plots", "samples", "study", "params.yaml")
 
 
 def write_summary(**cells: str) -> None:

@@ -1,4 +1,4 @@
-"""A stage from a warm process is as one of its own: words, exit codes, signals, kills, environment, changed sources."""
+"""The warm process: kills, changed sources, other environments, two at once, too many files, and its end."""
 
 import json
 import os
@@ -8,218 +8,16 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import textwrap
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
 from ngldm.pipeline.warm.server import stamps
+from tests.pipeline.warm.commands import ROOT, Commands, until
 
-ROOT = Path(__file__).parents[3]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a warm process needs Linux")
-# A package of stages that import nothing: its warm process is ready in a moment.
-PACKAGE = """
-import sys
-from ngldm.pipeline.signals import listen
-from ngldm.pipeline.warm.client import let_warm_process_do_it
-if sys.argv[0] == "-m":
-    listen()
-    let_warm_process_do_it()
-"""
-TELL = """
-import json, os, resource, signal, sys, threading
-print(json.dumps({
-    "forked": os.getppid() != int(os.environ["CALLER"]), "main": sys.modules["__main__"].__spec__.name,
-    "helper": helper.WORD, "argv": sys.argv[1:], "own": os.environ.get("OWN"), "stage": os.environ["DVC_STAGE"],
-    "folder": os.getcwd(), "group": os.getpgrp(), "session": os.getsid(0), "input": sys.stdin.read(),
-    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0], "umask": os.umask(0),
-    "ignored": [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN],
-    "threads": threading.active_count(), "streams": [sys.stdin.errors, sys.stdout.errors, sys.stderr.encoding],
-    "set by an import": os.environ.get("SET_BY_AN_IMPORT"),
-}))
-print("to stderr", file=sys.stderr)
-"""
-END = """
-import os, sys
-what = sys.argv[1]
-if what == "late":
-    import atexit, threading, time
-    atexit.register(print, "at the end")
-    threading.Thread(target=lambda: (time.sleep(0.3), print("from a thread"))).start()
-    sys.exit()
-if what == "text":
-    sys.exit("said at the end")
-if what == "raise":
-    raise RuntimeError("a defect")
-if what == "kill":
-    os.kill(os.getpid(), 9)
-sys.exit(int(what))
-"""
-WAIT = """
-import sys, time
-from ngldm.pipeline.terminal import run
-def stage():
-    print("begun", flush=True)
-    time.sleep(60)
-run(stage)
-"""
-
-
-CHAT = """
-import sys, time
-print("out")
-print("err", file=sys.stderr)
-time.sleep(60)
-"""
-TOUCH = """
-import sys
-from pathlib import Path
-Path(sys.argv[1]).touch()
-"""
-HELPER = """
-import os
-WORD = "first"
-os.environ["SET_BY_AN_IMPORT"] = "yes"
-"""
-
-
-class Commands:
-    """Commands in a folder with stages of its own."""
-
-    def __init__(self, folder: Path, sockets: Path) -> None:
-        self.folder, self.sockets = folder, sockets
-        self.variables = {"TMPDIR": str(sockets), "CALLER": str(os.getpid())}
-        (folder / "stages").mkdir()
-        (folder / "stages" / "__init__.py").write_text(PACKAGE)
-        for name, text in {"tell": TELL, "end": END, "wait": WAIT, "chat": CHAT, "touch": TOUCH}.items():
-            work = textwrap.indent(text, "    ")
-            (folder / "stages" / f"{name}.py").write_text(f"import helper\nif __name__ == '__main__':\n{work}")
-        (folder / "helper.py").write_text(HELPER)
-
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        clean = {key: value for key, value in os.environ.items() if key not in ("NGLDM_WARM", "PYTEST_CURRENT_TEST")}
-        environment = {
-            **clean,
-            "PYTHONPATH": str(ROOT),
-            "DVC_STAGE": "tell",
-            "NGLDM_WARM": "1",
-            **self.variables,
-            **variables,
-        }
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        command = [sys.executable, "-m", *arguments]
-        return subprocess.Popen(command, env=environment, cwd=self.folder, **pipes)
-
-    def call(self, *arguments: str, **variables: str) -> tuple[int, str, str]:
-        process = self.start(*arguments, **variables)
-        out, err = process.communicate("some input", timeout=60)
-        return process.returncode, out, err
-
-    def servers(self) -> list[psutil.Process]:
-        found = []
-        for file in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
-                if b"warm.server" in (text := file.read_bytes()) and str(self.sockets).encode() in text:
-                    found.append(psutil.Process(int(file.parent.name)))
-        return [process for process in found if process.parent() not in found]
-
-    def warm(self, **variables: str) -> None:
-        """Have a warm process that listens."""
-        before = len(self.places())
-        assert self.call("stages.end", "0", **variables)[0] == 0
-        until(lambda: len(self.places()) > before)
-
-    def places(self) -> list[Path]:
-        return list(self.sockets.glob("*/*.socket"))
-
-    def begin(self, stage: str, word: str, **variables: str) -> subprocess.Popen[str]:
-        """Start a stage, and wait for its first line."""
-        process = self.start(stage, **variables)
-        assert process.stdout is not None
-        assert process.stdout.readline() == word
-        return process
-
-    def told(self, *arguments: str, **variables: str) -> dict[str, object]:
-        code, out, _ = self.call("stages.tell", *arguments, **variables)
-        assert code == 0
-        return dict(json.loads(out))
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-@pytest.fixture
-def commands(tmp_path: Path, sockets: Path) -> Iterator[Commands]:
-    made = Commands(tmp_path, sockets)
-    yield made
-    for process in made.servers():
-        process.kill()
-        process.wait(10)
-
-
-def test_the_first_command_has_a_process_of_its_own_and_the_next_are_forks(commands: Commands) -> None:
-    alone = commands.told("--noise", "größer", NGLDM_WARM="0", OWN="a")
-    assert not alone.pop("forked")
-    commands.warm(OWN="a")
-    forked = commands.told("--noise", "größer", OWN="a")
-    assert forked.pop("forked")
-    assert forked == alone
-    assert commands.call("stages.tell", OWN="a")[2] == "to stderr\n"
-
-
-@pytest.mark.parametrize(
-    ("what", "code", "words"),
-    [
-        ("0", 0, ""),
-        ("2", 2, ""),
-        ("258", 2, ""),
-        ("-1", 255, ""),
-        ("text", 1, "said at the end\n"),
-        ("kill", -9, ""),
-        ("raise", 1, "RuntimeError: a defect\n"),
-    ],
-)
-def test_it_ends_as_the_stage_ends(commands: Commands, what: str, code: int, words: str) -> None:
-    commands.warm()
-    found, out, err = commands.call("stages.end", what)
-    assert (found, out) == (code, "")
-    assert err.endswith(words)
-    assert commands.call("stages.end", what, NGLDM_WARM="0")[0] == code
-
-
-def test_threads_and_what_is_to_be_done_at_the_end_are_waited_for(commands: Commands) -> None:
-    commands.warm()
-    assert commands.call("stages.end", "late") == (0, "from a thread\nat the end\n", "")
-
-
-@pytest.mark.parametrize(("unbuffered", "code"), [("", 120), ("1", 1)])
-def test_output_that_cannot_be_written_is_a_fault(commands: Commands, unbuffered: str, code: int) -> None:
-    """As without a warm process: noticed when it is written, or at the end."""
-    commands.warm(PYTHONUNBUFFERED=unbuffered)
-    for warm in ("1", "0"):
-        process = commands.start("stages.tell", NGLDM_WARM=warm, PYTHONUNBUFFERED=unbuffered)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdout.close()
-        process.stdin.close()
-        assert (warm, process.wait(30)) == (warm, code)
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_a_signal_reaches_the_stage(commands: Commands, name: str) -> None:
-    commands.warm()
-    process = commands.begin("stages.wait", "begun\n")
-    process.send_signal(number := signal.Signals[name])
-    _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (128 + number, f"stopped by {name}; the last checkpoint, if any, is kept\n")
 
 
 @pytest.mark.parametrize("who", ["command", "server"])
@@ -323,15 +121,6 @@ def test_a_file_that_changes_while_it_is_imported_is_never_old(commands: Command
     (commands.folder / "go").touch()
     until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE or bool(commands.places()))
     assert commands.told()["helper"] == "changed"
-
-
-def test_an_unbuffered_stage_is_heard_at_once(commands: Commands) -> None:
-    commands.warm(PYTHONUNBUFFERED="1")
-    process = commands.begin("stages.chat", "out\n", PYTHONUNBUFFERED="1")
-    assert process.stderr is not None
-    assert process.stderr.readline() == "err\n"
-    process.kill()
-    process.communicate(timeout=10)
 
 
 def test_a_warm_process_without_a_free_file_harms_no_stage(commands: Commands) -> None:

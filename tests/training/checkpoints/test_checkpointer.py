@@ -203,6 +203,18 @@ def test_the_time_of_all_processes_counts(tmp_path: Path, monkeypatch: pytest.Mo
     assert keeper(tmp_path, code="d").seconds() == 0.0
 
 
+def test_the_time_in_which_another_training_is_waited_for_does_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    checkpointer = keeper(tmp_path)
+    clock[0] = 700.0  # the other one has ended
+    with checkpointer.until_done():
+        clock[0] = 703.0
+        assert checkpointer.seconds() == 3.0
+
+
 # --- what is of no use any more
 
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,12 +47,10 @@ FIT = Fit(
 
 
 @pytest.fixture
-def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workspace(copied: Callable[..., Path]) -> Path:
     """Recipe smoke, trained and with snapshots, and a study of one variant, one seed, one sampler."""
-    for name in ("data", "models", "snapshots"):
-        shutil.copytree(smoke / name, tmp_path / name)
-    shutil.copy(smoke / "mlflow.db", tmp_path)
-    content = YAML(typ="safe").load(smoke / "params.yaml")
+    folder = copied("data", "models", "snapshots", "mlflow.db", "params.yaml")
+    content = YAML(typ="safe").load(folder / "params.yaml")
     content["study"] |= {
         "variants": {"a": {"noise": {"distribution": "laplace"}}},
         "samplers": {"s": {"method": "heun", "num_inference_steps": 3}},
@@ -59,9 +58,8 @@ def workspace(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         "sample_seeds": 2,
         "num_images": 32,
     }
-    YAML().dump(content, tmp_path / "params.yaml")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    YAML().dump(content, folder / "params.yaml")
+    return folder
 
 
 def change(section: str, **values: object) -> None:
