@@ -20,6 +20,7 @@ from ngldm.io.files import entry
 if TYPE_CHECKING:
     from datasets import IterableDataset
 
+ROWS = 256  # in memory at a time; without it `datasets` takes a row group, and refuses a file without rows
 PAUSES = (1.0, 2.0)  # seconds between tries to reach the hub
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
@@ -61,7 +62,8 @@ class HubShards:
         from datasets import Image, load_dataset
 
         if self.whole is None:
-            part = load_dataset("parquet", data_files=[self.names[number]], split="train", streaming=True)
+            files = {"data_files": [self.names[number]], "split": "train"}
+            part = load_dataset("parquet", **files, streaming=True, batch_size=ROWS)
         else:
             part = self.whole.shard(len(self.names), number)
         columns = part.column_names
@@ -166,7 +168,10 @@ class _Builder:
         if config.HF_HUB_OFFLINE:  # then it asks nobody
             return
         place = {"revision": self.config.get("revision"), "repo_type": "dataset", "endpoint": config.HF_ENDPOINT}
-        page = hf_hub_url(self.path, config.REPOCARD_FILENAME, **place)
+        try:
+            page = hf_hub_url(self.path, config.REPOCARD_FILENAME, **place)
+        except ValueError as error:
+            raise InputError(f"dataset.hub: {self.path!r} is no name of a data set ({_reason(error)})") from error
         for pause in (*PAUSES, None):
             try:
                 get_hf_file_metadata(page)

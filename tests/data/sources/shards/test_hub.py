@@ -90,6 +90,20 @@ def test_a_folder_of_images_is_one_shard_with_its_folders_as_classes(shards, tmp
     assert sorted(all_of(part)) == sorted((shards.png(number), number % 2) for number in range(6))
 
 
+def test_a_file_without_rows_is_an_empty_shard(shards, tmp_path: Path) -> None:
+    parquet(shards, tmp_path / "set" / "train-0.parquet", 0, 4)
+    empty = pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())})
+    pq.write_table(empty, tmp_path / "set" / "train-1.parquet")
+    part = open_hub(options(tmp_path / "set"))["train"]
+    assert [len(list(part.records(number, Tally()))) for number in range(2)] == [4, 0]
+
+
+@pytest.mark.parametrize("name", ["a b/c", "a/b/c", "/x", "/data/flowers"])
+def test_a_name_that_no_data_set_of_the_hub_has(port: int, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^dataset.hub: '{name}' is no name of a data set"):
+        open_hub(options(tmp_path, hub=name, revision="0123456789" * 4))
+
+
 def test_images_as_datasets_itself_writes_them(shards, tmp_path: Path) -> None:
     """Its files say in their schema that a column holds images."""
     from datasets import Dataset, Features, Value
