@@ -1,6 +1,6 @@
 """Pictures of the studies' tables: means over trainings with 2 standard errors.
 
-python -m benchmarks.study_figures tails|imbalance|fewsteps|ancestral STUDY FILE.png
+python -m benchmarks.study_figures tails|imbalance|fewsteps|ancestral|tuned STUDY FILE.png
 """
 
 from collections.abc import Callable, Sequence
@@ -147,11 +147,23 @@ def ancestral(study: Study) -> Figure:
     return figure
 
 
+def tuned(study: Study) -> Figure:
+    """Each noise with its own settings, in the order of the study."""
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    for y, (variant, sampler) in enumerate(reversed(study.pairs)):
+        bar(axes, y, study.of(variant, sampler, "fd"), ORANGE if variant.startswith("gaussian") else BLUE)
+    axes.set_yticks(range(len(study.pairs)), [variant for variant, _ in reversed(study.pairs)])
+    axes.set_xlabel("Frechet distance (lower is better)")
+    axes.grid(axis="x", alpha=0.3)
+    return figure
+
+
 FIGURES: dict[str, Callable[[Study], Figure]] = {
     "tails": tails,
     "imbalance": imbalance,
     "fewsteps": fewsteps,
     "ancestral": ancestral,
+    "tuned": tuned,
 }
 
 

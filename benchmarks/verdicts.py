@@ -3,7 +3,7 @@
 Scores are means over the sampling seeds of a training, then over trainings; +- is the standard error over trainings. An
 arm is better than another where the difference of their means is above 2 standard errors of the difference.
 
-python -m benchmarks.verdicts tails|imbalance|fewsteps|ancestral [STUDY]
+python -m benchmarks.verdicts tails|imbalance|fewsteps|ancestral|tuned [STUDY]
 """
 
 import csv
@@ -189,7 +189,21 @@ def ancestral(study: Study) -> None:
     table(("noise", "trainings", *names, "stein / best; eta 0.5", "more steps hurt"), rows)
 
 
-STUDIES = {"tails": tails, "imbalance": imbalance, "fewsteps": fewsteps, "ancestral": ancestral}
+def tuned(study: Study) -> None:
+    """Each noise with its own settings: its score, and its difference to the Gaussian's."""
+    found = {variant: study.of(variant, sampler, "fd") for variant, sampler in study.pairs}
+    gaussian = found["gaussian"]
+    rows = []
+    for arm, own in found.items():
+        apart = (own.mean - gaussian.mean) / math.hypot(own.error, gaussian.error)
+        verdict = "beats it" if own.below(gaussian) else "loses" if gaussian.below(own) else "ties"
+        last = ["", ""] if arm == "gaussian" else [f"{apart:.1f}", verdict]
+        rows.append([arm, own.text(3), f"{own.mean / gaussian.mean:.2f}", *last])
+    head = ("noise", "3 x 3 seeds", "of the Gaussian's", "difference in standard errors", "against the Gaussian")
+    table(head, rows)
+
+
+STUDIES = {"tails": tails, "imbalance": imbalance, "fewsteps": fewsteps, "ancestral": ancestral, "tuned": tuned}
 
 
 def main(

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import statistics
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +12,12 @@ from ruamel.yaml import YAML
 
 from benchmarks.crossed import crossed_jobs, main
 from ngldm.io.errors import InputError
+from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.study import run as jobs
+from ngldm.pipeline.experiments.study.compute import Job
 from ngldm.pipeline.search.studies import make_plan
+from ngldm.training.checkpoint import decisive
 
 SAMPLERS = {"gaussian": {"method": "ddim", "num_inference_steps": 2}, "student_t": {"method": "heun"}}
 
@@ -86,3 +91,30 @@ def test_the_files_of_the_page_are_allowed_in_its_search(root: Path, workspace: 
     for label in plan.noises:
         (job, *_) = crossed_jobs(plan, folder, label, "gaussian", (1, 8, 8))
         assert (job.train.max_steps, job.train.lr) == (800, 0.0068217183025873354)
+
+
+def told(job: Job) -> tuple[object, ...]:
+    """All that decides a job's scores, without the labels."""
+    return job.seed, job.settings, list(job.samplers.values()), job.scoring, decisive(job.train.model_dump())
+
+
+def test_recipe_tuned_trains_the_winners_on_the_seeds_of_their_confirmation(
+    root: Path, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `ngldm search confirm digits` trains with the files of the page, and the page's two controls."""
+    shutil.copy(root / "params.yaml", "params.yaml")
+    plan, folder = make_plan("digits", None, None), root / "benchmarks/tuned/digits"
+    pairs = {label: (label, label) for label in plan.noises}
+    pairs |= {f"gaussian_as_{other}": ("gaussian", other) for other in ("laplace", "multivariate_t")}
+    wanted = {
+        (label, job.seed): told(job)
+        for label, pair in pairs.items()
+        for job in crossed_jobs(plan, folder, *pair, (1, 8, 8))
+    }
+    monkeypatch.chdir(root)
+    compose_params(workspace / "params.yaml", ["recipe=tuned"])
+    params = load_params(workspace / "params.yaml")
+    monkeypatch.chdir(workspace)
+    made = jobs.make_jobs(params.study, params.study_models(), params.networks(), params.evaluate)
+    assert {(job.variant, job.seed): told(job) for job in made} == wanted
+    assert len(made) == 27

@@ -121,8 +121,24 @@ def test_ancestral_says_the_ratio_and_whether_more_steps_hurt(
     assert row[-2:] == ["1.20; 1.00", "stein |"]
 
 
+def test_a_tuned_noise_beats_the_gaussian_by_two_standard_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {
+        "gaussian": [3.0, 3.1, 3.2],
+        "laplace": [2.0, 2.1, 2.2],
+        "uniform": [3.0, 3.0, 3.3],
+        "pink": [4, 4.1, 4.2],
+    }
+    main("tuned", write(tmp_path, [(arm, arm, "fd", found) for arm, found in values.items()]))
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:6]]
+    assert [row[-1] for row in rows[1:]] == ["beats it", "ties", "loses"]
+    apart = -1.0 / math.hypot(*[0.1 / math.sqrt(3)] * 2)
+    assert rows[1] == ["laplace", "2.100 +- 0.058", "0.68", f"{apart:.1f}", "beats it"]
+
+
 def test_what_is_missing_or_unknown_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(typer.BadParameter, match="'heads' is not one of tails, imbalance, fewsteps, ancestral"):
+    with pytest.raises(typer.BadParameter, match="'heads' is not one of tails, imbalance, fewsteps, ancestral, tuned"):
         main("heads", tmp_path)
     with pytest.raises(typer.BadParameter, match="does not exist"):
         main("tails", tmp_path)

@@ -240,7 +240,7 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         if (ending := ending_of(error)) is None:
             raise
         line, code = ending
-        _tell("refused", f"error: {line}", SHORT)
+        _tell("refused", line, SHORT)
         if (launcher := os.environ.get(LAUNCHER)) and int(launcher) == os.getppid():
             _write_ending(Path(os.environ[ENDING]), code)
             os.kill(int(launcher), signal.SIGUSR2)
@@ -251,7 +251,7 @@ def _join(work: Callable[[], Any], file: Path) -> Any:
         say_stopped(stop.number)
         _leave(128 + stop.number)
     except LostProcess as error:
-        _tell("lost", f"error: {error}", processes.ROLL_CALL + SHORT)
+        _tell("lost", str(error), processes.ROLL_CALL + SHORT)
         _leave(1)
     processes.stop()
     return result
@@ -291,17 +291,29 @@ def _require_joinable() -> None:
 
 def _tell(word: str, message: str, seconds: float) -> None:
     """Print a fault: on the main process, else only if the main process does not have it too."""
+    _record(message)
     if not processes.is_main():
         if processes.heard(word, seconds):
             processes.say(f"{word} {processes.rank()}")
             return
         message = f"{message} (process {processes.rank()} on {socket.gethostname()})"
-    print(message, file=sys.stderr, flush=True)
+    print(f"error: {message}", file=sys.stderr, flush=True)
     processes.say(word)
     if processes.is_main():  # it may hold the store by which the others hear of it
         end = time.monotonic() + SHORT
         for rank in range(1, processes.size()):
             processes.heard(f"{word} {rank}", max(0.1, end - time.monotonic()))
+
+
+def _record(message: str) -> None:
+    """Write a fault to the file that torchrun has for it. So the report that torchrun prints last ends with it."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ and LAUNCHER not in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import ErrorHandler
+
+        try:
+            raise InputError(message) from None  # the handler writes the error that is being handled
+        except InputError as error:
+            ErrorHandler().record_exception(error)
 
 
 def _end_with_parent() -> None:

@@ -249,6 +249,21 @@ def test_a_main_process_that_is_nowhere_is_named(start: Callable[..., Any]) -> N
     )
 
 
+def test_the_report_of_torchrun_ends_with_the_fault(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """It prints a traceback of its own below our line, and there what its processes have written to a file."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+
+    file = tmp_path / "error.json"
+    place = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "", "MASTER_PORT": "29500"}
+    _, err = (process := start(TORCHELASTIC_ERROR_FILE=str(file), **place)).communicate(timeout=120)
+    (line,) = err.splitlines()
+    assert line.startswith("error: MASTER_ADDR: missing")
+    report = str(ChildFailedError("work.py", {0: ProcessFailure(0, process.pid, process.returncode, str(file))}))
+    assert report.strip("=\n ").endswith(f"InputError: {line.removeprefix('error: ')}")
+
+
 def test_under_torchrun_a_command_joins_what_it_finds(
     together: Callable[..., list[subprocess.CompletedProcess[str]]],
 ) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from ngldm.io.limits import MAX_REPEATS
 from ngldm.pipeline.config.samplers import SamplerOptions
 from ngldm.pipeline.config.sections import (
     Batch,
@@ -17,6 +18,7 @@ from ngldm.pipeline.config.sections import (
     SteinHead,
     Weighting,
 )
+from ngldm.sampling.names import MAX_SEED
 
 SHORT = ("forward", "objective", "weighting", "coupling", "stein_head")  # keys of `diffusion` beside the others
 Labels = Annotated[list[Label], Field(min_length=1)]
@@ -76,6 +78,9 @@ class StudyParams(Section):
     )
     train_seeds: Repeats = Field(description="trainings of each variant")
     sample_seeds: Repeats = Field(description="sets of images of each training and sampler")
+    first_seed: Annotated[int, Field(ge=0, le=MAX_SEED - MAX_REPEATS)] = Field(
+        default=0, description="of trainings and of sets of images; the others follow. Default 0"
+    )
     num_images: Annotated[Items, Field(ge=2)] = Field(description="images per set; a covariance needs at least 2")
     batch_size: Batch = Field(description="images per network call")
     workers: Repeats = Field(description="parallel processes, with one thread each")
@@ -93,10 +98,13 @@ class StudyParams(Section):
                         raise ValueError(f"variants.{label}.{key}: {name!r} is none of {sorted(known)}")
         return self
 
+    def training_seeds(self) -> range:
+        return range(self.first_seed, self.first_seed + self.train_seeds)
+
     def scoring(self) -> dict[str, Any]:
         """Arguments for `ngldm.pipeline.experiments.study.compute.score_samplers`."""
         return {
-            "sample_seeds": list(range(self.sample_seeds)),
+            "sample_seeds": list(range(self.first_seed, self.first_seed + self.sample_seeds)),
             "num_images": self.num_images,
             "batch_size": self.batch_size,
         }

@@ -170,7 +170,10 @@ def quiet_optuna() -> None:
 
 
 def without_password(storage: str) -> str:
-    password = urlsplit(storage).password if is_url(storage) else None
+    try:
+        password = urlsplit(storage).password if is_url(storage) else None
+    except ValueError:  # nothing of it is shown
+        return "what is no address"
     return storage.replace(f":{password}@", ":***@") if password else storage
 
 

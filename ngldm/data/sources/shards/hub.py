@@ -4,7 +4,10 @@ Each parquet file is a shard. What `datasets` reads in another way has the shard
 images it makes one.
 """
 
+import errno
 import os
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,10 @@ from ngldm.io.files import entry
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
+
+ROWS = 256  # in memory at a time; without it `datasets` takes a row group, and refuses a file without rows
+PAUSES = (1.0, 2.0)  # seconds between tries to reach the hub
+UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
 
 
 @dataclass(frozen=True)
@@ -55,7 +62,8 @@ class HubShards:
         from datasets import Image, load_dataset
 
         if self.whole is None:
-            part = load_dataset("parquet", data_files=[self.names[number]], split="train", streaming=True)
+            files = {"data_files": [self.names[number]], "split": "train"}
+            part = load_dataset("parquet", **files, streaming=True, batch_size=ROWS)
         else:
             part = self.whole.shard(len(self.names), number)
         columns = part.column_names
@@ -103,6 +111,17 @@ def _reason(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def _no_connection(error: BaseException | None) -> OSError | None:
+    """The error of the system behind another, if it says that there is no connection."""
+    while error is not None:
+        if isinstance(error, socket.gaierror | ConnectionRefusedError):
+            return error
+        if isinstance(error, OSError) and error.errno in UNREACHABLE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None
+
+
 def open_hub(config: Mapping[str, object]) -> dict[str, HubShards]:
     """The shards of `train` and, if there is one, of `test`.
 
@@ -125,6 +144,8 @@ class _Builder:
         from datasets import load_dataset_builder
 
         self.config, self.path = config, path
+        if config.get("hub"):
+            self._require_connection()
         try:
             if path.endswith(".parquet") and not config.get("hub"):
                 self.builder = load_dataset_builder("parquet", data_files={"train": path})
@@ -132,6 +153,35 @@ class _Builder:
                 self.builder = load_dataset_builder(path, config.get("subset"), revision=config.get("revision"))
         except (OSError, ValueError) as error:
             raise self._refusal(error) from error
+
+    def _require_connection(self) -> None:
+        """Check that the hub can be reached. `huggingface_hub` would try for half a minute, which no setting shortens.
+
+        A slow or faulty answer is left to it, with its retries: only what the system calls no connection counts.
+
+        Raises:
+            InputError: there is no connection, also after some seconds.
+        """
+        from datasets import config
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        if config.HF_HUB_OFFLINE:  # then it asks nobody
+            return
+        place = {"revision": self.config.get("revision"), "repo_type": "dataset", "endpoint": config.HF_ENDPOINT}
+        try:
+            page = hf_hub_url(self.path, config.REPOCARD_FILENAME, **place)
+        except ValueError as error:
+            raise InputError(f"dataset.hub: {self.path!r} is no name of a data set ({_reason(error)})") from error
+        for pause in (*PAUSES, None):
+            try:
+                get_hf_file_metadata(page)
+                return
+            except Exception as error:  # that of no connection is of the HTTP library, which others replace
+                if (lost := _no_connection(error)) is None:
+                    return
+                if pause is None:
+                    raise self._refusal(lost) from error
+            time.sleep(pause)
 
     def _refusal(self, error: Exception) -> InputError:
         reason = " ".join(str(error).split())

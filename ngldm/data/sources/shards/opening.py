@@ -47,9 +47,11 @@ def open_splits(config: Mapping[str, object]) -> dict[str, Shards]:
     name = entry(config, "name", str)
     if find_spec(PACKAGES[name]) is None:
         raise InputError(f"dataset.name: {name!r} needs the package {PACKAGES[name]}: pip install 'ngldm[large]'")
+    folder, image, label = Path(entry(config, "source", str)), entry(config, "image", str), config.get("label")
+    if label is not None and label in (image, *image.split(";")):
+        raise InputError(f"dataset.label: {label!r} is dataset.image too; without classes: null")
     if name == "huggingface":
         return dict(open_hub(config))
-    folder, image, label = Path(entry(config, "source", str)), entry(config, "image", str), config.get("label")
     found: dict[str, Shards] = {}
     for split, option in (("train", "shards"), ("test", "test_shards")):
         if config.get(option):

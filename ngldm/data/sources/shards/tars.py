@@ -17,7 +17,7 @@ from typing import Protocol
 
 from ngldm.data.sources.shards.records import Record, ShardFault, Tally
 from ngldm.data.sources.web import open_address, require_address, shown_address
-from ngldm.io.errors import InputError
+from ngldm.io.errors import MAX_NAME, InputError
 from ngldm.io.limits import MAX_IMAGE_FILE, require_members, require_unpacked
 
 REMOTE = ("http://", "https://")
@@ -142,8 +142,19 @@ class TarShards:
             return Record(f"{shard}: {key}", image, 0)
         if self.label not in files:
             raise _missing("label", self.label, shard, key, files)
-        text = files[self.label].decode("utf-8", "replace").strip()
-        return Record(f"{shard}: {key}", image, int(text) if text.isdecimal() else text)
+        return Record(f"{shard}: {key}", image, _class(f"{shard}: {key}.{self.label}", files[self.label]))
+
+
+def _class(name: str, content: bytes) -> int | str:
+    """The class that a file of a sample names.
+
+    Raises:
+        InputError: it is no short text.
+    """
+    text = content.decode("utf-8", "replace").strip()
+    if "\N{REPLACEMENT CHARACTER}" in text or len(text) > MAX_NAME:
+        raise InputError(f"dataset.label: {name} is no number or name of a class; without classes: null")
+    return int(text) if text.isdecimal() else text
 
 
 def _missing(option: str, suffix: str, shard: str, key: str, files: Mapping[str, bytes]) -> InputError:

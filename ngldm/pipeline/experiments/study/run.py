@@ -61,7 +61,7 @@ def make_jobs(
         if study.scores and len(shapes[model.label]) == 1:
             first.setdefault(model.train_set, model)
     jobs = []
-    for seed in range(study.train_seeds):
+    for seed in study.training_seeds():
         for label, model in [*first.items(), *((model.label, model) for model in models)]:
             trained = label not in first
             job = Job(

@@ -3,8 +3,12 @@
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +90,20 @@ def test_a_folder_of_images_is_one_shard_with_its_folders_as_classes(shards, tmp
     assert sorted(all_of(part)) == sorted((shards.png(number), number % 2) for number in range(6))
 
 
+def test_a_file_without_rows_is_an_empty_shard(shards, tmp_path: Path) -> None:
+    parquet(shards, tmp_path / "set" / "train-0.parquet", 0, 4)
+    empty = pa.table({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())})
+    pq.write_table(empty, tmp_path / "set" / "train-1.parquet")
+    part = open_hub(options(tmp_path / "set"))["train"]
+    assert [len(list(part.records(number, Tally()))) for number in range(2)] == [4, 0]
+
+
+@pytest.mark.parametrize("name", ["a b/c", "a/b/c", "/x", "/data/flowers"])
+def test_a_name_that_no_data_set_of_the_hub_has(port: int, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=rf"^dataset.hub: '{name}' is no name of a data set"):
+        open_hub(options(tmp_path, hub=name, revision="0123456789" * 4))
+
+
 def test_images_as_datasets_itself_writes_them(shards, tmp_path: Path) -> None:
     """Its files say in their schema that a column holds images."""
     from datasets import Dataset, Features, Value
@@ -158,6 +176,67 @@ def test_without_a_connection_the_message_says_what_to_do(tmp_path: Path) -> Non
     assert "dataset.hub: 'someone/flowers' cannot be loaded" in last
     assert f"hf download --repo-type dataset someone/flowers --revision {'0123456789' * 4}" in last
     assert "give it as dataset.source, with dataset.hub=null" in last
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Of the hub's address, at which nobody answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number: int = free.getsockname()[1]
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("datasets.config.HF_ENDPOINT", f"http://127.0.0.1:{number}")
+    return number
+
+
+def answer_with(port: int, status: int | None) -> None:
+    """A server at the port, which answers one request with a status; None closes the connection instead."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            if status:
+                self.send_response(status)
+                self.end_headers()
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    threading.Thread(target=HTTPServer(("127.0.0.1", port), Answer).handle_request, daemon=True).start()
+
+
+def opened(shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, HubShards]:
+    """A data set of the hub, whose builder is one of this machine."""
+    import datasets
+
+    path = parquet(shards, tmp_path / "train-0.parquet", 0, 4)
+    builder = datasets.load_dataset_builder("parquet", data_files={"train": str(path)})
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda *names, **options: builder)
+    return open_hub(options(tmp_path, hub="someone/flowers", revision="0123456789" * 4))
+
+
+def test_no_connection_is_said_within_seconds(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(time, "sleep", waited.append)
+    with pytest.raises(InputError, match=r"dataset.hub: 'someone/flowers' cannot be loaded \(.*refused"):
+        open_hub(options(tmp_path, hub="someone/flowers", revision="0123456789" * 4))
+    assert len(waited) == 2, "three tries"
+    assert sum(waited) < 10.0
+
+
+def test_a_connection_that_comes_back_is_waited_for(
+    port: int, shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda seconds: answer_with(port, 200))
+    assert list(opened(shards, tmp_path, monkeypatch)) == ["train"]
+
+
+@pytest.mark.parametrize("status", [200, 401, 404, 503, None])
+def test_what_a_server_answers_is_left_to_datasets(
+    port: int, status: int | None, shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also a connection that breaks off: it is slow or bad, but there is one."""
+    answer_with(port, status)
+    assert list(opened(shards, tmp_path, monkeypatch)) == ["train"]
 
 
 def test_what_datasets_splits_itself_is_read_part_by_part(shards, tmp_path: Path) -> None:

@@ -41,6 +41,13 @@ def test_no_shard_is_there_twice(shards, changed: dict[str, object], message: st
         open_splits(shards.options(**changed))
 
 
+@pytest.mark.parametrize("name", ["webdataset", "huggingface"])
+def test_an_image_is_not_its_own_label(shards, name: str) -> None:
+    shards.write(3)
+    with pytest.raises(InputError, match=r"^dataset.label: 'png' is dataset.image too; without classes: null$"):
+        open_splits(shards.options(name=name, image="jpg;png", label="png"))
+
+
 def test_a_missing_package_is_named(shards, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"'webdataset' needs the package webdataset: pip install 'ngldm\[large\]'"):

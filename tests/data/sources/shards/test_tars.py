@@ -36,6 +36,14 @@ def test_labels_are_names_or_none(shards, tmp_path: Path) -> None:
     assert read(path, label=None)[0][0].label == 0
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"9" * 5000, b"a" * 5000])
+def test_a_label_that_is_no_short_text_is_named(shards, tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(shards.tar({"0.png": shards.png(0), "0.cls": content}))
+    with pytest.raises(InputError, match=r"dataset.label: .*a.tar: 0.cls is no number or name of a class"):
+        read(path)
+
+
 def test_the_first_suffix_that_is_there_is_the_image(shards, tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(shards.tar({"0.PNG": shards.png(0), "0.seg.png": shards.png(1), "1.jpg": b"jpeg"}))
