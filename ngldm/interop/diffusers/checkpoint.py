@@ -4,42 +4,76 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import ConfigMixin, UNet2DModel
+from torch import Tensor
 
+from ngldm.diffusion.classes import Classes
 from ngldm.interop.diffusers.folder import INDEX
 from ngldm.interop.diffusers.settings import from_diffusers, of_scheduler
-from ngldm.io.errors import InputError
+from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import read_json, require
 from ngldm.model import Model
 from ngldm.networks.diffusers_unet2d import CLASSES, FOLLOW, KIND, DiffusersUNet2D
 
 PARTS = {"unet", "scheduler"}
+TABLE = "class_embedding.weight"  # of a `UNet2DModel`: a vector for each class
 
 
-def load_checkpoint(folder: Path, dataset: str = "unknown") -> Model:
+def load_checkpoint(folder: Path, dataset: str = "unknown", no_class: int | None = None) -> Model:
     """The model of a folder that diffusers' `DDPMPipeline` or `DDIMPipeline` wrote: eps, x_0 or v, Gaussian noise.
 
-    It makes images of [-1, 1], as these pipelines do, with an autoencoder that does nothing.
+    It makes images of [-1, 1], as these pipelines do, with an autoencoder that does nothing. The classes of a network
+    with `num_class_embeds` have their numbers as names, and equal shares of the generated images.
 
     Args:
         folder: with `model_index.json`, `unet/` and `scheduler/`.
         dataset: name of the training images, which is only kept for information.
+        no_class: the label with which the network was trained on "no class", which guidance needs; None if it was not.
 
     Raises:
-        InputError: a file is missing; or the pipeline has other parts, such as an autoencoder or classes, a network
-            that also predicts variances, or a scheduler whose betas are no schedule of ngldm.
+        InputError: a file is missing; or the pipeline has other parts, such as an autoencoder, a network that also
+            predicts variances or takes something else than the number of a class, or a scheduler whose betas are no
+            schedule of ngldm.
     """
     parts = {key for key, value in read_json(require(folder, "diffusers") / INDEX).items() if isinstance(value, list)}
     if parts != PARTS:
         raise InputError(f"{folder}: a pipeline of {', '.join(sorted(parts))}; only unet and scheduler can be taken")
     scheduler = from_diffusers(read_json(folder / "scheduler" / "scheduler_config.json", "beta_schedule"))
     unet = UNet2DModel.from_pretrained(folder, subfolder="unet", local_files_only=True)
-    model = Model.build(_settings(unet, folder) | of_scheduler(scheduler) | {"dataset": dataset})
+    classes = _classes(unet, folder, no_class)
+    settings = _settings(unet, folder) | of_scheduler(scheduler) | {"dataset": dataset}
+    model = Model.build(settings if classes is None else settings | {"classes": classes.settings()})
     network = model.network
     assert isinstance(network, DiffusersUNet2D)
-    network.unet.load_state_dict(unet.state_dict())
+    weights = unet.state_dict()
+    if classes is not None:
+        weights[TABLE] = _with_no_class(weights[TABLE], no_class)
+    network.unet.load_state_dict(weights)
     network.eval()
     return model
+
+
+def _classes(unet: ConfigMixin, folder: Path, no_class: int | None) -> Classes | None:
+    """The classes of the network, all but "no class"; None if it has none."""
+    kind, count = (unet.config[key] for key in CLASSES)
+    if kind is not None:
+        raise InputError(f"{folder}: class_embed_type is {kind!r}; only num_class_embeds can be taken")
+    if no_class is not None:
+        if count is None:
+            raise InputError(f"no_class: {no_class}, but the network of {folder} has no classes")
+        require_whole("no_class", no_class, 0, count - 1)
+    if count is None:
+        return None
+    names = tuple(str(number) for number in range(count) if number != no_class)
+    return Classes(names, (1,) * len(names), label_dropout=0.0 if no_class is None else Classes.label_dropout)
+
+
+def _with_no_class(vectors: Tensor, no_class: int | None) -> Tensor:
+    """A network's vectors of classes (M, dim) with that of "no class" at the end, which is zero if it has none."""
+    if no_class is None:
+        return torch.cat([vectors, torch.zeros_like(vectors[:1])])
+    return torch.cat([vectors[:no_class], vectors[no_class + 1 :], vectors[no_class : no_class + 1]])
 
 
 def _settings(unet: ConfigMixin, folder: Path) -> dict[str, object]:
@@ -48,9 +82,6 @@ def _settings(unet: ConfigMixin, folder: Path) -> dict[str, object]:
     size, channels, out = (config[key] for key in FOLLOW)
     if channels != out:
         raise InputError(f"{folder}: the network takes {channels} channels and gives {out}; they must be as many")
-    for key in CLASSES:
-        if config[key] is not None:
-            raise InputError(f"{folder}: {key} is {config[key]!r}; a network with classes cannot be taken")
     if size is None:
         raise InputError(f"{folder}: unet/config.json has no sample_size, the images' height and width")
     height, width = (size, size) if isinstance(size, int) else size

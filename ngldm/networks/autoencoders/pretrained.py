@@ -183,7 +183,8 @@ def load_pretrained(image_shape: tuple[int, int, int], settings: PretrainedSetti
     if settings.structure is not None and settings.bundle_autoencoder:
         name, config = known_class(settings.structure.get("class")), settings.structure.get("config")
         make_empty(name, config)
-        model = getattr(library, name).from_config(config).to(DTYPES[settings.precision])
+        model = getattr(library, name).from_config(config)
+        nn.Module.to(model, DTYPES[settings.precision])  # diffusers' own `to` prints a warning for every type
         return PretrainedAutoencoder(image_shape, model, settings)
     if settings.structure is not None:  # from a file, which never makes this machine ask the hub
         settings = replace(settings, download=False)

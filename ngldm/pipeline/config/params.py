@@ -5,7 +5,7 @@ Hydra writes the file from conf/, and the stages read it. The modules `sections`
 rules between keys.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -66,6 +66,15 @@ def trainings_of(noises: Sequence[str], seeds: Sequence[int], seed: int) -> dict
         seed: of everything else, as the autoencoder.
     """
     return {noise if own == seed else f"{noise}-s{own}": Training(noise, own) for noise in noises for own in seeds}
+
+
+def _hidden(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The keys that DVC's run cache does not see, in options that packages of users name as they like."""
+    for key, value in content.items():
+        if key in ("size", "nfiles"):
+            yield f"{prefix}{key}"
+        elif isinstance(value, Mapping):
+            yield from _hidden(value, f"{prefix}{key}.")
 
 
 class Params(Section):
@@ -134,6 +143,16 @@ class Params(Section):
         for label, options in self.noise_options.items():
             if not isinstance(options.get("distribution"), str):
                 raise ValueError(f"noise_options.{label}.distribution: missing; it names a registered noise")
+        return self
+
+    @model_validator(mode="after")
+    def _options_can_be_told_apart(self) -> "Params":
+        content = self.model_dump(include={"noise_options", "autoencoder", "network", "study"})
+        if hidden := next(_hidden(content), None):
+            raise ValueError(
+                f"{hidden}: an option of this name is left out where DVC compares runs, so a change of it would give "
+                "the old results. Give it another name in your code"
+            )
         return self
 
     @model_validator(mode="after")

@@ -12,11 +12,13 @@ from typing import Any
 from ngldm.io.errors import InputError
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.params import Params, load_params
+from ngldm.pipeline.config.reading.text import read_yaml
 
 NOTE = "mlflow.note.content"  # the description, in Markdown
-SHORT = ("train.", "diffusion.", "network.", "sampler_options.")  # sections whose keys need no section in a name
+SHORT = ("dataset.", "train.", "diffusion.", "network.", "sampler_options.")  # their keys need no section in a name
 NAMED = 3  # so many settings are in a run's name
 CONF = Path("conf")
+UNSET = "unset"
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -52,7 +54,17 @@ def recipe_params(params: Params, noise: str | None = None) -> Params | None:
     """
     wanted = {"recipe": params.recipe, "dataset": params.dataset.name, "noise": noise}
     chosen = [f"{group}={name}" for group, name in wanted.items() if (CONF / group / f"{name}.yaml").is_file()]
-    return _composed(CONF.resolve(), tuple(chosen)) if f"recipe={params.recipe}" in chosen else None
+    if f"recipe={params.recipe}" not in chosen:
+        return None
+    return _composed(CONF.resolve(), (*chosen, *_left_open(params.dataset.name)))
+
+
+def _left_open(dataset: str) -> list[str]:
+    """A value for each option that conf/ leaves to the user, as the path of the images. So a user's own differs."""
+    file = CONF / "dataset" / f"{dataset}.yaml"
+    content = read_yaml(file.read_bytes(), str(file)) if file.is_file() else None
+    options = content if isinstance(content, Mapping) else {}
+    return [f"dataset.{key}={UNSET}" for key, value in options.items() if value == "???"]
 
 
 @lru_cache(maxsize=32)
@@ -82,6 +94,8 @@ def _short_key(key: str) -> str:
     section, _, name = key.rpartition(".")
     if section and name in ("name", "kind", "distribution"):
         return section
+    if key == "dataset.seed":  # not that of the training
+        return key
     return next((key.removeprefix(prefix) for prefix in SHORT if key.startswith(prefix)), key)
 
 

@@ -12,6 +12,8 @@ import ngldm
 from ngldm.interop.diffusers import Pipeline, Scheduler
 from ngldm.interop.diffusers.checkpoint import load_checkpoint
 from ngldm.io.errors import InputError
+from ngldm.model import Model, load_model
+from ngldm.sampling.generator import Generator
 
 LEVELS = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
 
@@ -69,7 +71,9 @@ def test_the_network_is_the_same_also_after_export(tmp_path: Path) -> None:
     ("config", "scheduler", "words"),
     [
         ({"out_channels": 6}, DDPMScheduler(), "takes 3 channels and gives 6"),
-        ({"num_class_embeds": 10}, DDPMScheduler(), "num_class_embeds is 10"),
+        ({"class_embed_type": "timestep"}, DDPMScheduler(), "class_embed_type is 'timestep'"),
+        ({"class_embed_type": "identity"}, DDPMScheduler(), "class_embed_type is 'identity'"),
+        ({"num_class_embeds": 1}, DDPMScheduler(), "num_classes: 1, must be at least 2"),
         ({"sample_size": None}, DDPMScheduler(), "no sample_size"),
         ({}, DDPMScheduler(beta_schedule="sigmoid"), "unknown beta_schedule 'sigmoid'"),
     ],
@@ -77,6 +81,57 @@ def test_the_network_is_the_same_also_after_export(tmp_path: Path) -> None:
 def test_what_cannot_be_taken_is_refused(config: dict, scheduler: object, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         load_checkpoint(save(tmp_path, unet(**config), scheduler))
+
+
+def compare(model: Model, network: UNet2DModel, labels: list[int], theirs: list[int]) -> None:
+    """Labels of ours, and those of theirs that mean the same, give the same numbers."""
+    x = torch.randn(len(labels), 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for t in (0, 40, 99):
+            expected = network(x, t, torch.tensor(theirs)).sample
+            assert torch.equal(model.network(x, torch.full((len(x),), t + 1), torch.tensor(labels)), expected)
+
+
+def test_a_network_with_classes_is_the_same_for_each_also_from_its_file_and_after_export(tmp_path: Path) -> None:
+    network = unet(num_class_embeds=3)
+    model = load_checkpoint(save(tmp_path / "theirs", network, DDPMScheduler(100)))
+    assert model.classes is not None
+    assert (model.classes.names, model.classes.label_dropout) == (("0", "1", "2"), 0.0)
+    compare(model, network, [0, 1, 2], [0, 1, 2])
+    model.save(tmp_path / "model.safetensors")
+    again = load_model(tmp_path / "model.safetensors")
+    Pipeline.of(again).save_pretrained(tmp_path / "ours")
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        exported = Pipeline.from_pretrained(tmp_path / "ours").model(x, 40, torch.tensor([1, 2])).sample
+        assert torch.equal(exported, network(x, 40, torch.tensor([1, 2])).sample)
+    network.to(memory_format=torch.channels_last)  # the layout of a loaded model, which decides the last bit
+    compare(again, network, [2, 0], [2, 0])
+    with pytest.raises(InputError, match="guidance_scale"):
+        Generator(again).sample(2, seed=0, guidance_scale=2.0)
+
+
+@pytest.mark.parametrize(("no_class", "names"), [(3, "012"), (0, "123")])
+def test_the_label_that_means_no_class_is_that_of_guidance(no_class: int, names: str, tmp_path: Path) -> None:
+    network = unet(num_class_embeds=4)
+    model = load_checkpoint(save(tmp_path / "theirs", network, DDPMScheduler(100)), no_class=no_class)
+    assert model.classes is not None
+    assert "".join(model.classes.names) == names
+    compare(model, network, [0, 1, 2, 3], [*map(int, names), no_class])
+    x, t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 50])
+    with torch.no_grad():
+        assert torch.equal(model.network(x, t), network(x, t - 1, torch.full((2,), no_class)).sample)
+    guided = Generator(model).sample(2, seed=0, guidance_scale=2.0, num_inference_steps=3)
+    assert guided.shape == (2, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("config", "no_class", "words"),
+    [({"num_class_embeds": 4}, 4, "no_class: 4"), ({}, 0, "no_class: 0, but the network .* has no classes")],
+)
+def test_a_label_that_is_not_there_is_refused(config: dict, no_class: int, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        load_checkpoint(save(tmp_path, unet(**config), DDPMScheduler()), no_class=no_class)
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

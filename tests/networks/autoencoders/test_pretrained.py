@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DModel, VQModel
+from diffusers.models import modeling_utils
 from huggingface_hub import constants
 from torch import nn
 
@@ -122,7 +123,11 @@ def test_large_images_are_done_in_tiles_if_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_file_that_carries_the_weights_needs_nothing_else(name: str, precision: str, tmp_path: Path) -> None:
+def test_a_file_that_carries_the_weights_needs_nothing_else(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(modeling_utils.logger, "warning", said.append)  # each stage would print it
     folder = save(tmp_path / "their", name)
     model = build_autoencoder(config(folder, precision=precision), SHAPE)
     save_autoencoder(model, tmp_path / "a.safetensors")
@@ -133,6 +138,7 @@ def test_a_file_that_carries_the_weights_needs_nothing_else(name: str, precision
     assert torch.equal(loaded.decode(model.encode(x)), model.decode(model.encode(x)))
     assert loaded.settings == model.settings
     assert loaded.weights_sha256 == sha256_file(tmp_path / "gone" / WEIGHTS)
+    assert said == []
 
 
 def test_a_file_that_refers_to_the_weights_needs_the_same(tmp_path: Path) -> None:

@@ -346,6 +346,16 @@ def test_the_gaussian_is_found_by_its_distribution(content):
     assert parse_params({**content, "noises": ["a"]}).gaussian is None
 
 
+@pytest.mark.parametrize("key", ["size", "nfiles"])
+def test_options_that_dvcs_run_cache_does_not_see_are_refused(content, key):
+    """It would give the results of another value of them (`dict_filter` in dvc/utils, called by dvc/stage/cache.py)."""
+    noise = {**content["noise_options"], "laplace": {"distribution": "laplace", "more": {key: 3}}}
+    with pytest.raises(InputError, match=rf"noise_options\.laplace\.more\.{key}: .* another name"):
+        parse_params({**content, "noise_options": noise})
+    with pytest.raises(InputError, match=rf"network\.options\.{key}"):
+        parse_params({**content, "network": {"kind": "dit", "options": {key: 3}}})
+
+
 @pytest.mark.parametrize(("key", "value"), [("seeds", [0, 1]), ("seed", 1), ("noises", ["laplace"])])
 def test_a_file_whose_trainings_do_not_fit_is_refused_with_those_that_do(content, tmp_path, key, value):
     """DVC reads `trainings`. A file that was changed by hand would train something else than it says."""

@@ -3,6 +3,7 @@
 import pytest
 
 from ngldm.pipeline.config.params import parse_params
+from ngldm.pipeline.config.reading.text import read_yaml
 from ngldm.pipeline.tracking.names import (
     description,
     differing,
@@ -44,6 +45,7 @@ def test_a_name_has_the_settings_that_differ():
     assert run_name("laplace", {}) == "laplace"
     assert run_name("laplace", {"train.lr": 2e-4}) == "laplace lr=2e-4"
     assert run_name("laplace", {"network.num_classes": "auto"}) == "laplace num_classes=auto"
+    assert run_name("laplace", {"dataset.size": 64, "dataset.seed": 1}) == "laplace size=64 dataset.seed=1"
     changed = {"schedule.name": "cosine", "autoencoder.fit.lr": 0.5, "diffusion.objective": "v", "train.lr": 1.0}
     assert run_name("t", changed) == "t schedule=cosine autoencoder.fit.lr=0.5 objective=v +1"
 
@@ -68,6 +70,23 @@ def test_the_recipe_is_composed_with_its_data_set_and_noise(content, root, monke
     assert recipe_params(parse_params({**content, "recipe": "deleted"})) is None
     monkeypatch.chdir(tmp_path)  # a folder without conf/
     assert recipe_params(parse_params(content)) is None
+
+
+@pytest.mark.parametrize(
+    ("dataset", "own"),
+    [
+        ("image_folder", {"source": "/data/cats", "size": 64, "channels": 3}),
+        ("webdataset", {"source": "/data/cats", "shards": "{0..9}.tar", "size": 64}),
+    ],
+)
+def test_images_of_ones_own_differ_in_path_and_size(content, root, monkeypatch, dataset, own):
+    """conf/ leaves their path open, so it alone makes no params of such a data set."""
+    monkeypatch.chdir(root)
+    conf = read_yaml((root / "conf" / "dataset" / f"{dataset}.yaml").read_bytes(), dataset)
+    found = recipe_params(parse_params({**content, "dataset": {**conf, **own}}), "laplace")
+    assert found is not None
+    changed = differing(flatten({"dataset": {**conf, **own}}), flatten(found.model_dump(include={"dataset"})))
+    assert changed == {f"dataset.{key}": value for key, value in own.items() if key != "channels"}
 
 
 def test_a_description_says_what_differs_and_what_made_it():

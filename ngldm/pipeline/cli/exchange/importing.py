@@ -17,13 +17,18 @@ def import_(
     dataset: Annotated[
         str, typer.Option(help="Name of the images that it was trained on, for information.")
     ] = "unknown",
+    no_class: Annotated[
+        int | None,
+        typer.Option(help="Of a network with classes: the label that means no class, which guidance needs."),
+    ] = None,
 ) -> None:
     """Make a model file of a diffusers pipeline, for `ngldm generate --model`."""
     require_new_file(out)
     import_extra("diffusers", "ngldm import")
     from ngldm.interop.diffusers.checkpoint import load_checkpoint
 
-    model = load_checkpoint(folder, dataset)
+    model = load_checkpoint(folder, dataset, no_class)
     model.save(out)
     shape = " x ".join(str(size) for size in model.item_shape)
-    print(f"{out}: a network of {model.parameter_count} weights for images of {shape}")
+    of_classes = f", {len(model.classes.names)} classes" if model.classes else ""
+    print(f"{out}: a network of {model.parameter_count} weights for images of {shape}{of_classes}")
