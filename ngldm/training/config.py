@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
+from ngldm.io.limits import MAX_LR, MAX_REAL
 from ngldm.training.names import ADAMW, CHANNELS_LAST, LAYOUTS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS, check_precision
 
 
@@ -49,7 +50,7 @@ class FitConfig:
     Attributes:
         max_steps: optimiser steps, at least 1.
         batch_size: items per step, at least 1.
-        lr: learning rate after warm-up, above 0.
+        lr: learning rate after warm-up, above 0, at most 1000.
         weight_decay: the optimiser's weight decay, at least 0.
         warmup_steps: steps during which lr rises linearly from 0, at least 0.
         lr_schedule: lr after warm-up: "constant", or "cosine" (falls to 0).
@@ -100,6 +101,9 @@ def check_fit(config: FitSettings) -> None:
     for key in ("lr", "grad_clip"):
         if not require_real(key, getattr(config, key)) > 0:
             raise InputError(f"{key}: {getattr(config, key)} must be above 0")
+    for key, most in (("lr", MAX_LR), ("weight_decay", MAX_REAL)):
+        if getattr(config, key) > most:
+            raise InputError(f"{key}: {getattr(config, key)} must be at most {most:g}")
     named = {"lr_schedule": LR_SCHEDULES, "precision": PRECISIONS, "optimizer": OPTIMIZERS, "layout": LAYOUTS}
     for key, choices in named.items():
         if getattr(config, key) not in choices:

@@ -1,6 +1,7 @@
 """Damage to what one stage leaves for the next: each is named with its file, and none becomes a score or a picture."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from ngldm.data.statistics import channel_statistics, latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.files import checksums, figure, sha256_file, write_json
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder
+from stages.evaluate import evaluate
+from tests.faults.child import Ended
 
 pytestmark = pytest.mark.usefixtures("in_time")
 Open = Callable[[Path], object]
@@ -319,6 +322,33 @@ def test_a_study_with_lines_missing_or_twice_is_refused(tmp_path: Path, lines: A
 def test_a_figure_is_a_finite_number(text: str) -> None:
     with pytest.raises(InputError, match=r"x\.json: value"):
         figure({"value": json.loads(text)}, "value", Path("x.json"))
+
+
+def names(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["samples.json", "trajectory.npy"])
+def test_evaluate_refuses_before_it_writes_anything(
+    smoke: Path, tmp_path: Path, forked: Callable[..., Ended], name: str
+) -> None:
+    folder = tmp_path / "workspace"
+    for part in ("data", "models", "samples"):
+        shutil.copytree(smoke / part, folder / part)
+    for part in ("params.yaml", "mlflow.db"):
+        shutil.copy(smoke / part, folder)
+    next((folder / "samples" / "laplace").glob(f"*/{name}")).unlink()
+    before = names(folder)
+
+    def action() -> None:
+        os.chdir(folder)
+        evaluate("laplace", "cpu")
+
+    ended = forked(action)
+    assert ended.returncode == 2
+    assert f"{name}: no such file or folder; it comes from the stage `sample`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert names(folder) == before
 
 
 def test_files_of_an_older_version_without_checksums_are_read(tmp_path: Path) -> None:
