@@ -44,6 +44,7 @@ def train(noise: StageLabel, device: Device = "auto") -> None:
     target = resolve_device(device)
     be_deterministic()
     data, cache, config = open_dataset(workspace.DATASET), open_cache(workspace.LATENTS), params.train
+    cache.check()  # a training reads every latent, so damage is better found before it begins
     settings = {
         **{"noise": arguments, "schedule": params.schedule.model_dump(), "diffusion": params.diffusion.model_dump()},
         **item_settings(data.item_shape, **params.networks()),

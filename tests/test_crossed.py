@@ -17,7 +17,7 @@ from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.experiments.study import run as jobs
 from ngldm.pipeline.experiments.study.compute import Job
 from ngldm.pipeline.search.studies import make_plan
-from ngldm.training.checkpoint import decisive
+from ngldm.training.checkpoints.decisive import decisive
 
 SAMPLERS = {"gaussian": {"method": "ddim", "num_inference_steps": 2}, "student_t": {"method": "heun"}}
 

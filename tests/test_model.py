@@ -174,6 +174,7 @@ def test_the_file_is_enough(saved: Path, tmp_path: Path, monkeypatch: pytest.Mon
 def test_the_metadata_is_json_that_names_noise_and_format(saved: Path, make_model: MakeModel) -> None:
     with safe_open(saved, framework="pt") as file:
         state = json.loads(file.metadata()["state"])
+    assert isinstance(state.pop("crc32"), int)
     assert state == {"format": FORMAT, **make_model().config}
     assert state["noise"] == {"name": "laplace", "params": {}}
 
@@ -223,7 +224,7 @@ def rewrite(path: Path, tensors: dict[str, torch.Tensor] | None = None, **change
         state = json.loads(file.metadata()["state"])
     for key, value in changes.items():
         state[key] = {**state[key], **value} if isinstance(value, dict) else value
-    state = {key: value for key, value in state.items() if value is not None}
+    state = {key: value for key, value in state.items() if value is not None and key != "crc32"}
     content = {key: value.clone() for key, value in (tensors or load_file(path)).items()}
     save_file(content, path, metadata={"state": json.dumps(state)})
 

@@ -1,8 +1,8 @@
 """A data set in shards, encoded straight to latents: shard by shard, so that a run that was stopped goes on.
 
 Each shard is encoded on its own (`Encoding.encode_shard`), in any order and by any process: its latents, float32 and
-not standardised, and its moments are written into a working folder. When all are done, `finish` merges the moments,
-writes the standardised latents in the type that was asked for, and removes those that they were made of.
+not standardised, and its moments are written into a working folder (`ngldm.data.encoded`). When all are done, `finish`
+merges the moments, and writes the standardised latents in the type that was asked for.
 
 Several processes share the shards (`encode_all`). Where they have disks of their own, the main process is sent what the
 others have encoded, a shard of each at a time.
@@ -22,8 +22,8 @@ from uuid import uuid4
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from ngldm.data.encoded import BLOCK, EncodedShard
 from ngldm.data.latents import (
     EXTENT,
     MADE_BY,
@@ -37,20 +37,19 @@ from ngldm.data.latents import (
     write_latents,
     write_statistics,
 )
+from ngldm.data.sharded import open_shards, write_index
 from ngldm.data.sources.pixels.npy import NpyAppender
 from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
 from ngldm.data.sources.pixels.square import Decoded
 from ngldm.data.sources.shards.manifest import Manifest, Shard
 from ngldm.data.sources.shards.opening import Keyed
 from ngldm.data.sources.shards.records import Shards
-from ngldm.data.statistics import ChannelMoments, LatentExtent, LatentStatistics, latent_extent
+from ngldm.data.statistics import ChannelMoments, LatentExtent, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_path, entry, read_json, write_json
+from ngldm.io.files import atomic_path, entry
 from ngldm.io.images import UInt8Array
-from ngldm.io.items import Items, open_shards, write_index
-
-BLOCK = 4096  # latents in memory at a time while they are standardised
+from ngldm.io.items import Items
 
 
 class _Encoded(NamedTuple):
@@ -95,10 +94,20 @@ class Encoding:
         """The training shards, open."""
         return self.manifest.open_training()
 
+    @cached_property
+    def _found_whole(self) -> set[int]:
+        """Numbers of the shards that were compared with their checksums, which is done once."""
+        return set()
+
+    def encoded(self, shard: Shard) -> EncodedShard:
+        """The files of a shard in the working folder."""
+        return EncodedShard(self.work, shard.number)
+
     def is_done(self, shard: Shard) -> bool:
-        """Whether a shard is encoded."""
-        latents = _raw(self.work, shard), _target(self.work, shard)
-        return _note(self.work, shard).is_file() and any(file.is_file() for file in latents)
+        """Whether a shard is encoded, and its files are as they were written."""
+        if shard.number not in self._found_whole and self.encoded(shard).is_whole():
+            self._found_whole.add(shard.number)
+        return shard.number in self._found_whole
 
     def encode_all(self, progress: Progress = lambda count: None) -> Iterator[int]:
         """Encode all training shards that are not done, spread over the processes. All of them must call this.
@@ -119,9 +128,9 @@ class Encoding:
             own.add(part)
             shard = self.manifest.train[part]
             if not seen:  # what this one has standardised, when it was the main process, cannot be sent
-                _target(self.work, shard).unlink(missing_ok=True)
+                self.encoded(shard).target.unlink(missing_ok=True)
             self.encode_shard(shard, progress)
-            return self.read(part) if seen else _take(self.work, shard)
+            return self.read(part) if seen else _Encoded(self.encoded(shard).rows, self.encoded(shard).take())
 
         for part, encoded in enumerate(processes.spread(len(self.manifest.train), make, self)):
             if part not in own:
@@ -143,15 +152,12 @@ class Encoding:
 
     def read(self, part: int) -> _Encoded:
         """What is told of an encoded shard; its files stay where they are."""
-        return _Encoded(entry(read_json(_note(self.work, self.manifest.train[part])), "rows", int))
+        return _Encoded(self.encoded(self.manifest.train[part]).rows)
 
     def write(self, part: int, content: _Encoded) -> None:
         """Keep the files of a shard, if they were sent."""
         if content.files is not None:
-            shard = self.manifest.train[part]
-            for path, file in zip((_raw(self.work, shard), _note(self.work, shard)), content.files, strict=True):
-                with atomic_path(path) as temporary:
-                    temporary.write_bytes(file)
+            self.encoded(self.manifest.train[part]).put(content.files)
 
     def encode_shard(self, shard: Shard, progress: Progress = lambda count: None) -> None:
         """Encode the training images of one shard, unless that is done.
@@ -163,14 +169,15 @@ class Encoding:
             InputError: the shards are not there any more, this one has changed, an image is unusable and on_error is
                 "fail", or latents are not finite.
         """
+        kept = self.encoded(shard)
         if self.is_done(shard):
-            progress(entry(read_json(_note(self.work, shard)), "rows", int) // self.sides)
+            progress(kept.rows // self.sides)
             return
         self.autoencoder.eval()
         moments, skips = ChannelMoments(self.autoencoder.latent_shape[0]), list[Skip]()
         with (
             ThreadPoolExecutor(os.cpu_count()) as pool,
-            atomic_path(_raw(self.work, shard)) as temporary,
+            atomic_path(kept.raw) as temporary,
             NpyAppender(temporary, self.autoencoder.latent_shape, np.float32) as array,
         ):
             images = self.manifest.training_images(self.shards, shard, pool, progress)
@@ -180,8 +187,7 @@ class Encoding:
                 latents = encode(self.autoencoder, pixels, self.device, f"of {shard.name}")
                 moments.update(latents)
                 array.append(latents)
-        write_json(
-            _note(self.work, shard),
+        kept.write_note(
             {
                 "rows": array.count,
                 "count": moments.count,
@@ -213,7 +219,7 @@ class Encoding:
             return
         (folder / "train").mkdir(parents=True, exist_ok=True)
         test_latents = write_latents(folder / "test.npy", (len(test), *shape), encoded)
-        notes = {shard: read_json(_note(self.work, shard)) for shard in self.manifest.train}
+        notes = {shard: self.encoded(shard).note() for shard in self.manifest.train}
         moments, rows = ChannelMoments(shape[0]), 0
         for note in notes.values():
             mean, scatter = (np.array(note[key], np.float64) for key in ("mean", "scatter"))
@@ -221,11 +227,8 @@ class Encoding:
             rows += entry(note, "rows", int)
         if not rows:
             raise InputError("dataset: no training image could be used; skipped.csv of data/dataset names the reasons")
-        statistics, files = moments.statistics(), []
-        for shard, note in notes.items():
-            if count := entry(note, "rows", int):
-                _standardise_shard(_raw(self.work, shard), _target(self.work, shard), statistics, dtype)
-                files.append((_target(self.work, shard), count))
+        statistics, filled = moments.statistics(), [shard for shard, note in notes.items() if note["rows"]]
+        files = [self.encoded(shard).standardise(statistics, dtype) for shard in filled]
         write_index(folder / "train", files, shape, dtype)
         _write_extent(folder / EXTENT, latent_extent(open_shards(folder / "train", MADE_BY), BLOCK))
         standardise(test_latents, statistics, self.batch_size)
@@ -236,30 +239,6 @@ class Encoding:
         shutil.rmtree(path, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(folder, path)
-
-
-def _raw(work: Path, shard: Shard) -> Path:
-    """The file of a shard's latents before they are standardised."""
-    return work / f"{shard.number:06d}.npy"
-
-
-def _target(work: Path, shard: Shard) -> Path:
-    """The file of a shard's latents when they are standardised."""
-    return work / "cache" / "train" / f"{shard.number:06d}.npy"
-
-
-def _note(work: Path, shard: Shard) -> Path:
-    """The file that says that a shard is encoded, with its moments."""
-    return work / f"{shard.number:06d}.json"
-
-
-def _take(work: Path, shard: Shard) -> _Encoded:
-    """The files of an encoded shard, which are removed."""
-    latents, note = _raw(work, shard), _note(work, shard)
-    encoded = _Encoded(entry(read_json(note), "rows", int), (latents.read_bytes(), note.read_bytes()))
-    note.unlink()
-    latents.unlink()
-    return encoded
 
 
 def _usable(images: Iterable[tuple[Keyed, Decoded]], on_error: str, skips: list[Skip]) -> Iterator[UInt8Array]:
@@ -275,25 +254,6 @@ def _usable(images: Iterable[tuple[Keyed, Decoded]], on_error: str, skips: list[
             raise refusal([image.image])
         else:
             skips.append(image.image)
-
-
-def _standardise_shard(raw: Path, target: Path, statistics: LatentStatistics, dtype: str) -> None:
-    """Write a shard's standardised latents, unless that is done, and remove those that they are made of.
-
-    Raises:
-        InputError: they do not fit the type.
-    """
-    if not target.is_file():
-        latents: NDArray[np.float32] = np.load(raw, mmap_mode="r")
-        with atomic_path(target) as temporary, NpyAppender(temporary, latents.shape[1:], np.dtype(dtype).type) as array:
-            for start in range(0, len(latents), BLOCK):
-                block = statistics.standardise(torch.from_numpy(np.array(latents[start : start + BLOCK])))
-                with np.errstate(over="ignore"):
-                    rows = block.numpy().astype(dtype)
-                if not np.isfinite(rows).all():
-                    raise InputError(f"latents.dtype: {dtype} cannot hold the standardised latents; use float32")
-                array.append(rows)
-    raw.unlink(missing_ok=True)
 
 
 def _write_extent(path: Path, extent: LatentExtent) -> None:

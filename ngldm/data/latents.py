@@ -4,9 +4,9 @@ Each channel has mean 0 and variance 1 over the training split. So noise of vari
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
 On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json. Of a data set that is not kept
-as pixels the training latents are in shards: train/*.npy, train.json and extent.npz (`ngldm.io.items`). With both sides
-of the images, the latents of image i and of its mirror image are the rows 2 i and 2 i + 1 of the training latents, and
-statistics.json has `sides`, 2.
+as pixels the training latents are in shards (`ngldm.data.sharded`): train/*.npy, train.json and extent.npz. With both
+sides of the images, the latents of image i and of its mirror image are the rows 2 i and 2 i + 1 of the training
+latents, and statistics.json has `sides`, 2.
 """
 
 from collections import deque
@@ -20,12 +20,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ngldm.data.sharded import ShardedRows, index_of, open_shards
 from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, checksums, entry, read_json, require, require_unchanged, write_json
 from ngldm.io.images import UInt8Array, create_array, load_arrays, open_array, require_finite
-from ngldm.io.items import Items, Rows, as_images, index_of, noun, open_shards
+from ngldm.io.items import Items, Rows, as_images, noun
 from ngldm.io.tensors import to_tensor
 
 MADE_BY = "the stage `latents`"
@@ -85,6 +86,15 @@ class Latents:
     def extent(self) -> LatentExtent:
         """Mean, deviation and range at each position of the training latents; measured, unless it is kept."""
         return self.known_extent or latent_extent(self.train)
+
+    def check(self) -> None:
+        """Compare all shards with their checksums now, and not when they are first read. Arrays were when opened.
+
+        Raises:
+            InputError: one has changed since it was written.
+        """
+        if isinstance(self.train, ShardedRows):
+            self.train.check()
 
 
 class Encoder(Protocol):
@@ -156,7 +166,7 @@ def standardise(array: NDArray[np.float32], statistics: LatentStatistics, batch_
 def write_statistics(
     path: Path, statistics: LatentStatistics, shape: Sequence[int], counts: Mapping[str, int], sides: int = 1
 ) -> None:
-    """Write statistics.json, with the checksums of the arrays beside it, which must be written before.
+    """Write statistics.json, with the checksums of the files beside it, which must be written before.
 
     Args:
         shape: of a latent.
@@ -165,7 +175,7 @@ def write_statistics(
     """
     means = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
     several = {} if sides == 1 else {"sides": sides}
-    known = checksums(path.parent, ["train.npy", "test.npy"])
+    known = checksums(path.parent, ["train.npy", "train.json", "test.npy", EXTENT])
     write_json(path, {**means, "latent_shape": shape, "counts": dict(counts), **several, "sha256": known})
 
 
@@ -215,7 +225,7 @@ def input_files(path: Path) -> list[Path]:
 
 
 def open_cache(path: Path) -> Latents:
-    """A saved cache.
+    """A saved cache. Shards are compared with their checksums when they are first read, or by `Latents.check`.
 
     Raises:
         InputError: the folder or one of its files is missing or damaged.
@@ -260,7 +270,7 @@ def read_extent(path: Path) -> LatentExtent:
 def require_latents(path: Path, cache: Latents) -> None:
     """Check a cache: shapes, and that every number is finite. This reads the arrays, a block at a time.
 
-    Shards are not read: their numbers were checked when they were written, and there can be too many of them.
+    Shards are not read: their numbers were checked when they were written, and their checksums are compared later.
 
     Raises:
         InputError: what is wrong, and in which file.

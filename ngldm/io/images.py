@@ -44,6 +44,8 @@ def open_array(path: Path, dtype: type[Scalar], made_by: str) -> NDArray[Scalar]
         raise InputError(f"{path}: not a complete .npy file ({error}); it comes from {made_by}") from error
     if array.dtype != dtype:
         raise InputError(f"{path}: holds {array.dtype}, must hold {np.dtype(dtype)}; it comes from {made_by}")
+    if array.size and (extra := path.stat().st_size - array.offset - array.nbytes) > 0:
+        raise InputError(f"{path}: longer than its header says, by {extra} bytes; it comes from {made_by}")
     opened: NDArray[Scalar] = array
     return opened
 

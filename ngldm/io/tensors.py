@@ -1,6 +1,11 @@
-"""Images and points as tensors, and safetensors files that hold their own settings as JSON in the metadata."""
+"""Images and points as tensors, and safetensors files that hold their own settings as JSON in the metadata.
+
+The settings hold a checksum of the whole content (CRC-32, about 1 GB/s): a weight that has changed by a bit is a weight
+like any other, so that no reader could notice it.
+"""
 
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +19,8 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, parse_json
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items, are_points, as_images
+
+CHECKSUM = "crc32"  # the key that `save_tensors` adds to the state
 
 
 def to_float(images: UInt8Array) -> Tensor:
@@ -41,26 +48,40 @@ def to_items(decoded: Tensor) -> Items:
     return points
 
 
+def content_checksum(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> int:
+    """CRC-32 of names, types, shapes and bytes of tensors on the CPU, and of a state."""
+    found = zlib.crc32(json.dumps(state, sort_keys=True).encode())
+    for key, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
+        found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
+    return found
+
+
 def save_tensors(tensors: Mapping[str, Tensor], state: Mapping[str, object], path: Path) -> None:
     """Write tensors, and `state` as JSON in the metadata, whole or not at all, and wait until the disk has them."""
     with atomic_path(path, durable=True) as temporary:
         contiguous = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
-        save_file(contiguous, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
+        known = {**state, CHECKSUM: content_checksum(contiguous, state)}
+        save_file(contiguous, temporary, metadata={"state": json.dumps(known, sort_keys=True)})
 
 
 def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors (on the CPU) and state that `save_tensors` wrote.
+    """Tensors (on the CPU) and state that `save_tensors` wrote. Files of older versions have no checksum to compare.
 
     Raises:
-        InputError: the file is missing, damaged, or has no state.
+        InputError: the file is missing or damaged, has changed since it was written, or has no state.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; it comes from {made_by}")
     state = load_state(path)
     try:
-        return load_file(path), state
+        tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+    known = state.pop(CHECKSUM, None)
+    if known is not None and known != content_checksum(tensors, state):
+        raise InputError(f"{path}: has changed since it was written: its checksum is wrong; it comes from {made_by}")
+    return tensors, state
 
 
 def load_state(path: Path) -> dict[str, object]:

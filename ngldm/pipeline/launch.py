@@ -114,7 +114,9 @@ def launch(count: int, nodes: int) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for part in ("multiprocessing.api", "agent.server.api"):  # that it ends the other processes is no news
-        logging.getLogger(f"torch.distributed.elastic.{part}").setLevel(logging.ERROR)
+        logger = logging.getLogger(f"torch.distributed.elastic.{part}")
+        logger.setLevel(logging.ERROR)
+        logger.addFilter(lambda record: not str(record.msg).startswith("failed (exitcode"))  # our own line says it
     seconds, restarts = _timeout(), _number("NGLDM_RESTARTS", 3, 0, MOST_RESTARTS)
     place = _meeting_place(nodes)
     if not _is_here(place):

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from ngldm.io.device import CHANNELS_LAST
 from ngldm.io.errors import InputError, require_real, require_whole, unknown
+from ngldm.io.limits import MAX_LR, MAX_REAL
 from ngldm.training.names import ADAMW, LR_SCHEDULES, OPTIMIZERS, check_precision
 
 
@@ -50,7 +51,7 @@ class FitConfig:
     Attributes:
         max_steps: optimiser steps, at least 1.
         batch_size: items per step, at least 1.
-        lr: learning rate after warm-up, above 0.
+        lr: learning rate after warm-up, above 0, at most 1000.
         weight_decay: the optimiser's weight decay, at least 0.
         warmup_steps: steps during which lr rises linearly from 0, at least 0.
         lr_schedule: lr after warm-up: "constant", or "cosine" (falls to 0).
@@ -101,6 +102,9 @@ def check_fit(config: FitSettings) -> None:
     for key in ("lr", "grad_clip"):
         if not require_real(key, getattr(config, key)) > 0:
             raise InputError(f"{key}: {getattr(config, key)} must be above 0")
+    for key, most in (("lr", MAX_LR), ("weight_decay", MAX_REAL)):
+        if getattr(config, key) > most:
+            raise InputError(f"{key}: {getattr(config, key)} must be at most {most:g}")
     for key, choices in {"lr_schedule": LR_SCHEDULES, "optimizer": OPTIMIZERS}.items():
         if getattr(config, key) not in choices:
             raise unknown(key, getattr(config, key), choices)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ngldm.data.encoded import EncodedShard
 from ngldm.data.encoding import Encoding
 from ngldm.data.latents import Mirrored, build_cache, input_files, open_cache
+from ngldm.data.sharded import RowFile
 from ngldm.data.sources.registry import make_dataset
 from ngldm.data.sources.shards.manifest import read_manifest
 from ngldm.data.statistics import latent_extent
@@ -114,17 +116,17 @@ def test_stopped_in_a_shard_only_that_one_is_begun_again(data: Path, tmp_path: P
 
 def test_stopped_while_finishing_it_goes_on_there(data: Path, tmp_path: Path, monkeypatch) -> None:
     encode(data, tmp_path / "whole", tmp_path / "expected")
-    module, seen = "ngldm.data.encoding", []
-    original = __import__(module, fromlist=["x"])._standardise_shard
+    seen = []
+    original = EncodedShard.standardise
 
-    def stops(raw, target, statistics, dtype) -> None:
-        seen.append(raw)
+    def stops(shard: EncodedShard, statistics, dtype: str) -> RowFile:
+        seen.append(shard)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        original(raw, target, statistics, dtype)
+        return original(shard, statistics, dtype)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{module}._standardise_shard", stops)
+        patch.setattr(EncodedShard, "standardise", stops)
         with pytest.raises(KeyboardInterrupt):
             encode(data, tmp_path / "work", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -133,6 +135,44 @@ def test_stopped_while_finishing_it_goes_on_there(data: Path, tmp_path: Path, mo
     encode_all(work)
     assert model.batches == 0
     work.finish(np.load(data / "test.npy"), tmp_path / "out", "float32")
+    assert files_of(tmp_path / "out") == files_of(tmp_path / "expected")
+
+
+def flip(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+
+
+DAMAGES = {
+    "a bit": flip,
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-8]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + bytes(8)),
+    "of another shard": lambda path: path.write_bytes(path.with_name(f"000000{path.suffix}").read_bytes()),
+    "missing": lambda path: path.unlink(),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["000001.npy", "000001.json", "cache/train/000001.npy"])
+def test_a_kept_shard_that_has_changed_is_encoded_again_and_the_others_are_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, damage: str
+) -> None:
+    encode(data, tmp_path / "whole", tmp_path / "expected", "float16")
+    work = encoding(data, tmp_path / "work")
+    encode_all(work)
+    if "cache" in file:  # stopped when all are standardised
+        with monkeypatch.context() as patch:
+            patch.setattr("ngldm.data.encoding.write_index", lambda *args: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                work.finish(np.load(data / "test.npy"), tmp_path / "out", "float16")
+    DAMAGES[damage](tmp_path / "work" / file)
+    model, told = Affine(), []
+    work = encoding(data, tmp_path / "work", model)
+    assert [work.is_done(shard) for shard in work.manifest.train] == [True, False, True]
+    assert list(work.encode_all(told.append)) == [1, 2, 3]
+    rows = [work.encoded(shard).rows for shard in work.manifest.train]
+    assert model.batches == -(-rows[1] // 8)
+    work.finish(np.load(data / "test.npy"), tmp_path / "out", "float16")
     assert files_of(tmp_path / "out") == files_of(tmp_path / "expected")
 
 

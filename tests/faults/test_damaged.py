@@ -1,6 +1,8 @@
 """Damage to what one stage leaves for the next: each is named with its file, and none becomes a score or a picture."""
 
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,19 @@ import pytest
 import torch
 
 from ngldm.data.dataset import Dataset, open_dataset, save_dataset
-from ngldm.data.latents import build_cache, open_cache
+from ngldm.data.latents import build_cache, open_cache, write_statistics
 from ngldm.data.reference import load_reference, save_reference
 from ngldm.data.results.curve import read_curve, write_curves
 from ngldm.data.results.history import read_history
 from ngldm.data.results.samples import load_samples
 from ngldm.data.results.study import read_scores, write_scores
+from ngldm.data.sharded import RowFile, write_index
+from ngldm.data.statistics import channel_statistics, latent_extent
 from ngldm.io.errors import InputError
-from ngldm.io.files import checksums, figure, write_json
+from ngldm.io.files import checksums, figure, sha256_file, write_json
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder
+from stages.evaluate import evaluate
+from tests.faults.child import Ended
 
 pytestmark = pytest.mark.usefixtures("in_time")
 Open = Callable[[Path], object]
@@ -36,6 +42,28 @@ def dataset(folder: Path) -> None:
 
 def latents(folder: Path) -> None:
     build_cache(IdentityAutoencoder((1, 6, 6)), images(40), images(20, 1), folder)
+
+
+def shards(folder: Path) -> None:
+    """Latents in shards of the same shape, made of those of one array."""
+    latents(folder)
+    rows = np.load(folder / "train.npy")
+    (folder / "train.npy").unlink()
+    (folder / "train").mkdir()
+    files = []
+    for number, part in enumerate(np.split(rows, 4)):
+        path = folder / "train" / f"{number:06d}.npy"
+        np.save(path, part)
+        files.append(RowFile(path, len(part), sha256_file(path)))
+    write_index(folder / "train", files, rows.shape[1:], "float32")
+    extent = latent_extent(rows)
+    np.savez(folder / "extent.npz", **{key: value.numpy() for key, value in vars(extent).items()})
+    statistics = channel_statistics(rows, 40)
+    write_statistics(folder / "statistics.json", statistics, rows.shape[1:], {"train": 40, "test": 20})
+
+
+def read_shards(folder: Path) -> None:
+    open_cache(folder).train[np.arange(40)]
 
 
 def samples(folder: Path) -> None:
@@ -65,6 +93,7 @@ def reference(folder: Path) -> None:
 KINDS: dict[str, tuple[Callable[[Path], None], Open, dict[str, str]]] = {
     "dataset": (dataset, open_dataset, {"train.npy": "u1", "test.npy": "u1", "train_labels.npy": "i8"}),
     "latents": (latents, open_cache, {"train.npy": "f4", "test.npy": "f4"}),
+    "shards": (shards, read_shards, {"train/000002.npy": "f4"}),
     "samples": (samples, load_samples, {"images.npy": "u1", "trajectory.npy": "u1"}),
     "reference": (reference, load_reference, {"features.npy": "f4"}),
 }
@@ -93,6 +122,8 @@ ARRAYS: dict[str, Change] = {
     "empty": lambda path: path.write_bytes(b""),
     "half of the bytes": lambda path: edit(path, lambda content: content[: len(content) // 2]),
     "a byte less": lambda path: edit(path, lambda content: content[:-1]),
+    "a byte more": lambda path: edit(path, lambda content: content + b"0"),
+    "twice": lambda path: edit(path, lambda content: content + content),
     "other content": lambda path: path.write_bytes(b"not an array" * 100),
     "zeros": lambda path: edit(path, lambda content: bytes(len(content))),
     "a bit": lambda path: edit(path, lambda content: content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]),
@@ -133,6 +164,23 @@ def test_damage_to_an_array_is_named(tmp_path: Path, kind: str, file: str, name:
     with pytest.raises(InputError) as refused:
         read(folder)
     assert str(folder) in str(refused.value)
+
+
+@pytest.mark.parametrize("names", [("train/000000.npy", "train/000001.npy"), ("train.json",), ("extent.npz",)], ids=str)
+def test_a_file_of_latents_in_shards_from_another_place_is_named(tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Two shards exchanged; the index, or the extent, of another run."""
+    shards(tmp_path / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    if len(names) == 1:
+        content = (tmp_path / "b" / names[0]).read_bytes()
+        changed = content.replace(b'"rows": 10', b'"rows":  10') if names[0].endswith(".json") else content + b"0"
+        (tmp_path / "b" / names[0]).write_bytes(changed)
+    else:
+        for name, other in zip(names, reversed(names), strict=True):
+            shutil.copy(tmp_path / "a" / name, tmp_path / "b" / other)
+    read_shards(tmp_path / "a")
+    with pytest.raises(InputError, match=f"{Path(names[0]).name}.* has changed since it was written"):
+        read_shards(tmp_path / "b")
 
 
 TEXTS: dict[str, Change] = {
@@ -274,6 +322,33 @@ def test_a_study_with_lines_missing_or_twice_is_refused(tmp_path: Path, lines: A
 def test_a_figure_is_a_finite_number(text: str) -> None:
     with pytest.raises(InputError, match=r"x\.json: value"):
         figure({"value": json.loads(text)}, "value", Path("x.json"))
+
+
+def names(folder: Path) -> dict[str, bytes | None]:
+    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["samples.json", "trajectory.npy"])
+def test_evaluate_refuses_before_it_writes_anything(
+    smoke: Path, tmp_path: Path, forked: Callable[..., Ended], name: str
+) -> None:
+    folder = tmp_path / "workspace"
+    for part in ("data", "models", "samples"):
+        shutil.copytree(smoke / part, folder / part)
+    for part in ("params.yaml", "mlflow.db"):
+        shutil.copy(smoke / part, folder)
+    next((folder / "samples" / "laplace").glob(f"*/{name}")).unlink()
+    before = names(folder)
+
+    def action() -> None:
+        os.chdir(folder)
+        evaluate("laplace", "cpu")
+
+    ended = forked(action)
+    assert ended.returncode == 2
+    assert f"{name}: no such file or folder; it comes from the stage `sample`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert names(folder) == before
 
 
 def test_files_of_an_older_version_without_checksums_are_read(tmp_path: Path) -> None:

@@ -28,6 +28,9 @@ POINTS = {"name": "points", "source": "x.npy", "test_size": 60, "transform": "no
 LAW = {"dim": 2, "tails": "gaussian", "shared": False, "weights": [1.0], "radius": 0.0, "scale": 1.0}
 FOLDER = {"name": "image_folder", "source": ".", "size": 8, "channels": 3, "min_side": 1, "on_error": "fail"}
 
+PASSING = {"size": 8, "channels": 3, "min_side": 1, "on_error": "fail", "keep_pixels": True, "test_size": 9}
+HUB = {"name": "huggingface", "source": "conf", "train_split": "train", "image": "image", **PASSING}
+SHARDS = {"name": "webdataset", "source": "conf", "shards": "a.tar", "image": "png", **PASSING}
 DIT = {"patch_size": 2, "width": 96, "depth": 4, "head_dim": 32, "mlp_ratio": 4, "dropout": 0.0}
 UNET2D = {
     "block_out_channels": [8, 16],
@@ -42,6 +45,30 @@ VALUES: list[tuple[str, object]] = [
         "max_steps": HUGE, "batch_size": 0, "lr": float("nan"), "ema_decay": 1.0, "grad_clip": float("inf"),
         "precision": "fp64",
     }.items()),
+    *((f"{section}.lr", value) for section in ("train", "autoencoder.fit", "reference.fit") for value in (
+        1e300, 1001.0, 10**400, -1e300,
+    )),
+    *((key, value) for value in (1e300, 10**400) for key in (
+        "train.weight_decay", "train.grad_clip", "autoencoder.kl_weight", "diffusion.gamma", "diffusion.time_mean+",
+        "diffusion.time_shift", "schedule.sigma_max", "schedule.rho", "sampler_options.ancestral.x0_limit+",
+        "sampler_options.ancestral.guidance_sigma_max+",
+    )),
+    *((key, value) for value in ("", " ", "a\0b", "a\nb", "x" * 5000) for key in (
+        "evaluate.dinov2_weights", "evaluate.inception_weights", "recipe", "experiment", "dataset.source",
+        "network.kind", "autoencoder.kind", "sampler_options.ancestral.start_noise+",
+        "sampler_options.ancestral.step_noise+",
+    )),
+    *(("dataset", {**HUB, key: value}) for value in ("", "a\0b") for key in (
+        "hub", "subset", "train_split", "test_split", "image", "label", "revision",
+    )),
+    *(("dataset", {**SHARDS, key: value}) for value in ("", "a\0b") for key in (
+        "shards", "test_shards", "image", "label",
+    )),
+    ("dataset", {"name": "cifar10", "source": "conf", "mirror": ""}),
+    ("dataset", {"name": "cifar10", "source": "conf", "mirror": "https://a\0b/"}),
+    ("dataset", {**POINTS, "law": {**LAW, "scale": 1e300}, "train_size": 99}),
+    ("dataset", {**POINTS, "law": {**LAW, "radius": 1e300}, "train_size": 99}),
+    *(("study.data+", {"a": data}) for data in ({"law": {"scale": 2.0}}, {"x": 1}, {"transform": "none"})),
     *(("seed", value) for value in (-1, 2**64, 1.5, "0", None, True, [0], float("inf"))),
     *(("seeds", value) for value in ([], [-1], [0, 0], "0", [2**64], list(range(2000)), {}, [None])),
     *(("experiment", value) for value in ("", "../../x", "a/b", "-x", "a\0", None, 3, ["x"], "x" * 10_000)),
@@ -188,6 +215,16 @@ def test_a_bad_value_of_params_is_named(content: dict[str, Any], tmp_path: Path,
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(put(content, key, value)))
     assert_refused(path)
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "x" * 5000, 10**400, 1e300])
+def test_a_bad_value_in_options_of_other_kinds_is_named(content: dict[str, Any], tmp_path: Path, value: object) -> None:
+    path = tmp_path / "params.yaml"
+    changed = put(put(content, "autoencoder.kind", "diffusers"), "autoencoder.options+", {"model": value})
+    path.write_text(yaml.safe_dump(changed))
+    assert_refused(path)
+    with pytest.raises(InputError, match=r"autoencoder\.options\.model: "):
+        load_params(path)
 
 
 @pytest.mark.parametrize("options", NOISES, ids=str)

@@ -132,6 +132,14 @@ def damaged(path: Path, kind: str) -> None:
     elif kind == "unreadable state":
         save_file({"a": torch.ones(3)}, path, metadata={"state": "{"})
 
+    elif kind == "a bit of a weight":
+        path.write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
+    elif kind == "a number of the state":
+        path.write_bytes(whole.replace(b'step\\": 3', b'step\\": 4'))
+    elif kind == "weights of another file":
+        save_tensors({"a": torch.zeros(1000)}, {"step": 3}, path)
+        path.write_bytes(whole[:-4000] + path.read_bytes()[-4000:])
+
 
 KINDS = (
     "missing",
@@ -142,6 +150,9 @@ KINDS = (
     "no metadata",
     "foreign metadata",
     "unreadable state",
+    "a bit of a weight",
+    "a number of the state",
+    "weights of another file",
 )
 
 
@@ -152,6 +163,13 @@ def test_a_bad_file_is_an_input_error_naming_its_path(tmp_path: Path, kind: str)
     with pytest.raises(InputError) as error:
         load_tensors(path)
     assert str(path) in str(error.value)
+
+
+def test_a_file_of_an_older_version_without_checksum_is_read(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "x.safetensors", metadata={"state": '{"step": 3}'})
+    tensors, state = load_tensors(tmp_path / "x.safetensors")
+    assert state == {"step": 3}
+    assert torch.equal(tensors["a"], torch.ones(3))
 
 
 def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:

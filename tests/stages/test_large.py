@@ -3,11 +3,13 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ruamel.yaml import YAML
@@ -16,6 +18,7 @@ from ngldm.io.files import read_json, sha256_file
 from ngldm.networks.autoencoders.kl import KLAutoencoder
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.terminal import command
 from stages.autoencoder import autoencoder
 from stages.download import download
 from stages.latents import latents
@@ -79,6 +82,32 @@ def test_a_stopped_training_ends_with_the_same_bytes(workspace: Path, steps: Cal
     train("laplace", "cpu")
     assert sha256_file(paths.model("laplace")) == sha256_file(workspace / paths.model("laplace"))
     assert list(Path("checkpoints").iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["a bit", "rows in another order", "the index of another run"])
+def test_a_training_refuses_latents_that_have_changed_before_it_begins(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    shutil.rmtree("models/laplace")
+    first, second = (paths.LATENTS / "train" / f"00000{number}.npy" for number in (0, 1))
+    if damage == "a bit":
+        content = first.read_bytes()
+        first.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif damage == "rows in another order":
+        np.save(first, np.load(first)[::-1])
+    else:
+        index = paths.LATENTS / "train.json"
+        index.write_text(index.read_text().replace(sha256_file(first), sha256_file(second)))
+    runs = sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone()
+    monkeypatch.setattr(sys, "argv", ["train"])
+    with pytest.raises(SystemExit) as ended:
+        command(lambda: train("laplace", "cpu"))()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.count("\n") == 1
+    assert "has changed since it was written" in said
+    assert not paths.model("laplace").exists()
+    assert sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone() == runs
 
 
 def test_stopped_latents_go_on_after_the_last_whole_shard(

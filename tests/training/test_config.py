@@ -27,6 +27,8 @@ def test_the_defaults_can_be_followed() -> None:
         ({"warmup_steps": -1}, "warmup_steps: -1 must be at least 0"),
         ({"weight_decay": -0.1}, "weight_decay: -0.1 must be at least 0"),
         ({"lr": 0.0}, "lr: 0.0 must be above 0"),
+        ({"lr": 1e300}, "lr: 1e\\+300 must be at most 1000"),
+        ({"weight_decay": 1e300}, "weight_decay: 1e\\+300 must be at most 1.84467e\\+19"),
         ({"lr": float("nan")}, "lr: nan must be above 0"),
         ({"grad_clip": 0.0}, "grad_clip: 0.0 must be above 0"),
         ({"lr_schedule": "cosin"}, "lr_schedule 'cosin'.*constant, cosine"),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ngldm.io.errors import InputError
-from ngldm.io.files import entry, read_json, require_unchanged
+from ngldm.io.files import entry, read_json, require, require_unchanged
 from ngldm.io.images import open_array, require_finite, require_images
 from ngldm.io.items import CLASSES, Items, are_points, as_images, as_points, noun, open_items
 
@@ -50,6 +50,16 @@ def asked_classes(path: Path) -> NDArray[np.int64] | None:
     if classes.min(initial=0) < 0:
         raise InputError(f"{file}: class {classes.min()} must be at least 0; it comes from {MADE_BY}")
     return classes
+
+
+def model_behind(path: Path) -> str:
+    """SHA-256 of the model file that the items of a folder come from.
+
+    Raises:
+        InputError: samples.json is missing or damaged, or does not say it.
+    """
+    about = require(path / "samples.json", MADE_BY)
+    return entry(read_json(about, "model_sha256"), "model_sha256", str, about)
 
 
 def require_samples(path: Path, items: Items, trajectory: Items) -> None:

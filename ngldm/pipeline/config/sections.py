@@ -1,7 +1,7 @@
 """The sections of params.yaml, with unit and range of each key. A rule between two sections is in `params`."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
 from pydantic_core import CoreSchema, core_schema
@@ -25,7 +25,8 @@ from ngldm.diffusion.names import (
 )
 from ngldm.io.device import CHANNELS_LAST, FP32, LAYOUTS, PRECISIONS, check_computation
 from ngldm.io.errors import MAX_NAME
-from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
+from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_LR, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
+from ngldm.pipeline.config.reading.values import require_possible
 from ngldm.sampling.names import MAX_SEED
 from ngldm.scoring.features.names import EXTRACTORS, PROTOCOLS, RESIZINGS
 from ngldm.training.names import (
@@ -75,13 +76,19 @@ def not_set(value: object) -> bool:
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @model_validator(mode="after")
+    def _values_are_possible(self) -> Self:
+        for key in type(self).model_fields:
+            require_possible(key, getattr(self, key))
+        return self
+
 
 class Fit(Section):
     """Settings of the training loop. Each network that is trained has its own."""
 
     max_steps: Steps = Field(description="optimiser steps")
     batch_size: Batch = Field(description="images per step")
-    lr: Positive = Field(description="learning rate after warm-up")
+    lr: Annotated[float, Field(gt=0.0, le=MAX_LR)] = Field(description="learning rate after warm-up")
     weight_decay: float = Field(ge=0.0, description="the optimiser's weight decay")
     warmup_steps: int = Field(ge=0, le=MAX_STEPS, description="steps over which lr rises linearly from 0")
     lr_schedule: Annotated[str, OneOf(LR_SCHEDULES)] = Field(description="lr after warm-up; cosine falls to 0")

@@ -70,6 +70,9 @@ def study_models(study: StudyParams, base: Base) -> list[StudyModel]:
         ValueError: a replaced key or value is not allowed, or the data cannot be replaced; the message names the
             variant.
     """
+    for data, own in study.data.items():  # also those that no variant uses
+        if own:
+            _replaced(base.dataset, own, f"study.data.{data}")
     found: dict[str, StudyModel] = {}
     for data in study.data or ("",):
         for name, variant in study.variants.items():

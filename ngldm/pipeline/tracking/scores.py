@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ngldm.data.results.curve import CurveRow
-from ngldm.io.files import entry, fingerprint, read_json
+from ngldm.data.results.samples import model_behind
+from ngldm.io.files import fingerprint
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items, item_shape, picture
 from ngldm.pipeline import workspace
@@ -39,7 +40,7 @@ def record_scores(
     """
     (label, sampler), (images, trajectory) = labels, pictures
     noise = params.training(label).noise
-    sha = entry(read_json(workspace.samples(label, sampler) / "samples.json"), "model_sha256", str)
+    sha = model_behind(workspace.samples(label, sampler))
     run = run_of_model(store, params, label, sha, sampler)
     model_id = ensure_logged(store, run, workspace.model(label), sha, noise, item_shape(images))
     # Without a step: MLflow draws such metrics as bars, but a metric with one step as a single point.

@@ -4,7 +4,6 @@ A checksum (CRC-32) finds what a disk, a copy or an editor has changed, at about
 because the training itself wrote it, is looked at: names, shapes and types of all tensors, and NaN.
 """
 
-import json
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry, read_json
-from ngldm.io.tensors import load_state, require_finite, strip_prefix
+from ngldm.io.tensors import content_checksum, load_state, require_finite, strip_prefix
 
 OPTIMIZER = "optimizer."
 CHECKSUM = "checksum"  # the key of the state that holds it
@@ -24,11 +23,7 @@ CHECKSUM = "checksum"  # the key of the state that holds it
 def checksum(tensors: Mapping[str, Tensor], state: Mapping[str, object]) -> int:
     """Of names, types, shapes and bytes of tensors on the CPU, and of a state but for its own checksum."""
     rest = {key: value for key, value in state.items() if key != CHECKSUM}
-    found = zlib.crc32(json.dumps(rest, sort_keys=True).encode())
-    for key, tensor in sorted(tensors.items()):
-        found = zlib.crc32(f"{key} {tensor.dtype} {tuple(tensor.shape)}".encode(), found)
-        found = zlib.crc32(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data, found)
-    return found
+    return content_checksum(tensors, rest)
 
 
 def file_checksum(path: Path) -> int:

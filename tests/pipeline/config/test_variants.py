@@ -100,9 +100,11 @@ def _dataset(content: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_data_that_cannot_be_drawn_are_named(data: dict[str, Any], words: str, points: dict[str, Any]) -> None:
-    points["study"] |= {"data": {"d": data}, "variants": {"a": GAUSSIAN}}
-    with pytest.raises(InputError, match=words):
-        parse_params(points)
+    """Also where no variant uses them."""
+    for variants in ({"a": GAUSSIAN}, {"a": {**GAUSSIAN, "data": ["e"]}}, {}):
+        points["study"] |= {"data": {"e": {"seed": 1}, "d": data}, "variants": variants}
+        with pytest.raises(InputError, match=words):
+            parse_params(points)
 
 
 def test_a_table_cannot_be_drawn_anew(points: dict[str, Any]) -> None:

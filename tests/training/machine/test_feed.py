@@ -16,9 +16,10 @@ from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.noise import make_noise
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
-from ngldm.training.loop import Split, Task, fit
+from ngldm.training.loop import fit
 from ngldm.training.machine import feed as feeding
 from ngldm.training.machine.feed import Ahead, Direct, Resident, feed
+from ngldm.training.task import Split, Task
 
 CPU = torch.device("cpu")
 ROWS, LABELS = torch.randn(40, 2, 3, 3, generator=torch.Generator().manual_seed(0)), torch.arange(40)
