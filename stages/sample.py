@@ -82,7 +82,7 @@ def sample(noise: NoiseLabel, sampler: SamplerLabel, device: Device = "auto") ->
 
 
 def computing(generator: Generator, config: SampleParams, size: int, title: str) -> tuple[Generator, dict[str, str]]:
-    """The generator in the precision and layout of the params, or the fastest for `size` images; and both, {} if usual."""
+    """The generator in the precision and layout of the params, or the fastest for a batch; and both, {} if usual."""
     generator, choice = generator.computing(config.precision, config.layout, size)
     if choice.said and processes.is_main():
         print(f"{title}: {choice.said}", flush=True)
