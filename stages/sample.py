@@ -24,11 +24,7 @@ from ngldm.sampling.generator import Generator, load
 from ngldm.sampling.randomness import start_choice
 
 
-def sample(
-    noise: NoiseLabel,
-    sampler: SamplerLabel,
-    device: Device = "auto",
-) -> None:
+def sample(noise: NoiseLabel, sampler: SamplerLabel, device: Device = "auto") -> None:
     """Generate images or points with one sampler: an array, with a seed for each item, and a trajectory."""
     params = load_params()
     workspace.require_label("noise", noise, params.training_labels)
@@ -86,12 +82,7 @@ def sample(
 
 
 def computing(generator: Generator, config: SampleParams, size: int, title: str) -> tuple[Generator, dict[str, str]]:
-    """The generator in the precision and layout of the params or, left open, the fastest; and both, {} at the defaults.
-
-    Args:
-        size: images of a network call.
-        title: what the line begins with that says what was chosen.
-    """
+    """The generator in the precision and layout of the params, or the fastest for a batch; and both, {} if usual."""
     generator, choice = generator.computing(config.precision, config.layout, size)
     if choice.said and processes.is_main():
         print(f"{title}: {choice.said}", flush=True)
