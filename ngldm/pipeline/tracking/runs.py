@@ -69,12 +69,13 @@ class Run:
     def report(self, report: Any) -> None:
         """Log a report of the training loop and the memory in use, as metrics train.* at its step.
 
-        The number of parts that was found by trial is a param: train.accumulate_steps.found.
+        The number of parts that was found by trial is one too, train.accumulate_steps.found: a training that is resumed
+        on other processes may find another, and a param of MLflow's cannot change.
         """
         values = dict(vars(report))
         step, parts = values.pop("step"), values.pop("parts", None)
         if parts is not None:
-            self.params({"train.accumulate_steps.found": parts})
+            values["accumulate_steps.found"] = parts
         self.metrics({f"train.{key}": value for key, value in {**values, **memory_mib()}.items()}, step)
 
     def image(self, file: Path, folder: str) -> None:
