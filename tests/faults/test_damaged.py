@@ -24,6 +24,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import figure, sha256_file, write_described
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder
 from stages.evaluate import evaluate
+from stages.sample import sample
 from tests.faults.child import Ended
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -359,6 +360,24 @@ def test_evaluate_refuses_before_it_writes_anything(
     assert f"{name}: no such file or folder; it comes from the stage `sample`" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert names(folder) == before
+
+
+def test_the_model_of_another_noise_gets_no_samples(smoke: Path, tmp_path: Path, forked: Callable[..., Ended]) -> None:
+    for part in ("models", "conf"):
+        shutil.copytree(smoke / part, tmp_path / "workspace" / part)
+    shutil.copy(smoke / "params.yaml", tmp_path / "workspace")
+    models = tmp_path / "workspace" / "models"
+    other = next(place for place in models.iterdir() if place.is_dir() and place.name != "laplace")
+    shutil.copy(other / "model.safetensors", models / "laplace")
+
+    def action() -> None:
+        os.chdir(tmp_path / "workspace")
+        sample("laplace", "auto", "cpu")
+
+    ended = forked(action)
+    assert ended.returncode == 2
+    assert f"model.safetensors: its noise is {other.name}, but params.yaml says laplace" in ended.stderr
+    assert not (tmp_path / "workspace" / "samples").exists()
 
 
 def test_files_of_an_older_version_without_checksums_are_read(tmp_path: Path) -> None:
