@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ngldm.data.results.samples import asked_classes, load_samples, model_behind, same_number
+from ngldm.data.results.samples import asked_classes, load_samples, require_origin, same_number
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
 from ngldm.io.files import write_json
@@ -39,7 +39,7 @@ def evaluate(noise: NoiseLabel, device: Device = "auto") -> None:
     config, start = params.evaluate, time.perf_counter()
     sets = {sampler: load_samples(workspace.samples(noise, sampler)) for sampler in params.samplers}
     for sampler in params.samplers:
-        model_behind(workspace.samples(noise, sampler))  # so that what is missing is said before any work
+        require_origin(workspace.samples(noise, sampler), noise, sampler)
     count = same_number({sampler: len(images) for sampler, (images, _) in sets.items()})
     scorer = stage_scorer(config, count, target)
     check_asked(scorer, config)

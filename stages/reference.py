@@ -9,7 +9,7 @@ from ngldm.data.dataset import open_dataset
 from ngldm.data.reference import CLASSIFIER, read_statistics
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.files import atomic_directory, checksums, entry, read_json, write_json
+from ngldm.io.files import atomic_directory, entry, read_json, write_described, write_json
 from ngldm.io.items import Items, as_images, as_points
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import resumable
@@ -60,9 +60,7 @@ def reference(device: Device = "auto") -> None:
         metrics[f"floor_{extractor.metric}"] = entry(found, "floor", float)
         made_of_data = entry(read_json(workspace.DATASET / "dataset.json"), "sha256", dict)["train"]
         about = {**found, "resizing": scoring.resizing, "dataset_sha256": made_of_data, **metrics, **damaged}
-        write_json(
-            folder / "reference.json", {**about, "sha256": checksums(folder, ["features.npy", workspace.FURTHER.name])}
-        )
+        write_described(folder / "reference.json", about, ["features.npy", "statistics.npz", workspace.FURTHER.name])
     seconds = time.perf_counter() - start
     write_json(workspace.metrics("reference"), {**metrics, "seconds": seconds})
     summary(f"reference {extractor.name}", {**metrics, "images": len(data.train), "time": duration(seconds)})

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from ngldm.io.errors import InputError
 from ngldm.io.files import (
     atomic_directory,
-    checksums,
     entry,
     read_json,
     require,
     require_unchanged,
     sha256_file,
+    write_described,
     write_json,
 )
 from ngldm.io.images import open_array, require_images
@@ -145,9 +145,9 @@ def finish_dataset(name: str, folder: Path) -> None:
         **shape,
         **_counts(dataset),
         "sha256": {split: sha256_file(folder / f"{split}.npy") for split in dataset.splits},
-        "labels_sha256": checksums(folder, [f"{split}_labels.npy" for split in dataset.splits]),
     }
-    write_json(folder / "dataset.json", summary)
+    others = [*(f"{split}_labels.npy" for split in dataset.splits), ABOUT, LAYOUT, SHARDS]
+    write_described(folder / "dataset.json", summary, others, key="labels_sha256")
 
 
 def save_dataset(dataset: Dataset, path: Path) -> None:

@@ -24,7 +24,7 @@ from ngldm.data.sharded import ShardedRows, index_of, open_shards
 from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
-from ngldm.io.files import atomic_directory, checksums, entry, read_json, require, require_unchanged, write_json
+from ngldm.io.files import atomic_directory, entry, read_json, require, require_unchanged, write_described
 from ngldm.io.images import UInt8Array, create_array, load_arrays, open_array, require_finite
 from ngldm.io.items import Items, Rows, as_images, noun
 from ngldm.io.tensors import to_tensor
@@ -175,8 +175,8 @@ def write_statistics(
     """
     means = {"mean": statistics.mean.tolist(), "std": statistics.std.tolist()}
     several = {} if sides == 1 else {"sides": sides}
-    known = checksums(path.parent, ["train.npy", "train.json", "test.npy", EXTENT])
-    write_json(path, {**means, "latent_shape": shape, "counts": dict(counts), **several, "sha256": known})
+    content = {**means, "latent_shape": shape, "counts": dict(counts), **several}
+    write_described(path, content, ["train.npy", "train.json", "test.npy", EXTENT])
 
 
 def build_cache(

@@ -1,16 +1,24 @@
 """What is kept while a network trains: models for the stage `curve`, and averages of its weights.
 
-On disk: <step>.safetensors for each kept model, and snapshots.json, their names. The list is there too where no models
-are kept: DVC warns of an empty output. With train.ema there is also ema/ (`ngldm.training.tracks`).
+On disk: <step>.safetensors for each kept model, and snapshots.json, their names and checksums. The list is there too
+where no models are kept: DVC warns of an empty output. With train.ema there is also ema/ (`ngldm.training.tracks`).
 """
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ngldm.io.errors import require_name
-from ngldm.io.files import atomic_directory, entry, read_json, require, write_json
+from ngldm.io.errors import InputError, require_name
+from ngldm.io.files import (
+    atomic_directory,
+    entry,
+    read_json,
+    require,
+    require_unchanged,
+    write_described,
+)
 
 INDEX, AVERAGES = "snapshots.json", "ema"
 
@@ -43,7 +51,8 @@ class Snapshots:
         with atomic_directory(out) as target:
             for file in files:
                 shutil.copy2(file, target)
-            write_json(target / INDEX, {"models": [file.name for file in files]})
+            names = [file.name for file in files]
+            write_described(target / INDEX, {"models": names}, names)
             if self.averages.is_dir():
                 shutil.copytree(self.averages, target / AVERAGES)
 
@@ -52,8 +61,15 @@ def snapshot_files(path: Path) -> list[Path]:
     """The models of a folder that `Snapshots.hand_over` wrote, the first step first.
 
     Raises:
-        InputError: the folder or its list is missing or damaged.
+        InputError: the folder or its list is missing or damaged; a name is there twice or is no step; or a model is
+            missing or has changed, as where two were exchanged.
     """
     index = read_json(require(path, "the stage `train`") / INDEX, "models")
     names = entry(index, "models", list, path / INDEX)
-    return [path / require_name(f"{path / INDEX}: models", name) for name in names]
+    for number, name in enumerate(names):
+        if not re.fullmatch(r"[0-9]+\.safetensors", require_name(f"{path / INDEX}: models", name)):
+            raise InputError(f"{path / INDEX}: models: {name!r} is not named after its step")
+        if name in names[:number]:
+            raise InputError(f"{path / INDEX}: models: {name!r} is there twice")
+    require_unchanged(path / INDEX, "sha256", index)
+    return [path / name for name in names]

@@ -277,6 +277,17 @@ def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
     return {name: sha256_file(folder / name) for name in names if (folder / name).is_file()}
 
 
+def write_described(path: Path, content: Mapping[str, object], names: Iterable[str], key: str = "sha256") -> None:
+    """Write JSON that describes files beside it, with their checksums and one of the description itself.
+
+    Args:
+        names: of the files; those that are not there are left out.
+        key: gets the checksums, for `require_unchanged`.
+    """
+    plain = json.loads(json.dumps(content))  # as it will be read
+    write_json(path, {**plain, key: {**checksums(path.parent, names), path.name: fingerprint(plain)}})
+
+
 def require_unchanged(file: Path, key: str, content: Mapping[str, object]) -> None:
     """Compare files with the checksums that were written with them. It reads the files whole.
 
@@ -284,7 +295,7 @@ def require_unchanged(file: Path, key: str, content: Mapping[str, object]) -> No
 
     Args:
         file: JSON, beside the files that it describes.
-        key: of the checksums in it, as `checksums` gives them. A file of an older version has none.
+        key: of the checksums in it, as `write_described` gives them. A file of an older version has none.
         content: of the file.
 
     Raises:
@@ -292,6 +303,10 @@ def require_unchanged(file: Path, key: str, content: Mapping[str, object]) -> No
     """
     known = entry(content, key, dict, file) if key in content else {}
     for name, expected in known.items():
+        if name == file.name:
+            if fingerprint({own: value for own, value in content.items() if own != key}) != expected:
+                raise InputError(f"{file}: has changed since it was written: its own checksum is wrong; make it again")
+            continue
         path = file.parent / require_name(f"{file}: {key}", name)
         if sha256_file(require(path)) != expected:
             raise InputError(

@@ -59,6 +59,7 @@ def test_dataset_json_describes_the_files(saved):
         f"{split}_labels.npy": hashlib.sha256((saved / f"{split}_labels.npy").read_bytes()).hexdigest()
         for split in hashes
     }
+    assert len(content["labels_sha256"].pop("dataset.json")) == 64
     assert content == {
         "name": "small",
         "image_shape": {"height": 2, "width": 4, "channels": 3},

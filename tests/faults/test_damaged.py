@@ -21,9 +21,10 @@ from ngldm.data.results.study import read_scores, write_scores
 from ngldm.data.sharded import RowFile, write_index
 from ngldm.data.statistics import channel_statistics, latent_extent
 from ngldm.io.errors import InputError
-from ngldm.io.files import checksums, figure, sha256_file, write_json
+from ngldm.io.files import figure, sha256_file, write_described
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder
 from stages.evaluate import evaluate
+from stages.sample import sample
 from tests.faults.child import Ended
 
 pytestmark = pytest.mark.usefixtures("in_time")
@@ -70,24 +71,21 @@ def samples(folder: Path) -> None:
     folder.mkdir()
     np.save(folder / "images.npy", images(30))
     np.save(folder / "trajectory.npy", np.stack([images(4, seed) for seed in range(3)]))
-    known = checksums(folder, ["images.npy", "trajectory.npy"])
-    write_json(folder / "samples.json", {"num_images": 30, "sha256": known})
+    write_described(folder / "samples.json", {"num_images": 30}, ["images.npy", "trajectory.npy"])
 
 
 def reference(folder: Path) -> None:
     folder.mkdir()
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(60, 5)).astype(np.float32))
     save_reference(folder, features.double().mean(0), features.double().T.cov(), features)
-    known = checksums(folder, ["features.npy"])
     about = {
-        "sha256": known,
         "extractor": "classifier",
         "metric": "fd",
         "weights_sha256": "a" * 64,
         "num_images": 60,
         "floor": 0.5,
     }
-    write_json(folder / "reference.json", about)
+    write_described(folder / "reference.json", about, ["features.npy", "statistics.npz"])
 
 
 KINDS: dict[str, tuple[Callable[[Path], None], Open, dict[str, str]]] = {
@@ -224,6 +222,8 @@ VALUES: list[tuple[str, str, object]] = [
     ("samples", "sha256", {"images.npy": "x"}),
     ("samples", "sha256", {"../../x": "x"}), ("samples", "sha256", []),
     *(("reference", "floor", value) for value in (-1.0, float("nan"), float("inf"), "0", None)),
+    ("latents", "mean", [0.25]), ("latents", "std", [0.75]), ("latents", "latent_shape", [9, 9, 9]),
+    ("samples", "seed", 3), ("reference", "floor", 0.25), ("dataset", "image_shape", {}),
     *(("reference", "num_images", value) for value in (59, 61, -1, "60")), ("reference", "weights_sha256", 3),
     ("reference", "metric", None),
 ]  # fmt: skip
@@ -248,6 +248,17 @@ COVARIANCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "nan": one(np.nan), "zero": lambda sigma: sigma * 0,
     "doubled": lambda sigma: 2 * sigma, "smaller": lambda sigma: sigma[:-1, :-1], "flat": lambda sigma: sigma[0],
 }  # fmt: skip
+
+
+def test_statistics_of_another_run_are_refused(tmp_path: Path) -> None:
+    """They may be so near that only their checksum differs, or of more images than features are kept of."""
+    reference(tmp_path / "r")
+    path = tmp_path / "r" / "statistics.npz"
+    with np.load(path) as arrays:
+        mu, sigma = arrays["mu"], arrays["sigma"]
+    np.savez(path, mu=mu * (1 + 1e-6), sigma=sigma)
+    with pytest.raises(InputError, match=r"statistics\.npz: has changed since it was written"):
+        load_reference(tmp_path / "r")
 
 
 @pytest.mark.parametrize("name", COVARIANCES)
@@ -349,6 +360,24 @@ def test_evaluate_refuses_before_it_writes_anything(
     assert f"{name}: no such file or folder; it comes from the stage `sample`" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert names(folder) == before
+
+
+def test_the_model_of_another_noise_gets_no_samples(smoke: Path, tmp_path: Path, forked: Callable[..., Ended]) -> None:
+    for part in ("models", "conf"):
+        shutil.copytree(smoke / part, tmp_path / "workspace" / part)
+    shutil.copy(smoke / "params.yaml", tmp_path / "workspace")
+    models = tmp_path / "workspace" / "models"
+    other = next(place for place in models.iterdir() if place.is_dir() and place.name != "laplace")
+    shutil.copy(other / "model.safetensors", models / "laplace")
+
+    def action() -> None:
+        os.chdir(tmp_path / "workspace")
+        sample("laplace", "auto", "cpu")
+
+    ended = forked(action)
+    assert ended.returncode == 2
+    assert f"model.safetensors: its noise is {other.name}, but params.yaml says laplace" in ended.stderr
+    assert not (tmp_path / "workspace" / "samples").exists()
 
 
 def test_files_of_an_older_version_without_checksums_are_read(tmp_path: Path) -> None:

@@ -62,6 +62,23 @@ def model_behind(path: Path) -> str:
     return entry(read_json(about, "model_sha256"), "model_sha256", str, about)
 
 
+def require_origin(path: Path, noise: str, sampler: str) -> None:
+    """Check that samples.json says from which model the items of a folder come, and that they are those of its name.
+
+    Args:
+        noise: label of the training.
+        sampler: label of the sampler. Folders of older versions do not have it.
+
+    Raises:
+        InputError: samples.json is missing or damaged, or the items are of another training or sampler.
+    """
+    model_behind(path)
+    about = read_json(path / "samples.json", "noise")
+    for key, label in (("noise", noise), ("sampler_label", sampler)):
+        if about.get(key, label) != label:
+            raise InputError(f"{path / 'samples.json'}: {key}: {about[key]!r}, must be {label!r}; run {MADE_BY} again")
+
+
 def require_samples(path: Path, items: Items, trajectory: Items) -> None:
     """Check what was generated: shapes, finite numbers, and that samples.json gives the same number of them.
 

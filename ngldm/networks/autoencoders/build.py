@@ -25,6 +25,8 @@ from ngldm.networks.autoencoders.pretrained import PretrainedAutoencoder, Pretra
 from ngldm.networks.autoencoders.registry import AUTOENCODERS as AUTOENCODERS  # with the kinds below
 from ngldm.networks.autoencoders.registry import register, require_images
 
+LONGEST = 500  # characters of another library's message
+
 
 @register("identity")
 def identity(item_shape: tuple[int, ...], transform: str = "none") -> IdentityAutoencoder:
@@ -100,7 +102,8 @@ def load_autoencoder(path: Path, item_shape: tuple[int, ...]) -> Autoencoder:
     try:
         model.restore(tensors)
     except RuntimeError as error:
-        raise InputError(f"{path}: its weights do not fit images of shape {item_shape} ({error})") from error
+        reason = str(error)[:LONGEST]  # torch names each weight that is missing
+        raise InputError(f"{path}: its weights do not fit images of shape {item_shape} ({reason})") from error
     return model.eval().requires_grad_(False)
 
 

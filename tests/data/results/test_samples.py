@@ -1,11 +1,12 @@
 """Generated images on disk."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ngldm.data.results.samples import asked_classes, load_samples, same_number
+from ngldm.data.results.samples import asked_classes, load_samples, require_origin, same_number
 from ngldm.io.errors import InputError
 
 
@@ -101,3 +102,23 @@ def test_a_class_below_0_is_named(sampled):
     np.save(sampled / "classes.npy", np.array([0, 1, 2, -1, 0, 0]))
     with pytest.raises(InputError, match=r"classes\.npy: class -1 must be at least 0"):
         asked_classes(sampled)
+
+
+@pytest.mark.parametrize(
+    ("about", "message"),
+    [
+        ({"noise": "gaussian"}, "noise: 'gaussian', must be 'laplace'"),
+        ({"sampler_label": "auto"}, "sampler_label: 'auto', must be 'ddim'"),
+        ({"model_sha256": 3}, "model_sha256: 3 is not a value of type str"),
+        ({"noise": None}, "noise: None, must be 'laplace'"),
+    ],
+)
+def test_items_of_another_training_or_sampler_are_refused(sampled, about, message) -> None:
+    whole = {"noise": "laplace", "sampler_label": "ddim", "model_sha256": "a" * 64}
+    (sampled / "samples.json").write_text(json.dumps(whole))
+    require_origin(sampled, "laplace", "ddim")
+    (sampled / "samples.json").write_text(json.dumps({"noise": "laplace", "model_sha256": "a" * 64}))
+    require_origin(sampled, "laplace", "ddim")  # of an older version
+    (sampled / "samples.json").write_text(json.dumps({**whole, **about}))
+    with pytest.raises(InputError, match=f"samples.json: {message}"):
+        require_origin(sampled, "laplace", "ddim")
