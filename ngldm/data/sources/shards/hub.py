@@ -33,12 +33,14 @@ class HubShards:
         names: files, or <split>[<number>].
         image, label: columns. No label: there are no classes.
         whole: the split; None where `names` are parquet files.
+        folder: in which files lie that rows of `whole` may name; None for a data set of the hub.
     """
 
     names: Sequence[str]
     image: str
     label: str | None
     whole: "IterableDataset | None"
+    folder: Path | None = None
 
     def records(self, number: int, tally: Tally) -> Iterator[Record]:
         """See `ngldm.data.sources.shards.records.Shards`. The hash is of the images and labels."""
@@ -89,7 +91,11 @@ class HubShards:
         return Record(name, self._content(name, row[self.image]), label)
 
     def _content(self, name: str, value: object) -> bytes:
-        """The bytes of the image file, which the column holds itself or names by its path."""
+        """The bytes of the image file, which the column holds itself or names by its path.
+
+        Raises:
+            InputError: it does neither, or names a file that is not of this data set.
+        """
         if isinstance(value, bytes):
             return value
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
@@ -97,12 +103,25 @@ class HubShards:
         if isinstance(value, dict) and isinstance(value.get("path"), str):
             import fsspec
 
+            if not self._has(value["path"]):
+                raise InputError(
+                    f"dataset.image: {name} names {value['path']!r}, which is no file of this data set; "
+                    f"column {self.image!r} must hold the image files themselves"
+                )
             with fsspec.open(value["path"], "rb") as file:
                 content: bytes = file.read()
             return content
         raise InputError(
             f"dataset.image: column {self.image!r} in {name} holds {type(value).__name__}, not image files"
         )
+
+    def _has(self, path: str) -> bool:
+        """Whether `datasets` itself named the file; a row of a table could name any file of this machine."""
+        file = path.rpartition("::")[2]  # the archive, of a file in one
+        if self.folder is None:
+            return self.whole is not None and file.startswith("hf://datasets/")
+        plain = Path(os.path.abspath(file))  # noqa: PTH100  # links in the folder are its owner's
+        return self.whole is not None and plain.is_relative_to(self.folder.absolute())
 
 
 def _reason(error: BaseException) -> str:
@@ -208,7 +227,8 @@ class _Builder:
         if split not in whole:
             raise self._no_split(key, split, whole)
         count = whole[split].num_shards
-        return HubShards([f"{self.path}: {split}[{i}]" for i in range(count)], *columns, whole[split])
+        folder = None if self.config.get("hub") else Path(self.path)
+        return HubShards([f"{self.path}: {split}[{i}]" for i in range(count)], *columns, whole[split], folder)
 
     def _is_parquet(self, files: Mapping[str, Sequence[str]]) -> bool:
         return all(str(file).endswith(".parquet") for split in files.values() for file in split)

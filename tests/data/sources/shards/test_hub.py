@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_a_folder_of_images_is_one_shard_with_its_folders_as_classes(shards, tmp
     part = open_hub(options(tmp_path / "set"))["train"]
     assert len(part.names) == 1
     assert sorted(all_of(part)) == sorted((shards.png(number), number % 2) for number in range(6))
+
+
+def test_a_row_that_names_a_file_of_this_machine_is_refused(shards, tmp_path: Path) -> None:
+    """A table of another person could name any file. A folder's own files may be links."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(shards.png(0))
+    rows = [{"bytes": None, "path": str(secret)}]
+    schema = pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()})
+    pq.write_table(pa.table({"image": rows, "label": [0]}, schema=schema), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"a.parquet: row 0 names '.*secret.png', which is no file of this data set"):
+        all_of(open_hub(options(tmp_path / "a.parquet"))["train"])
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "0.png").symlink_to(secret)  # by the owner of the folder
+    folder = options(tmp_path / "set", label=None)
+    assert all_of(open_hub(folder)["train"]) == [(shards.png(0), 0)]
+    outside = replace(open_hub(folder)["train"], folder=tmp_path / "other")
+    with pytest.raises(InputError, match=r"0.png', which is no file of this data set"):
+        all_of(outside)
 
 
 def test_a_file_without_rows_is_an_empty_shard(shards, tmp_path: Path) -> None:
