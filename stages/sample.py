@@ -4,20 +4,18 @@ import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device
-from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, sha256_file, write_described, write_json
 from ngldm.io.images import save_png
 from ngldm.io.items import CLASSES, class_picture, noun, write_items
-from ngldm.noise import Law, make_noise
 from ngldm.pipeline import workspace
 from ngldm.pipeline.checkpoints import Parts, resumable
 from ngldm.pipeline.closure import made_from
+from ngldm.pipeline.config.noises import require_noise
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.config.sections import SampleParams
 from ngldm.pipeline.own_noise import own_noise
@@ -38,7 +36,7 @@ def sample(noise: NoiseLabel, sampler: SamplerLabel, device: Device = "auto") ->
     file, title = workspace.model(noise), f"sample {noise} {sampler}"
     generator = load(file, target)
     diffusion, empty = generator.model.diffusion, generator.model.no_items()
-    _require_noise(file, diffusion.noise, params.noise_arguments(params.training(noise).noise))
+    require_noise(params, noise, file, diffusion.noise)
     settings = params.sampler_options[sampler].settings()
     options = resolve_sampler(settings, diffusion.noise.name, diffusion.schedule.num_train_timesteps)
     calls = generator.network_calls(generator.options(**options))
@@ -93,18 +91,6 @@ def computing(generator: Generator, config: SampleParams, size: int, title: str)
         print(f"{title}: {choice.said}", flush=True)
     chosen = config.model_copy(update=asdict(choice.computation))
     return generator, chosen.model_dump(include={"precision", "layout"})
-
-
-def _require_noise(file: Path, found: Law, wanted: dict[str, Any]) -> None:
-    """Check that a model is of the noise whose name its samples get.
-
-    Raises:
-        InputError: it is of another, as where two files were exchanged.
-    """
-    law = make_noise(**wanted)
-    if (found.name, dict(found.params)) != (law.name, dict(law.params)):
-        own, named = (" ".join([one.name, *(f"{k}={v}" for k, v in one.params.items())]) for one in (found, law))
-        raise InputError(f"{file}: its noise is {own}, but params.yaml says {named}; run the stage `train` again")
 
 
 main = command(sample, many=True)

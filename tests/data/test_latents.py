@@ -144,6 +144,7 @@ def test_latents_are_memory_mapped_read_only(cache):
 
 def test_statistics_json_holds_the_statistics_the_shape_and_the_counts(built, cache):
     content = json.loads((built / "statistics.json").read_text())
+    assert len(content["sha256"].pop("statistics.json")) == 64  # of the file's own content
     assert content == {
         "mean": cache.statistics.mean.tolist(),
         "std": cache.statistics.std.tolist(),
@@ -206,9 +207,9 @@ def test_interrupted_build_leaves_nothing(tmp_path, fail_at):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["channel_statistics", "write_json"])
+@pytest.mark.parametrize("step", ["channel_statistics", "write_described"])
 def test_build_interrupted_after_encoding_leaves_nothing(tmp_path, monkeypatch, step):
-    """Both arrays exist by then: unstandardised before `_statistics`, whole before `write_json`."""
+    """Both arrays exist by then: unstandardised before `_statistics`, whole before `write_described`."""
 
     def fail(*args: object) -> None:
         raise OSError("disk full")

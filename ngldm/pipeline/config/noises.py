@@ -1,6 +1,7 @@
 """The checks of params.yaml that need the noises themselves, the schedule's numbers, and therefore torch."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,6 +12,7 @@ from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder
 from ngldm.networks.autoencoders.names import OWN_KEYS
+from ngldm.noise import Law, make_noise
 from ngldm.noise.registry import make_part
 from ngldm.pipeline.config.dataset.section import DatasetParams
 from ngldm.pipeline.config.params import Params
@@ -41,6 +43,23 @@ def check_noises(params: Params) -> None:
         composed = (model.schedule.model_dump(), model.diffusion.model_dump())
         chosen = {f"study.samplers.{label}": options for label, options in model.samplers.items()}
         _check(f"{model.key}.noise", model.variant.noise, own, composed, chosen)
+
+
+def require_noise(params: Params, label: str, file: Path, found: Law) -> None:
+    """Check that a model is of the noise whose name its samples get.
+
+    Args:
+        label: of the training.
+        file: of the model.
+        found: its noise.
+
+    Raises:
+        InputError: it is of another noise, as where two files were exchanged.
+    """
+    law = make_noise(**params.noise_arguments(params.training(label).noise))
+    if (found.name, dict(found.params)) != (law.name, dict(law.params)):
+        own, named = (" ".join([one.name, *(f"{k}={v}" for k, v in one.params.items())]) for one in (found, law))
+        raise InputError(f"{file}: its noise is {own}, but params.yaml says {named}; run the stage `train` again")
 
 
 def latent_shape(params: Params, dataset: DatasetParams | None = None) -> tuple[int, ...] | None:
