@@ -16,7 +16,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.common import Row, peak_mib, pick, publish, timed
-from ngldm.data.statistics import latent_extent
+from ngldm.data.cache.statistics import latent_extent
 from ngldm.io.files import sha256_file
 from ngldm.io.images import require_finite
 from ngldm.training.seeds import batch_indices

@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from benchmarks.common import Row, parameters, pick, publish
 from benchmarks.networks import diffusers_unet, lucidrains_unet
 from benchmarks.train_step import DEVICE, diffusers_loop, lucidrains_loop
+from ngldm.data.cache.latents import open_cache
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
 from ngldm.io.tensors import to_tensor, to_uint8
 from ngldm.model import Model, item_settings
 from ngldm.pipeline.config.params import load_params

@@ -16,7 +16,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.data.cache.statistics import LatentExtent, LatentStatistics
 from ngldm.diffusion.classes import Classes
 from ngldm.diffusion.names import check_coupling_of_classes
 from ngldm.diffusion.process import Diffusion

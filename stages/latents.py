@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from ngldm.data.cache.latents import Mirrored, build_cache, open_cache
 from ngldm.data.dataset import SHARDS, Dataset, open_dataset
 from ngldm.data.encoding import Encoding
-from ngldm.data.latents import Mirrored, build_cache, open_cache
 from ngldm.data.sources.shards.manifest import Manifest, read_manifest
 from ngldm.io import processes
 from ngldm.io.device import be_deterministic, resolve_device

@@ -1,6 +1,6 @@
 """Stage `theory`: measure moments, densities and Theorem 1's ratio of the noises."""
 
-from ngldm.data.latents import open_cache
+from ngldm.data.cache.latents import open_cache
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.io.device import be_deterministic
 from ngldm.noise import make_noise

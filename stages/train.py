@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+from ngldm.data.cache.latents import input_files, open_cache
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import input_files, open_cache
 from ngldm.data.results.history import write_history
 from ngldm.data.snapshots import Snapshots
 from ngldm.io import processes

@@ -97,7 +97,7 @@ def make_model() -> Callable[..., Any]:
     import torch
     from torch import nn
 
-    from ngldm.data.statistics import LatentStatistics
+    from ngldm.data.cache.statistics import LatentStatistics
     from ngldm.model import Model
 
     autoencoders = {

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.data.cache.statistics import LatentExtent, LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.images import UInt8Array
 from ngldm.model import FORMAT, Model, load_model

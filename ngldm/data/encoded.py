@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ngldm.data.sharded import RowFile
+from ngldm.data.cache.sharded import RowFile
+from ngldm.data.cache.statistics import LatentStatistics
 from ngldm.data.sources.pixels.npy import NpyAppender
-from ngldm.data.statistics import LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry, fingerprint, read_json, sha256_file, write_json
 

@@ -23,8 +23,7 @@ from uuid import uuid4
 import numpy as np
 import torch
 
-from ngldm.data.encoded import BLOCK, EncodedShard
-from ngldm.data.latents import (
+from ngldm.data.cache.latents import (
     EXTENT,
     MADE_BY,
     SIDES,
@@ -37,14 +36,15 @@ from ngldm.data.latents import (
     write_latents,
     write_statistics,
 )
-from ngldm.data.sharded import open_shards, write_index
+from ngldm.data.cache.sharded import open_shards, write_index
+from ngldm.data.cache.statistics import ChannelMoments, LatentExtent, latent_extent
+from ngldm.data.encoded import BLOCK, EncodedShard
 from ngldm.data.sources.pixels.npy import NpyAppender
 from ngldm.data.sources.pixels.skips import Skip, refusal, write_skips
 from ngldm.data.sources.pixels.square import Decoded
 from ngldm.data.sources.shards.manifest import Manifest, Shard
 from ngldm.data.sources.shards.opening import Keyed
 from ngldm.data.sources.shards.records import Shards
-from ngldm.data.statistics import ChannelMoments, LatentExtent, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_path, entry
@@ -74,7 +74,7 @@ class Encoding:
         work: folder for what is done so far. It must be empty, or from the same data set, autoencoder and batch size.
         batch_size: images per call of the encoder.
         device: where to encode.
-        flips: whether also the mirror image of each training image (`ngldm.data.latents.both_sides`).
+        flips: whether also the mirror image of each training image (`ngldm.data.cache.latents.both_sides`).
     """
 
     manifest: Manifest

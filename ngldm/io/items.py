@@ -161,7 +161,7 @@ def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 class Rows(Protocol):
-    """Rows of float32 numbers (N, ...): an array, which may be memory-mapped, or shards (`ngldm.data.sharded`)."""
+    """Rows of float32 numbers (N, ...): an array, which may be memory-mapped, or shards (`data/cache/`)."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...

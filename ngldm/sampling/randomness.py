@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ngldm.data.statistics import LatentExtent
+from ngldm.data.cache.statistics import LatentExtent
 from ngldm.diffusion.forward import Forward
 from ngldm.diffusion.schedules import Schedule
 from ngldm.noise import Law, Noise, make_noise

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ngldm.data.cache.statistics import LatentStatistics
 from ngldm.data.encoded import EncodedShard
-from ngldm.data.statistics import LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from ngldm.data.cache.latents import Mirrored, build_cache, input_files, open_cache
+from ngldm.data.cache.sharded import RowFile
+from ngldm.data.cache.statistics import latent_extent
 from ngldm.data.encoded import EncodedShard
 from ngldm.data.encoding import Encoding
-from ngldm.data.latents import Mirrored, build_cache, input_files, open_cache
-from ngldm.data.sharded import RowFile
 from ngldm.data.sources.registry import make_dataset
 from ngldm.data.sources.shards.manifest import read_manifest
-from ngldm.data.statistics import latent_extent
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.autoencoder import Autoencoder
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from ngldm.data.cache.latents import build_cache, open_cache
 from ngldm.data.dataset import Dataset, open_dataset, save_dataset
-from ngldm.data.latents import build_cache, open_cache
 from ngldm.data.reference import load_reference, read_statistics, save_reference
 from ngldm.data.results.samples import load_samples
 from ngldm.io.errors import InputError

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 
+from ngldm.data.cache.latents import build_cache, open_cache, write_statistics
+from ngldm.data.cache.sharded import RowFile, write_index
+from ngldm.data.cache.statistics import channel_statistics, latent_extent
 from ngldm.data.dataset import Dataset, open_dataset, save_dataset
-from ngldm.data.latents import build_cache, open_cache, write_statistics
 from ngldm.data.reference import load_reference, save_reference
 from ngldm.data.results.curve import read_curve, write_curves
 from ngldm.data.results.history import read_history
 from ngldm.data.results.samples import load_samples
 from ngldm.data.results.study import read_scores, write_scores
-from ngldm.data.sharded import RowFile, write_index
-from ngldm.data.statistics import channel_statistics, latent_extent
 from ngldm.io.errors import InputError
 from ngldm.io.files import figure, sha256_file, write_described
 from ngldm.networks.autoencoders.autoencoder import IdentityAutoencoder

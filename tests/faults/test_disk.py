@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from ngldm.data.latents import build_cache
+from ngldm.data.cache.latents import build_cache
 from ngldm.io.disk import HOST, temporary_beside
 from ngldm.io.files import atomic_directory, atomic_path, sha256_file, write_csv, write_json
 from ngldm.io.images import save_png

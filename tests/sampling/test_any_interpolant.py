@@ -9,7 +9,7 @@ import torch
 from diffusers import EDMDPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
-from ngldm.data.statistics import LatentExtent
+from ngldm.data.cache.statistics import LatentExtent
 from ngldm.diffusion.forward import Marginal
 from ngldm.diffusion.names import OBJECTIVES, SCHEDULES
 from ngldm.diffusion.objective import Objective, add_noise, objective_target, predict_eps, predict_x0

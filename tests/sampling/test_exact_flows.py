@@ -11,7 +11,7 @@ from diffusers import EDMEulerScheduler, HeunDiscreteScheduler
 from scipy import optimize, stats
 from torch import Tensor
 
-from ngldm.data.statistics import LatentExtent
+from ngldm.data.cache.statistics import LatentExtent
 from ngldm.diffusion.forward import Marginal
 from ngldm.diffusion.schedules import Schedule, make_schedule
 from ngldm.io.errors import InputError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ngldm.data.statistics import LatentExtent
+from ngldm.data.cache.statistics import LatentExtent
 from ngldm.diffusion.forward import Marginal
 from ngldm.diffusion.schedules import make_schedule
 from ngldm.io.errors import InputError

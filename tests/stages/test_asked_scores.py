@@ -10,6 +10,7 @@ import torch
 from ruamel.yaml import YAML
 
 from ngldm.io.errors import InputError
+from ngldm.io.files import write_described
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.further import further_rows
 from stages import evaluate, reference
@@ -50,7 +51,9 @@ def test_too_few_images_are_refused_before_the_work(workspace: Path) -> None:
     for sampler in load_params().samplers:
         images = Path("samples/laplace") / sampler / "images.npy"
         np.save(images, np.load(images)[:20])
-        images.with_name("samples.json").write_text('{"num_images": 20}')
+        about = json.loads(images.with_name("samples.json").read_text())
+        del about["sha256"]
+        write_described(images.with_name("samples.json"), {**about, "num_images": 20}, ["images.npy"])
     with pytest.raises(InputError, match=r"evaluate\.extrapolate: 20 images are too few for 16 features"):
         evaluate.evaluate("laplace", "cpu")
 

@@ -9,7 +9,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.utils import BaseOutput
 from torch import Tensor
 
-from ngldm.data.statistics import LatentExtent, LatentStatistics
+from ngldm.data.cache.statistics import LatentExtent, LatentStatistics
 from ngldm.diffusion.classes import given
 from ngldm.io.files import entry
 from ngldm.model import Model

@@ -1,7 +1,7 @@
 """Autoencoders made from settings, saved, loaded, and measured.
 
 Images are float (B, C, H, W) in [-1, 1]; latents are float (B, c, h, w), unbounded and not yet standardised
-(`ngldm.data.latents` does that). Points and their latents are float (B, d). An autoencoder is trained
+(`ngldm.data.cache.latents` does that). Points and their latents are float (B, d). An autoencoder is trained
 first, then frozen.
 """
 

@@ -93,7 +93,7 @@ def spectrum(
     """Measure the power spectrum of the training latents, as a noise for a file in conf/noise/."""
     import torch
 
-    from ngldm.data.latents import open_cache
+    from ngldm.data.cache.latents import open_cache
     from ngldm.noise.laws.spectra import radial_power
     from ngldm.pipeline import workspace
 
@@ -115,7 +115,7 @@ def covariance(
 
     Of more than 131072 latents the first ones are measured.
     """
-    from ngldm.data.latents import open_cache
+    from ngldm.data.cache.latents import open_cache
     from ngldm.noise.laws.covariance import covariance_root, root_sha256, write_root
     from ngldm.pipeline import workspace
 

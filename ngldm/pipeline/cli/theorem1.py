@@ -47,7 +47,7 @@ def theorem1(
 ) -> None:
     """Measure E||x_0 - x_T|| under each noise, divided by that under the Gaussian, on the pipeline's latents."""
     config = load_params().schedule.model_dump()
-    from ngldm.data.latents import open_cache
+    from ngldm.data.cache.latents import open_cache
     from ngldm.diffusion.forward import possible_forwards
     from ngldm.diffusion.schedules import Schedule, make_schedule
     from ngldm.noise import make_noise, noise_names

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ngldm.data.cache.latents import Latents
 from ngldm.data.dataset import Dataset
-from ngldm.data.latents import Latents
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
 from ngldm.model import Model

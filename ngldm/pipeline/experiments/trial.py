@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ngldm.data.cache.latents import Latents, open_cache
 from ngldm.data.dataset import Dataset, open_dataset
-from ngldm.data.latents import Latents, open_cache
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.pipeline import workspace

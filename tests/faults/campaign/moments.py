@@ -14,7 +14,7 @@ import mlflow
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from sqlalchemy.orm import Session
 
-from ngldm.data import latents
+from ngldm.data.cache import latents
 from ngldm.io import tensors
 from ngldm.training.ema import EMA
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from ngldm.data.reference import load_reference
 from ngldm.data.snapshots import snapshot_files
 from ngldm.io.errors import InputError
-from ngldm.io.files import checksums, fingerprint
+from ngldm.io.files import fingerprint, write_described
 from ngldm.io.tensors import load_tensors
 from ngldm.pipeline import workspace as paths
 from ngldm.pipeline.config.compose import compose_params
@@ -181,9 +181,9 @@ def test_another_reference_is_noticed(workspace: Path, capsys: pytest.CaptureFix
     np.save(paths.REFERENCE / "features.npy", features)
     moments = {"mu": features.mean(0, np.float64), "sigma": np.cov(features.astype(np.float64), rowvar=False)}
     np.savez(paths.REFERENCE / "statistics.npz", **moments)
-    known = checksums(paths.REFERENCE, list(about["sha256"]))
-    other = {**about, "num_images": 1501, "train_images": 1600, "sha256": known}
-    (paths.REFERENCE / "reference.json").write_text(json.dumps(other))
+    names = [name for name in about.pop("sha256") if name != "reference.json"]
+    other = {**about, "num_images": 1501, "train_images": 1600}
+    write_described(paths.REFERENCE / "reference.json", other, names)
     curve("cpu")
     said = capsys.readouterr().out
     assert "curve laplace-000000010: kept result" in said

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from ngldm.data.cache.latents import Latents
+from ngldm.data.cache.statistics import LatentStatistics
 from ngldm.data.dataset import Dataset
-from ngldm.data.latents import Latents
-from ngldm.data.statistics import LatentStatistics
 from ngldm.io.errors import InputError
 from ngldm.networks.autoencoders.build import build_autoencoder, save_autoencoder
 from ngldm.pipeline import workspace

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ngldm.data.dataset import open_dataset
-from ngldm.io.files import checksums, read_json, write_json
+from ngldm.io.files import read_json, write_described
 from ngldm.pipeline.config.params import load_params
 from ngldm.pipeline.report.pictures import real_images, with_neighbours, write_pictures
 
@@ -59,8 +59,8 @@ def two_seeds(smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
         for file in (tmp_path / "samples" / f"{noise}-s1").rglob("images.npy"):
             np.save(file, 255 - np.load(file))
             about = read_json(file.with_name("samples.json"))
-            known = checksums(file.parent, list(about["sha256"]))
-            write_json(file.with_name("samples.json"), {**about, "sha256": known})
+            names = [name for name in about.pop("sha256") if name != "samples.json"]
+            write_described(file.with_name("samples.json"), {**about, "noise": f"{noise}-s1"}, names)
     shutil.copy(smoke / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -86,7 +86,8 @@ def test_results_of_older_versions_have_no_levels_and_no_neighbours(two_seeds: P
         file.write_text(json.dumps({key: value for key, value in content.items() if key != "nearest"}))
     for file in Path("samples").rglob("samples.json"):
         content = json.loads(file.read_text())
-        file.write_text(json.dumps({key: value for key, value in content.items() if key != "trajectory_levels"}))
+        newer = ("trajectory_levels", "sha256")
+        file.write_text(json.dumps({key: value for key, value in content.items() if key not in newer}))
     folder = tmp_path / "out"
     folder.mkdir()
     found = write_pictures(load_params(), folder)

@@ -39,7 +39,7 @@ def test_best_moves_only_to_a_lower_score_in_the_same_context(store, params, tmp
 
 def test_a_model_from_dvcs_cache_is_logged_when_it_is_scored(store, params, tmp_path, write_model):
     """`dvc pull` restores the file; a fresh store has never seen it."""
-    model = write_model(tmp_path / "model.safetensors", "uniform")
+    model = write_model(tmp_path / "model.safetensors", "uniform", spread=0.1)  # no other test logs it
     sha = sha256_file(model)
     run = run_of_model(store, params, "uniform", sha, "auto")
     assert ensure_logged(store, run, model, "another-file", "uniform", (1, 8, 8)) is None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from ngldm.data.cache.latents import open_cache
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
 from ngldm.data.results.study import StudyRow
 from ngldm.io.errors import InputError
 from ngldm.io.items import Items

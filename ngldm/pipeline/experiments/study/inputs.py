@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ngldm.data.cache.latents import build_cache, input_files
 from ngldm.data.dataset import Dataset
-from ngldm.data.latents import build_cache, input_files
 from ngldm.data.sources.registry import make_dataset
 from ngldm.io.files import write_json
 from ngldm.io.items import as_points

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from ngldm.data.cache.statistics import latent_extent
 from ngldm.data.reference import Reference
-from ngldm.data.statistics import latent_extent
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.model import Model

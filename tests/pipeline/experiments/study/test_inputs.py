@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ngldm.data.cache.latents import open_cache
 from ngldm.data.dataset import open_dataset
-from ngldm.data.latents import open_cache
 from ngldm.pipeline import workspace
 from ngldm.pipeline.experiments.study.compute import Job, compute_rows
 from ngldm.pipeline.experiments.study.inputs import Inputs, job_inputs

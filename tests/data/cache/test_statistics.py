@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from ngldm.data.statistics import ChannelMoments, LatentExtent, LatentStatistics, channel_statistics, latent_extent
+from ngldm.data.cache.statistics import (
+    ChannelMoments,
+    LatentExtent,
+    LatentStatistics,
+    channel_statistics,
+    latent_extent,
+)
 
 RNG = np.random.default_rng(0)
 # Channels of very different scale and offset, so that mixing them up shows.

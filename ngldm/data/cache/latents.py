@@ -4,9 +4,9 @@ Each channel has mean 0 and variance 1 over the training split. So noise of vari
 autoencoder's scale. `LatentStatistics` undoes it before decoding.
 
 On disk: train.npy, test.npy (N, c, h, w) float32, of points (N, d), and statistics.json. Of a data set that is not kept
-as pixels the training latents are in shards (`ngldm.data.sharded`): train/*.npy, train.json and extent.npz. With both
-sides of the images, the latents of image i and of its mirror image are the rows 2 i and 2 i + 1 of the training
-latents, and statistics.json has `sides`, 2.
+as pixels the training latents are in shards (`sharded.py`): train/*.npy, train.json and extent.npz. With both sides of
+the images, the latents of image i and of its mirror image are the rows 2 i and 2 i + 1 of the training latents, and
+statistics.json has `sides`, 2.
 """
 
 from collections import deque
@@ -20,8 +20,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.data.sharded import ShardedRows, index_of, open_shards
-from ngldm.data.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
+from ngldm.data.cache.sharded import ShardedRows, index_of, open_shards
+from ngldm.data.cache.statistics import LatentExtent, LatentStatistics, channel_statistics, latent_extent
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.io.files import atomic_directory, entry, read_json, require, require_unchanged, write_described

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ngldm.data.sharded import RowFile, ShardedRows, open_shards, write_index
+from ngldm.data.cache.sharded import RowFile, ShardedRows, open_shards, write_index
 from ngldm.io.errors import InputError
 from ngldm.io.files import sha256_file
 
@@ -93,7 +93,8 @@ def test_a_changed_shard_is_refused_when_it_is_first_read_and_the_others_are_rea
 def test_whole_shards_are_compared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "train")
     rows, seen = open_shards(tmp_path / "train", "the stage `latents`"), []
-    monkeypatch.setattr("ngldm.data.sharded.sha256_file", lambda path: (seen.append(path.name), sha256_file(path))[1])
+    hashed = "ngldm.data.cache.sharded.sha256_file"
+    monkeypatch.setattr(hashed, lambda path: (seen.append(path.name), sha256_file(path))[1])
     rows[4:6]
     assert sorted(seen) == ["00000.npy", "00001.npy"]
     rows.check()

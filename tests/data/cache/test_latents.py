@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.functional import hflip
 
-from ngldm.data import latents as latents_module
-from ngldm.data.latents import Latents, Mirrored, both_sides, build_cache, open_cache
+from ngldm.data.cache import latents as latents_module
+from ngldm.data.cache.latents import Latents, Mirrored, both_sides, build_cache, open_cache
 from ngldm.io.errors import InputError
 from ngldm.io.tensors import to_float
 from ngldm.networks.autoencoders.autoencoder import Autoencoder

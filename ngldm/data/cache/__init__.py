@@ -1,0 +1,1 @@
+"""Latents on the disk, as arrays or in shards, and their statistics."""
