@@ -269,19 +269,25 @@ def summary(done: Sequence[Row]) -> list[Row]:
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Score against seconds, a panel for each data set, a curve for each contender, as PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
     sets = sorted({row["data"] for row in rows})
-    figure = Figure((4.6 * len(sets), 3.6), layout="constrained")
+    figure = Figure((4.8 * len(sets), 4.6), layout="constrained")
+    shown = {}
     for axes, data in zip(figure.subplots(1, len(sets), squeeze=False)[0], sets, strict=True):
         for index, contender in enumerate(CONTENDERS):
             mine = [row for row in rows if (row["data"], row["contender"]) == (data, contender)]
             seconds, scores = [row["seconds"] for row in mine], np.array([row["score"] for row in mine])
             if mine:
                 spread = [scores - [row["lowest"] for row in mine], [row["highest"] for row in mine] - scores]
-                axes.errorbar(seconds, scores, spread, fmt="o-", capsize=3, color=f"C{index}", label=contender)
+                shown[contender] = axes.errorbar(seconds, scores, spread, fmt="o-", capsize=3, color=f"C{index}")
         axes.set(xscale="log", yscale="log", title=data, xlabel="seconds of training", ylabel="Frechet distance")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=7)
+    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=2, fontsize=8)
     figure.savefig(path, dpi=110)
 
 
