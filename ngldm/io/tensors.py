@@ -65,8 +65,14 @@ def save_tensors(tensors: Mapping[str, Tensor], state: Mapping[str, object], pat
         save_file(contiguous, temporary, metadata={"state": json.dumps(known, sort_keys=True)})
 
 
-def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Tensors (on the CPU) and state that `save_tensors` wrote. Files of older versions have no checksum to compare.
+def load_tensors(
+    path: Path, made_by: str = "training", checked: bool = False
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Tensors (on the CPU) and state that `save_tensors` wrote.
+
+    Args:
+        made_by: what writes such files, for the messages.
+        checked: refuse a file without a checksum. Those of older versions have none.
 
     Raises:
         InputError: the file is missing or damaged, has changed since it was written, or has no state.
@@ -79,8 +85,9 @@ def load_tensors(path: Path, made_by: str = "training") -> tuple[dict[str, Tenso
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a whole safetensors file ({error})") from error
     known = state.pop(CHECKSUM, None)
-    if known is not None and known != content_checksum(tensors, state):
-        raise InputError(f"{path}: has changed since it was written: its checksum is wrong; it comes from {made_by}")
+    if (checked or known is not None) and known != content_checksum(tensors, state):
+        fault = "has no checksum" if known is None else "has changed since it was written: its checksum is wrong"
+        raise InputError(f"{path}: {fault}; it comes from {made_by}")
     return tensors, state
 
 

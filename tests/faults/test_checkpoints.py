@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ngldm.io import tensors as tensors_module
 from ngldm.io.disk import StorageError
-from ngldm.io.tensors import load_tensors, save_tensors
+from ngldm.io.tensors import CHECKSUM, load_state, load_tensors, save_tensors
 from ngldm.training.checkpoints.checkpointer import Checkpointer
 from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
@@ -74,9 +75,10 @@ def file(training: Training, name: str = "last") -> Path:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Tensor], dict[str, Any]], object]) -> None:
-    tensors, state = load_tensors(path)
+    """Change the content, and keep the checksum that it had."""
+    tensors, state = load_file(path), load_state(path)
     change(tensors, state)
-    save_tensors(tensors, state, path)
+    save_file(tensors, path, metadata={"state": json.dumps(state, sort_keys=True)})
 
 
 def first(tensors: dict[str, Tensor], start: str) -> str:
@@ -124,6 +126,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "another type": lambda path: rewrite(path, lambda t, s: t.update({k: v.half() for k, v in t.items()})),
     "another shape": lambda path: rewrite(path, lambda t, s: t.update({first(t, "ema."): torch.ones(7)})),
     "a foreign tensor": lambda path: rewrite(path, lambda t, s: t.update(foreign=torch.ones(2))),
+    "no checksum": lambda path: rewrite(path, lambda t, s: s.pop(CHECKSUM)),
     "another history": lambda path: rewrite(path, lambda t, s: s.update(history=[])),
     "another training": of_another,
 }

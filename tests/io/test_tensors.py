@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ngldm.io.errors import InputError
-from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix, to_float, to_uint8
+from ngldm.io.tensors import content_checksum, load_tensors, save_tensors, strip_prefix, to_float, to_uint8
 
 LEVELS = np.arange(256)
 
@@ -170,6 +170,33 @@ def test_a_file_of_an_older_version_without_checksum_is_read(tmp_path: Path) -> 
     tensors, state = load_tensors(tmp_path / "x.safetensors")
     assert state == {"step": 3}
     assert torch.equal(tensors["a"], torch.ones(3))
+
+
+def test_a_file_without_checksum_is_refused_where_one_is_needed(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "x.safetensors", metadata={"state": '{"step": 3}'})
+    with pytest.raises(InputError, match=r"x\.safetensors: has no checksum"):
+        load_tensors(tmp_path / "x.safetensors", checked=True)
+
+
+def test_the_checksum_sees_names_types_shapes_bytes_and_state_in_any_order() -> None:
+    a, b = torch.tensor([1.0, 2.0]), torch.tensor(3.0)
+    one = content_checksum({"a": a, "b": b}, {"x": 1, "y": [0.1]})
+    assert content_checksum({"b": b, "a": a}, {"y": [0.1], "x": 1}) == one
+    others = [
+        content_checksum({"a": a, "c": b}, {"x": 1, "y": [0.1]}),
+        content_checksum({"a": a.to(torch.float64), "b": b}, {"x": 1, "y": [0.1]}),
+        content_checksum({"a": a[:, None], "b": b}, {"x": 1, "y": [0.1]}),
+        content_checksum({"a": a + 1e-7, "b": b}, {"x": 1, "y": [0.1]}),
+        content_checksum({"a": a, "b": b}, {"x": 2, "y": [0.1]}),
+    ]
+    assert len({one, *others}) == 6
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.int64, torch.bool])
+def test_any_type_and_layout_has_a_content_checksum(kind: torch.dtype) -> None:
+    tensor = torch.arange(24).reshape(1, 2, 3, 4).to(kind)
+    last = tensor.contiguous(memory_format=torch.channels_last)
+    assert content_checksum({"a": last}, {}) == content_checksum({"a": tensor}, {})
 
 
 def test_a_missing_file_says_what_makes_it(tmp_path: Path) -> None:

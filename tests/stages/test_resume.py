@@ -17,7 +17,6 @@ from ngldm.io.files import read_json, sha256_file
 from ngldm.io.tensors import load_tensors, save_tensors
 from ngldm.model import Model
 from ngldm.pipeline import workspace as paths
-from ngldm.training.checkpoints.whole import checksum
 from stages.autoencoder import autoencoder
 from stages.reference import reference
 from stages.train import train
@@ -69,8 +68,7 @@ def test_a_killed_training_loses_at_most_an_interval_and_ends_as_if_nothing_had_
     assert not Path("snapshots").exists()
     (last,) = Path("checkpoints").glob("*/last.safetensors")
     tensors, state = load_tensors(last)
-    state["seconds"] = 1e6
-    save_tensors(tensors, {**state, "checksum": checksum(tensors, state)}, last)
+    save_tensors(tensors, {**state, "seconds": 1e6}, last)
     assert steps(train_laplace) == STEPS - CHECKPOINT
     assert 1e6 < read_json(paths.metrics("train", "laplace"))["train_seconds"] < 1e6 + 100  # the time of both
     assert sha256_file(MODEL) == expected

@@ -72,11 +72,12 @@ def require_origin(path: Path, noise: str, sampler: str) -> None:
     Raises:
         InputError: samples.json is missing or damaged, or the items are of another training or sampler.
     """
-    model_behind(path)
-    about = read_json(path / "samples.json", "noise")
+    file = require(path / "samples.json", MADE_BY)
+    about = read_json(file, "model_sha256", "noise")
+    entry(about, "model_sha256", str, file)
     for key, label in (("noise", noise), ("sampler_label", sampler)):
         if about.get(key, label) != label:
-            raise InputError(f"{path / 'samples.json'}: {key}: {about[key]!r}, must be {label!r}; run {MADE_BY} again")
+            raise InputError(f"{file}: {key}: {about[key]!r}, must be {label!r}; run {MADE_BY} again")
 
 
 def require_samples(path: Path, items: Items, trajectory: Items) -> None:

@@ -28,15 +28,7 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, fingerprint, newest_first, sync, write_json
 from ngldm.io.tensors import load_tensors, save_tensors, strip_prefix
 from ngldm.training.checkpoints.lock import alone, if_free, locked
-from ngldm.training.checkpoints.whole import (
-    CHECKSUM,
-    OPTIMIZER,
-    checksum,
-    file_checksum,
-    require_checksum,
-    require_fitting,
-    state_of,
-)
+from ngldm.training.checkpoints.whole import OPTIMIZER, file_checksum, require_fitting, state_of
 
 State = dict[str, object]  # what a training needs to resume, besides its tensors, in types that JSON has
 KEY = "[0-9a-f]" * 12  # of the name of a folder; without it, laplace would count laplace-s1 as its own
@@ -143,9 +135,7 @@ class Checkpointer:
         tensors = {f"{part}.{k}": v for part, module in parts.items() for k, v in module.state_dict().items()}
         for index, moments in optimizer.state_dict()["state"].items():
             tensors |= {f"{OPTIMIZER}{index}.{k}": v for k, v in moments.items()}
-        tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         content = {**state, "made_from": self.made_from, "seconds": self.seconds(), "files": self._files()}
-        content[CHECKSUM] = checksum(tensors, content)
         if name == "last":
             save_tensors(tensors, content, self._file("next"))
             if self._file("last").exists():
@@ -250,9 +240,8 @@ class Checkpointer:
         Raises:
             InputError: something is damaged or missing, or of another training.
         """
-        tensors, state = load_tensors(self._file(name))
-        require_checksum(tensors, state)
-        if state["made_from"] != self.made_from:
+        tensors, state = load_tensors(self._file(name), checked=True)
+        if state.get("made_from") != self.made_from:
             raise InputError("of another training")
         if name == "best":
             return tensors, state
