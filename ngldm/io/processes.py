@@ -1,6 +1,6 @@
 """Many processes that do the work of one: which of them this one is, and what they tell each other.
 
-`ngldm.pipeline.launch` starts them. Without it there is one process, and every function here does what one process
+`ngldm.pipeline.many` starts them. Without it there is one process, and every function here does what one process
 needs. All functions that speak to the others must be called by all processes, in the same order.
 
 The engine is torch.distributed: NCCL for tensors on GPUs, gloo for all else. This module imports torch only when there

@@ -18,7 +18,7 @@ from ngldm.io import processes
 from ngldm.io.disk import clear_temporaries, ending_of
 from ngldm.io.errors import InputError
 from ngldm.pipeline import workspace
-from ngldm.pipeline.launch import on_many
+from ngldm.pipeline.many.launcher import on_many
 from ngldm.pipeline.memory import enough_memory
 from ngldm.pipeline.signals import ends_well, say_stopped, stopped_by
 
@@ -82,7 +82,7 @@ def command(function: Callable[..., Any], many: bool = False) -> Callable[[], No
     """The entry point of a module with one command: `python -m stages.train --noise laplace`.
 
     Args:
-        many: whether it can run on several processes (`ngldm.pipeline.launch`).
+        many: whether it can run on several processes (`ngldm.pipeline.many`).
     """
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(on_many(quietable(function)) if many else quietable(function))
