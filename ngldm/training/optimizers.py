@@ -50,15 +50,23 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=1e-7)
-    a, b, c = COEFFICIENTS
     exact = wide.double() if has_float64(wide.device) else wide  # G has the squares of the singular values
-    gram, product = exact @ exact.T, torch.eye(len(wide), dtype=exact.dtype, device=wide.device)
-    for _ in range(STEPS):
-        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        step.diagonal().add_(a)
-        product, gram = step @ product, step @ gram @ step
+    gram = exact @ exact.T
+    product = step = _factor(gram)
+    for _ in range(STEPS - 1):
+        gram = step @ gram @ step
+        step = _factor(gram)
+        product = step @ product
     done: Tensor = product.to(wide) @ wide
     return done if matrix.shape[0] <= matrix.shape[1] else done.T
+
+
+def _factor(gram: Tensor) -> Tensor:
+    """Q of a Gram matrix G."""
+    a, b, c = COEFFICIENTS
+    step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    step.diagonal().add_(a)
+    return step
 
 
 class Muon(torch.optim.AdamW):
