@@ -263,7 +263,13 @@ def test_contenders_can_be_named_with_their_learning_rates() -> None:
 
 @pytest.mark.slow  # six processes that import torch
 def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
-    cores.main("smallest", tmp_path)
+    cores.main("smallest", ["recipe smoke"], tmp_path)
     (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
     assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
     assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
+
+
+def test_features_and_latents_are_computed_at_a_rate() -> None:
+    assert {"features", "latents"} < set(cores.works("smallest"))
+    assert cores.images_extracted_per_second(0.01) > 0.0
+    assert cores.images_encoded_per_second(0.01) > 0.0
