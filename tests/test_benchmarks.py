@@ -117,6 +117,15 @@ def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
     assert 0 < parts[-1]["seconds"] < whole["seconds"] < 600
 
 
+def test_the_imports_of_a_stage_are_counted_by_package(smoke: Path) -> None:
+    start, latents_ = pipeline.imports(smoke, "smallest")
+    assert [start["stage"], latents_["stage"]] == ["--help", "latents"]
+    assert "torch" not in start["largest"]
+    assert latents_["largest"].startswith("torch ")
+    assert start["modules"] < latents_["modules"]
+    assert 0.0 < latents_["ours"] < latents_["seconds"]
+
+
 def test_every_family_of_noise_is_trained_and_compared_with_the_gaussian_of_the_same_turn() -> None:
     params = laws.composed("smoke")
     for family in laws.FAMILIES:
