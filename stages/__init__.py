@@ -1,6 +1,7 @@
 """One module for each stage of dvc.yaml, with its command: `python -m stages.train --noise laplace`."""
 
 import sys
+from contextlib import suppress
 from importlib import import_module
 
 from ngldm.pipeline.signals import listen
@@ -10,11 +11,16 @@ LATER = (
     "accelerate.utils",
     "alembic.command",
     "dvc.utils.hydra",
+    "dvc.utils.serialize",
+    "git",
     "hydra",
     "mlflow.data.numpy_dataset",
     "mlflow.pyfunc",
     "mlflow.store.tracking.sqlalchemy_store",
     "mlflow.system_metrics.system_metrics_monitor",
+    "mlflow.tracing.processor.base_mlflow",
+    "sqlalchemy.dialects.sqlite",
+    "tabulate",
     "torch._dynamo",
 )
 
@@ -24,6 +30,8 @@ def prepare() -> None:
     import_module("ngldm.pipeline.tracking.store").quieten()
     for name in LATER:
         import_module(name)
+    with suppress(ImportError):
+        import_module("IPython")  # where it is installed, MLflow asks it whether this is a notebook
 
 
 if sys.argv[0] == "-m":  # `python -m stages.train`: the stage itself comes next, whose imports take seconds

@@ -85,6 +85,23 @@ def root() -> Path:
 
 
 @pytest.fixture
+def other_work(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Torch has four threads, and a look at the cores has found as many free as this says."""
+    import torch
+
+    from ngldm.io import threads
+
+    before, free = torch.get_num_threads(), 2
+    for variable in threads.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(threads, "EVERY", float("inf"))  # no other look
+    monkeypatch.setattr(threads.Threads, "last", threads.Look(threads.Clocks.read(), free, free))
+    torch.set_num_threads(4)
+    yield free
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def content() -> dict[str, Any]:
     """The tracked params.yaml as nested dictionaries, free to be changed by a test."""
     loaded: dict[str, Any] = YAML(typ="safe").load(ROOT / "params.yaml")

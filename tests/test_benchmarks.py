@@ -117,6 +117,15 @@ def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
     assert 0 < parts[-1]["seconds"] < whole["seconds"] < 600
 
 
+def test_the_imports_of_a_stage_are_counted_by_package(smoke: Path) -> None:
+    start, latents_ = pipeline.imports(smoke, "smallest")
+    assert [start["stage"], latents_["stage"]] == ["--help", "latents"]
+    assert "torch" not in start["largest"]
+    assert latents_["largest"].startswith("torch ")
+    assert start["modules"] < latents_["modules"]
+    assert 0.0 < latents_["ours"] < latents_["seconds"]
+
+
 def test_every_family_of_noise_is_trained_and_compared_with_the_gaussian_of_the_same_turn() -> None:
     params = laws.composed("smoke")
     for family in laws.FAMILIES:
@@ -263,7 +272,13 @@ def test_contenders_can_be_named_with_their_learning_rates() -> None:
 
 @pytest.mark.slow  # six processes that import torch
 def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
-    cores.main("smallest", tmp_path)
+    cores.main("smallest", ["recipe smoke"], tmp_path)
     (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
     assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
     assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
+
+
+def test_features_and_latents_are_computed_at_a_rate() -> None:
+    assert {"features", "latents"} < set(cores.works("smallest"))
+    assert cores.images_extracted_per_second(0.01) > 0.0
+    assert cores.images_encoded_per_second(0.01) > 0.0

@@ -8,8 +8,10 @@ The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import psutil
 
@@ -79,19 +81,49 @@ class Clocks:
         return (self.own - before.own + self.idle - before.idle) / seconds
 
 
+class Look(NamedTuple):
+    """What this process found when it last looked at the cores.
+
+    Attributes:
+        clocks: at that moment.
+        free: cores that it used or could have used since the look before.
+        number: of threads that are right for so many.
+    """
+
+    clocks: Clocks
+    free: float
+    number: int
+
+    def next(self) -> "Look":
+        """What is found now."""
+        clocks = Clocks.read()
+        free = clocks.free_since(self.clocks)
+        if free is None:
+            return self._replace(clocks=clocks)
+        fewer, more = max(1, int(free + TAKEN)), int(free + 1 - FREE)
+        return Look(clocks, free, fewer if free < self.number - TAKEN else max(self.number, more))
+
+
 class Threads:
     """Torch's number of threads while something is computed. `end` gives back the number that torch had before.
+
+    All computations of a process share the last look at the cores. So one of less than `EVERY` seconds profits from
+    those before it, and one within another one does as that does.
 
     Args:
         say: called with a line for the user when the number follows the free cores.
     """
 
+    last: ClassVar[Look | None] = None
+
     def __init__(self, say: Callable[[str], object] = lambda line: None) -> None:
         self.say, self.most = say, _number()
-        self.before: Clocks | None = None
+        self.follows = False
 
     def begin(self, small: Callable[[], bool] = lambda: False) -> None:
-        """Take the number of the environment, else one thread for a `small` computation, else all until `look`.
+        """Take the number of the environment, else one thread for a `small` computation, else that of the free cores.
+
+        The first computation of a process does not know them, and takes all.
 
         Raises:
             InputError: NGLDM_THREADS is no whole number above 0.
@@ -102,22 +134,44 @@ class Threads:
             if small():
                 _set_number(1)
             else:
-                self.before = Clocks.read()
+                self.follows = True
+                self.look()
 
     def end(self) -> None:
         _set_number(self.most)
 
     def look(self) -> None:
         """After a step: follow the number of free cores, if it is time to look at them."""
-        if self.before is None or time.perf_counter() < self.before.now + EVERY:
+        if not self.follows:
             return
-        clocks, now = Clocks.read(), _number()
-        free = clocks.free_since(self.before)
-        self.before = clocks
-        if free is None:
-            return
-        fewer, more = max(1, int(free + TAKEN)), min(self.most, int(free + 1 - FREE))
-        number = fewer if free < now - TAKEN else max(now, more)
+        last = Threads.last or Look(Clocks.read(), self.most, self.most)
+        if time.perf_counter() >= last.clocks.now + EVERY:
+            last = last.next()
+        Threads.last = last
+        free, number, now = last.free, min(self.most, last.number), _number()
         if number != now:
             _set_number(number)
             self.say(f"trains on {number} threads, before on {now}: {free:.2g} cores are free of other work")
+
+
+@contextmanager
+def following_free_cores(
+    small: Callable[[], bool] = lambda: False, say: Callable[[str], object] = lambda line: None
+) -> Iterator[Callable[[], None]]:
+    """While the block computes, as many threads as there are free cores.
+
+    What is yielded is to be called after each step of a block that takes longer than `EVERY` seconds.
+
+    Args:
+        small: whether the computation is so small that one thread does it best.
+        say: called with a line for the user when the number follows the free cores.
+
+    Raises:
+        InputError: NGLDM_THREADS is no whole number above 0.
+    """
+    threads = Threads(say)
+    try:
+        threads.begin(small)
+        yield threads.look
+    finally:
+        threads.end()

@@ -18,7 +18,7 @@ from ngldm.io.device import Choice, free_memory, resolve_device
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
-from ngldm.io.threads import Threads
+from ngldm.io.threads import following_free_cores
 from ngldm.model import Model, load_model
 from ngldm.sampling.best import Option
 from ngldm.sampling.classes.choice import check_classes, guided_calls, make_guidance, of_class
@@ -195,7 +195,7 @@ class Generator:
         size = (
             self.batch_size(num_images) if batch_size is None else require_whole("batch_size", batch_size, 1, MAX_BATCH)
         )
-        with _told(progress, num_images * chosen.num_inference_steps) as tell, _threads(self.model.device) as look:
+        with _told(progress, num_images * chosen.num_inference_steps) as tell, following_free_cores() as look:
 
             def after(step: Step) -> None:
                 tell(len(step.x))
@@ -286,18 +286,6 @@ class Generator:
         schedule, spacing = self.model.diffusion.schedule, options.timestep_spacing
         timesteps = inference_timesteps(schedule, options.num_inference_steps, spacing, options.sigma_max)
         return noise_levels(schedule, timesteps)
-
-
-@contextmanager
-def _threads(device: torch.device) -> Iterator[Callable[[], None]]:
-    """On a CPU, as many threads as there are free cores: what is yielded is called after each step."""
-    threads = Threads()
-    try:
-        if device.type == "cpu":
-            threads.begin()
-        yield threads.look
-    finally:
-        threads.end()
 
 
 @contextmanager

@@ -9,7 +9,8 @@ They all hold the same weights. Only the main one saves checkpoints.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Generic, TypeVar, cast
@@ -22,7 +23,7 @@ from ngldm.io import processes
 from ngldm.io.device import in_float64, random_generator
 from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import entry
-from ngldm.io.threads import Threads
+from ngldm.io.threads import following_free_cores
 from ngldm.training.checkpoints.checkpointer import Checkpointer, State
 from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
@@ -177,22 +178,22 @@ class _Run(Generic[Network, Batch]):
         self.network.train()
         self._settle()
         network = cast(Network, torch.compile(self.network)) if config.compile else self.network
-        threads = Threads(self._say)
-        try:
-            if self.device.type == "cpu" and self.step < config.max_steps:
-                parts = self.accumulate_steps or 1
-                tried = partial(probe, self.gradients, network, self.step, parts)
-                threads.begin(lambda: is_small(self.network, tried))
-            yield from self._steps(network, threads)
-        finally:
-            threads.end()
+        with self._threads(network) as look:
+            yield from self._steps(network, look)
         self.network.eval()
 
-    def _steps(self, network: Network, threads: Threads) -> Iterator[Report]:
+    def _threads(self, network: Network) -> AbstractContextManager[Callable[[], None]]:
+        """How many threads the steps have on a CPU. What it gives is called after each step."""
+        if self.device.type != "cpu" or self.step >= self.config.max_steps:
+            return nullcontext(lambda: None)
+        tried = partial(probe, self.gradients, network, self.step, self.accumulate_steps or 1)
+        return following_free_cores(lambda: is_small(self.network, tried), self._say)
+
+    def _steps(self, network: Network, look: Callable[[], None]) -> Iterator[Report]:
         config, since, reported = self.config, time.perf_counter(), self.step
         while self.step < config.max_steps:
             grad_norm = self._advance(network)
-            threads.look()
+            look()
             if self.checkpointer:
                 self.checkpointer.threads = torch.get_num_threads()
             if self._due(config.log_every):

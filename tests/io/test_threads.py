@@ -10,13 +10,14 @@ import torch
 
 from ngldm.io import threads
 from ngldm.io.errors import InputError
-from ngldm.io.threads import Clocks, Threads
+from ngldm.io.threads import Clocks, Threads, following_free_cores
 
 
 @pytest.fixture(autouse=True)
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A machine that gives torch four threads, and an environment that asks for none."""
+    """A machine that gives torch four threads, an environment that asks for none, and a process that is new."""
     before = torch.get_num_threads()
+    monkeypatch.setattr(Threads, "last", None)
     for variable in threads.VARIABLES:
         monkeypatch.delenv(variable, raising=False)
     torch.set_num_threads(4)
@@ -51,18 +52,21 @@ class Machine:
         self.threads = Threads(self.lines.append)
         self.threads.begin()
 
+    def compute(self) -> None:
+        """A step of half a second, in which each thread and each other process wants a core."""
+        count = torch.get_num_threads()
+        share = min(1.0, self.cores / (count + self.others))  # of a core that each of them gets
+        spent = 0.5 * share * np.array([count, self.others])
+        self.clocks = Clocks(
+            self.clocks.now + 0.5,
+            self.clocks.own + spent[0],
+            self.clocks.idle + 0.5 * self.cores - spent.sum(),
+            self.clocks.counted + 0.5 * self.cores,
+        )
+
     def train(self, seconds: int) -> int:
-        """Steps of half a second, in which each thread and each other process wants a core."""
         for _ in range(2 * seconds):
-            count = torch.get_num_threads()
-            share = min(1.0, self.cores / (count + self.others))  # of a core that each of them gets
-            spent = 0.5 * share * np.array([count, self.others])
-            self.clocks = Clocks(
-                self.clocks.now + 0.5,
-                self.clocks.own + spent[0],
-                self.clocks.idle + 0.5 * self.cores - spent.sum(),
-                self.clocks.counted + 0.5 * self.cores,
-            )
+            self.compute()
             self.threads.look()
         return torch.get_num_threads()
 
@@ -101,6 +105,61 @@ def test_of_two_cores_one_is_left_to_a_busy_process(monkeypatch: pytest.MonkeyPa
     assert machine.train(3) == 1
     machine.others = 0
     assert machine.train(6) == 2
+
+
+def test_short_computations_profit_from_those_before_them(machine: Machine) -> None:
+    machine.threads.end()
+    for others, expected in ((1, 3), (3, 2), (0, 4)):
+        machine.others = others
+        for _ in range(20):
+            with following_free_cores():
+                found = torch.get_num_threads()
+                machine.compute()
+            assert torch.get_num_threads() == 4
+        assert found == expected
+
+
+def test_a_computation_within_another_has_as_many_threads(machine: Machine) -> None:
+    machine.others = 3
+    assert machine.train(20) == 2
+    for _ in range(20):
+        with following_free_cores():
+            assert torch.get_num_threads() == 2
+            machine.compute()
+        assert torch.get_num_threads() == 2
+    machine.others = 0
+    for _ in range(20):
+        with following_free_cores() as look:
+            machine.compute()
+            look()
+    machine.threads.look()  # what the inner ones have seen counts
+    assert torch.get_num_threads() == 4
+    machine.threads.end()
+    assert torch.get_num_threads() == 4
+
+
+def test_a_large_computation_within_a_small_one_has_one_thread(machine: Machine) -> None:
+    with following_free_cores(lambda: True):
+        for _ in range(20):
+            with following_free_cores():
+                assert torch.get_num_threads() == 1
+                machine.compute()
+    assert torch.get_num_threads() == 4
+
+
+def test_the_number_is_given_back_after_a_fault(machine: Machine) -> None:
+    machine.others = 3
+    machine.train(20)
+    machine.threads.end()
+
+    def fail() -> None:
+        with following_free_cores():
+            assert torch.get_num_threads() == 2
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert torch.get_num_threads() == 4
 
 
 def test_clocks_of_cores_that_stand_still_change_nothing(machine: Machine) -> None:

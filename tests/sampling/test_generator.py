@@ -391,7 +391,7 @@ def test_spread_gives_the_batches_and_tells_all_steps(make_model: MakeModel) -> 
     assert generator.shared_batch_size(5) == generator.batch_size(5)
 
 
-def test_sampling_looks_for_free_cores_after_each_step_and_gives_the_threads_back(
+def test_sampling_looks_for_free_cores_first_and_after_each_step_and_gives_the_threads_back(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And beside others it takes fewer."""
@@ -408,6 +408,6 @@ def test_sampling_looks_for_free_cores_after_each_step_and_gives_the_threads_bac
     torch.set_num_threads(3)
     try:
         generator.sample(4, batch_size=2, method="ddim", num_inference_steps=3)
-        assert (looks, torch.get_num_threads()) == ([3, 1, 1, 1, 1, 1], 3)
+        assert (looks, torch.get_num_threads()) == ([3, 1, 1, 1, 1, 1, 1], 3)
     finally:
         torch.set_num_threads(before)

@@ -6,6 +6,8 @@ travels exactly as far as the real outputs would carry it, and notes in ran.log 
 
 import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -343,6 +345,21 @@ def test_one_noise_and_three_seeds_are_three_trainings(repo):
     pairs = [f"{label}-{sampler}" for label in new for sampler in SAMPLERS]
     again = {"theory", "curve", "report"}  # they compare one noise less
     assert ran(repo) == each("train", new) | each("sample", pairs) | each("evaluate", new) | again
+
+
+@pytest.mark.slow  # seven starts of DVC
+def test_trainings_at_the_same_time_leave_what_those_one_after_another_leave(repo, tmp_path):
+    """The commands of docs/howto-gpu.md, with one training for each DVC."""
+    change_param(repo, "train.lr", 0.0001)
+    after_another = shutil.copytree(repo, tmp_path / "after another", symlinks=True)
+    _, _, lines = (ROOT / "docs" / "howto-gpu.md").read_text().partition("### Several trainings at a time on a CPU")
+    commands = re.search(r"```sh\n(.*?)```", lines, re.DOTALL)[1]
+    here = f"{shlex.quote(sys.executable)} -m dvc"
+    call(repo, "bash", "-eo", "pipefail", "-c", commands.replace("uv run dvc", here).replace("-n 3", "-n 1"))
+    assert ran(repo) == repro(after_another) == TRAIN | SCORE | {"study"}
+    assert "up to date" in dvc(repo, "status")
+    locks = [yaml.safe_load((folder / "dvc.lock").read_text()) for folder in (repo, after_another)]
+    assert locks[0] == locks[1]
 
 
 def test_an_experiment_retrains_all_and_is_compared_by_few_scores_and_by_curves_and_pictures(repo):

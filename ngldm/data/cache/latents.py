@@ -28,6 +28,7 @@ from ngldm.io.files import atomic_directory, entry, read_json, require, require_
 from ngldm.io.images import UInt8Array, create_array, load_arrays, open_array, require_finite
 from ngldm.io.items import Items, Rows, as_images, noun
 from ngldm.io.tensors import to_tensor
+from ngldm.io.threads import following_free_cores
 
 MADE_BY = "the stage `latents`"
 EXTENT = "extent.npz"
@@ -119,7 +120,8 @@ def encode(autoencoder: Encoder, items: Items, device: torch.device, whose: str)
     Raises:
         InputError: they have NaN or infinite numbers.
     """
-    latents = autoencoder.encode(to_tensor(items).to(device)).float().cpu()
+    with following_free_cores():
+        latents = autoencoder.encode(to_tensor(items).to(device)).float().cpu()
     if not latents.isfinite().all():
         raise InputError(
             f"autoencoder: its latents of the {noun(items)} {whose} have NaN or infinite numbers; "

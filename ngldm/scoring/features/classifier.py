@@ -14,6 +14,7 @@ from ngldm.io.files import entry, sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import Items
 from ngldm.io.tensors import load_tensors, require_finite, save_tensors, to_float, to_tensor
+from ngldm.io.threads import following_free_cores
 from ngldm.scoring.distance.frechet import Moments
 
 
@@ -83,7 +84,8 @@ class Classifier(nn.Module):
         """
 
         def make(part: int) -> Tensor:
-            hidden: Tensor = self.body(to_float(images[part * batch_size : (part + 1) * batch_size]))
+            with following_free_cores():
+                hidden: Tensor = self.body(to_float(images[part * batch_size : (part + 1) * batch_size]))
             return hidden
 
         moments = Moments(len(self.feature_mean))
@@ -108,7 +110,8 @@ def accuracy(model: nn.Module, images: UInt8Array, labels: NDArray[np.int64], ba
     correct = 0
     for start in range(0, len(images), batch_size):
         part = slice(start, start + batch_size)
-        predicted = model(to_float(images[part])).argmax(1)
+        with following_free_cores():
+            predicted = model(to_float(images[part])).argmax(1)
         correct += int((predicted == torch.from_numpy(np.array(labels[part]))).sum())
     return correct / len(images)
 

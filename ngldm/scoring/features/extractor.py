@@ -21,6 +21,7 @@ from torch import Tensor
 from ngldm.io import processes
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.items import Items
+from ngldm.io.threads import following_free_cores
 from ngldm.scoring.features.classifier import ClassifierExtractor
 from ngldm.scoring.features.dinov2 import DinoV2Extractor, dinov2_weights
 from ngldm.scoring.features.inception import InceptionExtractor, inception_weights
@@ -112,7 +113,8 @@ def finite_features(extractor: Extractor, images: Items) -> Tensor:
     Raises:
         InputError: they are not.
     """
-    features = extractor(images)
+    with following_free_cores():
+        features = extractor(images)
     if not features.isfinite().all():
         raise InputError(
             f"extractor {extractor.name}: NaN or infinite features; its weights {extractor.weights_sha256[:12]} are "

@@ -49,6 +49,19 @@ def make_images(count: int, seed: int, low: int = 0, high: int = 256) -> np.ndar
 TRAIN, TEST = make_images(50, 0), make_images(11, 1, low=128)
 
 
+def test_latents_are_computed_with_as_many_threads_as_cores_are_free(tmp_path: Path, other_work: int) -> None:
+    found: list[int] = []
+
+    class Counting(Affine):
+        def encode(self, x: Tensor) -> Tensor:
+            found.append(torch.get_num_threads())
+            return super().encode(x)
+
+    build_cache(Counting(), TRAIN, TEST, tmp_path / "counted", batch_size=25)
+    assert found == [other_work] * 3
+    assert torch.get_num_threads() == 4
+
+
 @pytest.fixture
 def built(tmp_path) -> Path:
     build_cache(Affine(), TRAIN, TEST, tmp_path / "cache", batch_size=16)

@@ -1,10 +1,12 @@
 """Feature extractors by name, and features batch by batch."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from ngldm.io.errors import InputError
 from ngldm.scoring.features.classifier import Classifier, ClassifierExtractor, save_classifier
@@ -30,6 +32,17 @@ def test_batches_do_not_matter_in_extract(classifier_file: Path, batch_size: int
     torch.testing.assert_close(torch.cat(batches), extractor(images), rtol=1e-4, atol=1e-5)
     assert torch.equal(torch.cat(list(extract_spread(extractor, images, batch_size, told.append))), torch.cat(batches))
     assert sum(told) == 100
+
+
+@pytest.mark.parametrize("extracted", [extract, extract_spread])
+def test_features_are_computed_with_as_many_threads_as_cores_are_free(
+    classifier_file: Path, extracted: Callable[..., Iterator[Tensor]], other_work: int
+) -> None:
+    extractor, found = ClassifierExtractor(classifier_file), []
+    extractor.model.body.register_forward_hook(lambda *given: found.append(torch.get_num_threads()))
+    list(extracted(extractor, np.zeros((6, 8, 8, 1), np.uint8), 2))
+    assert found == [other_work] * 3
+    assert torch.get_num_threads() == 4
 
 
 def test_make_extractor_makes_the_named_one_or_lists_them(classifier_file: Path) -> None:
