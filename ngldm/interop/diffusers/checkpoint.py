@@ -41,8 +41,8 @@ def load_checkpoint(folder: Path, dataset: str = "unknown", no_class: int | None
     parts = {key for key, value in read_json(require(folder / INDEX, MADE_BY)).items() if isinstance(value, list)}
     if parts != PARTS:
         raise InputError(f"{folder}: a pipeline of {', '.join(sorted(parts))}; only unet and scheduler can be taken")
-    settings = require(folder / "scheduler" / "scheduler_config.json", MADE_BY)
-    scheduler, unet = from_diffusers(read_json(settings, "beta_schedule")), _unet(folder / "unet")
+    file = require(folder / "scheduler" / "scheduler_config.json", MADE_BY)
+    scheduler, unet = from_diffusers(read_json(file, "beta_schedule")), _unet(folder / "unet")
     classes = _classes(unet, folder, no_class)
     settings = _settings(unet, folder) | of_scheduler(scheduler) | {"dataset": dataset}
     model = Model.build(settings if classes is None else settings | {"classes": classes.settings()})
