@@ -1,6 +1,7 @@
 """The stages, and where each of them writes. dvc.yaml names the same stages and paths; a test compares the two."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -104,3 +105,12 @@ def store_file() -> Path | None:
 def tracking_uri() -> str:
     """The address of the MLflow store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{store_file()}"
+
+
+def without_password(address: str) -> str:
+    """An address of a store as messages may show it.
+
+    What SQLAlchemy takes as a password need not be quoted as in the web's addresses: it may hold / and #.
+    """
+    shown = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", address)
+    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)

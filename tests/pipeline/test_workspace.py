@@ -2,7 +2,7 @@
 
 import pytest
 
-from ngldm.pipeline.workspace import main_root
+from ngldm.pipeline.workspace import main_root, without_password
 
 
 @pytest.mark.parametrize(
@@ -17,3 +17,21 @@ from ngldm.pipeline.workspace import main_root
 def test_an_experiments_copy_belongs_to_the_main_repository(tmp_path, inside, root):
     (tmp_path / inside).mkdir(parents=True)
     assert main_root(tmp_path / inside) == (tmp_path / root).resolve()
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:secret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:se/cr?e#t@host:1/x", "postgresql://me:***@host:1/x"),
+        ("postgresql://me:se@cret@host/x", "postgresql://me:***@host/x"),
+        ("postgresql://me:secret@[::1/x", "postgresql://me:***@[::1/x"),
+        ("postgresql://me@host/x?password=secret&a=b", "postgresql://me@host/x?password=***&a=b"),
+        ("https://me:secret@host:5000", "https://me:***@host:5000"),
+        ("http://127.0.0.1:5000/a", "http://127.0.0.1:5000/a"),
+        ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
+        ("searches/a:b@c.journal", "searches/a:b@c.journal"),
+    ],
+)
+def test_passwords_are_not_shown(address, shown):
+    assert without_password(address) == shown

@@ -11,12 +11,14 @@ from torch import Tensor
 from ngldm.diffusion.classes import Classes
 from ngldm.interop.diffusers.folder import INDEX
 from ngldm.interop.diffusers.settings import from_diffusers, of_scheduler
-from ngldm.io.errors import InputError, require_whole
+from ngldm.io.errors import InputError, require_whole, shown
 from ngldm.io.files import read_json, require
 from ngldm.model import Model
 from ngldm.networks.diffusers_unet2d import CLASSES, FOLLOW, KIND, DiffusersUNet2D
 
 PARTS = {"unet", "scheduler"}
+MADE_BY = "diffusers' save_pretrained"
+LONGEST = 300  # characters of diffusers' message
 TABLE = "class_embedding.weight"  # of a `UNet2DModel`: a vector for each class
 
 
@@ -32,15 +34,15 @@ def load_checkpoint(folder: Path, dataset: str = "unknown", no_class: int | None
         no_class: the label with which the network was trained on "no class", which guidance needs; None if it was not.
 
     Raises:
-        InputError: a file is missing; or the pipeline has other parts, such as an autoencoder, a network that also
-            predicts variances or takes something else than the number of a class, or a scheduler whose betas are no
-            schedule of ngldm.
+        InputError: a file is missing or damaged; or the pipeline has other parts, such as an autoencoder, a network
+            that also predicts variances or takes something else than the number of a class, or a scheduler whose betas
+            are no schedule of ngldm.
     """
-    parts = {key for key, value in read_json(require(folder, "diffusers") / INDEX).items() if isinstance(value, list)}
+    parts = {key for key, value in read_json(require(folder / INDEX, MADE_BY)).items() if isinstance(value, list)}
     if parts != PARTS:
         raise InputError(f"{folder}: a pipeline of {', '.join(sorted(parts))}; only unet and scheduler can be taken")
-    scheduler = from_diffusers(read_json(folder / "scheduler" / "scheduler_config.json", "beta_schedule"))
-    unet = UNet2DModel.from_pretrained(folder, subfolder="unet", local_files_only=True)
+    file = require(folder / "scheduler" / "scheduler_config.json", MADE_BY)
+    scheduler, unet = from_diffusers(read_json(file, "beta_schedule")), _unet(folder / "unet")
     classes = _classes(unet, folder, no_class)
     settings = _settings(unet, folder) | of_scheduler(scheduler) | {"dataset": dataset}
     model = Model.build(settings if classes is None else settings | {"classes": classes.settings()})
@@ -52,6 +54,21 @@ def load_checkpoint(folder: Path, dataset: str = "unknown", no_class: int | None
     network.unet.load_state_dict(weights)
     network.eval()
     return model
+
+
+def _unet(folder: Path) -> UNet2DModel:
+    """The network of a folder.
+
+    Raises:
+        InputError: diffusers cannot load it, or the file lacks weights, to which diffusers gives random values.
+    """
+    try:
+        unet, loaded = UNet2DModel.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{folder}: diffusers cannot load it ({' '.join(str(error).split())[:LONGEST]})") from error
+    if missing := loaded["missing_keys"]:
+        raise InputError(f"{folder}: its weights lack {shown(sorted(missing))}")
+    return unet
 
 
 def _classes(unet: ConfigMixin, folder: Path, no_class: int | None) -> Classes | None:

@@ -68,13 +68,15 @@ def trainings_of(noises: Sequence[str], seeds: Sequence[int], seed: int) -> dict
     return {noise if own == seed else f"{noise}-s{own}": Training(noise, own) for noise in noises for own in seeds}
 
 
-def _hidden(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _hidden(content: object, key: str = "") -> Iterator[str]:
     """The keys that DVC's run cache does not see, in options that packages of users name as they like."""
-    for key, value in content.items():
-        if key in ("size", "nfiles"):
-            yield f"{prefix}{key}"
-        elif isinstance(value, Mapping):
-            yield from _hidden(value, f"{prefix}{key}.")
+    if isinstance(content, Mapping):
+        for name, value in content.items():
+            place = f"{key}.{name}" if key else str(name)
+            yield from [place] if name in ("size", "nfiles") else _hidden(value, place)
+    elif isinstance(content, list | tuple):
+        for number, value in enumerate(content):
+            yield from _hidden(value, f"{key}[{number}]")
 
 
 class Params(Section):

@@ -16,13 +16,12 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.workspace import main_root
+from ngldm.pipeline.workspace import main_root, without_password
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -167,14 +166,6 @@ def quiet_optuna() -> None:
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeat, and groups of TPE
-
-
-def without_password(storage: str) -> str:
-    try:
-        password = urlsplit(storage).password if is_url(storage) else None
-    except ValueError:  # nothing of it is shown
-        return "what is no address"
-    return storage.replace(f":{password}@", ":***@") if password else storage
 
 
 def slot_of(trial: "FrozenTrial") -> int | None:

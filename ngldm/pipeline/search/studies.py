@@ -14,6 +14,7 @@ from ngldm.pipeline.search import storage
 from ngldm.pipeline.search.check import check_space
 from ngldm.pipeline.search.config import PRIOR, Search, load_search
 from ngldm.pipeline.search.space import base_content, get, present, suggest, trial_space
+from ngldm.pipeline.workspace import without_password
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -93,7 +94,7 @@ def open_studies(plan: Plan, connection: "BaseStorage", create: bool) -> "dict[s
     known = {study.study_name for study in optuna.get_all_study_summaries(connection, include_best_trial=False)}
     if not create and (missing := [label for label in plan.noises if plan.study_name(label) not in known]):
         raise InputError(
-            f"{storage.without_password(plan.storage)}: no study {plan.study_name(missing[0])!r}; "
+            f"{without_password(plan.storage)}: no study {plan.study_name(missing[0])!r}; "
             f"`ngldm search run {plan.name}` makes it"
         )
     studies = {}

@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from ngldm.io import processes
 from ngldm.io.disk import make_ordinary
-from ngldm.pipeline.tracking.care.causes import shown, trouble
+from ngldm.pipeline.tracking.care.causes import trouble
 from ngldm.pipeline.tracking.care.journal import LOCAL, Journal, NotKeptHere, folder
 from ngldm.pipeline.tracking.care.living import own_mark
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
 from ngldm.pipeline.tracking.care.sending import SENT_TAG, Sending
 from ngldm.pipeline.tracking.care.turns import Hangs, turn
-from ngldm.pipeline.workspace import main_root, store_file, tracking_uri
+from ngldm.pipeline.workspace import main_root, store_file, tracking_uri, without_password
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
@@ -293,7 +293,7 @@ def _within(seconds: float, action: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     if not results:
-        place = shown(tracking_uri())
+        place = without_password(tracking_uri())
         raise StoreError(trouble(1.0) or f"{place} did not answer within {seconds:.0f} s; look at its log")
     return results[0]
 

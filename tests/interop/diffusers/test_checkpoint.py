@@ -1,5 +1,6 @@
 """A pipeline of diffusers as a model file: the same network, the same images."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMPipeline, DDIMScheduler, DDPMPipeline, DDPMScheduler, LDMPipeline, UNet2DModel
+from safetensors.torch import load_file, save_file
 
 import ngldm
 from ngldm.interop.diffusers import Pipeline, Scheduler
@@ -132,6 +134,34 @@ def test_the_label_that_means_no_class_is_that_of_guidance(no_class: int, names:
 def test_a_label_that_is_not_there_is_refused(config: dict, no_class: int, words: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=words):
         load_checkpoint(save(tmp_path, unet(**config), DDPMScheduler()), no_class=no_class)
+
+
+def without(file: Path, name: str) -> None:
+    weights = load_file(file)
+    del weights[name]
+    save_file(weights, file, {"format": "pt"})
+
+
+NETWORK = "unet/diffusion_pytorch_model.safetensors"
+DAMAGES: list[tuple[str, Callable[[Path], object], str]] = [
+    ("model_index.json", Path.unlink, "no such file or folder; it comes from diffusers"),
+    ("scheduler/scheduler_config.json", Path.unlink, "no such file or folder; it comes from diffusers"),
+    ("unet/config.json", Path.unlink, "diffusers cannot load it"),
+    ("unet/config.json", lambda file: file.write_text("{"), "diffusers cannot load it"),
+    ("unet/config.json", lambda file: file.write_text(file.read_text().replace(": 4,", ": 5,")), "divisible by"),
+    (NETWORK, Path.unlink, "diffusers cannot load it"),
+    (NETWORK, lambda file: file.write_bytes(file.read_bytes()[:1000]), "diffusers cannot load it"),
+    (NETWORK, lambda file: without(file, "conv_in.weight"), r"its weights lack .*conv_in\.weight"),
+]
+
+
+@pytest.mark.parametrize(("file", "damage", "words"), DAMAGES)
+def test_damage_is_named(file: str, damage: Callable[[Path], object], words: str, tmp_path: Path) -> None:
+    folder = save(tmp_path, unet(), DDPMScheduler())
+    damage(folder / file)
+    with pytest.raises(InputError, match=words) as refused:
+        load_checkpoint(folder)
+    assert str(folder) in str(refused.value)
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

@@ -352,6 +352,10 @@ def test_options_that_dvcs_run_cache_does_not_see_are_refused(content, key):
     noise = {**content["noise_options"], "laplace": {"distribution": "laplace", "more": {key: 3}}}
     with pytest.raises(InputError, match=rf"noise_options\.laplace\.more\.{key}: .* another name"):
         parse_params({**content, "noise_options": noise})
+    parts = [{"distribution": "gaussian"}, {"distribution": "of_mine", key: 3}]
+    noise = {**content["noise_options"], "laplace": {"distribution": "mixture", "parts": parts}}
+    with pytest.raises(InputError, match=rf"noise_options\.laplace\.parts\[1\]\.{key}: "):
+        parse_params({**content, "noise_options": noise})
     with pytest.raises(InputError, match=rf"network\.options\.{key}"):
         parse_params({**content, "network": {"kind": "dit", "options": {key: 3}}})
 

@@ -156,7 +156,8 @@ def test_in_a_database_a_trial_without_heartbeats_is_put_back(database: optuna.S
         ("postgresql+psycopg2://me:secret@127.0.0.1:1/none", "me:***@127.0.0.1:1"),
         ("sqlite:////nonexistent/folder/s.db", "nonexistent"),
         ("oracle3://host/name", "oracle3"),
-        ("postgresql+psycopg2://me:secret@[::1/none", "no address"),
+        ("postgresql+psycopg2://me:secret@[::1/none", "me:***@[::1/none"),
+        ("postgresql+psycopg2://me:se/secret@127.0.0.1:1/none", "me:***@127.0.0.1:1"),
         ("/proc/nothing/s.journal", "/proc/nothing"),
     ],
 )

@@ -5,9 +5,12 @@ images it makes one.
 """
 
 import errno
+import lzma
 import os
 import socket
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import TYPE_CHECKING
 from ngldm.data.sources.shards.records import Record, ShardFault, Tally
 from ngldm.io.errors import InputError
 from ngldm.io.files import entry
+from ngldm.io.limits import MAX_IMAGE_FILE
 
 if TYPE_CHECKING:
     from datasets import IterableDataset
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 ROWS = 256  # in memory at a time; without it `datasets` takes a row group, and refuses a file without rows
 PAUSES = (1.0, 2.0)  # seconds between tries to reach the hub
 UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN)
+PACKED = {"zip", "bz2", "gzip", "lz4", "xz", "zstd"}  # archives, as `datasets` names the files in them
+UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class HubShards:
                 yield record
         except InputError:
             raise
-        except (ArrowException, DatasetsError, OSError, ValueError, RuntimeError) as error:
+        except (ArrowException, DatasetsError, *UNREADABLE) as error:
             raise ShardFault(_reason(error)) from error
 
     def _part(self, number: int) -> "IterableDataset":
@@ -95,6 +101,7 @@ class HubShards:
 
         Raises:
             InputError: it does neither, or names a file that is not of this data set.
+            ShardFault: the file is too large.
         """
         if isinstance(value, bytes):
             return value
@@ -109,7 +116,9 @@ class HubShards:
                     f"column {self.image!r} must hold the image files themselves"
                 )
             with fsspec.open(value["path"], "rb") as file:
-                content: bytes = file.read()
+                content: bytes = file.read(MAX_IMAGE_FILE + 1)
+            if len(content) > MAX_IMAGE_FILE:
+                raise ShardFault(f"{value['path']} has more than {MAX_IMAGE_FILE} bytes, too many for an image file")
             return content
         raise InputError(
             f"dataset.image: column {self.image!r} in {name} holds {type(value).__name__}, not image files"
@@ -117,11 +126,14 @@ class HubShards:
 
     def _has(self, path: str) -> bool:
         """Whether `datasets` itself named the file; a row of a table could name any file of this machine."""
-        file = path.rpartition("::")[2]  # the archive, of a file in one
+        *packed, file = path.split("::")  # <kind>://<name>::<archive>, of a file in an archive
+        if self.whole is None or not {part.partition("://")[0] for part in packed} <= PACKED:
+            return False
         if self.folder is None:
-            return self.whole is not None and file.startswith("hf://datasets/")
+            return file.startswith("hf://datasets/")
         plain = Path(os.path.abspath(file))  # noqa: PTH100  # links in the folder are its owner's
-        return self.whole is not None and plain.is_relative_to(self.folder.absolute())
+        # What does not begin as a path may be an address, such as http://host/../../<folder>.
+        return file.startswith(os.sep) and plain.is_relative_to(self.folder.absolute())
 
 
 def _reason(error: BaseException) -> str:
@@ -170,7 +182,7 @@ class _Builder:
                 self.builder = load_dataset_builder("parquet", data_files={"train": path})
             else:
                 self.builder = load_dataset_builder(path, config.get("subset"), revision=config.get("revision"))
-        except (OSError, ValueError) as error:
+        except UNREADABLE as error:
             raise self._refusal(error) from error
 
     def _require_connection(self) -> None:
@@ -222,7 +234,7 @@ class _Builder:
             return HubShards([os.fspath(file) for file in files[split]], *columns, None)
         try:
             whole = self.builder.as_streaming_dataset()
-        except (OSError, ValueError, RuntimeError) as error:
+        except UNREADABLE as error:
             raise self._refusal(error) from error
         if split not in whole:
             raise self._no_split(key, split, whole)

@@ -14,7 +14,7 @@ TAG = "ngldm.doctor"  # of an experiment: what is written and read again
 
 def store(params: Params | None) -> Finding:
     """Whether a write to the MLflow store and a read from it succeed. If there is none, none is made."""
-    from ngldm.pipeline.tracking.care.causes import shown, trouble
+    from ngldm.pipeline.tracking.care.causes import trouble
     from ngldm.pipeline.tracking.care.journal import folder, kept
 
     file = workspace.store_file()
@@ -24,7 +24,7 @@ def store(params: Params | None) -> Finding:
     if file and not file.is_file():
         found = Finding("ok", f"none yet; the first training makes {file}")
     else:
-        found = _written_and_read(params, shown(workspace.tracking_uri()), file)
+        found = _written_and_read(params, workspace.without_password(workspace.tracking_uri()), file)
     if found.state == "ok" and kept():
         return Finding("warn", f"{found.detail}; {len(kept())} stages wait in {folder()}", "`ngldm track sync`")
     return found

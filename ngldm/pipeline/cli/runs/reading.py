@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import typer
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.workspace import store_file, tracking_uri
+from ngldm.pipeline.workspace import store_file, tracking_uri, without_password
 
 Experiment = Annotated[str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")]
 Sweep = Annotated[str | None, typer.Option(help="Only runs below the parent of this name, or whose id begins so.")]
@@ -61,18 +61,16 @@ def read_runs(experiment: str) -> list[Any]:
     return found
 
 
-def without_password(address: str) -> str:
-    parts = urlsplit(address)
-    return address.replace(f":{parts.password}@", ":***@") if parts.password else address
-
-
 def _require_server(address: str) -> None:
     """Check that a server answers at all. MLflow would try a database for an hour."""
-    parts = urlsplit(address)
     try:
+        parts = urlsplit(address)
         port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
     except ValueError as error:
-        raise InputError(f"MLFLOW_TRACKING_URI: {without_password(address)}: {error}") from error
+        raise InputError(
+            f"MLFLOW_TRACKING_URI: {without_password(address)} has no host and port that can be read; "
+            "write / in a password as %2F, # as %23 and ? as %3F"
+        ) from error
     proxied = parts.scheme.startswith("http") and getproxies()
     if proxied or parts.hostname is None or port is None:
         return

@@ -9,7 +9,7 @@ import urllib.request
 from contextlib import closing
 from pathlib import Path
 
-from ngldm.pipeline.workspace import tracking_uri
+from ngldm.pipeline.workspace import tracking_uri, without_password
 
 SECONDS = 6.0  # in which a server must answer, or a lock be free
 HEADER = b"SQLite format 3\0"
@@ -25,11 +25,6 @@ def trouble(seconds: float = SECONDS) -> str | None:
     if uri.startswith("sqlite:///"):
         return _sqlite_trouble(Path(uri.removeprefix("sqlite:///")), seconds)
     return _server_trouble(uri, seconds) if uri.startswith(("http://", "https://")) else None
-
-
-def shown(uri: str) -> str:
-    """An address without its password."""
-    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _sqlite_trouble(file: Path, seconds: float) -> str | None:
@@ -58,7 +53,8 @@ def _sqlite_trouble(file: Path, seconds: float) -> str | None:
 
 def _server_trouble(uri: str, seconds: float) -> str | None:
     try:
-        urllib.request.urlopen(f"{shown(uri).rstrip('/')}/health", timeout=seconds).close()
+        page = re.sub(r"//[^/]*@", "//", uri)  # urllib takes no user and password
+        urllib.request.urlopen(f"{page.rstrip('/')}/health", timeout=seconds).close()
     except urllib.error.HTTPError:
         return None  # it answers; what it wants, as a password, MLflow knows
     except (OSError, ValueError) as error:
@@ -66,5 +62,5 @@ def _server_trouble(uri: str, seconds: float) -> str | None:
         if isinstance(why, ssl.SSLError):
             return None  # it answers; MLflow may know its certificate (MLFLOW_TRACKING_SERVER_CERT_PATH)
         said = f"did not answer within {seconds:g} s" if isinstance(why, TimeoutError) else f"cannot be reached ({why})"
-        return f"the server {shown(uri)} {said}; start it, or unset MLFLOW_TRACKING_URI"
+        return f"the server {without_password(uri)} {said}; start it, or unset MLFLOW_TRACKING_URI"
     return None

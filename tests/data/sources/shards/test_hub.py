@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -107,6 +108,74 @@ def test_a_row_that_names_a_file_of_this_machine_is_refused(shards, tmp_path: Pa
     outside = replace(open_hub(folder)["train"], folder=tmp_path / "other")
     with pytest.raises(InputError, match=r"0.png', which is no file of this data set"):
         all_of(outside)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "file://{secret}::{own}",
+        "local://{secret}::{own}",
+        "zip://a.png::file://{secret}::{own}",
+        "simplecache::{own}",
+        "file://{secret}",
+        "http://127.0.0.1:1/../../{own}",
+        "data:,hello",
+        "{own}/../../secret.png",
+    ],
+)
+def test_a_row_cannot_name_a_file_elsewhere_by_an_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """fsspec opens the first of several addresses, and the folder's name can be part of any of them."""
+    from datasets import IterableDataset
+
+    folder, secret = tmp_path / "set", tmp_path / "secret.png"
+    folder.mkdir()
+    secret.write_bytes(b"secret")
+    monkeypatch.chdir(folder)
+    named = {"path": path.format(secret=secret, own=folder / "train.jsonl"), "bytes": None}
+    rows = IterableDataset.from_generator(lambda: iter([{"image": named}]))
+    for own in (folder, Path(), None):
+        with pytest.raises(InputError, match=r"row 0 names .*, which is no file of this data set"):
+            all_of(HubShards(["set"], "image", None, rows, own))
+
+
+def test_a_folder_may_be_given_from_here(shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "0.png").write_bytes(shards.png(0))
+    monkeypatch.chdir(tmp_path)
+    assert all_of(open_hub(options(Path("set"), label=None))["train"]) == [(shards.png(0), 0)]
+
+
+def archive(shards, path: Path) -> bytes:
+    """A zip file of three images."""
+    path.parent.mkdir()
+    with zipfile.ZipFile(path, "w") as files:
+        for number in range(3):
+            files.writestr(f"a/{number}.png", shards.png(number))
+    return path.read_bytes()
+
+
+def test_images_in_a_zip_file_are_read_and_its_damage_is_a_fault_of_the_shard(
+    shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "set" / "train.zip"
+    content = archive(shards, path)
+    part = open_hub(options(tmp_path / "set", label=None))["train"]
+    assert sorted(all_of(part)) == sorted((shards.png(number), 0) for number in range(3))
+    with monkeypatch.context() as patch:
+        patch.setattr("ngldm.data.sources.shards.hub.MAX_IMAGE_FILE", len(shards.png(0)) - 1)
+        with pytest.raises(ShardFault, match="too many for an image file"):
+            all_of(part)
+    place = content.index(shards.png(0)) + 60
+    path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    with pytest.raises(ShardFault, match="CRC"):
+        all_of(open_hub(options(tmp_path / "set", label=None))["train"])
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        InputError, match=r"^dataset.source: .* cannot be read by `datasets` \(File is not a zip file\)"
+    ):
+        open_hub(options(tmp_path / "set", label=None))
 
 
 def test_a_file_without_rows_is_an_empty_shard(shards, tmp_path: Path) -> None:

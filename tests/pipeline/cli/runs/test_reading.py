@@ -10,7 +10,7 @@ import mlflow
 import pytest
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.cli.runs.reading import is_distance, is_score, listed, metric_key, read_runs, without_password
+from ngldm.pipeline.cli.runs.reading import is_distance, is_score, listed, metric_key, read_runs
 
 
 @pytest.fixture
@@ -32,6 +32,15 @@ def test_a_store_that_does_not_answer_is_one_line_soon(ngldm, there, monkeypatch
     assert err.count("\n") == 1
     assert f"127.0.0.1:{free_port}" in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("address", ["postgresql://me:se/cret@host/x", "http://me:secret@[::1"])
+def test_an_address_that_cannot_be_read_is_refused_without_its_password(monkeypatch, address):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(InputError, match=r"^MLFLOW_TRACKING_URI: \w+://me:\*{3}@.* has no host and port") as refused:
+        read_runs("any")
+    assert "cret" not in str(refused.value)
+    assert "'se'" not in str(refused.value)
 
 
 @pytest.mark.parametrize("command", ["runs", "compare"])
@@ -92,8 +101,3 @@ def test_a_metric_of_two_samplers_needs_its_sampler():
 def test_long_lists_end_in_a_number():
     assert listed(["a", "b", "a", "c"], 2) == "a, b and 1 more"
     assert listed(["a", "b"], 2) == "a, b"
-
-
-def test_passwords_are_not_shown():
-    assert without_password("postgresql://me:secret@host/x") == "postgresql://me:***@host/x"
-    assert without_password("sqlite:////tmp/mlflow.db") == "sqlite:////tmp/mlflow.db"
