@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,18 @@ def random_generator(device: "torch.device | str", seed: int) -> "torch.Generato
 def in_float64(x: "torch.Tensor") -> "torch.Tensor":
     """x in float64: on its device, or on the CPU where the device has none."""
     return x.double() if has_float64(x.device) else x.cpu().double()
+
+
+def copied_once(*tensors: "torch.Tensor") -> "Callable[[torch.device], tuple[torch.Tensor, ...]]":
+    """Gives these tensors on a device. They are copied to it once, because a copy makes the CPU wait for a GPU."""
+    import torch
+
+    @cache
+    def on(device: torch.device) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode(False):  # a copy that was made for sampling must serve a training too
+            return tuple(tensor.to(device) for tensor in tensors)
+
+    return on
 
 
 def free_memory(device: "torch.device") -> int:
