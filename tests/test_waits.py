@@ -9,9 +9,9 @@ from torch import Tensor
 from tests.waits import GPU, Generator, Waits
 
 
-def found(call: Callable[[Tensor], object]) -> list[str]:
+def found(call: Callable[[Tensor], object], inference: bool = False) -> list[str]:
     x = torch.zeros(3, 3, device=GPU)
-    with Waits() as waits:
+    with Waits() as waits, torch.inference_mode(inference):
         call(x)
     return waits.found
 
@@ -44,6 +44,7 @@ def found(call: Callable[[Tensor], object]) -> list[str]:
 )
 def test_what_waits_is_found(call: Callable[[Tensor], object]) -> None:
     assert len(found(call)) == 1
+    assert found(call, inference=True) == found(call)
 
 
 @pytest.mark.parametrize(
@@ -76,4 +77,4 @@ def test_a_result_whose_size_follows_from_numbers_is_refused(call: Callable[[Ten
     ],
 )
 def test_what_does_not_wait_is_not(call: Callable[[Tensor], object]) -> None:
-    assert found(call) == []
+    assert found(call) == found(call, inference=True) == []

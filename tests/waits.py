@@ -65,6 +65,10 @@ class Waits(TorchDispatchMode):
         kwargs: Mapping[str, object] | None = None,
     ) -> object:
         named = kwargs or {}
+        with self:  # in inference mode, an operation that is made of others comes as one
+            parts = func.decompose(*args, **named)
+        if parts is not NotImplemented:
+            return parts
         tensors = [leaf for leaf in tree_leaves((args, named)) if isinstance(leaf, Tensor)]
         target = torch.device(named["device"]) if named.get("device") else tensors[0].device if tensors else None
         far = [x for x in tensors if x.device == GPU]

@@ -94,6 +94,16 @@ def copied_once(*tensors: "torch.Tensor") -> "Callable[[torch.device], tuple[tor
     return on
 
 
+def pinned(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """A copy in memory that a GPU can read by itself; for other devices x."""
+    return x.pin_memory() if device.type == "cuda" else x
+
+
+def sent(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """x on the device. The CPU does not wait until a GPU has it."""
+    return pinned(x, device).to(device, non_blocking=True)
+
+
 def free_memory(device: "torch.device") -> int:
     """Free bytes of a device; of a CPU, what the machine can give without swapping."""
     import psutil
