@@ -299,7 +299,7 @@ class SampleParams(Computing):
     )
 
 
-class CurveParams(Section):
+class CurveParams(Computing):
     """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
 
     sampler: Label = Field(description="label in sampler_options; few steps are best, as it runs for each snapshot")
