@@ -120,4 +120,4 @@ class Threads:
         number = fewer if free < now - TAKEN else max(now, more)
         if number != now:
             _set_number(number)
-            self.say(f"trains on {number} threads, before on {now}: {free:.2g} cores are free of other work")
+            self.say(f"computes on {number} threads, before on {now}: {free:.2g} cores are free of other work")
