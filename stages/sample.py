@@ -2,13 +2,12 @@
 
 import time
 from collections import deque
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 from ngldm.io import processes
-from ngldm.io.device import be_deterministic, resolve_device
+from ngldm.io.device import be_deterministic, kernels, resolve_device
 from ngldm.io.files import atomic_directory, sha256_file, write_described, write_json
 from ngldm.io.images import save_png
 from ngldm.io.items import CLASSES, class_picture, noun, write_items
@@ -48,7 +47,7 @@ def sample(noise: NoiseLabel, sampler: SamplerLabel, device: Device = "auto") ->
     behind |= own_noise(diffusion.noise.name, diffusion.noise.params)
     if config.compile:
         generator = Generator(generator.model.compiled())
-    with resumable(title, f"_sample-{noise}-{sampler}", behind, 1) as kept:
+    with kernels(config.deterministic, target), resumable(title, f"_sample-{noise}-{sampler}", behind, 1) as kept:
         start, total = time.perf_counter(), config.num_images * options["num_inference_steps"]
         with progress(title, total, "steps", "sample.batch_size") as advance:
             wanted = (config.num_images, config.seed, size)
@@ -84,13 +83,13 @@ def sample(noise: NoiseLabel, sampler: SamplerLabel, device: Device = "auto") ->
     summary(title, {**shown, "time": duration(seconds), "folder": workspace.samples(noise, sampler)})
 
 
-def computing(generator: Generator, config: SampleParams, size: int, title: str) -> tuple[Generator, dict[str, str]]:
-    """The generator in the precision and layout of the params, or the fastest for a batch; and both, {} if usual."""
-    generator, choice = generator.computing(config.precision, config.layout, size)
+def computing(generator: Generator, config: SampleParams, size: int, title: str) -> tuple[Generator, dict[str, object]]:
+    """The generator in the precision and layout of the params, or the fastest for a batch; and what is recorded."""
+    with kernels(config.deterministic, generator.model.device):
+        generator, choice = generator.computing(config.precision, config.layout, size)
     if choice.said and processes.is_main():
         print(f"{title}: {choice.said}", flush=True)
-    chosen = config.model_copy(update=asdict(choice.computation))
-    return generator, chosen.model_dump(include={"precision", "layout"})
+    return generator, config.recorded(choice.computation)
 
 
 main = command(sample, many=True)

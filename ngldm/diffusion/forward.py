@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ngldm.diffusion.names import FORWARDS
 from ngldm.diffusion.schedules import Schedule
+from ngldm.io.device import copied_once
 from ngldm.io.errors import InputError, unknown
 from ngldm.noise import Law, Noise
 from ngldm.noise.laws.annealed import Annealed
@@ -63,14 +64,15 @@ class AnnealedMarginal:
 
     def __init__(self, noise: Annealed, schedule: Schedule) -> None:
         self.noise = noise
-        self.weights = noise.at(schedule.lambdas)
+        self.weights = copied_once(noise.at(schedule.lambdas))
 
     def sample(self, shape: Sequence[int], t: Tensor, generator: torch.Generator | None) -> Tensor:
-        return self.noise.sample_at(shape, self.weights.to(t.device)[t], generator)
+        (weights,) = self.weights(t.device)
+        return self.noise.sample_at(shape, weights[t], generator)
 
     def carry(self, eps: Tensor, t: int, s: int) -> Tensor:
         """The noise (B, ...) of x_t as that of x_s."""
-        weights = self.weights.to(eps.device)
+        (weights,) = self.weights(eps.device)
         return self.noise.carry(eps, *(weights[step].expand(len(eps)) for step in (t, s)))
 
 

@@ -10,9 +10,10 @@ This module imports torch only when it is called: `--help` needs none.
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ FP32, BF16 = "fp32", "bf16"
 PRECISIONS = (FP32, BF16, AUTO)  # in which a network computes
 CHANNELS_LAST = "channels_last"
 LAYOUTS = (CHANNELS_LAST, "contiguous")  # of weights and images in memory
+HURRIED = ("cuda",)  # kinds of devices that have faster kernels, which do not give the same bits each time
 REPEATS = 3  # timed calls of each candidate, by turns, after one that is not timed
 GAIN = 1.05  # how many times faster than float32 in channels_last another must be
 
@@ -81,6 +83,28 @@ def in_float64(x: "torch.Tensor") -> "torch.Tensor":
     return x.double() if has_float64(x.device) else x.cpu().double()
 
 
+def copied_once(*tensors: "torch.Tensor") -> "Callable[[torch.device], tuple[torch.Tensor, ...]]":
+    """Gives these tensors on a device. They are copied to it once, because a copy makes the CPU wait for a GPU."""
+    import torch
+
+    @cache
+    def on(device: torch.device) -> tuple[torch.Tensor, ...]:
+        with torch.inference_mode(False):  # a copy that was made for sampling must serve a training too
+            return tuple(tensor.to(device) for tensor in tensors)
+
+    return on
+
+
+def pinned(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """A copy in memory that a GPU can read by itself; for other devices x."""
+    return x.pin_memory() if device.type == "cuda" else x
+
+
+def sent(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
+    """x on the device. The CPU does not wait until a GPU has it."""
+    return pinned(x, device).to(device, non_blocking=True)
+
+
 def free_memory(device: "torch.device") -> int:
     """Free bytes of a device; of a CPU, what the machine can give without swapping."""
     import psutil
@@ -98,6 +122,38 @@ def be_deterministic() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms would import the compiler: 4 s
     torch.backends.cudnn.benchmark = False
+
+
+@contextmanager
+def kernels(deterministic: bool, device: "torch.device") -> Iterator[None]:
+    """Within the block, torch computes with the kernels that it is set to, or with a GPU's fastest.
+
+    The fastest do not give the same bits each time: cuDNN's convolutions of whichever algorithm is the fastest in a
+    trial, and float32 products in TF32 (10 bits of mantissa in the place of 23; convolutions have it anyway).
+
+    Args:
+        deterministic: False asks for the fastest ones.
+        device: those of other devices than CUDA's GPUs stay as they are.
+    """
+    import torch
+
+    if deterministic or device.type not in HURRIED:
+        yield
+        return
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+    mode, benchmark = torch.get_deterministic_debug_mode(), cudnn.benchmark
+    slow = products.fp32_precision != "tf32"  # torch refuses `allow_tf32` to who has set this by its newer name
+    try:
+        torch.set_deterministic_debug_mode("default")
+        cudnn.benchmark = True
+        if slow:
+            products.allow_tf32 = True
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        cudnn.benchmark = benchmark
+        if slow:
+            products.allow_tf32 = False
 
 
 def check_computation(precision: str, layout: str) -> None:

@@ -151,7 +151,7 @@ class Threads:
         free, number, now = last.free, min(self.most, last.number), _number()
         if number != now:
             _set_number(number)
-            self.say(f"trains on {number} threads, before on {now}: {free:.2g} cores are free of other work")
+            self.say(f"computes on {number} threads, before on {now}: {free:.2g} cores are free of other work")
 
 
 @contextmanager

@@ -5,12 +5,14 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import cast
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 
 from ngldm.io.device import in_float64
 from ngldm.io.errors import InputError
@@ -49,6 +51,7 @@ class Base:
     stein: Function | None = None
     discrete: bool = False
     support: tuple[float, float] = (-math.inf, math.inf)
+    copies: dict[torch.device, Distribution] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def moments(self) -> tuple[float, float]:
         """Mean and variance.
@@ -81,9 +84,29 @@ class Base:
     def _log_prob(self, x: Tensor) -> Tensor:
         """The distribution's; -inf outside its support, where torch raises an error or gives nan."""
         assert self.distribution is not None
-        support = self.distribution.support
+        if x.device not in self.copies:
+            self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
+        distribution = self.copies[x.device]
+        support = distribution.support
         assert support is not None
-        return inside(x, support.check(x), self.distribution.log_prob, self.distribution.mean)
+        return inside(x, support.check(x), distribution.log_prob, distribution.mean)
+
+
+def _moved(value: object, device: torch.device) -> object:
+    """A copy of a distribution with its numbers on a device, which does not check what it is given.
+
+    A check makes the CPU wait for a GPU.
+    """
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list):
+        return [_moved(part, device) for part in value]
+    if not isinstance(value, Distribution | Transform):
+        return value
+    parts = {key: _moved(part, device) for key, part in vars(value).items()}
+    moved = copy(value)
+    vars(moved).update({**parts, "_validate_args": False} if isinstance(value, Distribution) else parts)
+    return moved
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from torch.distributions import (
 )
 from torch.nn import functional as F
 
+from ngldm.io.device import copied_once
 from ngldm.io.errors import InputError
 from ngldm.noise import stein_kernel
 from ngldm.noise.distribution import Base, Draw, inside, real, uniform_draw
@@ -229,16 +230,18 @@ def gaussian_mixture(
     if abs(math.fsum(weights) - 1.0) > 1e-6:
         raise InputError(f"weights: {list(weights)} must sum to 1, sum to {math.fsum(weights):g}")
     w, m, s = (torch.tensor(list(values), dtype=torch.float64) for values in (weights, means, stds))
-    m, borders = m - (w * m).sum() / w.sum(), w.cumsum(0)[:-1]  # centred now: adding a far mean would cost digits
+    m = m - (w * m).sum() / w.sum()  # centred now: adding a far mean would cost digits
+    on = copied_once(w.cumsum(0)[:-1], w, m, s)
     variance = float((w * (s**2 + m**2)).sum())
     d, r = m / variance**0.5, s / variance**0.5
     third = float((w * (d**3 + 3.0 * d * r**2)).sum())
     fourth = float((w * (d**4 + 6.0 * d**2 * r**2 + 3.0 * r**4)).sum())
 
     def draw(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
-        which = torch.bucketize(uniform_draw(shape, generator, device), borders.to(device))
+        borders, _, means, stds = on(device)
+        which = torch.bucketize(uniform_draw(shape, generator, device), borders)
         normal = torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float64)
-        return m.to(device)[which] + s.to(device)[which] * normal
+        return means[which] + stds[which] * normal
 
     law = MixtureSameFamily(Categorical(w), Normal(m, s), validate_args=False)
     return Base(
@@ -247,7 +250,7 @@ def gaussian_mixture(
         skewness=third,
         excess_kurtosis=fourth - 3.0,
         draw=draw,
-        stein=lambda x: stein_kernel.gaussian_mixture(x, w, m, s),
+        stein=lambda x: stein_kernel.gaussian_mixture(x, *on(x.device)[1:]),
     )
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ngldm.io.device import copied_once
+
 LogDensity = Callable[[Tensor], Tensor]
 Kernel = Callable[[Tensor], Tensor]
 PER_OCTAVE = 32  # nodes of the table between |x| and 2 |x|
@@ -69,7 +71,7 @@ def lognormal(x: Tensor, sigma: float) -> Tensor:
 
 def gaussian_mixture(x: Tensor, weights: Tensor, means: Tensor, stds: Tensor) -> Tensor:
     """K of a mixture of normals whose total mean is 0: sum of w (s^2 phi + m Phi(-z)) / p, on the side away from 0."""
-    w, m, s = (part.to(x.device) for part in (weights, means, stds))
+    w, m, s = weights, means, stds
     z = (x.unsqueeze(-1) - m) / s
     log_density = w.log() - s.log() - 0.5 * z**2 - 0.5 * math.log(2.0 * math.pi)
     side = torch.where(x < 0.0, -1.0, 1.0).unsqueeze(-1)
@@ -93,12 +95,12 @@ def tabulated(log_prob: LogDensity, support: tuple[float, float]) -> Kernel:
     edges, mass = _panels(log_prob, support)
     upper = torch.cat([mass.flip(0).cumsum(0).flip(0), mass.new_zeros(1)])
     lower = torch.cat([mass.new_zeros(1), -mass.cumsum(0)])
-    return partial(_looked_up, log_prob=log_prob, edges=edges, beyond=torch.where(edges < 0.0, lower, upper))
+    return partial(_looked_up, log_prob=log_prob, table=copied_once(edges, torch.where(edges < 0.0, lower, upper)))
 
 
-def _looked_up(x: Tensor, log_prob: LogDensity, edges: Tensor, beyond: Tensor) -> Tensor:
+def _looked_up(x: Tensor, log_prob: LogDensity, table: Callable[[torch.device], tuple[Tensor, ...]]) -> Tensor:
     """The integral beyond x over p(x): the table's at the next node away from 0, and the part between."""
-    edges, beyond = edges.to(x.device), beyond.to(x.device)
+    edges, beyond = table(x.device)
     x = x.clamp(edges[1], edges[-2])
     right = torch.searchsorted(edges, x.contiguous()).clamp(1, len(edges) - 1)
     node = torch.where(x < 0.0, right - 1, right)

@@ -14,7 +14,7 @@ from ngldm.diffusion.classes import Asked
 from ngldm.diffusion.forward import AnnealedMarginal
 from ngldm.diffusion.process import Diffusion
 from ngldm.io import processes
-from ngldm.io.device import Choice, free_memory, resolve_device
+from ngldm.io.device import Choice, free_memory, resolve_device, sent
 from ngldm.io.errors import require_whole
 from ngldm.io.items import Items
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_T
@@ -62,7 +62,8 @@ def sample_latents(
     steps = options.step_noise or ("gaussian" if options.method == "stein" else "own")
     source = PerImageNoise(step_law(steps, diffusion.noise), shape, generators, device, len(timesteps))
     limit = {} if options.x0_limit is None else {"limit": options.x0_limit}
-    handling = X0Handling(options.x0_handling, low=extent.low, high=extent.high, **limit)
+    low, high = sent(extent.low, device), sent(extent.high, device)  # here, as a step would wait for them
+    handling = X0Handling(options.x0_handling, low=low, high=high, **limit)
     guidance = make_guidance(options, diffusion.predictor(model.network))
     if guidance is not None:
         guidance.require_elements(shape)

@@ -13,6 +13,7 @@ from torch import Tensor
 from ngldm.data.cache.statistics import LatentExtent
 from ngldm.diffusion.forward import Forward
 from ngldm.diffusion.schedules import Schedule
+from ngldm.io.device import sent
 from ngldm.noise import Law, Noise, make_noise
 from ngldm.sampling.names import check_noise_choice
 
@@ -127,11 +128,11 @@ class PerImageNoise:
         if self.used == len(self.buffer):
             length = self._length()
             draws = [self.law.sample((length, *self.shape), g) for g in self.generators]
-            self.buffer, self.used = torch.stack(draws, dim=1), 0
+            self.buffer, self.used = sent(torch.stack(draws, dim=1), self.device), 0
         if self.left is not None:
             self.left -= 1
         self.used += 1
-        return self.buffer[self.used - 1].to(self.device)
+        return self.buffer[self.used - 1]
 
     def _length(self) -> int:
         """Steps of the next block."""
@@ -146,4 +147,4 @@ def start_per_image(
     draw: Draw, shape: Sequence[int], generators: Sequence[torch.Generator], device: torch.device | str = "cpu"
 ) -> Tensor:
     """(B, *shape): x_T of every image, from its own generator."""
-    return torch.cat([draw((1, *shape), g) for g in generators]).to(device)
+    return sent(torch.cat([draw((1, *shape), g) for g in generators]), torch.device(device))

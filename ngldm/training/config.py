@@ -42,6 +42,8 @@ class FitSettings(Protocol):
     def optimizer(self) -> str: ...
     @property
     def layout(self) -> str: ...
+    @property
+    def deterministic(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class FitConfig:
             trial before the first step; 1 on a CPU. A resumed training keeps the number that was found.
         layout: of weights and images in memory: "channels_last" or "contiguous"; chosen too with precision "auto".
         optimizer: "adamw", or "muon" for the matrices of the hidden layers and AdamW for the rest.
+        deterministic: False lets a GPU of CUDA take its fastest kernels (`ngldm.io.device.kernels`), which do not give
+            the same bits each time. True leaves torch as it is set.
     """
 
     max_steps: int = 10_000
@@ -84,6 +88,7 @@ class FitConfig:
     accumulate_steps: int | None = 1
     optimizer: str = ADAMW
     layout: str = CHANNELS_LAST
+    deterministic: bool = True
 
 
 def check_fit(config: FitSettings) -> None:

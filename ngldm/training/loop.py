@@ -9,7 +9,7 @@ They all hold the same weights. Only the main one saves checkpoints.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ngldm.io import processes
-from ngldm.io.device import in_float64, random_generator
+from ngldm.io.device import in_float64, kernels, random_generator
 from ngldm.io.errors import InputError, require_whole
 from ngldm.io.files import entry
 from ngldm.io.threads import following_free_cores
@@ -29,6 +29,7 @@ from ngldm.training.config import FitConfig, FitSettings, check_fit
 from ngldm.training.ema import EMA
 from ngldm.training.gradients import Gradients, first_part
 from ngldm.training.machine.choice import choose
+from ngldm.training.machine.kernels import between_reports
 from ngldm.training.machine.size import is_small
 from ngldm.training.machine.trials import parts_that_fit, probe
 from ngldm.training.optimizers import make_optimizer
@@ -129,7 +130,10 @@ def fit(
     check_fit(config)
     if len(own_parts(config.batch_size, config.accumulate_steps or 1)) * processes.size() > 1:
         check_takes_part(task.loss)
-    return _Run(network, ema, task, config, seed, torch.device(device), checkpointer).reports()
+    settings = partial(kernels, config.deterministic, torch.device(device))
+    with settings():  # the precision may be chosen by timing some steps
+        run = _Run(network, ema, task, config, seed, torch.device(device), checkpointer)
+    return between_reports(run.reports(), settings)
 
 
 class _Run(Generic[Network, Batch]):
@@ -171,7 +175,7 @@ class _Run(Generic[Network, Batch]):
                 self.accumulate_steps = parts
         ema.updates = self.step
 
-    def reports(self) -> Iterator[Report]:
+    def reports(self) -> Generator[Report, None, None]:
         """Train. A resumed training first yields its old reports again."""
         yield from list(self.history)
         config = self.config

@@ -11,6 +11,7 @@ from ngldm.io.device import (
     CANDIDATES,
     Computation,
     be_deterministic,
+    copied_once,
     fastest,
     free_memory,
     has_float64,
@@ -63,6 +64,15 @@ def test_in_float64_keeps_the_numbers_and_the_device():
     assert in_float64(x).dtype == torch.float64
     assert in_float64(x).device == x.device
     assert torch.equal(in_float64(x).float(), x)
+
+
+def test_a_table_is_copied_to_a_device_once_and_serves_a_training_too() -> None:
+    made = copied_once(torch.ones(2), torch.zeros(3))
+    with torch.inference_mode():
+        first = made(torch.device("meta"))
+    assert [x.shape[0] for x in first] == [2, 3]
+    assert all(x.device.type == "meta" and not x.is_inference() for x in first)
+    assert all(one is other for one, other in zip(made(torch.device("meta")), first, strict=True))
 
 
 def test_free_memory_is_positive_and_below_the_machines():

@@ -85,7 +85,7 @@ def test_the_number_follows_the_cores_that_others_use(machine: Machine) -> None:
     for others, expected in ((1, 3), (0, 4), (3, 2), (0, 4), (0.2, 4)):
         machine.others = others
         assert machine.train(20) == expected
-    assert machine.lines[0] == "trains on 3 threads, before on 4: 3.2 cores are free of other work"
+    assert machine.lines[0] == "computes on 3 threads, before on 4: 3.2 cores are free of other work"
     assert machine.train(100) == 4
 
 

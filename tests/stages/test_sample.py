@@ -25,7 +25,8 @@ def test_the_precision_is_that_of_the_params_and_is_written_where_it_is_not_the_
     made, about = [], []
     compose_params(Path("params.yaml"), ["recipe=smoke", "noises=[laplace]", "samplers=[auto]"])
     content = YAML().load(Path("params.yaml"))
-    for more in ({}, {"precision": "bf16", "layout": "contiguous"}, {"precision": "fp32", "layout": "channels_last"}):
+    usual = {"precision": "fp32", "layout": "channels_last", "deterministic": True}
+    for more in ({}, {"precision": "bf16", "layout": "contiguous"}, usual, {"deterministic": False}):
         content["sample"] |= more
         YAML().dump(content, Path("params.yaml"))
         sample.sample("laplace", "auto", "cpu")
@@ -33,6 +34,8 @@ def test_the_precision_is_that_of_the_params_and_is_written_where_it_is_not_the_
         about.append(read_json(FOLDER / "samples.json"))
     assert np.array_equal(made[0], made[2])
     assert about[0] == about[2]
-    assert not about[0].keys() & {"precision", "layout"}
+    assert not about[0].keys() & usual.keys()
+    assert about[3]["deterministic"] is False
+    assert np.array_equal(made[0], made[3])  # on a CPU it changes nothing
     assert (about[1]["precision"], about[1]["layout"]) == ("bf16", "contiguous")
     assert not np.array_equal(made[0], made[1])

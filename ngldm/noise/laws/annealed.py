@@ -7,13 +7,13 @@ mean does not follow from that of n_t, unless both are Gaussian; then n_t has th
 of the elements (n_t = F_t(m), F_t not linear) has the same fault.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ngldm.io.device import in_float64
+from ngldm.io.device import copied_once, in_float64
 from ngldm.io.errors import InputError
 from ngldm.noise.law import JointLaw, Law
 from ngldm.noise.laws.coloured import GAUSSIAN
@@ -51,6 +51,7 @@ class Annealed(JointLaw):
         if abs(self.base.mean) > 1e-9:
             raise InputError(f"first: {self.base.name!r} has mean {self.base.mean:g}; it must have mean 0")
         self.second_moment = self.base.second_moment
+        self.powers: dict[tuple[int, ...], Callable[[torch.device], tuple[Tensor, ...]]] = {}
         self.traits = replace(self.base.traits, correlated=True, closed_under_sums=False, needs="unknown")
 
     def check_item(self, item: Sequence[int]) -> None:
@@ -79,9 +80,12 @@ class Annealed(JointLaw):
     def _gain(self, weight: Tensor, shape: Sequence[int]) -> Tensor:
         """(B, 1, ..., h, w // 2 + 1) float64: the factor of each frequency of rfft2."""
         self.check_item(shape[1:])
-        powers = [spectrum_of(law, shape[1:]) for law in (self.first, self.second)]
-        w = in_float64(weight).reshape(-1, *[1] * (len(shape) - 1))
-        first, second = (p[:, : shape[-1] // 2 + 1].to(w.device) for p in powers if p is not None)
+        item = tuple(shape[1:])
+        if item not in self.powers:
+            powers = [spectrum_of(law, item) for law in (self.first, self.second)]
+            self.powers[item] = copied_once(*(p[:, : item[-1] // 2 + 1] for p in powers if p is not None))
+        w = in_float64(weight).reshape(-1, *[1] * len(item))
+        first, second = self.powers[item](w.device)
         return ((1.0 - w) * first + w * second).sqrt()
 
     @staticmethod

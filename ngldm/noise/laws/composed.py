@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ngldm.io.device import copied_once
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import uniform_draw
 from ngldm.noise.law import JointLaw, Law, draw_with_stein
@@ -77,12 +78,12 @@ class Choice(Composed):
 
     def __init__(self, parts: Sequence[Law], weights: Sequence[float]) -> None:
         super().__init__(parts, shared=True)
-        self.borders = torch.tensor(weights, dtype=torch.float64).cumsum(0)[:-1]
+        self.borders = copied_once(torch.tensor(weights, dtype=torch.float64).cumsum(0)[:-1])
 
     def draw(
         self, shape: Sequence[int], generator: torch.Generator | None, device: torch.device, *, stein: bool
     ) -> tuple[Tensor, Tensor | None]:
-        which = torch.bucketize(uniform_draw(shape[:1], generator, device), self.borders.to(device))
+        which = torch.bucketize(uniform_draw(shape[:1], generator, device), *self.borders(device))
         which = which.reshape(-1, *[1] * (len(shape) - 1))
         n, k = (None, None)
         for index, (own, own_k) in enumerate(self.draw_parts(shape, generator, device, stein)):

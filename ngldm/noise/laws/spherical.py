@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from ngldm.io.device import copied_once
 from ngldm.io.errors import InputError
 from ngldm.noise.distribution import Noise
 from ngldm.noise.law import JointLaw
@@ -13,7 +14,7 @@ from ngldm.noise.registry import make_iid_part, register
 from ngldm.noise.traits import Traits
 
 GAMMA: Mapping[str, object] = {"distribution": "gamma", "concentration": 4.0}
-NODES = torch.linspace(-22.0, 5.0, 541, dtype=torch.float64)  # ln of the ln of the ratio of two lengths
+NODES = copied_once(torch.linspace(-22.0, 5.0, 541, dtype=torch.float64))  # ln of the ln of the ratio of two lengths
 
 
 def directions(shape: Sequence[int], generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -82,7 +83,7 @@ class Radial(JointLaw):
         r = self._inside((square.double() / scale2).sqrt())
         log_prob = self.radius.base.function("log_prob")
         assert log_prob is not None
-        y = NODES.to(r.device)
+        (y,) = NODES(r.device)
         w = y.exp()
         logs = (3.0 - size) * w + log_prob(r[:, None] * w.exp()) - log_prob(r)[:, None] + y
         return scale2 * r.square() * logs.exp().sum(1) * (y[1] - y[0])

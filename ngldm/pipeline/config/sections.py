@@ -1,6 +1,6 @@
 """The sections of params.yaml, with unit and range of each key. A rule between two sections is in `params`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
@@ -23,7 +23,7 @@ from ngldm.diffusion.names import (
     check_time_density,
     require_gamma_used,
 )
-from ngldm.io.device import CHANNELS_LAST, FP32, LAYOUTS, PRECISIONS, check_computation
+from ngldm.io.device import CHANNELS_LAST, FP32, LAYOUTS, PRECISIONS, Computation, check_computation
 from ngldm.io.errors import MAX_NAME
 from ngldm.io.limits import MAX_BATCH, MAX_ITEMS, MAX_LR, MAX_REPEATS, MAX_STEPS, MAX_T, MAX_WIDTH
 from ngldm.pipeline.config.reading.values import require_possible
@@ -83,7 +83,36 @@ class Section(BaseModel):
         return self
 
 
-class Fit(Section):
+class Computing(Section):
+    """In what a network computes. What is not chosen is left out of what is fingerprinted and recorded."""
+
+    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
+        default=FP32,
+        exclude_if=lambda value: value == FP32,
+        description="of the network; auto: what is fastest here, and its layout, by timing a few calls",
+    )
+    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
+        default=CHANNELS_LAST,
+        exclude_if=lambda value: value == CHANNELS_LAST,
+        description="of the network's weights and images in memory; with precision auto it is chosen too",
+    )
+    deterministic: bool = Field(
+        default=True,
+        exclude_if=bool,
+        description="false: a GPU takes its fastest kernels, which do not give the same bits each time (CUDA only)",
+    )
+
+    @model_validator(mode="after")
+    def _computation_is_clear(self) -> Self:
+        check_computation(self.precision, self.layout)
+        return self
+
+    def recorded(self, chosen: Computation) -> dict[str, object]:
+        """What is recorded of a computation that was chosen by these settings: {} if it is the usual one."""
+        return self.model_copy(update=asdict(chosen)).model_dump(include=set(Computing.model_fields))
+
+
+class Fit(Computing):
     """Settings of the training loop. Each network that is trained has its own."""
 
     max_steps: Steps = Field(description="optimiser steps")
@@ -110,11 +139,6 @@ class Fit(Section):
         default=ADAMW,
         exclude_if=lambda value: value == ADAMW,
         description="muon: Muon for the matrices of hidden layers, convolutions too, and AdamW for the rest",
-    )
-    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
-        default=CHANNELS_LAST,
-        exclude_if=lambda value: value == CHANNELS_LAST,
-        description="of weights and images in memory; with precision auto it is chosen too",
     )
     log_every: Steps = Field(description="steps between two reports")
     eval_every: Steps = Field(description="steps between two held-out losses")
@@ -260,7 +284,7 @@ class LatentsParams(Section):
     )
 
 
-class SampleParams(Section):
+class SampleParams(Computing):
     num_images: Items = Field(description="images per noise and sampler")
     batch_size: Batch | None = Field(
         description="images per network call; null: as many as fit half the free memory, at most 1024"
@@ -268,29 +292,14 @@ class SampleParams(Section):
     compile: bool = Field(
         default=False, description="compile the network (torch.compile; needs a C++ compiler, costs a minute or so)"
     )
-    precision: Annotated[str, OneOf(PRECISIONS)] = Field(
-        default=FP32,
-        exclude_if=lambda value: value == FP32,
-        description="of the network; auto: what is fastest here, and its layout, by timing a few calls",
-    )
-    layout: Annotated[str, OneOf(LAYOUTS)] = Field(
-        default=CHANNELS_LAST,
-        exclude_if=lambda value: value == CHANNELS_LAST,
-        description="of the network's weights and images in memory; with precision auto it is chosen too",
-    )
     seed: int = Field(ge=0, le=MAX_SEED, description="seed of the set; each image has its own random numbers from it")
     trajectory_images: Batch = Field(description="rows of the trajectory picture; of points, how many it shows")
     trajectory_frames: Annotated[int, Field(ge=2, le=MAX_REPEATS)] = Field(
         description="columns of the trajectory picture, at evenly spaced levels of noise"
     )
 
-    @model_validator(mode="after")
-    def _computation_is_clear(self) -> "SampleParams":
-        check_computation(self.precision, self.layout)
-        return self
 
-
-class CurveParams(Section):
+class CurveParams(Computing):
     """The stage `curve`: scores while training, where train.snapshot_every keeps models."""
 
     sampler: Label = Field(description="label in sampler_options; few steps are best, as it runs for each snapshot")

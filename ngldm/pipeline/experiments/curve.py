@@ -9,11 +9,10 @@ from torch import Tensor
 
 from ngldm.data.results.curve import COLUMNS, CurveRow
 from ngldm.io import processes
-from ngldm.io.device import be_deterministic
+from ngldm.io.device import Computation, be_deterministic, kernels
 from ngldm.io.files import sha256_file
 from ngldm.io.images import UInt8Array
 from ngldm.io.items import picture
-from ngldm.model import load_model
 from ngldm.pipeline import workspace
 from ngldm.pipeline.closure import made_from
 from ngldm.pipeline.config.samplers import SamplerOptions
@@ -23,7 +22,7 @@ from ngldm.pipeline.experiments.scorer import stage_scorer
 from ngldm.pipeline.own_network import own_autoencoder, own_network
 from ngldm.pipeline.own_noise import own_noise
 from ngldm.sampling.best import SamplerSettings, resolve_sampler
-from ngldm.sampling.generator import load
+from ngldm.sampling.generator import Generator, load
 
 
 class SnapshotScores:
@@ -72,11 +71,12 @@ class SnapshotScores:
         """
         if not files:
             return []
-        model = load_model(files[0])
-        diffusion = model.diffusion
-        law, timesteps = diffusion.noise, diffusion.schedule.num_train_timesteps
+        generator = load(files[0], self.scorer.device)
+        model, computation = generator.model, self._computation(noise, generator)
+        law, timesteps = model.diffusion.noise, model.diffusion.schedule.num_train_timesteps
         sampler = resolve_sampler(self.options.settings(), law.name, timesteps)
-        settings, own = {**self.behind["settings"], "sampler": sampler}, own_noise(law.name, law.params)
+        settings = {**self.behind["settings"], "sampler": sampler, **self.config.recorded(computation)}
+        own = own_noise(law.name, law.params)
         own |= own_network(model.network_kind) | own_autoencoder(model.autoencoder_kind)
         rows: list[CurveRow] = []
         for file in files:
@@ -86,7 +86,7 @@ class SnapshotScores:
             found = processes.from_main(kept.read)
             if found is not None:
                 advance(self.config.num_images)
-            elif scored := self._score(file, sampler, advance):
+            elif scored := self._score(file, sampler, computation, advance):
                 row, shown = scored
                 found = [row]
                 kept.write(found)
@@ -94,18 +94,29 @@ class SnapshotScores:
             rows += found or []
         return rows
 
+    def _computation(self, noise: str, generator: Generator) -> Computation:
+        """In what the snapshots of a noise are sampled, all alike."""
+        config, size = self.config, min(self.config.batch_size, self.scorer.count)
+        with kernels(config.deterministic, self.scorer.device):
+            choice = generator.computing(config.precision, config.layout, size)[1]
+        if choice.said and processes.is_main():
+            print(f"curve {noise}: {choice.said}", flush=True)
+        return choice.computation
+
     def _score(
-        self, file: Path, sampler: SamplerSettings, advance: Callable[[int], None]
+        self, file: Path, sampler: SamplerSettings, computation: Computation, advance: Callable[[int], None]
     ) -> tuple[CurveRow, UInt8Array] | None:
         """One snapshot's row, and a picture of its first items. None but on the main process."""
         config, scorer = self.config, self.scorer
         generator = load(file, scorer.device)
+        generator, _ = generator.computing(computation.precision, computation.layout, config.batch_size)
         pictures: list[UInt8Array] = []
 
         def make(part: int) -> tuple[Tensor, UInt8Array | None]:
             first = part * config.batch_size
             count = min(config.batch_size, scorer.count - first)
-            images = generator.sample(count, first=first, batch_size=config.batch_size, **sampler)
+            with kernels(config.deterministic, scorer.device):
+                images = generator.sample(count, first=first, batch_size=config.batch_size, **sampler)
             features = torch.cat(list(scorer.features(images, self.scoring.batch_size)))
             return features, None if part else picture(images)
 

@@ -22,6 +22,7 @@ SECTIONS = ("diffusion", "mlp", "schedule", "train", "unet")  # what a training 
 WITHOUT_EFFECT = (
     "accumulate_steps",
     "checkpoint_every",
+    "deterministic",
     "ema",
     "eval_every",
     "export",

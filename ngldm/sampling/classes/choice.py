@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ngldm.diffusion.classes import Classes, given
 from ngldm.diffusion.preconditioning import Network
 from ngldm.diffusion.schedules import Schedule
+from ngldm.io.device import sent
 from ngldm.io.errors import InputError
 from ngldm.model import Model
 from ngldm.sampling.classes.guidance import Guidance
@@ -72,4 +73,4 @@ def of_class(model: Model, seeds: Sequence[ImageSeed], options: SamplingOptions)
     if model.classes is None:
         return model.network
     labels = model.classes.labels([index for _, index in seeds], options.classes)
-    return given(model.network, labels.to(model.device))
+    return given(model.network, sent(labels, model.device))

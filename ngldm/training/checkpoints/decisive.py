@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | max_steps, lr, lr_schedule, warmup_steps, weight_decay, grad_clip, ema_decay, batch_size | the weights | yes |
 | optimizer | the weights | yes |
-| precision, layout, compile | the weights, by their rounding | yes |
+| precision, layout, compile, deterministic | the weights, by their rounding | yes |
 | export | which weights go into the model file | yes |
 | ema | which further averages are kept, and when | yes |
 | eval_every | which weights are the best | only if export is best |

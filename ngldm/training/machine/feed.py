@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ngldm.io.device import free_memory
+from ngldm.io.device import free_memory, pinned, sent
 from ngldm.training.task import Batch, Fetch
 
 Indices = Callable[[int], NDArray[np.int64]]  # the rows of a step's batch
@@ -52,7 +52,7 @@ class Resident(Generic[Batch]):
     def __call__(self, step: int) -> Batch:
         if self.held is None:
             self.held = self._read()
-        index = _pinned(torch.from_numpy(self.indices(step)), self.device).to(self.device, non_blocking=True)
+        index = sent(torch.from_numpy(self.indices(step)), self.device)
         return _each(lambda x: x[index], self.held)
 
     def _read(self) -> Batch:
@@ -85,12 +85,7 @@ class Ahead(Generic[Batch]):
         return _each(lambda x: x.to(self.device, non_blocking=True), batch)
 
     def _read(self, step: int) -> Batch:
-        return _each(lambda x: _pinned(x, self.device), self.fetch(self.indices(step)))
-
-
-def _pinned(x: Tensor, device: torch.device) -> Tensor:
-    """A copy in memory that a GPU can read by itself; for other devices x."""
-    return x.pin_memory() if device.type == "cuda" else x
+        return _each(lambda x: pinned(x, self.device), self.fetch(self.indices(step)))
 
 
 def _tensors(batch: object) -> list[Tensor]:

@@ -148,11 +148,12 @@ def test_bad_value_is_named_with_what_is_allowed(content, path, value, words):
 def test_optional_keys_of_the_loop_leave_the_settings_of_older_trainings_as_they_were(content):
     """Checkpoints and kept jobs are found by these settings."""
     before = parse_params(content).train.model_dump()
-    assert not before.keys() & {"optimizer", "layout"}
-    content["train"] |= {"optimizer": "adamw", "layout": "channels_last"}
+    assert not before.keys() & {"optimizer", "layout", "deterministic"}
+    content["train"] |= {"optimizer": "adamw", "layout": "channels_last", "deterministic": True}
     assert parse_params(content).train.model_dump() == before
-    content["train"] |= {"optimizer": "muon", "layout": "contiguous"}
-    assert parse_params(content).train.model_dump() == {**before, "optimizer": "muon", "layout": "contiguous"}
+    others = {"optimizer": "muon", "layout": "contiguous", "deterministic": False}
+    content["train"] |= others
+    assert parse_params(content).train.model_dump() == {**before, **others}
     content["train"]["precision"] = "auto"
     with pytest.raises(InputError, match=r"train\.layout: 'contiguous' has no effect with precision 'auto'"):
         parse_params(content)
@@ -160,10 +161,11 @@ def test_optional_keys_of_the_loop_leave_the_settings_of_older_trainings_as_they
 
 def test_optional_keys_of_sampling_leave_the_settings_of_older_samples_as_they_were(content):
     before = parse_params(content).sample.model_dump()
-    content["sample"] |= {"precision": "fp32", "layout": "channels_last"}
+    content["sample"] |= {"precision": "fp32", "layout": "channels_last", "deterministic": True}
     assert parse_params(content).sample.model_dump() == before
-    content["sample"] |= {"precision": "bf16", "layout": "contiguous"}
-    assert parse_params(content).sample.model_dump() == {**before, "precision": "bf16", "layout": "contiguous"}
+    others = {"precision": "bf16", "layout": "contiguous", "deterministic": False}
+    content["sample"] |= others
+    assert parse_params(content).sample.model_dump() == {**before, **others}
     content["sample"]["precision"] = "auto"
     with pytest.raises(InputError, match=r"sample\.layout: 'contiguous' has no effect with precision 'auto'"):
         parse_params(content)

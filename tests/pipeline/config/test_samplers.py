@@ -77,6 +77,7 @@ def test_training_and_schedule_in_conf_are_the_librarys_defaults(root: Path) -> 
     left_out = {
         "optimizer": ADAMW,
         "layout": CHANNELS_LAST,
+        "deterministic": True,
     }  # as older versions had it, so that no training starts anew
     train = {**left_out, **conf["train"]}
     assert {key: train[key] for key in FitConfig.__annotations__} == asdict(FitConfig())

@@ -89,6 +89,49 @@ def test_the_curve_holds_the_distances_that_pytorch_fid_finds(workspace: Path) -
         assert (row["metric"], row["num_images"]) == ("fd_classifier", "32")
 
 
+def test_another_precision_is_sampled_in_and_its_scores_are_kept_apart(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curve("cpu")
+    usual = read()
+    change("curve", precision="fp32", layout="channels_last", deterministic=True)
+    mark(-1.0)
+    curve("cpu")
+    assert {float(row["value"]) for row in read()} == {-1.0}  # what is written out is the same as the default
+    change("curve", precision="bf16", layout="contiguous")
+    capsys.readouterr()
+    curve("cpu")
+    assert capsys.readouterr().out.count("changed since: settings.precision, settings.layout") == 2
+    extractor, real = ClassifierExtractor(paths.REFERENCE / "classifier.safetensors"), load_reference(paths.REFERENCE)
+    generator = load(paths.snapshots("laplace") / "000000020.safetensors").computing("bf16", "contiguous", 32)[0]
+    features = extractor(generator.sample(32, batch_size=32)).double().numpy()
+    expected = calculate_frechet_distance(
+        features.mean(0), np.cov(features, rowvar=False), real.mu.numpy(), real.sigma.numpy()
+    )
+    assert float(read()[-1]["value"]) == pytest.approx(expected, rel=1e-3)
+    assert read()[-1]["value"] != usual[-1]["value"]
+
+
+def test_the_fastest_computation_is_measured_once_said_and_part_of_what_a_score_is_kept_by(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(workspace / "torch"))
+    change("curve", precision="auto")
+    curve("cpu")
+    (file,) = (workspace / "torch" / "ngldm").glob("*.json")
+    chosen = json.loads(file.read_text())
+    assert f"curve laplace: precision auto: {chosen['precision']}, {chosen['layout']} (" in capsys.readouterr().out
+    mark(-1.0)
+    curve("cpu")
+    assert {float(row["value"]) for row in read()} == {-1.0}
+    assert "as measured before" in capsys.readouterr().out
+    other = "fp32" if chosen["precision"] == "bf16" else "bf16"
+    file.write_text(json.dumps({**chosen, "precision": other}))  # as on another machine
+    curve("cpu")
+    assert "changed since: settings.precision" in capsys.readouterr().out
+    assert -1.0 not in {float(row["value"]) for row in read()}
+
+
 def test_the_papers_protocol_scores_as_many_real_images_as_generated_ones(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

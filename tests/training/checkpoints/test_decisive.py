@@ -4,7 +4,15 @@ import pytest
 
 from ngldm.training.checkpoints.decisive import decisive
 
-LOOP = {"lr": 0.1, "max_steps": 9, "log_every": 2, "eval_every": 3, "checkpoint_every": 4, "snapshot_every": 6}
+LOOP = {
+    "deterministic": True,
+    "lr": 0.1,
+    "max_steps": 9,
+    "log_every": 2,
+    "eval_every": 3,
+    "checkpoint_every": 4,
+    "snapshot_every": 6,
+}
 
 
 @pytest.mark.parametrize(
@@ -13,6 +21,7 @@ LOOP = {"lr": 0.1, "max_steps": 9, "log_every": 2, "eval_every": 3, "checkpoint_
         ("last", "lr", True),
         ("last", "max_steps", True),
         ("last", "snapshot_every", True),
+        ("last", "deterministic", True),
         ("last", "log_every", False),
         ("last", "checkpoint_every", False),
         ("last", "eval_every", False),
