@@ -230,7 +230,7 @@ def test_a_training_of_the_gpu_benchmark_that_is_out_of_time_goes_on_at_its_last
     folder = part_of(smoke, tmp_path / "w", "train/laplace")
     (folder / "params.yaml").unlink()
     shutil.rmtree(folder / "models" / "laplace")
-    steps = [0]
+    long, steps = ["train.max_steps=100000", "train.snapshot_every=0"], [0]
 
     def clock() -> float:
         kept = list((folder / "checkpoints").glob("laplace-*/last.json"))
@@ -239,7 +239,7 @@ def test_a_training_of_the_gpu_benchmark_that_is_out_of_time_goes_on_at_its_last
 
     monkeypatch.setattr(recipe, "now", clock)
     for _ in range(2):
-        gpu.main("smallest", tmp_path, only=["best, laplace"], workspace=folder, settings=["train.max_steps=100000"])
+        gpu.main("smallest", tmp_path, only=["best, laplace"], workspace=folder, settings=long)
         (row, _) = (row for row in gpu_tables(tmp_path)["best"] if row["noise"] == "laplace")
         assert steps[-1] < row["steps"] < row["of"] == 100_000
         steps.append(row["steps"])
@@ -258,7 +258,9 @@ def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_is_noted(
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(speed, "PARTS", {"endless": endless, "broken": broken, "good": lambda setting: [{"a": 1}]})
-    gpu.main("smallest", tmp_path, 0.01, 0.005, workspace=smoke, only=[*speed.PARTS])
+    monkeypatch.setattr(speed, "matmul_rate", lambda size: 1e12)
+    gpu.main("smallest", tmp_path, part_minutes=0.001, workspace=smoke, only=["endless"])
+    gpu.main("smallest", tmp_path, workspace=smoke, only=["broken", "good"])
     assert [(row["part"], row["outcome"]) for row in gpu_tables(tmp_path)["parts"]] == [
         ("endless", "stopped after 0.0 minutes"),
         ("broken", "failed: RuntimeError: out of memory"),
