@@ -62,6 +62,10 @@ class Results:
     def has(self, part: str) -> bool:
         return any(row["part"] == part for row in self.tables.get("parts", []))
 
+    def seconds(self, part: str) -> float:
+        """That a part has taken so far."""
+        return sum(row["seconds"] for row in self.tables.get("parts", []) if row["part"] == part)
+
     def add(self, part: str, how: Row, name: str, rows: list[Row]) -> None:
         """Print a table and write all of them."""
         parts = [row for row in self.tables.get("parts", []) if row["part"] != part]
@@ -97,7 +101,8 @@ class Command:
             if not seconds:
                 return False
             stopped = self.best.advance(part, start + seconds)
-            how: Row = {"outcome": f"stopped at {stopped}" if stopped else "done", "seconds": recipe.now() - start}
+            how: Row = {"outcome": f"stopped at {stopped}" if stopped else "done"}
+            how["seconds"] = recipe.now() - start + self.results.seconds(part)
             self.results.add(part, how, "best", self.best.rows())
             for file in self.best.pictures(part, self.results.file.parent):
                 print(f"gpu: {file}", flush=True)
