@@ -211,6 +211,7 @@ def test_the_gpu_benchmark_runs_everywhere_and_goes_on_with_the_parts_that_are_m
     assert [row["contender"] for row in tables["sampling"]] == ["ours", "ours, bf16", "diffusers"]
     for part in (name for name in speed.PARTS if name.startswith(("training", "feeding", "sampling"))):
         assert all(row["images/s"] > 0.0 for row in tables[part])
+    assert [(row["batch"], row["parts"]) for row in tables["memory of best"]] == [(32, 1), (64, 1)]
     scores = json.loads((smoke / "metrics" / "evaluate" / "gaussian.json").read_text())["samplers"]["auto"]
     (row,) = (row for row in tables["best"] if (row["noise"], row["sampler"]) == ("gaussian", "auto"))
     assert (row["metric"], row["extractor"], row["images scored"]) == ("fd_classifier", "classifier", 64)

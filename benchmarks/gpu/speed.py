@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -18,12 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import scoring
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, summary
 from benchmarks.networks import diffusers_unet, model_of, ours_like, recipe_model
-from benchmarks.train_step import DEVICE, diffusers_loop, loop
+from benchmarks.train_step import DEVICE, config, diffusers_loop, loop
 from ngldm.model import Model
 from ngldm.pipeline.config.params import Params
 from ngldm.sampling.generator import Generator
 from ngldm.training import gradients
+from ngldm.training.ema import EMA
+from ngldm.training.loop import Report, fit
 from ngldm.training.machine.feed import Ahead, Direct, Resident
+from ngldm.training.task import Split, Task
 
 # How batches come to the device, whatever `ngldm.training.machine.feed.feed` would choose.
 FEEDS: dict[str, Callable[..., Callable[[int], Tensor]]] = {
@@ -152,6 +156,20 @@ def feeding(setting: Setting) -> list[Row]:
     )
 
 
+def memory(setting: Setting) -> list[Row]:
+    """In how many parts `accumulate_steps: null` takes the recipe's batch and larger ones, and what two steps need."""
+    params, rows = setting.params, []
+    model = recipe_model(params, params.noise_arguments(params.noises[0])).to(DEVICE)
+    for times in pick(setting.size, (1, 2), (1, 8, 64), (1, 8, 64)):
+        batch, reports = times * params.train.batch_size, list[Report]()
+        task, ema = Task(model.diffusion.loss, Split.of(latents(batch, model.item_shape))), EMA(model.network, 0.995)
+        chosen = SimpleNamespace(**{**vars(config(2, batch, "bf16")), "accumulate_steps": None})
+        training = fit(model.network, ema, task, chosen, seed=0, device=DEVICE)
+        _, seconds, peak = scoring.measured(partial(reports.extend, training))
+        rows.append({"batch": batch, "parts": reports[-1].parts, "peak MiB": peak, "seconds with the trials": seconds})
+    return rows
+
+
 def sampling(setting: Setting, compiled: bool = False) -> list[Row]:
     """Images/s of 20 calls of the U-Net of `training`, in float32 unless a row says bf16; diffusers' DDIM beside."""
     from diffusers import DDIMPipeline, DDIMScheduler
@@ -189,6 +207,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "training of best": best_training,
     "training of best, compiled": partial(best_training, compiled=True),
     "feeding of best": feeding,
+    "memory of best": memory,
     "sampling": sampling,
     "sampling, compiled": partial(sampling, compiled=True),
     "scoring": scores,
