@@ -236,7 +236,7 @@ def test_a_training_of_the_gpu_benchmark_that_is_out_of_time_goes_on_at_its_last
     def clock() -> float:
         kept = list((folder / "checkpoints").glob("laplace-*/last.json"))
         step = json.loads(kept[0].read_text())["step"] if kept else 0
-        return float("inf") if step > steps[-1] else 0.0
+        return 1e9 if step > steps[-1] else 0.0
 
     monkeypatch.setattr(recipe, "now", clock)
     for _ in range(2):
@@ -274,6 +274,7 @@ def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_is_noted(
     [
         (["--set", "train.max_step=3"], "train.max_step"),
         (["--set", "train.max_steps=-3"], "train.max_steps"),
+        (["--set", "dataset=image_folder", "--set", "dataset.source=/not/there"], "/not/there"),
         (["--size", "tiny"], "tiny"),
         (["--only", "nothing"], "nothing"),
     ],
@@ -295,8 +296,10 @@ def test_a_workspace_of_the_gpu_benchmark_takes_other_scores_but_no_other_traini
     best = recipe.Recipe.of(folder, "smallest", ["evaluate.extractor=rotation"])
     assert {part: best.done(part) for part in best.parts} == dict.fromkeys(best.parts, False)
     assert (folder / "metrics" / "train" / "laplace.json").is_file()
-    with pytest.raises(InputError, match=r"other settings: evaluate.extractor, train.lr|other settings: train.lr"):
-        recipe.Recipe.of(folder, "smallest", ["train.lr=0.5"])
+    with pytest.raises(InputError, match=r"other settings: train.lr;"):
+        recipe.Recipe.of(folder, "smallest", ["train.lr=0.5", "evaluate.neighbours=4"])
+    shutil.rmtree(folder / "metrics")  # nothing has run
+    assert recipe.Recipe.of(folder, "smallest", ["train.lr=0.5"]).params.train.lr == 0.5
 
 
 def test_the_extractor_is_inception_only_if_its_weights_are_there(

@@ -25,6 +25,9 @@ from ngldm.io.errors import InputError
 from ngldm.io.files import differences, entry, newest_first, read_json
 from ngldm.pipeline import workspace
 from ngldm.pipeline.config.compose import compose_params
+from ngldm.pipeline.config.dataset.source import require_source
+from ngldm.pipeline.config.networks import check_networks, check_pretrained
+from ngldm.pipeline.config.noises import check_noises
 from ngldm.pipeline.config.params import Params, load_params, load_raw
 from ngldm.scoring.features.inception import FID_WEIGHTS_NAME
 from ngldm.training.checkpoints.checkpointer import KEY
@@ -91,8 +94,8 @@ class Recipe:
         """Write params.yaml, if there is none or settings are given.
 
         Raises:
-            InputError: a setting is not allowed; or the folder has other ones, besides those of `evaluate`, with which
-                only the scores are computed anew.
+            InputError: a setting is not allowed; or a stage has run with other ones, besides those of `evaluate`, with
+                which only the scores are computed anew.
         """
         folder.mkdir(parents=True, exist_ok=True)
         conf, file = folder / "conf", folder / "params.yaml"
@@ -102,10 +105,10 @@ class Recipe:
         if given or not file.is_file():
             with chdir(folder), TemporaryDirectory(dir=".", prefix=".params") as name:
                 wanted = Path(name) / "params.yaml"
-                compose_params(wanted, composed(size, given))
-                if Path("params.yaml").is_file():
+                compose_params(wanted, composed(size, given), _check)
+                if Path("params.yaml").is_file() and Path("metrics").is_dir():
                     _start_anew(differences(load_raw(Path("params.yaml")), load_raw(wanted)), folder)
-                shutil.move(wanted, "params.yaml")
+                wanted.replace("params.yaml")
         return Recipe(folder, load_params(file))
 
     @property
@@ -208,6 +211,18 @@ class Recipe:
         sampled = [stage for stage in self.parts[part] if stage.module == "sample" and self._figures(stage)]
         grids = [self.folder / workspace.sample_plot(*stage.labels) for stage in sampled]
         return [Path(shutil.copy(grid, out / grid.name)) for grid in grids]
+
+
+def _check(params: Params) -> None:
+    """Check before any work what the stages would refuse.
+
+    Raises:
+        InputError: something is not allowed, or the data set is not there.
+    """
+    check_networks(params)
+    check_pretrained(params)
+    check_noises(params)
+    require_source(params.dataset.source)
 
 
 def _start_anew(changed: Sequence[str], folder: Path) -> None:
