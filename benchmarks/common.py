@@ -2,7 +2,6 @@
 
 import ctypes
 import gc
-import json
 import platform
 import resource
 import statistics
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from ngldm.io.files import write_json
 
 Row = dict[str, Any]
 SIZES = ("smallest", "small", "full")
@@ -137,12 +138,19 @@ def table(rows: list[Row]) -> str:
 
 def publish(name: str, results: Mapping[str, list[Row]], out: Path | None) -> None:
     """Print every table. If a folder is given, write them there as JSON, with the description of the machine."""
+    show_tables(name, results)
+    if out:
+        write_json(out / f"{name}.json", {**about(), "results": results})
+
+
+def show_tables(name: str, results: Mapping[str, list[Row]]) -> None:
     for title, rows in results.items():
         print(f"\n### {name}: {title}\n\n{table(rows)}", flush=True)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        content = {"machine": machine(), "peak_memory_mib": peak_memory_mib(), "results": results}
-        (out / f"{name}.json").write_text(json.dumps(content, indent=2))
+
+
+def about() -> dict[str, Any]:
+    """The machine, and the memory that was needed so far, for a file of results."""
+    return {"machine": machine(), "peak_memory_mib": peak_memory_mib()}
 
 
 def parameters(model: torch.nn.Module) -> int:

@@ -11,21 +11,18 @@ import statistics
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
 from ruamel.yaml import YAML
 
 from benchmarks.common import Row, interleaved, pick, publish
-from benchmarks.train_step import DEVICE, config
-from ngldm.model import Model, item_settings
+from benchmarks.networks import recipe_model
+from benchmarks.train_step import DEVICE, loop
 from ngldm.pipeline.config.compose import compose_params
 from ngldm.pipeline.config.noises import latent_shape
 from ngldm.pipeline.config.params import Params, load_params
-from ngldm.training.ema import EMA
-from ngldm.training.loop import fit
-from ngldm.training.task import Split, Task
 
 # The family: the file of conf/noise/, and settings of the diffusion. The first is what the others are compared with.
 FAMILIES: dict[str, tuple[str, dict[str, str]]] = {
@@ -64,24 +61,11 @@ def trainer(params: Params, family: str, steps: int) -> Callable[[], None]:
     name = options.pop("distribution")
     if name == "covariance":  # that of the file is for 2 channels
         options = {"matrix": (0.5 * torch.eye(shape[0]) + 0.5).tolist()}
-    arguments: dict[str, Any] = {
-        "noise": {"name": name, "params": options},
-        "schedule": params.schedule.model_dump(),
-        "diffusion": {**params.diffusion.model_dump(), **diffusion},
-        "autoencoder": {"kind": "identity"},  # so that a latent is an item
-        **item_settings(shape, **params.networks()),
-    }
     torch.manual_seed(0)
-    model = Model.build(arguments).to(DEVICE)
-    ema, batch = EMA(model.network, params.train.ema_decay), params.train.batch_size
+    model = recipe_model(params, {"name": name, "params": options}, **diffusion).to(DEVICE)
+    batch = params.train.batch_size
     data = torch.randn(16 * batch, *shape, generator=torch.Generator().manual_seed(0))
-    task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
-
-    def run() -> None:
-        for _ in fit(model.network, ema, task, config(steps, batch, "fp32"), seed=0, device=DEVICE):
-            pass
-
-    return run
+    return loop(model, data, steps, batch, "fp32")
 
 
 def rows(seconds: Mapping[str, list[float]], steps: int) -> list[Row]:

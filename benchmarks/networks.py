@@ -1,6 +1,6 @@
 """The networks of peers, and U-Nets of ours with as many parameters."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import parameters
-from ngldm.model import Model
+from ngldm.io.errors import InputError
+from ngldm.model import Model, item_settings
 from ngldm.networks.unet import UNet, UNetSettings
+from ngldm.pipeline.config.noises import latent_shape
+from ngldm.pipeline.config.params import Params
 
 TOLERANCE = 0.02
 
@@ -77,6 +80,30 @@ def model_of(
             "unet": unet,
             "autoencoder": {"kind": "identity"},
             "image_shape": shape,
+        }
+    )
+
+
+def recipe_model(params: Params, noise: Mapping[str, Any], **diffusion: Any) -> Model:
+    """A model with the untrained network of a recipe, whose items are latents of the recipe's shape.
+
+    Args:
+        noise: `name` and `params` of the noise.
+        diffusion: settings in the place of the recipe's.
+
+    Raises:
+        InputError: the shape of the latents is in a file.
+    """
+    shape = latent_shape(params)
+    if shape is None:
+        raise InputError(f"autoencoder.kind: with {params.autoencoder.kind} the shape of the latents is not known yet")
+    return Model.build(
+        {
+            "noise": dict(noise),
+            "schedule": params.schedule.model_dump(),
+            "diffusion": {**params.diffusion.model_dump(), **diffusion},
+            "autoencoder": {"kind": "identity"},
+            **item_settings(shape, **params.networks()),
         }
     )
 

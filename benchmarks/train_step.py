@@ -18,6 +18,7 @@ from torch import nn
 
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import PlainUNet, diffusers_unet, lucidrains_unet, model_of, ours_like
+from ngldm.model import Model
 from ngldm.training.ema import EMA
 from ngldm.training.loop import fit
 from ngldm.training.task import Split, Task
@@ -50,14 +51,20 @@ def config(steps: int, batch: int, precision: str, compiled: bool = False) -> Si
 def ours(
     settings: dict[str, Any], data: torch.Tensor, steps: int, batch: int, precision: str, compiled: bool = False
 ) -> Callable[[], None]:
-    """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step."""
-    model = model_of(settings, tuple(data.shape[1:])).to(DEVICE)
+    """`loop` of a U-Net with these settings, for the noise and schedule of `model_of`."""
+    return loop(model_of(settings, tuple(data.shape[1:])).to(DEVICE), data, steps, batch, precision, compiled)
+
+
+def loop(
+    model: Model, data: torch.Tensor, steps: int, batch: int, precision: str, compiled: bool = False
+) -> Callable[[], None]:
+    """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step. The model is on the device."""
     ema = EMA(model.network, 0.995)
     task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
-    settings_of_loop = config(steps, batch, precision, compiled)
+    settings = config(steps, batch, precision, compiled)
 
     def run() -> None:
-        for _ in fit(model.network, ema, task, settings_of_loop, seed=0, device=DEVICE):
+        for _ in fit(model.network, ema, task, settings, seed=0, device=DEVICE):
             pass
 
     return run

@@ -1,6 +1,7 @@
 """The benchmarks at their smallest size: they run, compare equal work, values agree. No timing is asserted."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,6 @@ from benchmarks import (
     breakdown,
     cores,
     fid,
-    gpu,
     growth,
     latents,
     laws,
@@ -28,9 +28,13 @@ from benchmarks import (
     time_to_score,
     train_step,
 )
-from benchmarks.common import interleaved, peak_mib, publish, summary, table
-from benchmarks.networks import ours_like, parameters
+from benchmarks.common import Row, interleaved, peak_mib, publish, summary, table
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import recipe, speed
+from benchmarks.networks import diffusers_unet, model_of, ours_like, parameters
+from ngldm.io.errors import InputError
 from ngldm.networks.unet import UNet, UNetSettings
+from ngldm.pipeline.terminal import run
 
 
 @pytest.mark.parametrize(
@@ -185,32 +189,145 @@ def test_the_others_run_and_are_written(tmp_path: Path) -> None:
     assert [row["files"] for row in written["results"]["folders"]] == [16, 32]
 
 
-def test_the_gpu_benchmark_runs_everywhere_and_goes_on_with_the_part_that_is_missing(tmp_path: Path) -> None:
-    gpu.main("smallest", tmp_path, 0.0)
+def part_of(smoke: Path, folder: Path, *without: str) -> Path:
+    """A copy of the workspace, in which the stages with these figures have not run."""
+    shutil.copytree(smoke, folder, ignore=shutil.ignore_patterns(".git", ".dvc", "reports", "study", "mlartifacts"))
+    for name in without:
+        (folder / "metrics" / f"{name}.json").unlink()
+    return folder
+
+
+def gpu_tables(out: Path) -> Any:
+    return json.loads((out / "gpu.json").read_text())["results"]
+
+
+def test_the_gpu_benchmark_runs_everywhere_and_goes_on_with_the_parts_that_are_missing(
+    smoke: Path, tmp_path: Path
+) -> None:
+    """The workspace lacks the samples of one sampler and the scores of both noises."""
+    folder = part_of(smoke, tmp_path / "w", "sample/gaussian-auto", "evaluate/gaussian")
+    shutil.rmtree(folder / "samples" / "gaussian" / "auto")
+    gpu.main("smallest", tmp_path, 0.0, workspace=folder)
     assert not (tmp_path / "gpu.json").exists()
-    gpu.main("smallest", tmp_path)
-    content = json.loads((tmp_path / "gpu.json").read_text())
-    results = content["results"]
-    assert {row["contender"] for row in results["training"]} == {
+    gpu.main("smallest", tmp_path, workspace=folder)
+    tables = gpu_tables(tmp_path)
+    assert {row["part"]: row["outcome"] for row in tables["parts"]} == dict.fromkeys(
+        [*speed.PARTS, "best, data", "best, gaussian", "best, laplace"], "done"
+    )
+    assert {row["contender"] for row in tables["training"]} == {
         f"{name}, {precision}" for name in ("ours", "diffusers") for precision in ("bf16", "fp32")
     }
-    assert [row["contender"] for row in results["sampling"]] == ["ours", "ours, bf16", "diffusers"]
-    assert all(row["images/s"] > 0.0 for part in ("training", "sampling") for row in results[part])
-    kept = [row["seconds"] for row in results.pop("training")]
-    (tmp_path / "gpu.json").write_text(json.dumps(content))
-    gpu.main("smallest", tmp_path)
-    again = json.loads((tmp_path / "gpu.json").read_text())["results"]
-    assert [row["seconds"] for row in again.pop("training")] != kept
-    assert {name: again[name] for name in ("sampling", "scoring")} == {
-        name: results[name] for name in ("sampling", "scoring")
-    }
+    assert [row["contender"] for row in tables["sampling"]] == ["ours", "ours, bf16", "diffusers"]
+    for part in (name for name in speed.PARTS if name.startswith(("training", "feeding", "sampling"))):
+        assert all(row["images/s"] > 0.0 for row in tables[part])
+    assert [(row["batch"], row["parts"]) for row in tables["memory of best"]] == [(32, 1), (64, 1)]
+    scores = json.loads((smoke / "metrics" / "evaluate" / "gaussian.json").read_text())["samplers"]["auto"]
+    (row,) = (row for row in tables["best"] if (row["noise"], row["sampler"]) == ("gaussian", "auto"))
+    assert (row["metric"], row["extractor"], row["images scored"]) == ("fd_classifier", "classifier", 64)
+    assert row["score"] == pytest.approx(scores["fd_classifier"])
+    assert (row["steps"], row["of"]) == (20, 20)
+    assert (tmp_path / "gaussian-auto.png").read_bytes() == (smoke / "plots/samples/gaussian-auto.png").read_bytes()
+    seconds = {row["part"]: row["seconds"] for row in tables["parts"]}
+    gpu.main("smallest", tmp_path, only=["scoring"], workspace=folder)
+    again = {row["part"]: row["seconds"] for row in gpu_tables(tmp_path)["parts"]}
+    assert [part for part in again if again[part] != seconds[part]] == ["scoring"]
+
+
+def test_a_training_of_the_gpu_benchmark_that_is_out_of_time_goes_on_at_its_last_step(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The clock jumps once a checkpoint of a later step is there."""
+    folder = part_of(smoke, tmp_path / "w", "train/laplace")
+    (folder / "params.yaml").unlink()
+    shutil.rmtree(folder / "models" / "laplace")
+    long, steps = ["train.max_steps=100000", "train.snapshot_every=0"], [0]
+
+    def clock() -> float:
+        kept = list((folder / "checkpoints").glob("laplace-*/last.json"))
+        step = json.loads(kept[0].read_text())["step"] if kept else 0
+        return 1e9 if step > steps[-1] else 0.0
+
+    monkeypatch.setattr(recipe, "now", clock)
+    for _ in range(2):
+        gpu.main("smallest", tmp_path, only=["best, laplace"], workspace=folder, settings=long)
+        (row, _) = (row for row in gpu_tables(tmp_path)["best"] if row["noise"] == "laplace")
+        assert steps[-1] < row["steps"] < row["of"] == 100_000
+        steps.append(row["steps"])
+        assert gpu_tables(tmp_path)["parts"][0]["outcome"] == f"stopped at train laplace, step {steps[-1]}"
+    assert f"continues from the checkpoint of step {steps[1]}" in capfd.readouterr().out
+
+
+def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_is_noted(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(setting: speed.Setting) -> list[Row]:
+        while True:
+            torch.ones(1)
+
+    def broken(setting: speed.Setting) -> list[Row]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(speed, "PARTS", {"endless": endless, "broken": broken, "good": lambda setting: [{"a": 1}]})
+    monkeypatch.setattr(speed, "matmul_rate", lambda size: 1e12)
+    gpu.main("smallest", tmp_path, part_minutes=0.001, workspace=smoke, only=["endless"])
+    gpu.main("smallest", tmp_path, workspace=smoke, only=["broken", "good"])
+    assert [(row["part"], row["outcome"]) for row in gpu_tables(tmp_path)["parts"]] == [
+        ("endless", "stopped after 0.0 minutes"),
+        ("broken", "failed: RuntimeError: out of memory"),
+        ("good", "done"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "train.max_step=3"], "train.max_step"),
+        (["--set", "train.max_steps=-3"], "train.max_steps"),
+        (["--set", "dataset=image_folder", "--set", "dataset.source=/not/there"], "/not/there"),
+        (["--size", "tiny"], "tiny"),
+        (["--only", "nothing"], "nothing"),
+    ],
+)
+def test_what_the_gpu_benchmark_cannot_do_is_said_before_any_work(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu", "--size", "smallest", "--out", str(tmp_path), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        run(gpu.app)
+    out, err = capfd.readouterr()
+    assert ended.value.code == 2
+    assert (said in err, "Traceback" in err, out) == (True, False, "")
+    assert not (tmp_path / "gpu.json").exists()
+
+
+def test_a_workspace_of_the_gpu_benchmark_takes_other_scores_but_no_other_training(smoke: Path, tmp_path: Path) -> None:
+    folder = part_of(smoke, tmp_path / "w")
+    best = recipe.Recipe.of(folder, "smallest", ["evaluate.extractor=rotation"])
+    assert {part: best.done(part) for part in best.parts} == dict.fromkeys(best.parts, False)
+    assert (folder / "metrics" / "train" / "laplace.json").is_file()
+    with pytest.raises(InputError, match=r"other settings: train.lr;"):
+        recipe.Recipe.of(folder, "smallest", ["train.lr=0.5", "evaluate.neighbours=4"])
+    shutil.rmtree(folder / "metrics")  # nothing has run
+    assert recipe.Recipe.of(folder, "smallest", ["train.lr=0.5"]).params.train.lr == 0.5
+
+
+def test_the_extractor_is_inception_only_if_its_weights_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert recipe.Recipe.of(tmp_path / "a", "small", []).params.evaluate.extractor == "auto"
+    given = ["evaluate.inception_weights=/weights.pth"]
+    assert recipe.Recipe.of(tmp_path / "b", "small", given).params.evaluate.extractor == "inception"
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / recipe.FID_WEIGHTS_NAME).touch()
+    assert recipe.Recipe.of(tmp_path / "c", "full", []).params.evaluate.extractor == "inception"
 
 
 def test_the_operations_of_a_step_are_those_of_its_convolutions_and_products() -> None:
-    """A step's backward pass has twice the operations of the forward pass, less the first layer's input gradient."""
-    settings = ours_like(60_000, 4)
-    one, two = (gpu.step_flop(settings, (4, 8, 8), batch) for batch in (1, 2))
-    assert two == pytest.approx(2 * one, rel=1e-3)
+    """The operations of a step are in proportion to its images, for our networks and for diffusers'."""
+    for network in (model_of(ours_like(60_000, 4), (4, 8, 8)).network, diffusers_unet((4, 8, 8), (32, 64))):
+        one, two = (speed.step_flop(network, (4, 8, 8), batch) for batch in (1, 2))
+        assert two == pytest.approx(2 * one, rel=1e-3)
 
 
 def test_reading_is_measured_at_each_size(tmp_path: Path) -> None:

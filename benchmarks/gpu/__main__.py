@@ -1,0 +1,181 @@
+"""python -m benchmarks.gpu --minutes 40 [--size smallest|small|full] [--out FOLDER] [--set KEY=VALUE] ...
+
+It runs in parts of under 9 minutes: the speed of training, sampling and scoring beside diffusers, then recipe `best`
+from its data to its scores for gaussian and laplace. Each part is written when it ends, and the same command goes on
+with the next: with the next step of a training, too.
+"""
+
+import gc
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+
+from benchmarks.common import SIZES, Row, about, show_tables
+from benchmarks.gpu import recipe, speed
+from benchmarks.gpu.recipe import Recipe
+from ngldm.io.errors import InputError, unknown
+from ngldm.io.files import read_json, write_json
+from ngldm.pipeline.terminal import run
+
+
+class OutOfTime(BaseException):
+    """A part has taken as long as it may. No library takes it for a fault of its own."""
+
+
+@contextmanager
+def limit(seconds: float) -> Iterator[None]:
+    """Raise `OutOfTime` in the block after so many seconds, between two operations of Python."""
+
+    def over(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, over)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+
+class Results:
+    """The tables of <out>/gpu.json, by name. `parts` says of each part how it ended.
+
+    Raises:
+        InputError: they are of another size of the benchmark.
+    """
+
+    def __init__(self, out: Path, size: str) -> None:
+        self.file, self.size = out / "gpu.json", size
+        content: dict[str, Any] = read_json(self.file, "size", "results") if self.file.is_file() else {}
+        if content.get("size", size) != size:
+            raise InputError(f"--out: {self.file} is of the size {content['size']}, not of {size}; give another folder")
+        self.tables: dict[str, list[Row]] = content.get("results", {})
+
+    def has(self, part: str) -> bool:
+        return any(row["part"] == part for row in self.tables.get("parts", []))
+
+    def seconds(self, part: str) -> float:
+        """That a part has taken so far."""
+        return sum(row["seconds"] for row in self.tables.get("parts", []) if row["part"] == part)
+
+    def add(self, part: str, how: Row, name: str, rows: list[Row]) -> None:
+        """Print a table and write all of them."""
+        parts = [row for row in self.tables.get("parts", []) if row["part"] != part]
+        self.tables |= {"parts": [*parts, {"part": part, **how}]}
+        if rows:
+            self.tables[name] = rows
+            show_tables("gpu", {name: rows})
+        write_json(self.file, {**about(), "size": self.size, "results": self.tables})
+
+
+class Command:
+    """What was asked for.
+
+    Args:
+        results: which the parts add to.
+        best: the recipe.
+        minutes: of all parts together.
+        part_minutes: of one.
+    """
+
+    def __init__(self, results: Results, best: Recipe, minutes: float, part_minutes: float) -> None:
+        self.results, self.best, self.longest = results, best, 60.0 * part_minutes
+        self.end = recipe.now() + 60.0 * minutes
+        self.rate = 0.0  # of matrix products; measured when it is needed
+
+    def go(self, part: str, again: bool) -> bool:
+        """Do a part, as often as it takes. Returns whether there was time enough."""
+        if part in speed.PARTS:
+            return (self.results.has(part) and not again) or self._measure(part)
+        before = None
+        while not (self.best.done(part) and self.results.has(part)):
+            seconds, start = self._begin(part, recipe.SAVING + recipe.ENDING), recipe.now()
+            if not seconds:
+                return False
+            stopped = self.best.advance(part, start + seconds)
+            how: Row = {"outcome": f"stopped at {stopped}" if stopped else "done"}
+            how["seconds"] = recipe.now() - start + self.results.seconds(part)
+            self.results.add(part, how, "best", self.best.rows())
+            for file in self.best.pictures(part, self.results.file.parent):
+                print(f"gpu: {file}", flush=True)
+            if stopped and stopped == before and seconds == self.longest:
+                raise InputError(f"--part-minutes: too short, the part before stopped at {stopped} too")
+            before = stopped
+        return True
+
+    def _begin(self, part: str, least: float = 0.0) -> float:
+        """Say that a part begins. Returns the seconds that it may take, 0 if no more than `least` are left."""
+        seconds = min(self.longest, self.end - recipe.now())
+        if seconds <= least:
+            return 0.0
+        print(f"gpu: part {part!r}, at most {seconds / 60.0:.1f} minutes", flush=True)
+        return seconds
+
+    def _measure(self, part: str) -> bool:
+        """Measure in this process. What fails is said and noted, and the next part may do better."""
+        seconds, rows, outcome = self._begin(part), list[Row](), "done"
+        if not seconds:
+            return False
+        start = time.perf_counter()
+        try:
+            with limit(seconds):
+                self.rate = self.rate or speed.matmul_rate(self.results.size)
+                rows = speed.PARTS[part](speed.Setting(self.results.size, self.best.params, self.rate))
+        except OutOfTime:
+            if seconds < self.longest:  # the next call has more time for it
+                return False
+            outcome = f"stopped after {seconds / 60.0:.1f} minutes"
+        except Exception as error:
+            traceback.print_exc()
+            outcome = f"failed: {type(error).__name__}: {str(error)[:200]}"
+        how: Row = {"outcome": outcome, "seconds": time.perf_counter() - start}
+        self.results.add(part, how | {"bf16 matmul, TFLOP/s": self.rate / 1e12}, part, rows)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return True
+
+
+def main(
+    size: Annotated[str, typer.Option(help="smallest, small or full.")] = "small",
+    out: Annotated[
+        Path, typer.Option(help="Folder for gpu.json, pictures and the workspace; parts that it has are not run again.")
+    ] = Path("benchmarks/results/gpu"),
+    minutes: Annotated[float, typer.Option(min=0.0, help="After so many it ends.")] = 40.0,
+    part_minutes: Annotated[float, typer.Option(min=1.0, help="What a part may take at most.")] = 9.0,
+    only: Annotated[list[str] | None, typer.Option(help="Only this part, measured again; can be repeated.")] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="Where the stages of the recipe run; by default <out>/best.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, as -S of dvc exp run; can be repeated.")
+    ] = None,
+) -> None:
+    """Measure what a GPU does with ngldm, in parts that go on where the last call stopped."""
+    if size not in SIZES:
+        raise unknown("--size", size, SIZES)
+    results, best = Results(out, size), Recipe.of(workspace or out / "best", size, settings or [])
+    parts = [*speed.PARTS, *best.parts]
+    for name in only or []:
+        if name not in parts:
+            raise InputError(f"--only: {name!r} is no part; choose from: {'; '.join(parts)}")
+    command = Command(results, best, minutes, part_minutes)
+    for name in only or parts:
+        if not command.go(name, again=bool(only)):
+            print(f"gpu: {minutes:g} minutes are over; the same command goes on with: {name}", flush=True)
+            return
+    show_tables("gpu", {"parts": results.tables["parts"]})
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(main)
+if __name__ == "__main__":
+    run(app)
