@@ -101,8 +101,8 @@ def pinned(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
 
 
 def sent(x: "torch.Tensor", device: "torch.device") -> "torch.Tensor":
-    """x on the device. The CPU does not wait until a GPU has it."""
-    return pinned(x, device).to(device, non_blocking=True)
+    """x on the device. The CPU does not wait until a GPU has it, except Apple's, which might read x too late."""
+    return pinned(x, device).to(device, non_blocking=device.type != "mps")
 
 
 def free_memory(device: "torch.device") -> int:
