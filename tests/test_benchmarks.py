@@ -121,13 +121,28 @@ def test_work_and_the_rest_are_the_whole_time(smoke: Path) -> None:
     assert 0 < parts[-1]["seconds"] < whole["seconds"] < 600
 
 
-def test_the_imports_of_a_stage_are_counted_by_package(smoke: Path) -> None:
-    start, latents_ = pipeline.imports(smoke, "smallest")
-    assert [start["stage"], latents_["stage"]] == ["--help", "latents"]
-    assert "torch" not in start["largest"]
-    assert latents_["largest"].startswith("torch ")
-    assert start["modules"] < latents_["modules"]
-    assert 0.0 < latents_["ours"] < latents_["seconds"]
+def test_the_imports_of_a_stage_are_counted_by_package(smoke: Path, tmp_path: Path) -> None:
+    """By stand-ins for two stages, with packages that take a known time."""
+    files = {
+        "stages/__init__.py": "",
+        "stages/train.py": "import light",
+        "stages/latents.py": "import heavy.part, light",
+        "heavy/__init__.py": "import time; time.sleep(0.2)",
+        "heavy/part.py": "import time; time.sleep(0.3)",
+        "light.py": "import time; time.sleep(0.1)",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    start, latents_ = pipeline.imports(smoke, "smallest", tmp_path)
+    assert (start["stage"], latents_["stage"]) == ("--help", "latents")
+    seconds = {part.split()[0]: float(part.split()[1]) for part in latents_["largest"].split(", ")}
+    assert list(seconds)[:2] == ["heavy", "light"]
+    assert 0.5 <= seconds["heavy"] < latents_["seconds"] < 5.0
+    assert 0.1 <= seconds["light"] < 0.5
+    assert "light" in start["largest"]
+    assert "heavy" not in start["largest"]
+    assert 0 < start["modules"] < latents_["modules"]
 
 
 def test_every_family_of_noise_is_trained_and_compared_with_the_gaussian_of_the_same_turn() -> None:
