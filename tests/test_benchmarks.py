@@ -219,8 +219,8 @@ def gpu_tables(out: Path) -> Any:
 def test_the_gpu_benchmark_runs_everywhere_and_goes_on_with_the_parts_that_are_missing(
     smoke: Path, tmp_path: Path
 ) -> None:
-    """The workspace lacks the samples of one sampler and the scores of both noises."""
-    folder = part_of(smoke, tmp_path / "w", "sample/gaussian-auto", "evaluate/gaussian")
+    """The workspace lacks the samples of one sampler."""
+    folder = part_of(smoke, tmp_path / "w", "sample/gaussian-auto")
     shutil.rmtree(folder / "samples" / "gaussian" / "auto")
     gpu.main("smallest", tmp_path, 0.0, workspace=folder)
     assert not (tmp_path / "gpu.json").exists()
