@@ -5,10 +5,9 @@ python -m benchmarks.train_step [--size smallest|small|full] [--out FOLDER]
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Annotated, Any
 from unittest.mock import patch
 
@@ -19,6 +18,7 @@ from torch import nn
 from benchmarks.common import Row, bf16_is_fast, interleaved, parameters, peak_mib, pick, publish, summary
 from benchmarks.networks import PlainUNet, diffusers_unet, lucidrains_unet, model_of, ours_like
 from ngldm.model import Model
+from ngldm.training.config import FitConfig
 from ngldm.training.ema import EMA
 from ngldm.training.loop import fit
 from ngldm.training.task import Split, Task
@@ -26,23 +26,17 @@ from ngldm.training.task import Split, Task
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def config(steps: int, batch: int, precision: str, compiled: bool = False) -> SimpleNamespace:
+def config(steps: int, batch: int, precision: str, compiled: bool = False) -> FitConfig:
     """Settings of our loop, as in the recipes."""
-    return SimpleNamespace(
+    return FitConfig(
         max_steps=steps,
         batch_size=batch,
-        accumulate_steps=1,
-        lr=1e-3,
-        weight_decay=0.0,
         warmup_steps=0,
         lr_schedule="constant",
         ema_decay=0.995,
-        grad_clip=1.0,
         precision=precision,
         compile=compiled,
-        log_every=50,
         eval_every=10**9,
-        optimizer="adamw",
         # As `train.precision: auto` chooses on CPUs that compute in bfloat16.
         layout="contiguous" if precision == "bf16" and DEVICE == "cpu" else "channels_last",
     )
@@ -56,12 +50,22 @@ def ours(
 
 
 def loop(
-    model: Model, data: torch.Tensor, steps: int, batch: int, precision: str, compiled: bool = False
+    model: Model,
+    data: torch.Tensor,
+    steps: int,
+    batch: int,
+    precision: str,
+    compiled: bool = False,
+    fastest: bool = False,
 ) -> Callable[[], None]:
-    """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step. The model is on the device."""
+    """`ngldm.training.loop.fit`: EMA, clipping, warm-up, seeds of each step. The model is on the device.
+
+    Args:
+        fastest: let a GPU take its fastest kernels.
+    """
     ema = EMA(model.network, 0.995)
     task = Task(model.diffusion.loss, Split(len(data), lambda index: data[index]))
-    settings = config(steps, batch, precision, compiled)
+    settings = replace(config(steps, batch, precision, compiled), deterministic=not fastest)
 
     def run() -> None:
         for _ in fit(model.network, ema, task, settings, seed=0, device=DEVICE):

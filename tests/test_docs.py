@@ -100,13 +100,29 @@ def commands() -> list[tuple[str, str]]:
         for block in re.findall(r"```sh\n(.*?)```", page.read_text(), re.S):
             lines = [re.sub(r"\s{2,}#.*", "", line) for line in block.strip().splitlines()]
             parts = [part.strip() for line in lines for part in re.split(r";|&+| \| ", line)]
-            found += [(page.name, re.sub(r"^([A-Z_]+=\S+ +)*(xargs( -\w \d+)+ +)?(uv run +)?", "", part)) for part in parts if part]
+            found += [
+                (page.name, re.sub(r"^([A-Z_]+=\S+ +)*(xargs( -\w \d+)+ +)?(uv run +)?", "", part))
+                for part in parts
+                if part
+            ]
     return found
 
 
 COMMANDS = commands()
 assert noise.noise_names()  # registered now, not while a test has a copy of the registry in its place
-OTHERS = {"pip", "uv", "git", "wait", "initdb", "pg_ctl", "createdb", "curl", "export", "sbatch", "grep"}  # of the system
+OTHERS = {
+    "pip",
+    "uv",
+    "git",
+    "wait",
+    "initdb",
+    "pg_ctl",
+    "createdb",
+    "curl",
+    "export",
+    "sbatch",
+    "grep",
+}  # of the system
 OTHERS |= {"python3", ".", "mkdocs"}
 DEVICES = {"cuda:1": torch.cuda.device_count() > 1, "mps": torch.backends.mps.is_available()}  # and whether it is here
 

@@ -6,9 +6,8 @@ Without a GPU all of it runs too; size `smallest` is for that, and compiles noth
 import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -136,6 +135,8 @@ def best_training(setting: Setting, compiled: bool = False) -> list[Row]:
         runs["bf16, compiled"] = loop(model, data, steps, batch, "bf16", compiled=True)
     else:
         runs["fp32"] = loop(model, data, steps, batch, "fp32")
+        for precision in ("bf16", "fp32"):
+            runs[f"{precision}, fastest kernels"] = loop(model, data, steps, batch, precision, fastest=True)
     with setting.compiling():
         return timed(setting, runs, dict.fromkeys(runs, flop), batch)
 
@@ -163,7 +164,7 @@ def memory(setting: Setting) -> list[Row]:
     for times in pick(setting.size, (1, 2), (1, 8, 64), (1, 8, 64)):
         batch, reports = times * params.train.batch_size, list[Report]()
         task, ema = Task(model.diffusion.loss, Split.of(latents(batch, model.item_shape))), EMA(model.network, 0.995)
-        chosen = SimpleNamespace(**{**vars(config(2, batch, "bf16")), "accumulate_steps": None})
+        chosen = replace(config(2, batch, "bf16"), accumulate_steps=None)
         training = fit(model.network, ema, task, chosen, seed=0, device=DEVICE)
         _, seconds, peak = scoring.measured(partial(reports.extend, training))
         rows.append({"batch": batch, "parts": reports[-1].parts, "peak MiB": peak, "seconds with the trials": seconds})
