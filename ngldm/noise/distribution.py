@@ -85,7 +85,8 @@ class Base:
         """The distribution's; -inf outside its support, where torch raises an error or gives nan."""
         assert self.distribution is not None
         if x.device not in self.copies:
-            self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
+            with torch.inference_mode(False):  # `score` differentiates the copy that sampling may have made
+                self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
         distribution = self.copies[x.device]
         support = distribution.support
         assert support is not None

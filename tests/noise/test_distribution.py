@@ -105,6 +105,15 @@ def test_the_score_of_a_flat_density_is_0_also_in_inference_mode() -> None:
         torch.testing.assert_close(make_noise("gaussian").score(x), -x)
 
 
+@pytest.mark.parametrize("name", ["exponential", "gamma", "laplace"])
+def test_a_score_can_be_taken_on_a_gpu_where_inference_came_first(name: str) -> None:
+    """The device `meta` stands for the GPU."""
+    noise, x = make_noise(name), torch.zeros(3, device="meta")
+    with torch.inference_mode():
+        noise.log_prob(x)
+    assert noise.score(x).shape == (3,)
+
+
 def test_there_is_no_score_without_a_density() -> None:
     with pytest.raises(InputError, match="'bernoulli' is discrete"):
         make_noise("bernoulli").score(torch.zeros(1))
