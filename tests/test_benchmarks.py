@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 
 pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import (
@@ -408,6 +409,11 @@ def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
     (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
     assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
     assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
+
+
+def test_a_work_that_is_not_there_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="'feature' is not one of recipe smoke, features, latents"):
+        cores.main("smallest", ["features", "feature"])
 
 
 def test_features_and_latents_are_computed_at_a_rate() -> None:
