@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,6 +293,27 @@ def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_is_noted(
         ("broken", "failed: RuntimeError: out of memory"),
         ("good", "done"),
     ]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_limit_that_is_over_in_a_destructor_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            wait()
+
+    def wait() -> None:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+
+    def limited() -> None:
+        with gpu.limit(0.05):
+            Slow()
+            wait()
+
+    monkeypatch.setattr(gpu, "AGAIN", 0.1)
+    with pytest.raises(gpu.OutOfTime):
+        limited()
 
 
 def test_a_part_of_the_gpu_benchmark_that_a_whole_call_does_not_suffice_for_is_left_for_the_next_part(

@@ -24,6 +24,7 @@ from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import read_json, write_json
 from ngldm.pipeline.terminal import run
 
+AGAIN = 10.0  # seconds after which a limit is raised again: Python only prints what is raised in a destructor
 NEARLY = 0.9  # of the time that a part may take: with so little more it would be stopped again
 
 
@@ -39,7 +40,7 @@ def limit(seconds: float) -> Iterator[None]:
         raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
