@@ -136,7 +136,11 @@ def main(
     work: Annotated[list[str] | None, typer.Option(help="Only this: recipe ..., features, latents.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the JSON.")] = None,
 ) -> None:
-    chosen = {name: call for name, call in works(size).items() if not work or name in work}
+    known = works(size)
+    for name in work or []:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(known)}")
+    chosen = {name: call for name, call in known.items() if not work or name in work}
     publish("cores", {name: compare(*call) for name, call in chosen.items()}, out)
     print(json.dumps({"cores": os.cpu_count(), "threads of torch": torch.get_num_threads()}))
 

@@ -19,19 +19,6 @@ import typer
 from benchmarks.common import Row, interleaved, pick, publish, summary
 
 ROOT = Path(__file__).parents[1]
-STAGES = (
-    "download",
-    "autoencoder",
-    "latents",
-    "reference",
-    "theory",
-    "train",
-    "sample",
-    "evaluate",
-    "curve",
-    "study",
-    "report",
-)
 LARGEST = 5  # packages of a stage that are named
 IMPORTED = re.compile(r"import time: +(\d+) \| +\d+ \| +(\w+)", re.MULTILINE)
 
@@ -66,6 +53,7 @@ def imports(workspace: Path, size: str, code: Path = ROOT) -> list[Row]:
         code: folder of the code, of this version or of another.
     """
     from ngldm.pipeline.config.params import load_params
+    from ngldm.pipeline.workspace import STAGES
 
     with chdir(workspace):
         params = load_params()

@@ -12,7 +12,6 @@ LATER = (
     "alembic.command",
     "dvc.utils.hydra",
     "dvc.utils.serialize",
-    "git",
     "hydra",
     "mlflow.data.numpy_dataset",
     "mlflow.pyfunc",
@@ -23,6 +22,8 @@ LATER = (
     "tabulate",
     "torch._dynamo",
 )
+# MLflow asks git for the commit, and IPython whether this is a notebook. The import of git fails without its program.
+IF_USABLE = ("git", "IPython")
 
 
 def prepare() -> None:
@@ -30,8 +31,9 @@ def prepare() -> None:
     import_module("ngldm.pipeline.tracking.store").quieten()
     for name in LATER:
         import_module(name)
-    with suppress(ImportError):
-        import_module("IPython")  # where it is installed, MLflow asks it whether this is a notebook
+    for name in IF_USABLE:
+        with suppress(ImportError):
+            import_module(name)
 
 
 if sys.argv[0] == "-m":  # `python -m stages.train`: the stage itself comes next, whose imports take seconds

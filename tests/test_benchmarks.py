@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import typer
 
 pytest.importorskip("denoising_diffusion_pytorch")
 from benchmarks import (
@@ -293,6 +295,81 @@ def test_a_part_of_the_gpu_benchmark_that_takes_too_long_or_fails_is_noted(
     ]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_limit_that_is_over_in_a_destructor_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def __del__(self) -> None:
+            wait()
+
+    def wait() -> None:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+
+    def limited() -> None:
+        with gpu.limit(0.05):
+            Slow()
+            wait()
+
+    monkeypatch.setattr(gpu, "AGAIN", 0.1)
+    with pytest.raises(gpu.OutOfTime):
+        limited()
+
+
+def test_a_part_of_the_gpu_benchmark_that_a_whole_call_does_not_suffice_for_is_left_for_the_next_part(
+    smoke: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[str] = []
+
+    def endless(setting: speed.Setting) -> list[Row]:
+        calls.append("endless")
+        while True:
+            torch.ones(1)
+
+    monkeypatch.setattr(speed, "PARTS", {"endless": endless, "good": lambda setting: calls.append("good") or []})
+    monkeypatch.setattr(speed, "matmul_rate", lambda size: 1e12)
+    for _ in range(2):
+        gpu.main("smallest", tmp_path, 0.005, workspace=smoke)
+    assert capsys.readouterr().out.count("the same command goes on with") == 2
+    assert calls == ["endless", "good"]
+    gpu.main("smallest", tmp_path, 0.02, workspace=smoke)  # more time: once more
+    assert calls[:3] == ["endless", "good", "endless"]
+
+
+class Recipe:
+    """Stands for a recipe whose part never ends; its progress is as given."""
+
+    parts = ("best",)
+
+    def __init__(self, *progress: int) -> None:
+        self.states = iter(progress)
+
+    def progress(self, part: str) -> int:
+        return next(self.states)
+
+    def done(self, part: str) -> bool:
+        return False
+
+    def advance(self, part: str, until: float) -> str:
+        return "sample laplace auto"
+
+    def rows(self) -> list[Row]:
+        return []
+
+    def pictures(self, part: str, out: Path) -> list[Path]:
+        return []
+
+
+@pytest.mark.parametrize(("minutes", "part_minutes"), [(40.0, 9.0), (8.0, 9.0)])
+def test_a_stage_of_the_gpu_benchmark_may_take_many_parts_as_long_as_it_comes_further(
+    tmp_path: Path, minutes: float, part_minutes: float
+) -> None:
+    command = gpu.Command(gpu.Results(tmp_path, "smallest"), Recipe(0, 1, 1, 2, 2, 2), minutes, part_minutes)
+    with pytest.raises(InputError, match="too short, the part came no further than sample laplace auto"):
+        command.go("best", again=False)
+    assert list(command.best.states) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -338,8 +415,14 @@ def test_the_extractor_is_inception_only_if_its_weights_are_there(
     assert recipe.Recipe.of(tmp_path / "c", "full", []).params.evaluate.extractor == "inception"
 
 
-def test_the_operations_of_a_step_are_those_of_its_convolutions_and_products() -> None:
-    """The operations of a step are in proportion to its images, for our networks and for diffusers'."""
+def test_the_operations_of_a_step_are_those_of_its_products() -> None:
+    """A product of (B, n) and (n, m) has 2 B n m. Backward it is one for the weights; the input needs no gradient."""
+    layer = torch.nn.Linear(5, 3)
+    layer.forward = lambda x, t: torch.nn.functional.linear(x, layer.weight, layer.bias)
+    assert speed.step_flop(layer, (5,), 7) == 2 * (2 * 7 * 5 * 3)
+
+
+def test_the_operations_of_a_step_are_in_proportion_to_its_images() -> None:
     for network in (model_of(ours_like(60_000, 4), (4, 8, 8)).network, diffusers_unet((4, 8, 8), (32, 64))):
         one, two = (speed.step_flop(network, (4, 8, 8), batch) for batch in (1, 2))
         assert two == pytest.approx(2 * one, rel=1e-3)
@@ -408,6 +491,11 @@ def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
     (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
     assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
     assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
+
+
+def test_a_work_that_is_not_there_is_refused() -> None:
+    with pytest.raises(typer.BadParameter, match="'feature' is not one of recipe smoke, features, latents"):
+        cores.main("smallest", ["features", "feature"])
 
 
 def test_features_and_latents_are_computed_at_a_rate() -> None:

@@ -24,6 +24,9 @@ from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import read_json, write_json
 from ngldm.pipeline.terminal import run
 
+AGAIN = 10.0  # seconds after which a limit is raised again: Python only prints what is raised in a destructor
+NEARLY = 0.9  # of the time that a part may take: with so little more it would be stopped again
+
 
 class OutOfTime(BaseException):
     """A part has taken as long as it may. No library takes it for a fault of its own."""
@@ -37,7 +40,7 @@ def limit(seconds: float) -> Iterator[None]:
         raise OutOfTime
 
     before = signal.signal(signal.SIGALRM, over)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
@@ -61,6 +64,14 @@ class Results:
 
     def has(self, part: str) -> bool:
         return any(row["part"] == part for row in self.tables.get("parts", []))
+
+    def settled(self, part: str, seconds: float) -> bool:
+        """Whether a measurement has ended, or was stopped after as many seconds as it could have now."""
+        return any(
+            not row["outcome"].startswith("stopped") or row["seconds"] > NEARLY * seconds
+            for row in self.tables.get("parts", [])
+            if row["part"] == part
+        )
 
     def seconds(self, part: str) -> float:
         """That a part has taken so far."""
@@ -87,33 +98,36 @@ class Command:
     """
 
     def __init__(self, results: Results, best: Recipe, minutes: float, part_minutes: float) -> None:
-        self.results, self.best, self.longest = results, best, 60.0 * part_minutes
+        self.results, self.best, self.longest = results, best, 60.0 * min(part_minutes, minutes)
         self.end = recipe.now() + 60.0 * minutes
         self.rate = 0.0  # of matrix products; measured when it is needed
 
     def go(self, part: str, again: bool) -> bool:
         """Do a part, as often as it takes. Returns whether there was time enough."""
         if part in speed.PARTS:
-            return (self.results.has(part) and not again) or self._measure(part)
-        before = None
+            return (self.results.settled(part, self._left()) and not again) or self._measure(part)
         while not (self.best.done(part) and self.results.has(part)):
             seconds, start = self._begin(part, recipe.SAVING + recipe.ENDING), recipe.now()
             if not seconds:
                 return False
+            before = self.best.progress(part)
             stopped = self.best.advance(part, start + seconds)
             how: Row = {"outcome": f"stopped at {stopped}" if stopped else "done"}
             how["seconds"] = recipe.now() - start + self.results.seconds(part)
             self.results.add(part, how, "best", self.best.rows())
             for file in self.best.pictures(part, self.results.file.parent):
                 print(f"gpu: {file}", flush=True)
-            if stopped and stopped == before and seconds == self.longest:
-                raise InputError(f"--part-minutes: too short, the part before stopped at {stopped} too")
-            before = stopped
+            if stopped and seconds > NEARLY * self.longest and self.best.progress(part) == before:
+                raise InputError(f"--minutes, --part-minutes: too short, the part came no further than {stopped}")
         return True
+
+    def _left(self) -> float:
+        """Seconds that a part may take from now."""
+        return min(self.longest, self.end - recipe.now())
 
     def _begin(self, part: str, least: float = 0.0) -> float:
         """Say that a part begins. Returns the seconds that it may take, 0 if no more than `least` are left."""
-        seconds = min(self.longest, self.end - recipe.now())
+        seconds = self._left()
         if seconds <= least:
             return 0.0
         print(f"gpu: part {part!r}, at most {seconds / 60.0:.1f} minutes", flush=True)
@@ -130,8 +144,6 @@ class Command:
                 self.rate = self.rate or speed.matmul_rate(self.results.size)
                 rows = speed.PARTS[part](speed.Setting(self.results.size, self.best.params, self.rate))
         except OutOfTime:
-            if seconds < self.longest:  # the next call has more time for it
-                return False
             outcome = f"stopped after {seconds / 60.0:.1f} minutes"
         except Exception as error:
             traceback.print_exc()
@@ -141,7 +153,7 @@ class Command:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        return True
+        return self.results.settled(part, self.longest)
 
 
 def main(
@@ -151,7 +163,10 @@ def main(
     ] = Path("benchmarks/results/gpu"),
     minutes: Annotated[float, typer.Option(min=0.0, help="After so many it ends.")] = 40.0,
     part_minutes: Annotated[float, typer.Option(min=1.0, help="What a part may take at most.")] = 9.0,
-    only: Annotated[list[str] | None, typer.Option(help="Only this part, measured again; can be repeated.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this part, can be repeated. It is measured again; the recipe goes on."),
+    ] = None,
     workspace: Annotated[
         Path | None, typer.Option(help="Where the stages of the recipe run; by default <out>/best.")
     ] = None,

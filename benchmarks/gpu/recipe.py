@@ -139,6 +139,13 @@ class Recipe:
                 return str(stage) if step is None else f"{stage}, step {step}"
         return None
 
+    def progress(self, part: str) -> tuple[object, ...]:
+        """What changes as a part goes on: stages that are done, steps of trainings, files of batches that are kept."""
+        stages = self.parts[part]
+        steps = [self._kept(stage.checkpoints)["step"] for stage in stages if stage.checkpoints]
+        files = sum(1 for _ in (self.folder / "checkpoints").rglob("*"))
+        return *(self._figures(stage) is not None for stage in stages), *steps, files
+
     def _figures(self, stage: Stage) -> Mapping[str, Any] | None:
         file = self.folder / stage.figures
         return read_json(file) if file.is_file() else None

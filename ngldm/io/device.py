@@ -142,7 +142,8 @@ def kernels(deterministic: bool, device: "torch.device") -> Iterator[None]:
         return
     cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
     mode, benchmark = torch.get_deterministic_debug_mode(), cudnn.benchmark
-    slow = products.fp32_precision != "tf32"  # torch refuses `allow_tf32` to who has set this by its newer name
+    precision = products.fp32_precision
+    slow = precision != "tf32"  # torch refuses `allow_tf32` to who has set this by its newer name
     try:
         torch.set_deterministic_debug_mode("default")
         cudnn.benchmark = True
@@ -154,6 +155,7 @@ def kernels(deterministic: bool, device: "torch.device") -> Iterator[None]:
         cudnn.benchmark = benchmark
         if slow:
             products.allow_tf32 = False
+            products.fp32_precision = precision  # "none" follows torch.backends.fp32_precision, which False does not
 
 
 def check_computation(precision: str, layout: str) -> None:
@@ -240,6 +242,9 @@ def choose_computation(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         **about,
     }
+    if device.type in HURRIED:  # with other kernels, another computation may be the fastest
+        cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+        measured_on["kernels"] = [torch.get_deterministic_debug_mode(), cudnn.benchmark, products.fp32_precision]
     return processes.from_main(lambda: _kept(measured_on, lambda: measure(work, device)))
 
 

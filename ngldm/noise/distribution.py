@@ -85,28 +85,34 @@ class Base:
         """The distribution's; -inf outside its support, where torch raises an error or gives nan."""
         assert self.distribution is not None
         if x.device not in self.copies:
-            self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
+            with torch.inference_mode(False):  # `score` differentiates the copy that sampling may have made
+                self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device, {}))
         distribution = self.copies[x.device]
         support = distribution.support
         assert support is not None
         return inside(x, support.check(x), distribution.log_prob, distribution.mean)
 
 
-def _moved(value: object, device: torch.device) -> object:
+def _moved(value: object, device: torch.device, done: dict[int, object]) -> object:
     """A copy of a distribution with its numbers on a device, which does not check what it is given.
 
     A check makes the CPU wait for a GPU.
+
+    Args:
+        done: the copies so far, by the `id` of what they were made from: a transform and its inverse name each other.
     """
     if isinstance(value, Tensor):
         return value.to(device)
     if isinstance(value, list):
-        return [_moved(part, device) for part in value]
+        return [_moved(part, device, done) for part in value]
     if not isinstance(value, Distribution | Transform):
         return value
-    parts = {key: _moved(part, device) for key, part in vars(value).items()}
-    moved = copy(value)
-    vars(moved).update({**parts, "_validate_args": False} if isinstance(value, Distribution) else parts)
-    return moved
+    if id(value) not in done:
+        done[id(value)] = moved = copy(value)
+        vars(moved).update({key: _moved(part, device, done) for key, part in vars(value).items()})
+        if isinstance(moved, Distribution):
+            vars(moved)["_validate_args"] = False
+    return done[id(value)]
 
 
 @dataclass(frozen=True)

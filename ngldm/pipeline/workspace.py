@@ -113,4 +113,4 @@ def without_password(address: str) -> str:
     What SQLAlchemy takes as a password need not be quoted as in the web's addresses: it may hold / and #.
     """
     shown = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", address)
-    return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)
+    return re.sub(r"(?i)([?&]\w*(?:password|passwd|pwd)=)[^&]*", r"\1***", shown)

@@ -1,12 +1,14 @@
 """What every noise does: draws of the right shape and type that a generator decides, standardising, the score."""
 
+import math
 from typing import Any
 
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.distributions import Laplace
+from torch.distributions import Gumbel, Laplace
 
 from ngldm.io.errors import InputError
 from ngldm.noise import Base, make_noise, register
@@ -103,6 +105,28 @@ def test_the_score_of_a_flat_density_is_0_also_in_inference_mode() -> None:
         assert make_noise("uniform").score(torch.tensor([0.1, -1.0])).tolist() == [0.0, 0.0]
         x = torch.tensor([0.5, -2.0])
         torch.testing.assert_close(make_noise("gaussian").score(x), -x)
+
+
+def test_a_distribution_of_torch_with_inverse_transforms_has_its_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An inverse and what it inverts name each other."""
+    monkeypatch.setattr("ngldm.noise.registry.REGISTRY", dict(REGISTRY))
+    gumbel = Gumbel(torch.tensor(0.5, dtype=torch.float64), torch.tensor(2.0, dtype=torch.float64))
+    register("of_torch")(lambda: Base(gumbel, skewness=1.1395470994046486, excess_kurtosis=2.4))
+    noise, x = make_noise("of_torch"), torch.tensor([-1.5, 0.0, 3.0], dtype=torch.float64)
+    law = scipy.stats.gumbel_r(0.5, 2.0)
+    expected = law.logpdf(law.mean() + law.std() * x.numpy()) + math.log(law.std())
+    torch.testing.assert_close(noise.log_prob(x), torch.from_numpy(expected))
+    gumbel.cdf(x)
+    assert noise.log_prob(x.to("meta")).device.type == "meta"
+
+
+@pytest.mark.parametrize("name", ["exponential", "gamma", "laplace"])
+def test_a_score_can_be_taken_on_a_gpu_where_inference_came_first(name: str) -> None:
+    """The device `meta` stands for the GPU."""
+    noise, x = make_noise(name), torch.zeros(3, device="meta")
+    with torch.inference_mode():
+        noise.log_prob(x)
+    assert noise.score(x).shape == (3,)
 
 
 def test_there_is_no_score_without_a_density() -> None:

@@ -23,6 +23,16 @@ sys.exit(str(found) if (found := set(unwanted.split()) & set(sys.modules)) else 
 """
 
 
+def test_a_warm_process_needs_neither_the_program_git_nor_ipython() -> None:
+    code = (
+        "import sys; sys.modules['IPython'] = None; import stages; stages.LATER = ()\n"  # they take seconds
+        "stages.prepare(); print('git' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PATH": "/nowhere"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("stage", "arguments"),
     [("latents", ()), ("sample", ("--noise", "laplace", "--sampler", "auto"))],

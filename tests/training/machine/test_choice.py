@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ngldm.io import device
 from ngldm.io.device import CANDIDATES, Choice, Computation
 from ngldm.io.errors import InputError
 from ngldm.training.checkpoints.checkpointer import Checkpointer
@@ -54,6 +55,14 @@ def train(config: FitConfig, checkpointer: Checkpointer | None = None) -> Watche
     network = Watched()
     list(fit(network, EMA(network, 0.9), Task(loss, Split.of(DATA)), config, checkpointer=checkpointer))
     return network
+
+
+def test_what_is_the_fastest_with_other_kernels_is_measured_anew(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU stands for a GPU."""
+    monkeypatch.setattr(device, "HURRIED", ("cpu",))
+    for deterministic, files in ((True, 1), (False, 2), (True, 2), (False, 2)):
+        train(replace(CONFIG, deterministic=deterministic))
+        assert len(list(cache.glob("*.json"))) == files
 
 
 def choice(config: FitConfig = CONFIG) -> Choice:

@@ -14,13 +14,16 @@ from ngldm.training.loop import Report, fit
 from ngldm.training.task import Split, Task
 
 CONFIG = FitConfig(max_steps=4, batch_size=4, warmup_steps=0, log_every=2)
-State = tuple[int, bool, bool]
-FASTEST = (0, True, True)
+State = tuple[int, bool, bool, str]
+FASTEST = (0, True, True, "tf32")
 
 
 def state() -> State:
-    """What decides which kernels torch takes: the mode (0 is the default), cuDNN's trials, TF32 of products."""
-    found = torch.backends.cudnn.benchmark, torch.backends.cuda.matmul.allow_tf32
+    """What decides which kernels torch takes: the mode (0 is the default), cuDNN's trials, TF32 of products by both
+    names that torch has for it.
+    """
+    products = torch.backends.cuda.matmul
+    found = torch.backends.cudnn.benchmark, products.allow_tf32, products.fp32_precision
     return torch.get_deterministic_debug_mode(), *found
 
 
@@ -33,7 +36,8 @@ def outside(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         be_deterministic()
     yield state()
     torch.set_deterministic_debug_mode(before[0])
-    torch.backends.cudnn.benchmark, torch.backends.cuda.matmul.allow_tf32 = before[1:]
+    products = torch.backends.cuda.matmul
+    torch.backends.cudnn.benchmark, products.allow_tf32, products.fp32_precision = before[1:]
 
 
 class Training:
@@ -99,4 +103,4 @@ def test_products_that_are_in_tf32_already_stay_so(outside: State) -> None:
     torch.backends.cuda.matmul.allow_tf32 = True
     with device.kernels(False, torch.device("cpu")):
         assert state() == FASTEST
-    assert state() == (*outside[:2], True)
+    assert state() == (*outside[:2], True, "tf32")
