@@ -110,7 +110,9 @@ def tracking_uri() -> str:
 def without_password(address: str) -> str:
     """An address of a store as messages may show it.
 
-    What SQLAlchemy takes as a password need not be quoted as in the web's addresses: it may hold / and #.
+    What SQLAlchemy takes as a password need not be quoted as in the web's addresses: it may hold / and #. A user of the
+    web's addresses who has no password may be a token.
     """
     shown = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", address)
+    shown = re.sub(r"(?i)^(https?://)[^:/?#@]+@", r"\1***@", shown)
     return re.sub(r"(?i)([?&]\w*(?:password|passwd|pwd)=)[^&]*", r"\1***", shown)

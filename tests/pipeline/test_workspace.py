@@ -30,6 +30,7 @@ def test_an_experiments_copy_belongs_to_the_main_repository(tmp_path, inside, ro
         ("mysql+pymysql://host/x?passwd=secret&a=b", "mysql+pymysql://host/x?passwd=***&a=b"),
         ("mssql+pyodbc://host/x?UID=me&PWD=secret", "mssql+pyodbc://host/x?UID=me&PWD=***"),
         ("https://me:secret@host:5000", "https://me:***@host:5000"),
+        ("https://token@host/a@b", "https://***@host/a@b"),
         ("http://127.0.0.1:5000/a", "http://127.0.0.1:5000/a"),
         ("sqlite:////tmp/a:b@c.db", "sqlite:////tmp/a:b@c.db"),
         ("searches/a:b@c.journal", "searches/a:b@c.journal"),
