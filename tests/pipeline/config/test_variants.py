@@ -53,7 +53,7 @@ def test_a_variant_replaces_any_option_of_diffusion_schedule_and_training(conten
         ({"diffusion": {"preconditioning": "edm", "objective": "eps"}}, r"study\.variants\.a\.diffusion\..*x0"),
         ({"diffusion": {"objective": "x0"}, "objective": "eps"}, r"study\.variants\.a\.objective: given twice"),
         ({"train": {"lr": 0.0}}, r"study\.variants\.a\.train\.lr: 0\.0 is not allowed"),
-        ({"train": {"export": "best"}}, r"study\.variants\.a\.train\.export: unknown key; known here: max_steps"),
+        ({"train": {"export": "best"}}, r"study\.variants\.a\.train\.export: unknown key; known here: precision"),
         ({"schedule": {"name": "edm_ve", "sigma_max": 1e-9}}, r"study\.variants\.a\.schedule\..*sigma_max"),
         ({"dataset": {"transform": "soft_log"}}, r"study\.variants\.a\.dataset: 'digits' has images, whose auto"),
         ({"data": ["none"]}, r"study\.variants\.a\.data: 'none' is none of \[\]"),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 ROOT = Path(__file__).parents[3]
@@ -66,11 +67,12 @@ def test_four_workers_of_which_one_is_killed(write_search: Callable[..., None], 
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         for _ in range(4)
     ]
+    storage = RDBStorage(database)  # one: each has connections of its own, and a server takes a hundred
     killed = None
     deadline = time.monotonic() + 180
     while killed is None and time.monotonic() < deadline:
         time.sleep(0.05)
-        for trial in _trials(database):
+        for trial in _trials(storage):
             if trial.state == TrialState.RUNNING and "worker" in trial.user_attrs and trial.params:
                 pid = int(trial.user_attrs["worker"].split("-")[-2])
                 killed = next(worker for worker in workers if worker.pid == pid)
@@ -81,7 +83,7 @@ def test_four_workers_of_which_one_is_killed(write_search: Callable[..., None], 
     codes = {worker.pid: worker.returncode for worker in workers}
     assert codes.pop(killed.pid) == -signal.SIGKILL
     assert set(codes.values()) == {0}, outputs
-    trials = _trials(database)
+    trials = _trials(storage)
     assert sorted(t.user_attrs["slot"] for t in trials if t.state in GOOD) == list(range(TRIALS))
     assert not [t for t in trials if t.state in (TrialState.RUNNING, TrialState.WAITING)]
     lost = next(t for t in trials if t.state == TrialState.FAIL and f"-{killed.pid}-" in t.user_attrs.get("worker", ""))
@@ -90,8 +92,8 @@ def test_four_workers_of_which_one_is_killed(write_search: Callable[..., None], 
     assert f"-{killed.pid}-" not in good.user_attrs["worker"]
 
 
-def _trials(url: str) -> list[optuna.trial.FrozenTrial]:
+def _trials(storage: RDBStorage) -> list[optuna.trial.FrozenTrial]:
     try:
-        return optuna.load_study(study_name="tiny-laplace", storage=url).trials
+        return optuna.load_study(study_name="tiny-laplace", storage=storage).trials
     except KeyError:  # no worker has made it yet
         return []

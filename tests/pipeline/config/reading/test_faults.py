@@ -29,7 +29,7 @@ def test_a_replaced_key_that_is_wrong_is_named(own: dict[str, object], words: st
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(ValidationError) as error:
         Fit.model_validate({})
-    assert describe_fault(error.value.errors()[0], Fit) == "max_steps: missing"
+    assert describe_fault(error.value.errors()[0], Fit) == "precision: missing"
 
 
 @pytest.mark.parametrize("value", [1, "all", True])
