@@ -85,7 +85,8 @@ class Base:
         """The distribution's; -inf outside its support, where torch raises an error or gives nan."""
         assert self.distribution is not None
         if x.device not in self.copies:
-            self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
+            with torch.inference_mode(False):  # a copy that was made for sampling must serve a training too
+                self.copies[x.device] = cast(Distribution, _moved(self.distribution, x.device))
         distribution = self.copies[x.device]
         support = distribution.support
         assert support is not None
@@ -295,7 +296,8 @@ class Noise:
         """The Stein kernel as a function of a standardised float64 draw inside the support."""
         if (own := self.base.stein) is not None:
             return lambda n: self.scale**2 * own(self._raw(n))
-        return tabulated(self.log_prob, self.support)
+        with torch.inference_mode(False):  # likewise the table
+            return tabulated(self.log_prob, self.support)
 
     def stein(self, n: Tensor) -> Tensor:
         """The Stein kernel K(n) >= 0 of the standardised density: E[n f(n)] = E[K(n) f'(n)], and E[K(n)] = 1.
