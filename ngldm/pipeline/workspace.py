@@ -114,3 +114,9 @@ def without_password(address: str) -> str:
     """
     shown = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", address)
     return re.sub(r"([?&]\w*password=)[^&]*", r"\1***", shown)
+
+
+def said_of(address: str, error: BaseException) -> str:
+    """The first line of what a library says of an address, which it may quote, without the address's password."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.replace(address, without_password(address))
