@@ -37,6 +37,7 @@ from benchmarks.networks import diffusers_unet, model_of, ours_like, parameters
 from ngldm.io.errors import InputError
 from ngldm.networks.unet import UNet, UNetSettings
 from ngldm.pipeline.terminal import run
+from ngldm.training.checkpoints.lock import if_free
 
 
 @pytest.mark.parametrize(
@@ -390,6 +391,25 @@ def test_what_the_gpu_benchmark_cannot_do_is_said_before_any_work(
     assert ended.value.code == 2
     assert (said in err, "Traceback" in err, out) == (True, False, "")
     assert not (tmp_path / "gpu.json").exists()
+
+
+@pytest.mark.parametrize(
+    "results",
+    [7, {"parts": 3}, {"parts": []}, {"parts": [{"part": "training"}]}, {"best": [1]}, {"parts": [{"seconds": 1.0}]}],
+)
+def test_a_file_that_the_gpu_benchmark_has_not_written_is_refused(results: Any, tmp_path: Path) -> None:
+    (tmp_path / "gpu.json").write_text(json.dumps({"size": "smallest", "results": results}))
+    with pytest.raises(InputError, match=r"gpu\.json holds no tables of this benchmark"):
+        gpu.main("smallest", tmp_path, 0.0)
+
+
+def test_two_gpu_benchmarks_cannot_work_in_a_folder_at_once(tmp_path: Path) -> None:
+    with if_free(tmp_path / "w" / "gpu"), pytest.raises(InputError, match=r"another command works in .*/w; wait"):
+        gpu.main("smallest", tmp_path / "o", 0.0, workspace=tmp_path / "w")
+    gpu.main("smallest", tmp_path / "o", 0.0, workspace=tmp_path / "w")
+    (tmp_path / "o" / "gpu.json").mkdir()
+    with pytest.raises(InputError, match=r"gpu\.json"):
+        gpu.main("smallest", tmp_path / "o", 0.0, workspace=tmp_path / "w")
 
 
 def test_a_workspace_of_the_gpu_benchmark_takes_other_scores_but_no_other_training(smoke: Path, tmp_path: Path) -> None:

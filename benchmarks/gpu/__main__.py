@@ -10,7 +10,7 @@ import signal
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from benchmarks.gpu.recipe import Recipe
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.files import read_json, write_json
 from ngldm.pipeline.terminal import run
+from ngldm.training.checkpoints.lock import if_free
 
 AGAIN = 10.0  # seconds after which a limit is raised again: Python only prints what is raised in a destructor
 NEARLY = 0.9  # of the time that a part may take: with so little more it would be stopped again
@@ -48,19 +49,36 @@ def limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@contextmanager
+def alone(*folders: Path) -> Iterator[None]:
+    """Work in folders, in which no other command of this kind works meanwhile.
+
+    Raises:
+        InputError: another one does.
+    """
+    with ExitStack() as locks:
+        for folder in sorted({folder.resolve() for folder in folders}):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not locks.enter_context(if_free(folder / "gpu")):
+                raise InputError(f"--out: another command works in {folder}; wait for it, or give another folder")
+        yield
+
+
 class Results:
     """The tables of <out>/gpu.json, by name. `parts` says of each part how it ended.
 
     Raises:
-        InputError: they are of another size of the benchmark.
+        InputError: they are of another size of the benchmark, or the file holds something else.
     """
 
     def __init__(self, out: Path, size: str) -> None:
         self.file, self.size = out / "gpu.json", size
-        content: dict[str, Any] = read_json(self.file, "size", "results") if self.file.is_file() else {}
+        content: dict[str, Any] = read_json(self.file, "size", "results") if self.file.exists() else {}
         if content.get("size", size) != size:
             raise InputError(f"--out: {self.file} is of the size {content['size']}, not of {size}; give another folder")
         self.tables: dict[str, list[Row]] = content.get("results", {})
+        if not _are_tables(self.tables):
+            raise InputError(f"--out: {self.file} holds no tables of this benchmark; give another folder")
 
     def has(self, part: str) -> bool:
         return any(row["part"] == part for row in self.tables.get("parts", []))
@@ -85,6 +103,19 @@ class Results:
             self.tables[name] = rows
             show_tables("gpu", {name: rows})
         write_json(self.file, {**about(), "size": self.size, "results": self.tables})
+
+
+def _are_tables(found: object) -> bool:
+    """Whether it can be what `Results` wrote: tables by name, each with rows, and of each part how it ended."""
+    if not isinstance(found, dict) or not all(isinstance(rows, list) and rows for rows in found.values()):
+        return False
+    if not all(isinstance(row, dict) for rows in found.values() for row in rows):
+        return False
+    parts = found.get("parts", [])
+    return all(
+        isinstance(row.get("part"), str) and isinstance(row.get("seconds"), int | float) and "outcome" in row
+        for row in parts
+    )
 
 
 class Command:
@@ -177,17 +208,19 @@ def main(
     """Measure what a GPU does with ngldm, in parts that go on where the last call stopped."""
     if size not in SIZES:
         raise unknown("--size", size, SIZES)
-    results, best = Results(out, size), Recipe.of(workspace or out / "best", size, settings or [])
-    parts = [*speed.PARTS, *best.parts]
-    for name in only or []:
-        if name not in parts:
-            raise InputError(f"--only: {name!r} is no part; choose from: {'; '.join(parts)}")
-    command = Command(results, best, minutes, part_minutes)
-    for name in only or parts:
-        if not command.go(name, again=bool(only)):
-            print(f"gpu: {minutes:g} minutes are over; the same command goes on with: {name}", flush=True)
-            return
-    show_tables("gpu", {"parts": results.tables["parts"]})
+    folder = workspace or out / "best"
+    with alone(out, folder):
+        results, best = Results(out, size), Recipe.of(folder, size, settings or [])
+        parts = [*speed.PARTS, *best.parts]
+        for name in only or []:
+            if name not in parts:
+                raise InputError(f"--only: {name!r} is no part; choose from: {'; '.join(parts)}")
+        command = Command(results, best, minutes, part_minutes)
+        for name in only or parts:
+            if not command.go(name, again=bool(only)):
+                print(f"gpu: {minutes:g} minutes are over; the same command goes on with: {name}", flush=True)
+                return
+        show_tables("gpu", {"parts": results.tables["parts"]})
 
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -52,6 +52,7 @@ class Diffusion:
         self.time_density.probabilities(self.schedule)  # it raises if the schedule has no such noise levels
 
     @classmethod
+    @torch.inference_mode(False)  # what is made for sampling must serve a training too
     def make(
         cls,
         noise: Law,

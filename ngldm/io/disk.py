@@ -34,6 +34,7 @@ NO_PATHS = {
     errno.ENAMETOOLONG: "a name of a file or folder is too long",
     errno.ENOTDIR: "a part of this path is a file, and no folder",
     errno.EISDIR: "is a folder, and no file",
+    errno.EEXIST: "something else has this name already",
 }
 MAX_NAME_BYTES = 255  # of a file or folder, on all usual disks
 SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

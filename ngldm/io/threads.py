@@ -7,6 +7,7 @@ The variable NGLDM_THREADS, or OMP_NUM_THREADS, sets the number once and for all
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,17 +109,20 @@ class Threads:
     """Torch's number of threads while something is computed. `end` gives back the number that torch had before.
 
     All computations of a process share the last look at the cores. So one of less than `EVERY` seconds profits from
-    those before it, and one within another one does as that does.
+    those before it, and one within another one does as that does. Two by turns may end in any order.
 
     Args:
         say: called with a line for the user when the number follows the free cores.
     """
 
     last: ClassVar[Look | None] = None
+    own: ClassVar[threading.local] = threading.local()  # torch has a number of threads for each thread of Python
 
     def __init__(self, say: Callable[[str], object] = lambda line: None) -> None:
         self.say, self.most = say, _number()
         self.follows = False
+        self.begun: list[Threads] = Threads.own.__dict__.setdefault("begun", [])  # and not ended, in their order
+        self.begun.append(self)
 
     def begin(self, small: Callable[[], bool] = lambda: False) -> None:
         """Take the number of the environment, else one thread for a `small` computation, else that of the free cores.
@@ -138,7 +142,14 @@ class Threads:
                 self.look()
 
     def end(self) -> None:
-        _set_number(self.most)
+        if self not in self.begun:
+            return
+        place = self.begun.index(self)
+        del self.begun[place]
+        if later := self.begun[place:]:
+            later[0].most = self.most  # which has seen only the number of this one
+        else:
+            _set_number(self.most)
 
     def look(self) -> None:
         """After a step: follow the number of free cores, if it is time to look at them."""

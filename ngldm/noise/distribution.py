@@ -301,7 +301,8 @@ class Noise:
         """The Stein kernel as a function of a standardised float64 draw inside the support."""
         if (own := self.base.stein) is not None:
             return lambda n: self.scale**2 * own(self._raw(n))
-        return tabulated(self.log_prob, self.support)
+        with torch.inference_mode(False):  # likewise the table
+            return tabulated(self.log_prob, self.support)
 
     def stein(self, n: Tensor) -> Tensor:
         """The Stein kernel K(n) >= 0 of the standardised density: E[n f(n)] = E[K(n) f'(n)], and E[K(n)] = 1.

@@ -14,6 +14,8 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import torch
+
 from ngldm.io.errors import InputError, unknown
 from ngldm.io.limits import MAX_DRAWS, require_shallow
 from ngldm.io.registry import check_parameters, load_entry_points, require_free, require_registrable
@@ -88,6 +90,7 @@ def noise_factory(name: str) -> Factory:
     return _find(name).factory
 
 
+@torch.inference_mode(False)  # a noise that is made for sampling must serve a training too
 def make_noise(name: str, params: Mapping[str, object] | None = None) -> Law:
     """The noise of that name with those parameters.
 

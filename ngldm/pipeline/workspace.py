@@ -116,3 +116,9 @@ def without_password(address: str) -> str:
     shown = re.sub(r"(://[^:/?#]*):.*@", r"\1:***@", address)
     shown = re.sub(r"(?i)^(https?://)[^:/?#@]+@", r"\1***@", shown)
     return re.sub(r"(?i)([?&]\w*(?:password|passwd|pwd)=)[^&]*", r"\1***", shown)
+
+
+def said_of(address: str, error: BaseException) -> str:
+    """The first line of what a library says of an address, which it may quote, without the address's password."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.replace(address, without_password(address))

@@ -116,8 +116,10 @@ class Generator:
             batch_size: images of a timed call.
 
         Raises:
-            InputError: there is no such precision or layout, or a layout beside "auto".
+            InputError: there is no such precision or layout, or a layout beside "auto"; `batch_size` is no whole
+                number above 0.
         """
+        require_whole("batch_size", batch_size, 1, MAX_BATCH)
         model, choice = computing(self.model, precision, layout, batch_size)
         return Generator(model), choice
 

@@ -113,4 +113,7 @@ def check_fit(config: FitSettings) -> None:
     for key, choices in {"lr_schedule": LR_SCHEDULES, "optimizer": OPTIMIZERS}.items():
         if getattr(config, key) not in choices:
             raise unknown(key, getattr(config, key), choices)
+    for key in ("compile", "deterministic"):
+        if not isinstance(getattr(config, key), bool):
+            raise InputError(f"{key}: {getattr(config, key)!r} must be true or false")
     check_precision(config.precision, config.layout, config.accumulate_steps)

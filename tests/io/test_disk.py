@@ -155,3 +155,10 @@ def test_what_the_system_says_of_a_path_that_cannot_be_is_one_line(tmp_path: Pat
     assert str(fault).endswith("a name of a file or folder is too long")
     assert len(str(fault)) < 300
     assert path_fault(OSError(errno.ENOENT, "?", "x")) is None
+
+
+def test_a_file_where_a_folder_is_to_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(FileExistsError) as error:
+        (tmp_path / "a").mkdir(exist_ok=True)
+    assert str(path_fault(error.value)) == f"'{tmp_path}/a': something else has this name already"

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -145,6 +146,21 @@ def test_a_large_computation_within_a_small_one_has_one_thread(machine: Machine)
                 assert torch.get_num_threads() == 1
                 machine.compute()
     assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_computations_by_turns_may_end_in_any_order(order: tuple[int, ...]) -> None:
+    """As generators do, of which each computes a little when it is asked."""
+    begun = [following_free_cores(lambda: True) for _ in order]
+    for computation in begun:
+        computation.__enter__()
+    for left, index in zip((2, 1, 0), order, strict=True):
+        begun[index].__exit__(None, None, None)
+        assert torch.get_num_threads() == (1 if left else 4)
+    torch.set_num_threads(3)
+    with following_free_cores(lambda: True):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
 
 
 def test_the_number_is_given_back_after_a_fault(machine: Machine) -> None:

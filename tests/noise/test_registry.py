@@ -43,6 +43,30 @@ def test_every_registered_noise_draws_reproducibly_with_its_declared_moments(nam
     assert noise.sample((2, 3), dtype=torch.bfloat16).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("name", [name for name in noise_names() if isinstance(make_noise(name), Noise)])
+def test_a_noise_that_was_made_and_used_without_gradients_has_them_later(name: str) -> None:
+    """The gradients are those of a noise that was never in torch's inference mode."""
+    with torch.inference_mode():
+        noise = make_noise(name)
+    fresh = make_noise(name)
+    for function in ("log_prob", "stein", "icdf"):
+        gradients = []
+        for one in (noise, fresh):
+            x = torch.tensor([0.3, 0.6], dtype=torch.float64, requires_grad=True)
+            try:
+                if one is noise:
+                    with torch.inference_mode():
+                        getattr(one, function)(x.detach())
+                value = getattr(one, function)(x)
+            except InputError:
+                continue  # it has no such function
+            if value.requires_grad:
+                gradients.append(torch.autograd.grad(value.sum(), x)[0])
+        assert len(gradients) != 1
+        for gradient in gradients:
+            torch.testing.assert_close(gradient, gradients[-1], equal_nan=True)
+
+
 def test_unknown_name_lists_the_choices(registry: dict) -> None:
     with pytest.raises(InputError, match=r"unknown noise 'cauchyy'; choose one of: annealed, .*, laplace, .*, weibull"):
         make_noise("cauchyy")

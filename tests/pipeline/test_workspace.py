@@ -2,7 +2,7 @@
 
 import pytest
 
-from ngldm.pipeline.workspace import main_root, without_password
+from ngldm.pipeline.workspace import main_root, said_of, without_password
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,9 @@ def test_an_experiments_copy_belongs_to_the_main_repository(tmp_path, inside, ro
 )
 def test_passwords_are_not_shown(address, shown):
     assert without_password(address) == shown
+
+
+def test_a_librarys_words_show_no_password() -> None:
+    address = "ftp://bob:hunter2@x"
+    assert said_of(address, ValueError(f"no such scheme: {address!r}\nmore")) == "no such scheme: 'ftp://bob:***@x'"
+    assert said_of(address, ValueError()) == "ValueError"

@@ -24,6 +24,8 @@ def test_the_defaults_can_be_followed() -> None:
         ({"batch_size": 0}, "batch_size: 0 must be at least 1"),
         ({"log_every": 0}, "log_every: 0 must be at least 1"),
         ({"eval_every": -1}, "eval_every: -1 must be at least 1"),
+        ({"deterministic": "no"}, "deterministic: 'no' must be true or false"),
+        ({"compile": 1}, "compile: 1 must be true or false"),
         ({"warmup_steps": -1}, "warmup_steps: -1 must be at least 0"),
         ({"weight_decay": -0.1}, "weight_decay: -0.1 must be at least 0"),
         ({"lr": 0.0}, "lr: 0.0 must be above 0"),

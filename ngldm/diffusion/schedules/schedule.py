@@ -180,6 +180,7 @@ class Schedule:
         return Schedule._of_chain(Chain(1.0 - alphas, alphas, abar))
 
 
+@torch.inference_mode(False)  # a schedule that is made for sampling must serve a training too
 def make_schedule(
     name: str = "linear",
     num_train_timesteps: int = NUM_TRAIN_TIMESTEPS,

@@ -21,7 +21,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.workspace import main_root, without_password
+from ngldm.pipeline.workspace import main_root, said_of, without_password
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -74,11 +74,9 @@ def open_storage(storage: str, grace: int = GRACE, create: bool = True) -> "Base
             _end_last_line(Path(storage).resolve())
         return connection
     except Exception as error:  # each driver has its own
-        raise InputError(f"--storage: {without_password(storage)} cannot be reached ({_reason(error)})") from error
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"--storage: {without_password(storage)} cannot be reached ({said_of(storage, error)})"
+        ) from error
 
 
 @contextmanager
@@ -102,8 +100,8 @@ def needed(storage: str) -> Iterator[None]:
         while lost.__cause__ is not None:  # the driver's own words
             lost = lost.__cause__
         raise InputError(
-            f"--storage: {without_password(storage)} was lost while the search ran ({_reason(lost)}). When it is "
-            "back, start the worker again: its trial is repeated and goes on from its checkpoint"
+            f"--storage: {without_password(storage)} was lost while the search ran ({said_of(storage, lost)}). "
+            "When it is back, start the worker again: its trial is repeated and goes on from its checkpoint"
         ) from error
 
 

@@ -23,7 +23,7 @@ from ngldm.pipeline.tracking.care.living import own_mark
 from ngldm.pipeline.tracking.care.repairs import follow_home, old_home
 from ngldm.pipeline.tracking.care.sending import SENT_TAG, Sending
 from ngldm.pipeline.tracking.care.turns import Hangs, turn
-from ngldm.pipeline.workspace import main_root, store_file, tracking_uri, without_password
+from ngldm.pipeline.workspace import main_root, said_of, store_file, tracking_uri, without_password
 
 MODEL_TAG = "ngldm.model_sha256"  # of runs, logged models and registered versions
 DATA_TAG = "ngldm.dataset_sha256"  # of scored runs: the images that they are compared with
@@ -173,7 +173,10 @@ class Store:
             return None
         except Exception as error:
             self.client = None
-            print(f"warning: what MLflow misses cannot be kept in {folder()}: {_first_line(error)}", file=sys.stderr)
+            print(
+                f"warning: what MLflow misses cannot be kept in {folder()}: {said_of(tracking_uri(), error)}",
+                file=sys.stderr,
+            )
             return None
         finally:
             _alone.reset(token)
@@ -213,7 +216,7 @@ class Store:
             if give_up:
                 self._fall_back(error)
             else:
-                print(f"warning: MLflow failed, going on without it: {_first_line(error)}", file=sys.stderr)
+                print(f"warning: MLflow failed, going on without it: {said_of(tracking_uri(), error)}", file=sys.stderr)
             return otherwise
 
     def _timed(self, action: Callable[[], T], patient: bool) -> T:
@@ -239,7 +242,7 @@ class Store:
         if not self.answers and self.client is not None:
             return
         self.client = Journal(self.experiment)
-        why = str(error) if isinstance(error, StoreError) else trouble(1.0) or _first_line(error)
+        why = str(error) if isinstance(error, StoreError) else trouble(1.0) or said_of(tracking_uri(), error)
         print(
             f"warning: MLflow failed, going on without it: {why}. What it misses is kept in {folder()}; "
             "the next stage sends it, or `ngldm track sync`",
@@ -296,7 +299,3 @@ def _within(seconds: float, action: Callable[[], T]) -> T:
         place = without_password(tracking_uri())
         raise StoreError(trouble(1.0) or f"{place} did not answer within {seconds:.0f} s; look at its log")
     return results[0]
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -93,3 +93,9 @@ def test_the_fastest_is_kept_and_used_again_for_this_batch(make_model: MakeModel
 def test_what_is_not_there_is_refused(precision: str, layout: str, message: str, make_model: MakeModel) -> None:
     with pytest.raises(InputError, match=message):
         Generator(make_model()).computing(precision, layout, 8)
+
+
+@pytest.mark.parametrize("size", [0, -3, 1.5, True])
+def test_a_batch_has_a_whole_number_of_images(size: int, make_model: MakeModel) -> None:
+    with pytest.raises(InputError, match=r"^batch_size: "):
+        Generator(make_model()).computing("auto", "channels_last", size)

@@ -43,7 +43,7 @@ def _written_and_read(params: Params | None, uri: str, file: Path | None) -> Fin
         runs = len(client.search_runs([e.experiment_id for e in experiments], max_results=1000))
     except Exception as error:  # each kind of store raises errors of its own
         remedy = f"move {file} away" if file else "look at the server's log, or unset MLFLOW_TRACKING_URI"
-        return Finding("FAIL", f"{uri}: {str(error).splitlines()[0]}", remedy)
+        return Finding("FAIL", f"{uri}: {workspace.said_of(workspace.tracking_uri(), error)}", remedy)
     return fault or Finding("ok", f"{file or uri}: {runs}{' or more' if runs == 1000 else ''} runs")
 
 

@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import typer
 
 from ngldm.io.errors import InputError
-from ngldm.pipeline.workspace import store_file, tracking_uri, without_password
+from ngldm.pipeline.workspace import said_of, store_file, tracking_uri, without_password
 
 Experiment = Annotated[str | None, typer.Option(help="MLflow experiment.", show_default="`experiment` in params.yaml")]
 Sweep = Annotated[str | None, typer.Option(help="Only runs below the parent of this name, or whose id begins so.")]
@@ -56,7 +56,7 @@ def read_runs(experiment: str) -> list[Any]:
     except InputError:
         raise
     except Exception as error:  # of MLflow, of the database's driver, of the network
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = said_of(address, error)
         raise InputError(f"the MLflow store {without_password(address)} cannot be read: {reason}") from error
     return found
 
