@@ -112,12 +112,13 @@ class Commands:
         return process.returncode, out, err
 
     def servers(self) -> list[psutil.Process]:
-        found = []
+        found = {}  # with their parents
         for file in Path("/proc").glob("[0-9]*/cmdline"):
-            with suppress(OSError):
+            with suppress(OSError, psutil.NoSuchProcess):  # one may end meanwhile
                 if b"warm.server" in (text := file.read_bytes()) and str(self.sockets).encode() in text:
-                    found.append(psutil.Process(int(file.parent.name)))
-        return [process for process in found if process.parent() not in found]
+                    process = psutil.Process(int(file.parent.name))
+                    found[process] = process.parent()
+        return [process for process, parent in found.items() if parent not in found]
 
     def warm(self, **variables: str) -> None:
         """Have a warm process that listens."""

@@ -2,8 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.pipeline.warm.commands import Commands
@@ -21,5 +23,6 @@ def commands(tmp_path: Path, sockets: Path) -> Iterator[Commands]:
     made = Commands(tmp_path, sockets)
     yield made
     for process in made.servers():
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it may have ended by itself
+            process.kill()
         process.wait(10)
