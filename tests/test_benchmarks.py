@@ -505,12 +505,11 @@ def test_contenders_can_be_named_with_their_learning_rates() -> None:
     }
 
 
-@pytest.mark.slow  # six processes that import torch
 def test_training_beside_a_busy_process_is_measured(tmp_path: Path) -> None:
     cores.main("smallest", ["recipe smoke"], tmp_path)
     (rows,) = json.loads((tmp_path / "cores.json").read_text())["results"].values()
-    assert [row["threads"] for row in rows][:2] == ["as chosen", "1 thread"]
-    assert all(row["steps/s beside one busy process"] > 0.0 for row in rows)
+    assert [row["threads"] for row in rows] == ["as chosen"]
+    assert min(rows[0]["steps/s"], rows[0]["steps/s beside one busy process"]) > 0.0
 
 
 def test_a_work_that_is_not_there_is_refused() -> None:
