@@ -28,6 +28,14 @@ def join(work: Callable[[], Any], file: Path) -> Any:
 
     If the input is bad (exit code 2), or the disk has a fault (1), all processes end, and none is started again.
     """
+    try:
+        return _joined(work, file)
+    except Stopped as stop:  # also while a fault is told: the launcher ends all as soon as one has told it
+        say_stopped(stop.number)
+        leave(128 + stop.number)
+
+
+def _joined(work: Callable[[], Any], file: Path) -> Any:
     _end_with_parent()
     again = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
     try:
@@ -48,9 +56,6 @@ def join(work: Callable[[], Any], file: Path) -> Any:
         if processes.size() > 1:
             leave(code)
         raise SystemExit(code) from None
-    except Stopped as stop:
-        say_stopped(stop.number)
-        leave(128 + stop.number)
     except LostProcess as error:
         _tell("lost", str(error), processes.ROLL_CALL + SHORT)
         leave(1)

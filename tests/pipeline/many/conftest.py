@@ -10,13 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 REPORTS = """
-import errno, os, sys, time
+import atexit, errno, os, sys, time
 from ngldm.io import processes
 from ngldm.io.errors import InputError
 from ngldm.pipeline.terminal import Device, command
 
 def work(what: str = "well", device: Device = "cpu") -> None:
     print(f"{what} {processes.size()}", flush=True)
+    if what == "one":
+        atexit.register(lambda: print("ended with torch's clean-up", file=sys.stderr, flush=True))
     if what == "refuse":
         raise InputError("the table is empty")
     if what == "away":

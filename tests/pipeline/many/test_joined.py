@@ -1,7 +1,9 @@
 """What one of several processes checks, and how it ends with the others."""
 
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,16 @@ def test_a_fault_of_one_process_ends_all_of_them(start: Callable[..., Any]) -> N
     out, err = (process := start("--what", "one", NGLDM_PROCESSES="2")).communicate(timeout=120)
     assert (process.returncode, out) == (2, "one 2\n")
     assert err.splitlines() == [f"error: no such disk (process 1 on {socket.gethostname()})"]
+
+
+def test_a_process_that_is_stopped_while_it_tells_a_fault_has_no_clean_up_either(start: Callable[..., Any]) -> None:
+    """torch's clean-up may abort the process, which prints a line of C++."""
+    process = start("--what", "one", NGLDM_PROCESSES="2")
+    assert process.stdout.readline() == "one 2\n"
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (143, "stopped by SIGTERM; the last checkpoint, if any, is kept\n")
 
 
 def test_without_a_place_for_the_exit_code_it_is_that_of_a_disks_fault(start: Callable[..., Any]) -> None:
